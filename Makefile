@@ -1,0 +1,47 @@
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+
+# `make run PORT=9000`
+ifdef PORT
+export REPORTSIM_PORT := $(PORT)
+endif
+
+.PHONY: help run test test-slow check bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+# One plain command and no shell around it, so that signals reach the service and make waits for its end.
+run: .venv/service.stamp ## start the service with its own PostgreSQL; PORT=9000 for another port
+	@$(BIN)/reportsim serve
+
+test: .venv/dev.stamp ## run the tests but the slow ones
+	$(BIN)/pytest -m "not slow"
+
+# pytest's 5 says that there is no such test.
+test-slow: .venv/dev.stamp ## run the slow tests
+	$(BIN)/pytest -m slow || test $$? -eq 5
+
+check: .venv/dev.stamp ## format, lint, types, import directions
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/dev.stamp ## measure what is claimed about speed
+	$(BIN)/python -m benchmarks
+
+clean: ## remove the environment and what tools left behind; the data stay
+	rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+
+.venv/service.stamp: setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 11) and f"reportsim needs Python 3.11 or newer, $(PYTHON) is {v}: make PYTHON=python3.11 ...")'
+	@echo "making .venv: once, and after a change of the requirements"
+	@$(PYTHON) -m venv .venv
+	@$(INSTALL) '.[embedded,speed]'
+	@touch $@
+
+.venv/dev.stamp: .venv/service.stamp
+	@$(INSTALL) '.[embedded,speed,dev]'
+	@touch $@

@@ -1,0 +1,26 @@
+"""`reportsim secret`: prints the secret that callbacks are signed with."""
+
+import argparse
+from typing import Any
+
+from reportsim.commands.database import with_migrated
+from reportsim.core.signing import new_secret
+from reportsim.settings import Settings
+from reportsim.store.callbacks import keep_secret
+from reportsim.store.pool import Connection
+
+
+def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
+    """Adds the verb."""
+    verbs.add_parser("secret", help="print the secret that callbacks are signed with").set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints the secrets in use, one a line; the first start of anything makes one."""
+
+    async def kept(connection: Connection) -> str:
+        return await keep_secret(connection, new_secret())
+
+    for secret in Settings.from_environment().webhook_secret or (with_migrated(kept),):
+        print(secret)
+    return 0

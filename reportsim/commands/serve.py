@@ -1,0 +1,118 @@
+"""`reportsim serve`: the service, from a bound socket to a clean end."""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from typing import Any, Final
+
+from aiohttp import web
+
+from reportsim.app import build_app
+from reportsim.commands.database import with_database
+from reportsim.commands.failure import CommandError
+from reportsim.commands.logs import set_up_logging
+from reportsim.settings import Settings
+from reportsim.web.keys import DRAINING, ENGINE, READY
+
+log = logging.getLogger(__name__)
+
+BACKLOG: Final = 2048
+KEEP_ALIVE_S: Final = 15.0
+# One press of Ctrl-C arrives twice when make passes it on; what comes within a second is one wish.
+SAME_WISH_S: Final = 1.0
+
+
+def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
+    """Adds the verb."""
+    verbs.add_parser("serve", help="run the service").set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serves until a signal ends it."""
+    settings = Settings.from_environment()
+    set_up_logging(debug=settings.debug)
+    listening = bind(settings.host, settings.port)
+    with listening, with_database(settings) as ready:
+        runner = asyncio.Runner(loop_factory=loop_factory())
+        with runner:
+            runner.run(serve(ready, listening))
+    return 0
+
+
+def loop_factory() -> Any:
+    """Uvloop's loop when it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """The listening socket, made first, so that a taken port is said before anything is started."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        raise CommandError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+    return listening
+
+
+async def serve(settings: Settings, listening: socket.socket) -> None:
+    """Runs the application on a bound socket until it is told to stop."""
+    stop = asyncio.Event()
+    app = build_app(settings)
+    app[ENGINE].listens_on(*listening.getsockname()[:2])
+    runner = web.AppRunner(
+        app,
+        handler_cancellation=True,
+        access_log=None,
+        keepalive_timeout=KEEP_ALIVE_S,
+        shutdown_timeout=max(settings.shutdown_grace_s, 0.1),
+    )
+    handle_signals(stop)
+    try:
+        await runner.setup()
+        await web.SockSite(runner, listening, backlog=BACKLOG).start()
+        await announce(app, stop)
+        await stop.wait()
+        log.info("stopping")
+        app[DRAINING].set()
+    finally:
+        await runner.cleanup()
+    log.info("stopped")
+
+
+async def announce(app: web.Application, stop: asyncio.Event) -> None:
+    """Prints the address once the service is ready."""
+    waits = [asyncio.create_task(app[READY].wait()), asyncio.create_task(stop.wait())]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+    if app[READY].is_set():
+        print(f"reportsim is ready: {app[ENGINE].base_url}", file=sys.stderr, flush=True)
+
+
+def handle_signals(stop: asyncio.Event) -> None:
+    """The first signal asks for a clean end; one that comes more than a second later ends at once."""
+    first: list[float] = []
+
+    def wish() -> None:
+        if not first:
+            first.append(time.monotonic())
+            stop.set()
+        elif time.monotonic() - first[0] > SAME_WISH_S:
+            os._exit(1)
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, wish)

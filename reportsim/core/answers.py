@@ -1,0 +1,26 @@
+"""The answers that are stored with a request and given again to whoever repeats its idempotency key."""
+
+from reportsim.core.encoding import dumps
+from reportsim.core.model import Request, Status
+from reportsim.core.problems import Problem
+
+
+def report_failed(request: Request) -> Problem:
+    """The problem that a blocking client gets for a request that failed."""
+    error = request.error or {}
+    slug = "cancelled" if error.get("type") == "/problems/cancelled" else "report-failed"
+    members = {
+        **{name: value for name, value in error.items() if name not in {"type", "title", "status", "detail"}},
+        "instance": f"/api/requests/{request.id}",
+        "id": str(request.id),
+        "request_id": str(request.id),
+    }
+    return Problem(slug, str(error.get("detail", "The report failed.")), members)
+
+
+def blocking_answer(request: Request) -> tuple[int, bytes]:
+    """Status and body for the client of a sync request that has ended."""
+    if request.status is Status.COMPLETED:
+        return 200, dumps(request.as_json())
+    problem = report_failed(request)
+    return problem.status, dumps(problem.as_json())

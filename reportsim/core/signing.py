@@ -1,0 +1,65 @@
+"""Signatures of callbacks, as Standard Webhooks 1.0 defines them (HMAC-SHA256, scheme ``v1``).
+
+Source: github.com/standard-webhooks/standard-webhooks, spec/standard-webhooks.md.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets as entropy
+from collections.abc import Sequence
+from typing import Final
+
+PREFIX: Final = "whsec_"
+SECRET_BYTES: Final = range(24, 65)
+
+_MESSAGE_ID = re.compile(r"[!-\-/-~]+")
+
+
+def new_secret() -> str:
+    """Makes a signing secret: ``whsec_`` and the base64 of 32 random bytes."""
+    return PREFIX + base64.b64encode(entropy.token_bytes(32)).decode()
+
+
+def parse_secret(text: str) -> bytes:
+    """Reads a secret as `new_secret` writes it, with or without base64 padding, into its 24 to 64 bytes.
+
+    Raises ValueError for another form or length; the message never repeats the secret.
+    """
+    encoded = text.removeprefix(PREFIX)
+    if encoded == text:
+        raise ValueError(f"a webhook secret starts with {PREFIX}")
+    bare = encoded.rstrip("=")
+    try:
+        key = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+    except ValueError:
+        raise ValueError(f"a webhook secret is {PREFIX} and standard base64") from None
+    if len(key) not in SECRET_BYTES:
+        raise ValueError(f"a webhook secret has 24 to 64 bytes, this one has {len(key)}")
+    return key
+
+
+def sign(secrets: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> str:
+    """Signs one attempt: the value of ``webhook-signature``, one ``v1,…`` for each secret, in their order.
+
+    `timestamp` is the attempt's Unix time in seconds, `body` the bytes as sent. Several secrets serve
+    rotation: a receiver accepts a message when any signature fits. Raises ValueError without a secret, and
+    for an id that has a dot, a blank or anything beyond printable ASCII: the dot separates what is signed.
+    """
+    if not secrets:
+        raise ValueError("signing needs at least one secret")
+    if not _MESSAGE_ID.fullmatch(message_id):
+        raise ValueError("a webhook-id is printable ASCII without blanks and dots")
+    signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
+    digests = (hmac.digest(secret, signed, hashlib.sha256) for secret in secrets)
+    return " ".join("v1," + base64.b64encode(digest).decode() for digest in digests)
+
+
+def headers(secrets: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """Builds the three headers of one attempt; arguments and errors as of `sign`."""
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": sign(secrets, message_id, timestamp, body),
+    }

@@ -1,0 +1,60 @@
+"""Trace context: the ``traceparent`` header (W3C Trace Context, section 3.2)."""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+_TRACEPARENT = re.compile(
+    "(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?P<later>-.*)?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TraceContext:
+    """One position in a distributed trace.
+
+    `trace_id` has 32 and `parent_id` 16 lower-case hexadecimal digits, neither all zero. `sampled` says that
+    the caller may have recorded the trace; other flags are not passed on, as version 00 asks.
+    """
+
+    trace_id: str
+    parent_id: str
+    sampled: bool
+
+    @property
+    def traceparent(self) -> str:
+        """The header's value, in version 00."""
+        return f"00-{self.trace_id}-{self.parent_id}-{'01' if self.sampled else '00'}"
+
+
+def parse_traceparent(values: Sequence[str]) -> TraceContext | None:
+    """Reads every ``traceparent`` value of a message; None when a new trace is to start.
+
+    None for no value or several, upper case, ids of zeros, version ff, and a version 00 that goes on after
+    its flags. A higher version is read as version 00, whatever follows behind a further dash.
+    """
+    if len(values) != 1:
+        return None
+    match = _TRACEPARENT.fullmatch(values[0])
+    if match is None or match["version"] == "ff" or (match["version"] == "00" and match["later"] is not None):
+        return None
+    if not int(match["trace"], 16) or not int(match["parent"], 16):
+        return None
+    return TraceContext(match["trace"], match["parent"], bool(int(match["flags"], 16) & 1))
+
+
+def child(context: TraceContext, entropy: Callable[[int], bytes] = os.urandom) -> TraceContext:
+    """Goes one step down: the same trace and sampled flag, a new parent id."""
+    return TraceContext(context.trace_id, _identifier(8, entropy), context.sampled)
+
+
+def new_trace(*, sampled: bool = True, entropy: Callable[[int], bytes] = os.urandom) -> TraceContext:
+    """Starts a trace of our own."""
+    return TraceContext(_identifier(16, entropy), _identifier(8, entropy), sampled)
+
+
+def _identifier(size: int, entropy: Callable[[int], bytes]) -> str:
+    # An id of zeros is invalid, however unlikely it is to be drawn.
+    number = int.from_bytes(entropy(size), "big") or 1
+    return f"{number:0{size * 2}x}"

@@ -1,0 +1,1 @@
+"""What happens after a request is accepted: slots, worker, callbacks, sweeper, events."""

@@ -1,0 +1,187 @@
+"""The engine: everything between an accepted request and its delivered callback, behind one door."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from ipaddress import ip_address
+from typing import Final
+from uuid import UUID
+
+from reportsim.core import signing
+from reportsim.core.addresses import AllowList
+from reportsim.core.callback_urls import OwnReceiver
+from reportsim.core.clock import Clock
+from reportsim.core.identifiers import UUID7Generator
+from reportsim.core.model import Request, Status
+from reportsim.core.problems import Problem
+from reportsim.engine.callbacks import Courier, Policy
+from reportsim.engine.delivery import Guard
+from reportsim.engine.events import Hub
+from reportsim.engine.housekeeping import Leases, Sweeper, in_background
+from reportsim.engine.ledgers import Ledgers
+from reportsim.engine.slots import Slots
+from reportsim.engine.worker import Worker
+from reportsim.reports.files import ReportFiles
+from reportsim.settings import Settings
+from reportsim.store import callbacks as callback_store
+from reportsim.store import requests as store
+from reportsim.store.batcher import Batcher
+from reportsim.store.pool import Pool
+
+DEMO_PATH: Final = "/webhook-test/"
+LOOK_AGAIN_S: Final = 5.0
+OPEN: Final = (Status.PENDING, Status.PROCESSING)
+
+
+class Engine:
+    """Accepts requests, works on them, delivers their callbacks, and says what happened."""
+
+    def __init__(self, *, settings: Settings, dsn: str, pool: Pool, clock: Clock) -> None:
+        """Builds the parts; they work while `running` is entered."""
+        self.owner = uuid.uuid4()
+        self.pool = pool
+        self.clock = clock
+        self.new_id = UUID7Generator()
+        self.hub = Hub()
+        self.slots = Slots(settings.workers)
+        self.files = ReportFiles(settings.reports_dir)
+        self.ledgers = Ledgers(pool, clock.monotonic)
+        self.base_url = settings.public_url or f"http://{settings.host}:{settings.port}"
+        self.demo: OwnReceiver | None = None
+        self.guard = Guard(AllowList.parse(",".join(settings.callback_allow)), [])
+        self._settings = settings
+        self._lease = timedelta(seconds=settings.lease_s)
+        self.worker = Worker(
+            pool=pool,
+            owner=self.owner,
+            lease=self._lease,
+            slots=self.slots,
+            files=self.files,
+            hub=self.hub,
+            clock=clock,
+            ended=self._ended,
+        )
+        self.courier = Courier(
+            pool=pool,
+            owner=self.owner,
+            lease=self._lease,
+            policy=Policy(
+                waits=settings.callback_waits,
+                attempts=settings.callback_attempts,
+                timeout=settings.callback_timeout,
+            ),
+            guard=self.guard,
+            hub=self.hub,
+            clock=clock,
+            base_url=lambda: self.base_url,
+            demo=lambda: self.demo,
+        )
+        self._inserts: Batcher[store.NewRequest, bool] = Batcher(
+            lambda new: store.insert(pool, self._lease, new), name="insert"
+        )
+        self._leases = Leases(dsn=dsn, owner=self.owner, lease=self._lease, courier=self.courier)
+        self._sweeper = Sweeper(
+            pool=pool,
+            worker=self.worker,
+            courier=self.courier,
+            retention=timedelta(hours=settings.retention_hours),
+        )
+
+    def listens_on(self, host: str, port: int) -> None:
+        """Learns the listening socket's address: where the demo receiver is, and what absolute links start with."""
+        address = ip_address(host)
+        if address.is_unspecified:
+            address = ip_address("::1" if address.version == 6 else "127.0.0.1")
+        self.demo = OwnReceiver(address, port, DEMO_PATH)
+        self.guard.own = [self.demo]
+        self.base_url = self._settings.public_url or str(self.demo).removesuffix(DEMO_PATH)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator["Engine"]:
+        """Works as long as the block lasts; on leaving, what cannot be ended in time is given back."""
+        grace = self._settings.shutdown_grace_s
+        given = self._settings.webhook_secret
+        texts = given or (await callback_store.keep_secret(self.pool, signing.new_secret()),)
+        self.courier.secrets = [signing.parse_secret(text) for text in texts]
+        async with self.hub.running(), self._inserts.running():
+            try:
+                async with (
+                    in_background(self._leases, self._sweeper),
+                    self.courier.running(grace),
+                    self.worker.running(grace),
+                ):
+                    yield self
+            finally:
+                async with asyncio.timeout(5):
+                    await store.release(self.pool, self.owner, self.courier.held)
+
+    async def submit(self, new: store.NewRequest) -> bool:
+        """Accepts a request: True after its COMMIT, False when its idempotency key is taken."""
+        inserted = await self._inserts.submit(new)
+        if inserted:
+            self.hub.publish([new.request])
+            self.worker.hint()
+        return inserted
+
+    async def end_of(self, request_id: UUID, ended: "asyncio.Future[Request]", timeout: float) -> Request | None:
+        """Waits for a request's end as the hub's future tells it; None after `timeout` seconds."""
+        done, _ = await asyncio.wait([ended], timeout=timeout)
+        return ended.result() if done else None
+
+    async def blocking_end(self, request_id: UUID, ended: "asyncio.Future[Request]") -> Request:
+        """Waits for the end of a sync request.
+
+        Raises:
+            Problem: `no-capacity` when no slot came free in time; the row has failed and its key is free again.
+        """
+        timeout = self._settings.sync_timeout
+        if found := await self.end_of(request_id, ended, timeout):
+            return found
+        problem = Problem(
+            "no-capacity",
+            f"No worker slot came free within {timeout:g} s.",
+            {"instance": f"/api/requests/{request_id}"},
+            {"Retry-After": "1"},
+        )
+        failed = await store.abandon(
+            self.pool,
+            [request_id],
+            states=[Status.PENDING],
+            error=problem.as_json(),
+            at=self.clock.now(),
+            owner=self.owner,
+            free_key=True,
+        )
+        if failed:
+            self.hub.publish(failed)
+            raise problem
+        while True:
+            if found := await self.end_of(request_id, ended, LOOK_AGAIN_S):
+                return found
+            # Another replica may have ended it without our being told.
+            row = await store.get_one(self.pool, request_id)
+            if row is not None and row.ended:
+                return row
+
+    async def cancel(self, request_id: UUID) -> Request | None:
+        """Fails a request that has not ended; None when it has ended, or is unknown."""
+        error = Problem("cancelled", "It was cancelled before it ended.").as_json()
+        failed = await store.abandon(self.pool, [request_id], states=OPEN, error=error, at=self.clock.now())
+        for request in failed:
+            self.worker.cancel(request.id)
+        self.hub.publish(failed)
+        await self.courier.take(request for request in failed if request.callback_url)
+        return failed[0] if failed else None
+
+    async def redeliver(self, request_id: UUID) -> Request | None:
+        """Starts a new series of callbacks; None while one is running or where there is none to repeat."""
+        started = await callback_store.redeliver(self.pool, [request_id])
+        self.hub.publish(started)
+        await self.courier.take(started)
+        return started[0] if started else None
+
+    def _ended(self, request: Request) -> None:
+        if request.callback_url:
+            self.courier.offer(request)

@@ -1,0 +1,107 @@
+"""What runs beside the work: leases renewed on a connection of their own, and the sweep of what fell through."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from reportsim.core.identifiers import uuid7
+from reportsim.engine.callbacks import Courier
+from reportsim.engine.worker import Worker
+from reportsim.store import requests as store
+from reportsim.store.pool import OUTAGES, Connection, Pool, connect
+
+log = logging.getLogger(__name__)
+
+SWEEP_EVERY_S: Final = 1.0
+PRUNE_EVERY_S: Final = 60.0
+PRUNE_BATCH: Final = 1_000
+# The replica that holds a wait takes its end by itself; the sweep looks for those that nobody took.
+LATE: Final = timedelta(seconds=0.5)
+
+
+class Leases:
+    """Renews everything this replica holds, every third of the lease.
+
+    Its connection is not the pool's: long COPYs may hold every one of those.
+    """
+
+    def __init__(self, *, dsn: str, owner: UUID, lease: timedelta, courier: Courier) -> None:
+        """Makes the renewer of one owner."""
+        self._dsn = dsn
+        self._owner = owner
+        self._lease = lease
+        self._courier = courier
+
+    async def run(self) -> None:
+        """Renews for ever, through outages."""
+        connection: Connection | None = None
+        try:
+            while True:
+                await asyncio.sleep(self._lease.total_seconds() / 3)
+                try:
+                    if connection is None or connection.is_closed():
+                        connection = await connect(self._dsn)
+                    await store.renew(connection, self._owner, self._lease, self._courier.held)
+                except OUTAGES as error:
+                    log.warning("leases could not be renewed: %s", error)
+                    if connection is not None:
+                        connection.terminate()
+                        connection = None
+        finally:
+            if connection is not None:
+                connection.terminate()
+
+
+class Sweeper:
+    """Finds due callbacks and waiting requests that no one holds, and deletes what is past its time."""
+
+    def __init__(self, *, pool: Pool, worker: Worker, courier: Courier, retention: timedelta) -> None:
+        """Makes a sweeper; a sweep that collides with the fast path changes nothing."""
+        self._pool = pool
+        self._worker = worker
+        self._courier = courier
+        self._retention = retention
+
+    async def run(self) -> None:
+        """Sweeps for ever, through outages."""
+        pruned = time.monotonic()
+        late = timedelta(0)
+        while True:
+            try:
+                await self._courier.sweep(late)
+                late = LATE
+                self._worker.hint()
+                if time.monotonic() - pruned >= PRUNE_EVERY_S:
+                    await self.prune()
+                    pruned = time.monotonic()
+            except OUTAGES as error:
+                log.warning("the sweep failed: %s", error)
+            except Exception:
+                log.exception("the sweep failed")
+            await asyncio.sleep(SWEEP_EVERY_S)
+
+    async def prune(self) -> int:
+        """Deletes what ended before the retention time, in small batches; says how many."""
+        # Ids are ordered by time, so those that are old enough are one end of the primary key.
+        oldest = int((time.time() - self._retention.total_seconds()) * 4096_000)
+        count = 0
+        while deleted := await store.prune(self._pool, uuid7(oldest, bytes(8)), self._retention, PRUNE_BATCH):
+            count += len(deleted)
+        return count
+
+
+@contextlib.asynccontextmanager
+async def in_background(*runners: Leases | Sweeper) -> AsyncIterator[None]:
+    """Runs housekeeping as long as the block lasts."""
+    tasks = [asyncio.create_task(runner.run(), name=type(runner).__name__) for runner in runners]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

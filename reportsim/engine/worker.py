@@ -1,0 +1,225 @@
+"""The worker: claims as many requests as slots are free, makes their reports, finishes them.
+
+The table is the queue. A hint only wakes the claimer early; without one it looks every second.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from reportsim.core.answers import blocking_answer
+from reportsim.core.clock import Clock
+from reportsim.core.model import Mode, Request, Status
+from reportsim.core.problems import Problem
+from reportsim.engine.events import Hub
+from reportsim.engine.simulate import draw
+from reportsim.engine.slots import Slots
+from reportsim.reports.files import ReportFiles
+from reportsim.reports.generate import Report, generate
+from reportsim.store import requests as store
+from reportsim.store.batcher import Batcher
+from reportsim.store.pool import OUTAGES, Pool, persist
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S: Final = 1.0
+MOST_TAKEOVERS: Final = 5
+
+
+class Worker:
+    """Turns waiting requests into ended ones."""
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        owner: UUID,
+        lease: timedelta,
+        slots: Slots,
+        files: ReportFiles,
+        hub: Hub,
+        clock: Clock,
+        ended: Callable[[Request], None],
+    ) -> None:
+        """Makes a worker; `ended` is told of every request that this worker ended."""
+        self._pool = pool
+        self._owner = owner
+        self._lease = lease
+        self._slots = slots
+        self._files = files
+        self._hub = hub
+        self._clock = clock
+        self._ended = ended
+        self._hinted = asyncio.Event()
+        self._tasks: dict[UUID, asyncio.Task[None]] = {}
+        self._looked = float("-inf")
+        self.lost_fences = 0
+        self._finish: Batcher[store.Finish, bool] = Batcher(
+            lambda ends: store.finish(pool, owner, lease, ends), name="finish"
+        )
+
+    @property
+    def running_ids(self) -> set[UUID]:
+        """The requests that are being worked on here."""
+        return set(self._tasks)
+
+    def hint(self) -> None:
+        """Says that there may be something to claim."""
+        self._hinted.set()
+
+    def cancel(self, request_id: UUID) -> None:
+        """Stops working on a request that has been ended elsewhere."""
+        if task := self._tasks.get(request_id):
+            task.cancel()
+
+    @contextlib.asynccontextmanager
+    async def running(self, grace: float) -> AsyncIterator["Worker"]:
+        """Claims as long as the block lasts, then gives running work `grace` seconds and stops the rest."""
+        async with self._finish.running():
+            claimer = asyncio.create_task(self._claim_forever(), name="claimer")
+            try:
+                yield self
+            finally:
+                claimer.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await claimer
+                if tasks := list(self._tasks.values()):
+                    await asyncio.wait(tasks, timeout=grace)
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _claim_forever(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._hinted.wait()
+            self._hinted.clear()
+            try:
+                while await self._claim_free_slots():
+                    pass
+            except OUTAGES as error:
+                log.warning("claiming failed: %s", error)
+                await asyncio.sleep(LOOK_EVERY_S)
+            except Exception:
+                log.exception("claiming failed")
+                await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _claim_free_slots(self) -> bool:
+        """Fills the free slots; False when nothing was found."""
+        await self._slots.acquire()
+        free = 1 + self._slots.take_free()
+        claimed: list[Request] = []
+        try:
+            if time.monotonic() - self._looked >= LOOK_EVERY_S:
+                self._looked = time.monotonic()
+                claimed = await store.take_over(self._pool, self._owner, free, self._lease)
+            if len(claimed) < free:
+                claimed += await store.claim(
+                    self._pool, self._owner, free - len(claimed), self._lease, self._clock.now()
+                )
+        finally:
+            self._slots.release(free - len(claimed))
+            for request in claimed:
+                self._start(request)
+        self._hub.publish(claimed)
+        return bool(claimed)
+
+    def _start(self, request: Request) -> None:
+        task = asyncio.create_task(self._work(request), name=f"work-{request.id}")
+        self._tasks[request.id] = task
+        task.add_done_callback(lambda _: self._done(request.id, task))
+
+    def _done(self, request_id: UUID, task: "asyncio.Task[None]") -> None:
+        self._slots.release()
+        if self._tasks.get(request_id) is task:
+            del self._tasks[request_id]
+        if not task.cancelled() and (error := task.exception()):
+            log.error("work on %s ended badly", request_id, exc_info=error)
+
+    async def _work(self, request: Request) -> None:
+        started = time.monotonic()
+        try:
+            report, sha256, size = await self._execute(request, started)
+        except Problem as problem:
+            ended = self._failed(request, problem)
+        except Exception:
+            log.exception("request %s failed unexpectedly", request.id)
+            ended = self._failed(request, Problem("report-failed", "The report failed unexpectedly."))
+        else:
+            ended = self._completed(request, report, sha256, size, time.monotonic() - started)
+        await self._end(ended)
+
+    async def _execute(self, request: Request, started: float) -> tuple[Report, str, int]:
+        if request.takeovers > MOST_TAKEOVERS:
+            raise Problem("gave-up", f"Whoever worked on it died, {request.takeovers} times.")
+        simulate = request.input_payload.get("simulate")
+        drawn = draw(simulate) if simulate else None
+
+        async def once() -> tuple[Report, str, int]:
+            with self._files.draft(request.id, f"{self._hub.boot}-{request.tries}") as draft:
+                report = await generate(self._pool, request, draft)
+            return report, draft.sha256, draft.bytes
+
+        made = await persist(once)
+        if drawn:
+            await asyncio.sleep(started + drawn.service_s - time.monotonic())
+            if drawn.fails:
+                raise Problem("report-failed", "The failure that simulate asked for.", {"simulated": True})
+        return made
+
+    def _completed(self, request: Request, report: Report, sha256: str, size: int, service: float) -> Request:
+        now = self._clock.now()
+        queue = (request.started_at or now) - request.created_at
+        timings = {
+            "queue": max(queue.total_seconds(), 0) * 1000,
+            "service": service * 1000,
+            "total": max((now - request.created_at).total_seconds(), 0) * 1000,
+        }
+        parameters = request.input_payload
+        window: dict[str, Any] = {name: parameters[name] for name in ("from", "to", "as_of") if name in parameters}
+        result: dict[str, Any] = {
+            "report_type": parameters["report_type"],
+            "file": request.file,
+            "rows": report.rows,
+            "bytes": size,
+            "sha256": sha256,
+            "currency": report.currency,
+            "exponent": report.exponent,
+            **window,
+            "totals": report.totals,
+            "checks": report.checks,
+            "timings_ms": {name: round(value, 3) for name, value in timings.items()},
+        }
+        return replace(request, status=Status.COMPLETED, result_payload=result, completed_at=now)
+
+    def _failed(self, request: Request, problem: Problem) -> Request:
+        return replace(request, status=Status.FAILED, error=problem.as_json(), completed_at=self._clock.now())
+
+    async def _end(self, request: Request) -> None:
+        """Writes the end for as long as it takes the database to be there; a lost fence drops it."""
+        assert request.completed_at is not None
+        status, body = blocking_answer(request) if request.mode is Mode.SYNC else (None, None)
+        end = store.Finish(
+            id=request.id,
+            tries=request.tries,
+            status=request.status,
+            result_payload=json.dumps(request.result_payload) if request.result_payload else None,
+            error=json.dumps(request.error) if request.error else None,
+            completed_at=request.completed_at,
+            answer_status=status,
+            answer_body=body,
+        )
+        if not await persist(lambda: self._finish.submit(end)):
+            self.lost_fences += 1
+            log.warning("request %s was taken over; its result is dropped", request.id)
+            return
+        self._hub.publish([request])
+        self._ended(replace(request, callback_fence=request.callback_fence + 1))

@@ -1,0 +1,1 @@
+"""The report catalog, and how a report becomes a CSV file."""

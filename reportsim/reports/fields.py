@@ -1,0 +1,51 @@
+"""Fields that take exactly what JSON Schema says: no text for numbers, no truth in ones, dates in one form."""
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import date
+from typing import Any, Final
+
+from marshmallow import ValidationError, fields
+
+ISO_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
+
+class Whole(fields.Integer):
+    """A JSON integer: `1` and `1.0`, but neither `"1"` nor `true`."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+            raise ValidationError("Not a whole number.")
+        return int(value)
+
+
+class Number(fields.Float):
+    """A finite JSON number."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValidationError("Not a number.")
+        return value
+
+
+class YesNo(fields.Boolean):
+    """A JSON boolean."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError("Not true or false.")
+        return value
+
+
+class IsoDate(fields.Date):
+    """A date as `YYYY-MM-DD` (RFC 3339 full-date); it stays text in the payload."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        if not isinstance(value, str) or not ISO_DATE.fullmatch(value):
+            raise ValidationError("Not a date like 2025-01-31.")
+        try:
+            date.fromisoformat(value)
+        except ValueError:
+            raise ValidationError("There is no such day.") from None
+        return value

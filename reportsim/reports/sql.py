@@ -1,0 +1,62 @@
+"""Pieces that every report statement is made of.
+
+COPY takes no parameters, so values are written into the text: numbers, dates and text only, each by its own rule.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
+
+GUARDED: Final = r"('=', '+', '-', '@', E'\t', E'\r')"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One execution of a report: its parameters and the snapshot of the ledger that it sees."""
+
+    ledger_id: int
+    version: int
+    exponent: int
+    parameters: dict[str, Any]
+    csv_guard: bool
+
+    def day(self, name: str) -> date:
+        """A date parameter."""
+        return date.fromisoformat(self.parameters[name])
+
+    @property
+    def postings(self) -> str:
+        """The condition that selects the entries of the snapshot."""
+        return f"ledger_id = {int(self.ledger_id)} AND version <= {int(self.version)}"
+
+    def money(self, expression: str) -> str:
+        """Minor units as major units, with the currency's number of decimals."""
+        unit = f"{10**-self.exponent:.{self.exponent}f}" if self.exponent else "1"
+        return f"(coalesce({expression}, 0) * {unit})"
+
+    def cell(self, expression: str) -> str:
+        """A text cell that no spreadsheet takes for a formula."""
+        if not self.csv_guard:
+            return expression
+        return f"CASE WHEN left({expression}, 1) IN {GUARDED} THEN '''' || {expression} ELSE {expression} END"
+
+
+def literal(value: date | str | int | bool) -> str:
+    """A value as SQL."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case date():
+            return f"DATE '{value.isoformat()}'"
+        case str():
+            if "\0" in value:
+                raise ValueError("text with NUL")
+            return "'" + value.replace("'", "''") + "'"
+
+
+def texts(values: Sequence[str]) -> str:
+    """A list of texts as an SQL array."""
+    return f"ARRAY[{', '.join(literal(value) for value in values)}]::text[]"

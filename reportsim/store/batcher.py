@@ -1,0 +1,124 @@
+"""Group commit: concurrent callers share the next statement."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+import asyncpg
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Errors that one row can cause: its neighbours are tried again without it.
+ROW_ERRORS = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    asyncpg.CharacterNotInRepertoireError,
+    asyncpg.UntranslatableCharacterError,
+)
+
+
+class Overloaded(Exception):
+    """More callers wait than the bound allows; nothing was written."""
+
+
+class Batcher(Generic[Item, Result]):
+    """Gathers items while a statement runs and writes them with the next one.
+
+    Idle, an item is flushed at once: there is no timer. The flushing task belongs to the batcher, so that a caller who
+    leaves takes nobody along: before the flush its item is dropped, after it the row stands.
+
+    Args:
+        flush: writes many items in one statement and returns one result per item, in order.
+        largest: items per statement.
+        waiting: items that may wait; one more raises `Overloaded`.
+    """
+
+    def __init__(
+        self,
+        flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        name: str,
+        largest: int = 200,
+        waiting: int = 10_000,
+    ) -> None:
+        """Makes a batcher that works once its `running` context is entered."""
+        self.name = name
+        self._flush = flush
+        self._largest = largest
+        self._bound = waiting
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._wake = asyncio.Event()
+        self._closing = False
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator["Batcher[Item, Result]"]:
+        """Runs the flushing task; on leaving, what waits is still written."""
+        task = asyncio.create_task(self._run(), name=f"batcher-{self.name}")
+        try:
+            yield self
+        finally:
+            self._closing = True
+            self._wake.set()
+            try:
+                await task
+            finally:
+                task.cancel()
+
+    async def submit(self, item: Item) -> Result:
+        """Writes one item together with whatever else is waiting.
+
+        Raises:
+            Overloaded: too many are waiting.
+            Exception: whatever the statement raised.
+        """
+        if len(self._waiting) >= self._bound or self._closing:
+            raise Overloaded(self.name)
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        self._wake.set()
+        return await future
+
+    async def _run(self) -> None:
+        while not (self._closing and not self._waiting):
+            await self._wake.wait()
+            self._wake.clear()
+            while batch := self._next_batch():
+                await self._write(batch)
+
+    def _next_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        while self._waiting and len(batch) < self._largest:
+            entry = self._waiting.popleft()
+            if not entry[1].done():
+                batch.append(entry)
+        return batch
+
+    async def _write(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+        try:
+            results = await self._flush([item for item, _ in batch])
+        except ROW_ERRORS as error:
+            if len(batch) == 1:
+                fail(batch, error)
+                return
+            for entry in batch:
+                await self._write([entry])
+        except Exception as error:
+            fail(batch, error)
+        except asyncio.CancelledError:
+            fail(batch, ConnectionError(f"{self.name} was stopped"))
+            raise
+        else:
+            for (_, future), result in zip(batch, results, strict=True):
+                if not future.done():
+                    future.set_result(result)
+
+
+def fail(batch: Sequence[tuple[Item, asyncio.Future[Result]]], error: Exception) -> None:
+    """Hands the error to everyone who still waits for this batch."""
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)

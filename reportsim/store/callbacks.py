@@ -1,0 +1,165 @@
+"""Callback deliveries: claims, attempts and their log.
+
+`callback_fence` is raised by every claim, and a record that does not know the newest fence changes nothing.
+`callback_due_at` is the end of a wait, or of the lease of whoever is delivering: either way, when the next may try.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from reportsim.core.model import CallbackLog, CallbackStatus, Request
+from reportsim.store.pool import Connection, Pool
+from reportsim.store.requests import COLUMNS, OF_R, from_row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The right to make one attempt: a fence that was read, to be raised."""
+
+    id: UUID
+    series: int
+    attempts: int
+    fence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """An attempt that ended: its log row, and what the series comes to."""
+
+    log: CallbackLog
+    fence: int
+    status: CallbackStatus
+    wait: timedelta | None
+
+
+CLAIM: Final = f"""
+UPDATE requests r SET callback_fence = r.callback_fence + 1, callback_owner = $1,
+    callback_due_at = now() + $2::interval
+FROM unnest($3::uuid[], $4::integer[], $5::integer[], $6::integer[]) AS c (id, series, attempts, fence)
+WHERE r.id = c.id AND r.callback_series = c.series AND r.callback_attempts = c.attempts AND r.callback_fence = c.fence
+    AND r.callback_status = 'PENDING'
+RETURNING {OF_R}
+"""
+
+
+async def claim(pool: Pool, owner: UUID, lease: timedelta, claims: Sequence[Claim]) -> list[Request | None]:
+    """Takes many next attempts; None for each that somebody else took. The clock has no say."""
+    rows = await pool.fetch(
+        CLAIM,
+        owner,
+        lease,
+        [item.id for item in claims],
+        [item.series for item in claims],
+        [item.attempts for item in claims],
+        [item.fence for item in claims],
+    )
+    taken = {row["id"]: from_row(row) for row in rows}
+    return [taken.get(item.id) for item in claims]
+
+
+CLAIM_DUE: Final = f"""
+WITH due AS MATERIALIZED (
+    SELECT id FROM requests
+    WHERE callback_status = 'PENDING' AND callback_due_at IS NOT NULL AND callback_due_at < now() - $4::interval
+    ORDER BY callback_due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+UPDATE requests r SET callback_fence = r.callback_fence + 1, callback_owner = $1,
+    callback_due_at = now() + $2::interval
+FROM due WHERE r.id = due.id
+RETURNING {OF_R}
+"""
+
+
+async def claim_due(pool: Pool, owner: UUID, lease: timedelta, limit: int, late: timedelta) -> list[Request]:
+    """Takes attempts that have been due for `late` and that nobody holds."""
+    return [from_row(row) for row in await pool.fetch(CLAIM_DUE, owner, lease, limit, late)]
+
+
+RECORD: Final = """
+WITH attempt AS (
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::integer[], $5::integer[], $6::boolean[],
+        $7::text[], $8::text[], $9::double precision[], $10::timestamptz[], $11::text[], $12::text[],
+        $13::timestamptz[], $14::integer[], $15::text[], $16::interval[])
+        AS a (id, request_id, series, attempt_number, status_code, success, reason, error_message,
+            response_time_ms, attempted_at, remote_ip, response_excerpt, next_attempt_at, fence, state, wait)),
+moved AS (
+    UPDATE requests r SET callback_attempts = a.attempt_number, callback_status = a.state, callback_owner = NULL,
+        callback_due_at = now() + a.wait, changed_at = clock_timestamp()
+    FROM attempt a
+    WHERE r.id = a.request_id AND r.callback_series = a.series AND r.callback_fence = a.fence
+        AND r.callback_attempts = a.attempt_number - 1 AND r.callback_status = 'PENDING'
+    RETURNING r.id)
+INSERT INTO callback_logs (id, request_id, series, attempt_number, status_code, success, reason, error_message,
+    response_time_ms, attempted_at, remote_ip, response_excerpt, next_attempt_at)
+SELECT a.id, a.request_id, a.series, a.attempt_number, a.status_code, a.success, a.reason, a.error_message,
+    a.response_time_ms, a.attempted_at, a.remote_ip, a.response_excerpt, a.next_attempt_at
+FROM attempt a JOIN moved ON moved.id = a.request_id
+ON CONFLICT DO NOTHING
+RETURNING request_id
+"""
+
+
+async def record(pool: Pool, attempts: Sequence[Attempt]) -> list[bool]:
+    """Logs many attempts and moves their requests on, in one statement; False where the fence refuses."""
+    logs = [item.log for item in attempts]
+    rows = await pool.fetch(
+        RECORD,
+        [log.id for log in logs],
+        [log.request_id for log in logs],
+        [log.series for log in logs],
+        [log.attempt_number for log in logs],
+        [log.status_code for log in logs],
+        [log.success for log in logs],
+        [log.reason for log in logs],
+        [log.error_message for log in logs],
+        [log.response_time_ms for log in logs],
+        [log.attempted_at for log in logs],
+        [log.remote_ip for log in logs],
+        [log.response_excerpt for log in logs],
+        [log.next_attempt_at for log in logs],
+        [item.fence for item in attempts],
+        [item.status for item in attempts],
+        [item.wait for item in attempts],
+    )
+    recorded = {row["request_id"] for row in rows}
+    return [log.request_id in recorded for log in logs]
+
+
+SELECT_LOGS: Final = """
+SELECT id, request_id, series, attempt_number, status_code, success, reason, error_message, response_time_ms,
+    attempted_at, remote_ip, response_excerpt, next_attempt_at
+FROM callback_logs WHERE request_id = $1 ORDER BY series, attempt_number
+"""
+
+
+async def logs(pool: Pool, request_id: UUID) -> list[CallbackLog]:
+    """The attempts of one request, oldest first."""
+    return [CallbackLog(**row) for row in await pool.fetch(SELECT_LOGS, request_id)]
+
+
+REDELIVER: Final = f"""
+UPDATE requests SET callback_series = callback_series + 1, callback_attempts = 0, callback_status = 'PENDING',
+    callback_fence = callback_fence + 1, callback_owner = NULL, callback_due_at = now(),
+    changed_at = clock_timestamp()
+WHERE id = ANY($1::uuid[]) AND callback_url IS NOT NULL AND callback_status <> 'PENDING'
+RETURNING {COLUMNS}
+"""
+
+
+async def redeliver(pool: Pool, ids: Sequence[UUID]) -> list[Request]:
+    """Starts a new series for each that has none running, and returns those."""
+    return [from_row(row) for row in await pool.fetch(REDELIVER, list(ids))]
+
+
+SECRET: Final = """
+WITH made AS (INSERT INTO webhook_secrets (secret) VALUES ($1) ON CONFLICT DO NOTHING RETURNING secret)
+SELECT secret FROM made UNION ALL SELECT secret FROM webhook_secrets LIMIT 1
+"""
+
+
+async def keep_secret(pool: Pool | Connection, candidate: str) -> str:
+    """The signing secret kept in the database; the candidate becomes it when there was none."""
+    secret: str = await pool.fetchval(SECRET, candidate)
+    return secret

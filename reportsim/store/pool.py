@@ -1,0 +1,99 @@
+"""The connection pool, made from whatever form of DATABASE_URL people have at hand."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+from yarl import URL
+
+if TYPE_CHECKING:
+    Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+else:  # asyncpg's classes are generic for the type checker alone
+    Pool = asyncpg.Pool
+    Connection = asyncpg.Connection
+
+T = TypeVar("T")
+
+# Parameters that other drivers and vendors put into the address; asyncpg would hand them to the server, which refuses.
+FOREIGN: Final = frozenset(
+    {
+        "channel_binding",
+        "pgbouncer",
+        "connection_limit",
+        "pool_timeout",
+        "prepared_statement_cache_size",
+        "schema",
+        "connect_timeout",
+        "options[project]",
+    }
+)
+STATEMENT_TIMEOUT_S: Final = 15.0
+CONNECT_TIMEOUT_S: Final = 5.0
+
+# What it looks like when the database is away, starting, stopping or replaced.
+OUTAGES: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InternalClientError,
+)
+
+
+def clean_dsn(url: str) -> str:
+    """The address in the form that asyncpg takes.
+
+    `postgresql+asyncpg://` and `postgres://` are accepted, and parameters that only other drivers know are taken out.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.split("+")[0] not in {"postgres", "postgresql"}:
+        raise ValueError("DATABASE_URL must start with postgresql://")
+    parsed = URL(f"postgresql://{rest}")
+    query = [(name, value) for name, value in parsed.query.items() if name not in FOREIGN]
+    return str(parsed.with_query(query)) if len(query) != len(parsed.query) else f"postgresql://{rest}"
+
+
+async def keep_state(connection: Connection) -> None:
+    """Replaces asyncpg's reset query: no pooled connection ever has session state, so there is nothing to reset."""
+
+
+def create_pool(dsn: str, *, size: int, statement_cache: int) -> Pool:
+    """A pool that connects when first used and gives broken connections up; not opened yet."""
+    return asyncpg.create_pool(
+        dsn,
+        init_size=0,
+        min_size=0,
+        max_size=size,
+        max_inactive_connection_lifetime=60,
+        statement_cache_size=statement_cache,
+        command_timeout=STATEMENT_TIMEOUT_S,
+        timeout=CONNECT_TIMEOUT_S,
+        reset=keep_state,
+    )
+
+
+async def connect(dsn: str, *, statement_cache: int = 0) -> "asyncpg.Connection[asyncpg.Record]":
+    """A connection of its own, outside the pool."""
+    return await asyncpg.connect(
+        dsn,
+        timeout=CONNECT_TIMEOUT_S,
+        command_timeout=STATEMENT_TIMEOUT_S,
+        statement_cache_size=statement_cache,
+    )
+
+
+async def persist(action: Callable[[], Awaitable[T]], *, first_wait: float = 0.05, longest_wait: float = 1.0) -> T:
+    """Repeats an action until the database is there to carry it out; other errors pass through."""
+    wait = first_wait
+    while True:
+        try:
+            return await action()
+        except OUTAGES:
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, longest_wait)

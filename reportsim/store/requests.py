@@ -1,0 +1,327 @@
+"""The aggregate of the house: `requests`, as rows to insert, claim, finish and read.
+
+Every function takes many rows and is one statement. `tries` is the fence: whoever claimed last alone may finish.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from reportsim.core.model import CallbackStatus, Mode, Request, Status
+from reportsim.store.pool import Connection, Pool
+
+COLUMNS: Final = (
+    "id, mode, status, input_payload, result_payload, error, callback_url, callback_status, callback_attempts,"
+    " callback_series, callback_fence, callback_demo, idempotency_key, endpoint, ledger_id, ledger_version,"
+    " report_version, csv_guard, run_id, http_request_id, traceparent, tries, takeovers, created_at, started_at,"
+    " completed_at"
+)
+OF_R: Final = ", ".join(f"r.{column.strip()}" for column in COLUMNS.split(","))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRequest:
+    """A request to insert, with the answer that a replay will give."""
+
+    request: Request
+    owner: UUID | None
+    fingerprint: bytes | None = None
+    answer_status: int | None = None
+    answer_body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """The end of a request, written only if `tries` is still the row's."""
+
+    id: UUID
+    tries: int
+    status: Status
+    result_payload: str | None
+    error: str | None
+    completed_at: datetime
+    answer_status: int | None
+    answer_body: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredAnswer:
+    """What is known under an idempotency key."""
+
+    request: Request
+    fingerprint: bytes
+    status: int | None
+    body: bytes | None
+
+
+def from_row(row: asyncpg.Record | Mapping[str, Any]) -> Request:
+    """A row of `COLUMNS` as a request."""
+    values: dict[str, Any] = dict(row.items())
+    for name in ("input_payload", "result_payload", "error"):
+        if values[name] is not None:
+            values[name] = json.loads(values[name])
+    values["mode"] = Mode(values["mode"])
+    values["status"] = Status(values["status"])
+    if values["callback_status"] is not None:
+        values["callback_status"] = CallbackStatus(values["callback_status"])
+    return Request(**values)
+
+
+INSERT: Final = """
+INSERT INTO requests (id, mode, status, input_payload, callback_url, callback_status, callback_demo, idempotency_key,
+    endpoint, fingerprint, answer_status, answer_body, ledger_id, ledger_version, report_version, csv_guard, run_id,
+    http_request_id, traceparent, owner, lease_until, created_at)
+SELECT id, mode, 'PENDING', payload::json, url, CASE WHEN url IS NOT NULL THEN 'PENDING' END, demo, key,
+    endpoint, fingerprint, answer_status, answer_body, ledger, ledger_version, report_version, guard, run,
+    http_request, trace, owner, CASE WHEN owner IS NOT NULL THEN now() + $1::interval END, created_at
+FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[], $8::text[], $9::bytea[],
+    $10::smallint[], $11::bytea[], $12::integer[], $13::integer[], $14::integer[], $15::boolean[], $16::uuid[],
+    $17::text[], $18::text[], $19::uuid[], $20::timestamptz[])
+    AS new (id, mode, payload, url, demo, key, endpoint, fingerprint, answer_status, answer_body, ledger,
+        ledger_version, report_version, guard, run, http_request, trace, owner, created_at)
+ON CONFLICT (idempotency_key) DO NOTHING
+RETURNING id
+"""
+
+
+async def insert(pool: Pool, lease: timedelta, new: Sequence[NewRequest]) -> list[bool]:
+    """Inserts many; False for each whose idempotency key exists already."""
+    rows = [item.request for item in new]
+    inserted = await pool.fetch(
+        INSERT,
+        lease,
+        [row.id for row in rows],
+        [row.mode for row in rows],
+        [json.dumps(row.input_payload, ensure_ascii=False) for row in rows],
+        [row.callback_url for row in rows],
+        [row.callback_demo for row in rows],
+        [row.idempotency_key for row in rows],
+        [row.endpoint for row in rows],
+        [item.fingerprint for item in new],
+        [item.answer_status for item in new],
+        [item.answer_body for item in new],
+        [row.ledger_id for row in rows],
+        [row.ledger_version for row in rows],
+        [row.report_version for row in rows],
+        [row.csv_guard for row in rows],
+        [row.run_id for row in rows],
+        [row.http_request_id for row in rows],
+        [row.traceparent for row in rows],
+        [item.owner for item in new],
+        [row.created_at for row in rows],
+    )
+    ids = {record["id"] for record in inserted}
+    return [row.id in ids for row in rows]
+
+
+CLAIM: Final = f"""
+WITH picked AS MATERIALIZED (
+    SELECT id FROM requests
+    WHERE status = 'PENDING' AND run_id IS NULL AND (owner IS NULL OR owner = $1 OR lease_until < now())
+    ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)
+UPDATE requests r SET status = 'PROCESSING', owner = $1, lease_until = now() + $3::interval, tries = tries + 1,
+    started_at = $4, changed_at = clock_timestamp()
+FROM picked WHERE r.id = picked.id
+RETURNING {OF_R}
+"""
+
+
+async def claim(pool: Pool, owner: UUID, limit: int, lease: timedelta, started_at: datetime) -> list[Request]:
+    """Takes the oldest waiting requests, oldest first; fewer than asked for does not mean that none are left."""
+    rows = await pool.fetch(CLAIM, owner, limit, lease, started_at)
+    return sorted((from_row(row) for row in rows), key=lambda request: request.id)
+
+
+TAKE_OVER: Final = f"""
+WITH picked AS MATERIALIZED (
+    SELECT id FROM requests WHERE status = 'PROCESSING' AND lease_until < now()
+    ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED)
+UPDATE requests r SET owner = $1, lease_until = now() + $3::interval, tries = tries + 1,
+    takeovers = takeovers + (lease_until > '-infinity')::integer, changed_at = clock_timestamp()
+FROM picked WHERE r.id = picked.id
+RETURNING {OF_R}
+"""
+
+
+async def take_over(pool: Pool, owner: UUID, limit: int, lease: timedelta) -> list[Request]:
+    """Takes requests whose lease ran out; each time counts, except after a release."""
+    return [from_row(row) for row in await pool.fetch(TAKE_OVER, owner, limit, lease)]
+
+
+FINISH: Final = """
+UPDATE requests r SET status = f.status, result_payload = f.result::json, error = f.error::json,
+    completed_at = f.completed_at, answer_status = coalesce(f.answer_status, r.answer_status),
+    answer_body = coalesce(f.answer_body, r.answer_body), owner = NULL, lease_until = NULL,
+    callback_due_at = CASE WHEN r.callback_url IS NOT NULL THEN now() + $2::interval END,
+    callback_owner = CASE WHEN r.callback_url IS NOT NULL THEN $1::uuid END,
+    callback_fence = r.callback_fence + 1, changed_at = clock_timestamp()
+FROM unnest($3::uuid[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::smallint[],
+    $10::bytea[]) AS f (id, tries, status, result, error, completed_at, answer_status, answer_body)
+WHERE r.id = f.id AND r.tries = f.tries AND r.status = 'PROCESSING'
+RETURNING r.id
+"""
+
+
+async def finish(pool: Pool, owner: UUID, lease: timedelta, ends: Sequence[Finish]) -> list[bool]:
+    """Ends many requests and takes the lease of each first callback; False where the fence refuses."""
+    rows = await pool.fetch(
+        FINISH,
+        owner,
+        lease,
+        [end.id for end in ends],
+        [end.tries for end in ends],
+        [end.status for end in ends],
+        [end.result_payload for end in ends],
+        [end.error for end in ends],
+        [end.completed_at for end in ends],
+        [end.answer_status for end in ends],
+        [end.answer_body for end in ends],
+    )
+    ids = {row["id"] for row in rows}
+    return [end.id in ids for end in ends]
+
+
+ABANDON: Final = f"""
+UPDATE requests SET status = 'FAILED', error = $3::json, completed_at = $4, owner = NULL, lease_until = NULL,
+    tries = tries + 1, answer_status = coalesce($6, answer_status), answer_body = coalesce($7, answer_body),
+    idempotency_key = CASE WHEN $8 THEN NULL ELSE idempotency_key END,
+    callback_due_at = CASE WHEN callback_url IS NOT NULL THEN now() END, callback_fence = callback_fence + 1,
+    changed_at = clock_timestamp()
+WHERE id = ANY($1::uuid[]) AND status = ANY($2::text[]) AND ($5::uuid IS NULL OR owner = $5)
+RETURNING {COLUMNS}
+"""
+
+
+async def abandon(
+    pool: Pool,
+    ids: Iterable[UUID],
+    *,
+    states: Sequence[Status],
+    error: dict[str, Any],
+    at: datetime,
+    owner: UUID | None = None,
+    answer: tuple[int, bytes] | None = None,
+    free_key: bool = False,
+) -> list[Request]:
+    """Fails requests that have not ended, and returns those it failed: cancelled, or without a slot in time."""
+    status, body = answer or (None, None)
+    rows = await pool.fetch(ABANDON, list(ids), list(states), json.dumps(error), at, owner, status, body, free_key)
+    return [from_row(row) for row in rows]
+
+
+RENEW: Final = """
+WITH work AS (
+    UPDATE requests SET lease_until = now() + $2::interval
+    WHERE owner = $1 AND status IN ('PENDING', 'PROCESSING') AND lease_until > '-infinity'
+    RETURNING 1)
+UPDATE requests SET callback_due_at = now() + $2::interval
+WHERE id = ANY($3::uuid[]) AND callback_owner = $1 AND callback_status = 'PENDING'
+"""
+
+
+async def renew(connection: Connection, owner: UUID, lease: timedelta, delivering: Sequence[UUID]) -> None:
+    """Renews everything that this replica holds, in one statement."""
+    await connection.execute(RENEW, owner, lease, list(delivering))
+
+
+RELEASE: Final = """
+WITH work AS (
+    UPDATE requests SET owner = NULL, lease_until = '-infinity', changed_at = clock_timestamp()
+    WHERE owner = $1 AND status = 'PROCESSING'
+    RETURNING 1),
+waiting AS (
+    UPDATE requests SET owner = NULL, lease_until = NULL WHERE owner = $1 AND status = 'PENDING' RETURNING 1)
+UPDATE requests SET callback_owner = NULL, callback_due_at = now()
+WHERE id = ANY($2::uuid[]) AND callback_owner = $1 AND callback_status = 'PENDING'
+"""
+
+
+async def release(pool: Pool, owner: UUID, delivering: Sequence[UUID]) -> None:
+    """Gives everything back at once, so that another replica need not wait for leases to run out."""
+    await pool.execute(RELEASE, owner, list(delivering))
+
+
+SELECT_MANY: Final = f"SELECT {COLUMNS} FROM requests WHERE id = ANY($1::uuid[])"
+
+
+async def get(pool: Pool, ids: Iterable[UUID]) -> list[Request]:
+    """Reads many by id; unknown ids are left out."""
+    return [from_row(row) for row in await pool.fetch(SELECT_MANY, list(ids))]
+
+
+async def get_one(pool: Pool, id: UUID) -> Request | None:
+    """Reads one by id."""
+    found = await get(pool, [id])
+    return found[0] if found else None
+
+
+SELECT_PAGE: Final = f"""
+SELECT {COLUMNS} FROM requests
+WHERE ($1::uuid IS NULL OR id < $1) AND run_id IS NULL
+    AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR mode = $3)
+    AND ($4::text IS NULL OR callback_status = $4)
+ORDER BY id DESC LIMIT $5
+"""
+SELECT_RUN_PAGE: Final = f"""
+SELECT {COLUMNS} FROM requests
+WHERE ($1::uuid IS NULL OR id < $1) AND run_id = $6
+    AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR mode = $3)
+    AND ($4::text IS NULL OR callback_status = $4)
+ORDER BY id DESC LIMIT $5
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What a list shows; None shows all."""
+
+    status: str | None = None
+    mode: str | None = None
+    callback_status: str | None = None
+    run: UUID | None = None
+
+
+async def page(pool: Pool, filters: Filters, *, before: UUID | None, limit: int) -> list[Request]:
+    """One page, newest first: the `limit` rows before an id."""
+    arguments = [before, filters.status, filters.mode, filters.callback_status, limit]
+    if filters.run is None:
+        rows = await pool.fetch(SELECT_PAGE, *arguments)
+    else:
+        rows = await pool.fetch(SELECT_RUN_PAGE, *arguments, filters.run)
+    return [from_row(row) for row in rows]
+
+
+SELECT_ANSWER: Final = f"""
+SELECT {COLUMNS}, fingerprint, answer_status, answer_body FROM requests WHERE idempotency_key = $1
+"""
+
+
+async def stored_answer(pool: Pool, key: str) -> StoredAnswer | None:
+    """What an idempotency key stands for."""
+    row = await pool.fetchrow(SELECT_ANSWER, key)
+    if row is None:
+        return None
+    values = dict(row.items())
+    fingerprint = values.pop("fingerprint")
+    status, body = values.pop("answer_status"), values.pop("answer_body")
+    return StoredAnswer(request=from_row(values), fingerprint=fingerprint, status=status, body=body)
+
+
+PRUNE: Final = """
+DELETE FROM requests WHERE id IN (
+    SELECT id FROM requests
+    WHERE id < $1 AND status IN ('COMPLETED', 'FAILED') AND callback_status IS DISTINCT FROM 'PENDING'
+        AND completed_at < now() - $2::interval
+    ORDER BY id LIMIT $3)
+RETURNING id
+"""
+
+
+async def prune(pool: Pool, before: UUID, age: timedelta, limit: int) -> list[UUID]:
+    """Deletes the oldest ended requests, a small batch at a time."""
+    return [row["id"] for row in await pool.fetch(PRUNE, before, age, limit)]

@@ -1,0 +1,50 @@
+"""GET /api/events: the hub's messages as Server-Sent Events."""
+
+from typing import Final
+from uuid import UUID
+
+from aiohttp import web
+from marshmallow import fields
+
+from reportsim.web.keys import ENGINE
+from reportsim.web.requests import load_query
+from reportsim.web.schemas import Strict
+
+PING_S: Final = 15.0
+RETRY_MS: Final = 2000
+MOST_SUBSCRIBERS: Final = 2_000
+
+
+class EventsQuery(Strict):
+    """What a stream is about, and where it resumes."""
+
+    request_id = fields.UUID()
+    run = fields.UUID()
+    last_event_id = fields.String()
+
+
+async def stream_events(request: web.Request) -> web.StreamResponse:
+    """An open stream: what was missed since `Last-Event-ID`, then what happens."""
+    query = load_query(EventsQuery(), request)
+    last_id = request.headers.get("Last-Event-ID") or query.get("last_event_id")
+    request_id: UUID | None = query.get("request_id")
+    hub = request.app[ENGINE].hub
+    if hub.subscribers >= MOST_SUBSCRIBERS:
+        raise web.HTTPServiceUnavailable(headers={"Retry-After": "5"})
+    response = web.StreamResponse(
+        headers={
+            "Content-Type": "text/event-stream; charset=utf-8",
+            "Cache-Control": "no-cache",
+            "X-Accel-Buffering": "no",
+        }
+    )
+    with hub.subscribe(last_id, request_id=request_id, run=query.get("run")) as subscriber:
+        await response.prepare(request)
+        try:
+            await response.write(b"retry: %d\nid: %s\n\n" % (RETRY_MS, hub.last_id.encode()))
+            while (data := await subscriber.read(PING_S)) is not None:
+                await response.write(data or b": ping\n\n")
+            await response.write_eof()
+        except ConnectionResetError:
+            pass
+    return response

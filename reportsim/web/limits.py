@@ -1,0 +1,138 @@
+"""Rate limits: a leaky bucket per client and policy that refuses instead of waiting."""
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
+
+from aiolimiter import AsyncLimiter
+
+WINDOW_S: Final = 60
+MOST_CLIENTS: Final = 100_000
+
+
+class Bucket(AsyncLimiter):
+    """aiolimiter's leaky bucket, which can also say how full it is."""
+
+    def state(self) -> tuple[int, int]:
+        """Whole requests possible now, and the seconds until one more is."""
+        self.has_capacity()
+        left = self.max_rate - self._level
+        whole = max(math.floor(left), 0)
+        if whole >= self.max_rate:
+            return whole, 0
+        return whole, math.ceil((whole + 1 - left) * self.time_period / self.max_rate)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a request may go on, and the headers that say what is left."""
+
+    allowed: bool
+    retry_after: int
+    headers: dict[str, str]
+
+
+class Limits:
+    """The buckets of one policy each; the least recently seen clients are forgotten beyond a bound.
+
+    Limits are per process. A client that is forgotten starts with an empty bucket, which it takes
+    `most_clients` other addresses to bring about.
+    """
+
+    def __init__(self, quotas: dict[str, int], most_clients: int = MOST_CLIENTS) -> None:
+        """Takes requests per minute for each policy; 0 means no limit."""
+        self._quotas = quotas
+        self._most = most_clients
+        self._buckets: OrderedDict[tuple[str, str], Bucket] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many buckets are kept."""
+        return len(self._buckets)
+
+    async def take(self, policy: str, client: str) -> Verdict:
+        """Takes one request from a client's bucket, if it has one left."""
+        quota = self._quotas[policy]
+        if not quota:
+            return Verdict(True, 0, {})
+        bucket = self._bucket(policy, client, quota)
+        allowed = bucket.has_capacity()
+        if allowed:
+            await bucket.acquire()
+        remaining, wait = bucket.state()
+        headers = {
+            "RateLimit-Policy": f'"{policy}";q={quota};w={WINDOW_S}',
+            "RateLimit": f'"{policy}";r={remaining};t={wait}',
+        }
+        return Verdict(allowed, max(wait, 1), headers)
+
+    def _bucket(self, policy: str, client: str, quota: int) -> Bucket:
+        key = (policy, client)
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = Bucket(quota, WINDOW_S)
+            if len(self._buckets) > self._most:
+                self._buckets.popitem(last=False)
+        else:
+            self._buckets.move_to_end(key)
+        return bucket
+
+
+Network = IPv4Network | IPv6Network
+
+
+def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
+    """Networks from their CIDRs."""
+    return tuple(ip_network(text) for text in texts)
+
+
+def client_of(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Network]) -> str:
+    """The client's address: the peer, or what trusted proxies say, read from right to left.
+
+    Reading stops at the first address that is no trusted proxy, and before anything that is no address.
+    """
+    client = peer
+    hops = [hop.strip() for line in forwarded_for for hop in line.split(",")]
+    while hops and is_within(client, trusted):
+        hop = bare(hops.pop())
+        if hop is None:
+            break
+        client = hop
+    return client
+
+
+def is_within(address: str, networks: Sequence[Network]) -> bool:
+    """Whether an address lies in one of the networks."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in networks)
+
+
+def bare(hop: str) -> str | None:
+    """An address without port and brackets; None when it is none."""
+    text = hop.strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return None
+
+
+def bucket_key(address: str) -> str:
+    """The key of a client: an IPv4 address, or the /64 of an IPv6 address, since one user has all of it."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv6Address):
+        if parsed.ipv4_mapped:
+            return str(parsed.ipv4_mapped)
+        return str(IPv6Network((int(parsed) >> 64 << 64, 64)))
+    return str(parsed)

@@ -1,0 +1,166 @@
+"""What every request passes through, outermost first: id and headers, problems, hosts and sites."""
+
+import logging
+import re
+import time
+import uuid
+from typing import Final
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+from yarl import URL
+
+from reportsim.core.encoding import dumps
+from reportsim.core.problems import Problem, plain, unavailable
+from reportsim.settings import Settings
+from reportsim.store.batcher import Overloaded
+from reportsim.store.pool import OUTAGES
+from reportsim.web.keys import EXTRA_HEADERS, REQUEST_ID
+
+log = logging.getLogger("reportsim.http")
+
+SANE_ID: Final = re.compile(r"[A-Za-z0-9._~+/=@:-]{1,128}", re.ASCII)
+LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+OWN_SITE: Final = frozenset({"same-origin", "none"})
+PROBLEM: Final = "application/problem+json"
+
+SLUG_OF_STATUS: Final = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+SECURITY: Final = {
+    "Server": "reportsim",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+API_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
+PAGE_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; font-src 'self';"
+    " base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+
+
+async def finish_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Adds, just before any answer starts, the headers that all of them have; a signal handler."""
+    headers = response.headers
+    for name, value in SECURITY.items():
+        headers[name] = value
+    if (request_id := request.get(REQUEST_ID)) is not None:
+        headers["X-Request-Id"] = request_id
+    for name, value in (request.get(EXTRA_HEADERS) or {}).items():
+        headers[name] = value
+    html = response.content_type == "text/html"
+    headers.setdefault("Content-Security-Policy", PAGE_POLICY if html else API_POLICY)
+    headers.setdefault("Cache-Control", "no-cache" if html else "no-store")
+
+
+def identify() -> Middleware:
+    """Gives every request an id, the caller's own if it is sane, and logs its end."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get("X-Request-Id", "")
+        request[REQUEST_ID] = given if SANE_ID.fullmatch(given) else str(uuid.uuid4())
+        request[EXTRA_HEADERS] = {}
+        started = time.monotonic()
+        status = 499
+        try:
+            response = await handler(request)
+            status = response.status
+            return response
+        finally:
+            if log.isEnabledFor(logging.INFO) and not request.path.startswith(("/healthz", "/readyz", "/static")):
+                took = (time.monotonic() - started) * 1000
+                log.info("%s %s %d %.1f ms", request.method, request.path, status, took)
+
+    return middleware
+
+
+def problem_response(request: web.Request, problem: Problem) -> web.Response:
+    """The answer for a problem."""
+    document = problem.as_json()
+    document.setdefault("request_id", request.get(REQUEST_ID))
+    return web.Response(
+        status=problem.status, body=dumps(document), content_type=PROBLEM, headers=dict(problem.headers)
+    )
+
+
+def answer_problems() -> Middleware:
+    """Turns every error into a problem document (RFC 9457); what is unexpected goes to the log, not to the client."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Problem as problem:
+            return problem_response(request, problem)
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            return http_error(request, error)
+        except (*OUTAGES, Overloaded) as error:
+            log.warning("%s %s could not be served: %r", request.method, request.path, error)
+            return problem_response(request, unavailable("The database cannot be reached at the moment."))
+        except Exception:
+            log.exception("%s %s failed", request.method, request.path)
+            return problem_response(request, Problem("internal-error", "The service failed unexpectedly."))
+
+    return middleware
+
+
+def http_error(request: web.Request, error: web.HTTPException) -> web.Response:
+    """Aiohttp's own errors as problems, with the headers that give them meaning."""
+    kept = {name: error.headers[name] for name in ("Allow", "Retry-After") if name in error.headers}
+    slug = SLUG_OF_STATUS.get(error.status)
+    if slug:
+        detail = (
+            f"{request.method} is not allowed here." if error.status == 405 else f"There is nothing at {request.path}."
+        )
+        return problem_response(request, Problem(slug, detail, headers=kept))
+    document = {**plain(error.status), "request_id": request.get(REQUEST_ID)}
+    return web.Response(status=error.status, body=dumps(document), content_type=PROBLEM, headers=kept)
+
+
+def check_origin(settings: Settings) -> Middleware:
+    """Refuses hosts that are not served, and changes that pages of other sites ask for."""
+    hosts = served_hosts(settings)
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if hosts is not None and host_name(request.host) not in hosts:
+            raise Problem("misdirected", "The Host header names a host that is not served here.")
+        if request.method not in SAFE and is_cross_site(request):
+            raise Problem("forbidden-origin", "A page of another site may not do this.")
+        return await handler(request)
+
+    return middleware
+
+
+def served_hosts(settings: Settings) -> frozenset[str] | None:
+    """The hosts that are served; None when any is."""
+    if settings.allowed_hosts:
+        return frozenset(host.lower() for host in settings.allowed_hosts)
+    if settings.host not in LOOPBACK_NAMES:
+        return None
+    public = {URL(settings.public_url).host or ""} if settings.public_url else set()
+    return LOOPBACK_NAMES | public
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header, without port and brackets."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower()
+
+
+def is_cross_site(request: web.Request) -> bool:
+    """Whether a browser says that a page of another site made this request."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site not in OWN_SITE
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin is None:
+        return False
+    try:
+        return URL(origin).authority.lower() != request.host.lower()
+    except ValueError:
+        return True

@@ -1,0 +1,168 @@
+"""Reading requests: the list, one of them, its callback attempts; and cancelling or redelivering one."""
+
+import base64
+import hashlib
+import re
+from typing import Any, Final
+from uuid import UUID
+
+from aiohttp import web
+from marshmallow import ValidationError, fields, validate
+from yarl import URL
+
+from reportsim.core.encoding import dumps
+from reportsim.core.model import CallbackStatus, Mode, Request, Status
+from reportsim.core.problems import Problem
+from reportsim.engine.engine import Engine
+from reportsim.store import callbacks as callback_store
+from reportsim.store import requests as store
+from reportsim.web.keys import ENGINE
+from reportsim.web.schemas import Strict
+
+UUID_FORM: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
+LARGEST_PAGE: Final = 200
+DEFAULT_PAGE: Final = 50
+CHECK_BYTES: Final = 8
+
+
+class ListQuery(Strict):
+    """The parameters of the list."""
+
+    limit = fields.Integer(load_default=DEFAULT_PAGE, validate=validate.Range(1, LARGEST_PAGE))
+    cursor = fields.String()
+    status = fields.String(validate=validate.OneOf(list(Status)))
+    mode = fields.String(validate=validate.OneOf(list(Mode)))
+    callback_status = fields.String(validate=validate.OneOf(list(CallbackStatus)))
+    run = fields.UUID()
+
+
+def json_response(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """JSON as this service writes it."""
+    return web.Response(status=status, body=dumps(value), content_type="application/json", headers=headers)
+
+
+def load_query(schema: Strict, request: web.Request) -> dict[str, Any]:
+    """The query parameters, each given once.
+
+    Raises:
+        Problem: 422, naming every parameter that is wrong.
+    """
+    errors = [
+        {"detail": "Given more than once.", "parameter": name}
+        for name in dict.fromkeys(request.query)
+        if len(request.query.getall(name)) > 1
+    ]
+    data: dict[str, Any] = {}
+    try:
+        data = schema.load(dict(request.query))
+    except ValidationError as error:
+        assert isinstance(error.messages, dict)
+        errors += [{"detail": text, "parameter": str(name)} for name, texts in error.messages.items() for text in texts]
+    if errors:
+        raise Problem("invalid-parameters", "Some query parameters are not valid.", {"errors": errors})
+    return data
+
+
+async def list_requests(request: web.Request) -> web.Response:
+    """One page of requests, newest first."""
+    query = load_query(ListQuery(), request)
+    filters = store.Filters(**{name: query.get(name) for name in ("status", "mode", "callback_status", "run")})
+    before = read_cursor(query["cursor"], filters) if "cursor" in query else None
+    rows = await store.page(request.app[ENGINE].pool, filters, before=before, limit=query["limit"] + 1)
+    items = rows[: query["limit"]]
+    url = None
+    headers = {}
+    if len(rows) > len(items):
+        parameters = {**request.query, "cursor": make_cursor(items[-1].id, filters)}
+        url = str(URL("/api/requests").with_query(parameters))
+        headers = {"Link": f'<{url}>; rel="next"'}
+    return json_response({"items": [item.as_json() for item in items], "next": url}, headers=headers)
+
+
+def make_cursor(last: UUID, filters: store.Filters) -> str:
+    """An opaque position: the last id seen, and a hash of it with the filters."""
+    return base64.urlsafe_b64encode(last.bytes + check(last.bytes, filters)).decode().rstrip("=")
+
+
+def read_cursor(text: str, filters: store.Filters) -> UUID:
+    """The id in a cursor that these filters made.
+
+    Raises:
+        Problem: 400 for any other text.
+    """
+    try:
+        raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+    except ValueError:
+        raw = b""
+    if len(raw) != 16 + CHECK_BYTES or raw[16:] != check(raw[:16], filters):
+        raise Problem("invalid-cursor", "The cursor does not belong to this list and these filters.")
+    return UUID(bytes=raw[:16])
+
+
+def check(id: bytes, filters: store.Filters) -> bytes:
+    """Ties an id to the filters."""
+    return hashlib.sha256(id + repr(filters).encode()).digest()[:CHECK_BYTES]
+
+
+def id_in(request: web.Request) -> UUID:
+    """The id in the path; anything else is simply not there."""
+    text = request.match_info["id"]
+    if not UUID_FORM.fullmatch(text):
+        raise not_found()
+    return UUID(text)
+
+
+def not_found() -> Problem:
+    """The 404 of requests."""
+    return Problem("not-found", "There is no such request.")
+
+
+async def existing(engine: Engine, id: UUID) -> Request:
+    """A request that must be there."""
+    row = await store.get_one(engine.pool, id)
+    if row is None:
+        raise not_found()
+    return row
+
+
+async def get_request(request: web.Request) -> web.Response:
+    """One request, with a hint when to look again while it has not ended."""
+    row = await existing(request.app[ENGINE], id_in(request))
+    return json_response(row.as_json(), headers={} if row.ended else {"Retry-After": "1"})
+
+
+async def get_callback_logs(request: web.Request) -> web.Response:
+    """The callback attempts of one request, oldest first."""
+    engine = request.app[ENGINE]
+    row = await existing(engine, id_in(request))
+    logs = await callback_store.logs(engine.pool, row.id)
+    return json_response({"items": [log.as_json() for log in logs]})
+
+
+async def cancel_request(request: web.Request) -> web.Response:
+    """Ends a request that has not ended."""
+    engine = request.app[ENGINE]
+    id = id_in(request)
+    cancelled = await engine.cancel(id)
+    if cancelled is None:
+        row = await existing(engine, id)
+        raise Problem("conflict", f"The request has ended: {row.status}.")
+    return json_response(cancelled.as_json())
+
+
+async def redeliver(request: web.Request) -> web.Response:
+    """Starts a new series of callbacks."""
+    engine = request.app[ENGINE]
+    id = id_in(request)
+    started = await engine.redeliver(id)
+    if started is None:
+        row = await existing(engine, id)
+        detail = "It has no callback URL." if row.callback_url is None else "Its callback has not ended yet."
+        raise Problem("conflict", detail)
+    return json_response(started.as_json(), status=202, headers={"Location": f"/api/requests/{id}"})
+
+
+async def list_ledgers(request: web.Request) -> web.Response:
+    """Every ledger with its window and size."""
+    ledgers = await request.app[ENGINE].ledgers.all()
+    return json_response({"items": [ledger.as_json() for ledger in ledgers]})

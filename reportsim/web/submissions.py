@@ -1,0 +1,245 @@
+"""POST /api/sync and POST /api/async: one way in, two ways to wait."""
+
+import functools
+import re
+from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
+from typing import Any, Final
+
+from aiohttp import hdrs, web
+
+from reportsim.core import tracing
+from reportsim.core.answers import blocking_answer
+from reportsim.core.callback_urls import OwnReceiver
+from reportsim.core.encoding import dumps
+from reportsim.core.model import CallbackStatus, Mode, Request, Status
+from reportsim.core.problems import Problem, unavailable
+from reportsim.engine.callbacks import demo_url
+from reportsim.engine.engine import DEMO_PATH, Engine
+from reportsim.store import requests as store
+from reportsim.web.body import read_json
+from reportsim.web.keys import ENGINE, EXTRA_HEADERS, LIMITS, REQUEST_ID, SETTINGS
+from reportsim.web.limits import bucket_key, client_of, parse_networks
+from reportsim.web.middleware import PROBLEM
+from reportsim.web.schemas import (
+    Accepted,
+    AsyncSubmission,
+    FailingSubmission,
+    Submission,
+    read_submission,
+    same_meaning,
+)
+
+KEY: Final = re.compile(r"[ -~]{1,255}", re.ASCII)
+KEY_STRING: Final = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"', re.ASCII)
+SYNC: Final = "/api/sync"
+ASYNC: Final = "/api/async"
+FAILURES: Final = "/api/callbacks/simulate-failures"
+
+TypedHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def limited(policy: str) -> Callable[[TypedHandler], TypedHandler]:
+    """Decides by the client's rate before anything else is read or asked."""
+
+    def decorate(handler: TypedHandler) -> TypedHandler:
+        @functools.wraps(handler)
+        async def wrapper(request: web.Request) -> web.StreamResponse:
+            verdict = await request.app[LIMITS].take(policy, bucket_key(client(request)))
+            request[EXTRA_HEADERS].update(verdict.headers)
+            if not verdict.allowed:
+                raise Problem(
+                    "quota-exceeded",
+                    f"The {policy} quota is used up.",
+                    {"violated-policies": [policy]},
+                    {"Retry-After": str(verdict.retry_after)},
+                )
+            return await handler(request)
+
+        return wrapper
+
+    return decorate
+
+
+def client(request: web.Request) -> str:
+    """The address of whoever asks, as far as trusted proxies may say."""
+    trusted = parse_networks(request.app[SETTINGS].trusted_proxies)
+    forwarded = request.headers.getall("X-Forwarded-For", []) if trusted else []
+    return client_of(request.remote or "", forwarded, trusted)
+
+
+@limited("sync")
+async def create_sync(request: web.Request) -> web.StreamResponse:
+    """Makes a report while the client waits."""
+    engine = request.app[ENGINE]
+    key = idempotency_key(request)
+    accepted = await read_submission(engine, Submission, await read_json(request))
+    new = new_request(request, accepted, Mode.SYNC, SYNC, key)
+    with engine.hub.end_of(new.request.id) as ended:
+        if not await engine.submit(new):
+            return await replay(engine, new)
+        found = await engine.blocking_end(new.request.id, ended)
+    status, body = blocking_answer(found)
+    return stored_response(status, body)
+
+
+@limited("async")
+async def create_async(request: web.Request) -> web.StreamResponse:
+    """Accepts a report for later and answers at once."""
+    engine = request.app[ENGINE]
+    key = idempotency_key(request)
+    accepted = await read_submission(engine, AsyncSubmission, await read_json(request))
+    return await accept_for_later(engine, new_request(request, accepted, Mode.ASYNC, ASYNC, key))
+
+
+@limited("async")
+async def simulate_failures(request: web.Request) -> web.StreamResponse:
+    """Accepts a report whose callback goes to the demo receiver, which plays a script of failures and then accepts."""
+    engine = request.app[ENGINE]
+    key = idempotency_key(request)
+    accepted = await read_submission(engine, FailingSubmission, await read_json(request))
+    new = new_request(request, accepted, Mode.ASYNC, FAILURES, key, script=failure_script(accepted.extra))
+    return await accept_for_later(engine, new)
+
+
+async def accept_for_later(engine: Engine, new: store.NewRequest) -> web.Response:
+    """The 202 after the COMMIT, or the first answer again."""
+    if not await engine.submit(new):
+        return await replay(engine, new)
+    assert new.answer_body is not None
+    return accepted_response(new.request, new.answer_body)
+
+
+def new_request(
+    request: web.Request,
+    accepted: Accepted,
+    mode: Mode,
+    endpoint: str,
+    key: str | None,
+    *,
+    script: str | None = None,
+) -> store.NewRequest:
+    """The row of a submission, with the answer that is given when it is accepted for later."""
+    engine = request.app[ENGINE]
+    id = engine.new_id()
+    url, demo = accepted.callback_url, accepted.callback_demo
+    if script is not None:
+        url, demo = demo_url(own_receiver(request), f"{DEMO_PATH}{id}?script={script}"), True
+    row = Request(
+        id=id,
+        mode=mode,
+        status=Status.PENDING,
+        input_payload=accepted.payload,
+        callback_url=url,
+        callback_status=CallbackStatus.PENDING if url else None,
+        callback_demo=demo,
+        idempotency_key=key,
+        endpoint=endpoint,
+        ledger_id=accepted.ledger.ledger_id,
+        ledger_version=accepted.ledger.version,
+        report_version=accepted.report.version,
+        csv_guard=request.app[SETTINGS].csv_guard,
+        http_request_id=request[REQUEST_ID],
+        traceparent=trace(request),
+        created_at=engine.clock.now(),
+    )
+    later = mode is Mode.ASYNC
+    return store.NewRequest(
+        request=row,
+        owner=None if later else engine.owner,
+        fingerprint=accepted.fingerprint,
+        answer_status=202 if later else None,
+        answer_body=dumps(row.as_json()) if later else None,
+    )
+
+
+def own_receiver(request: web.Request) -> OwnReceiver:
+    """The demo receiver's origin: the listening socket, as known since the start or as this request came in."""
+    if (known := request.app[ENGINE].demo) is not None:
+        return known
+    name = request.transport.get_extra_info("sockname") if request.transport else None
+    if name is None:
+        raise unavailable("The demo receiver is not known yet.")
+    return OwnReceiver(ip_address(name[0]), name[1], DEMO_PATH)
+
+
+def failure_script(extra: dict[str, Any]) -> str:
+    """The steps that the demo receiver plays, as its URL carries them."""
+    if "script" in extra:
+        return ",".join(extra["script"])
+    step = str(extra["status_code"]) if extra["fault"] == "status" else extra["fault"]
+    return ",".join([step] * extra["failures"])
+
+
+def trace(request: web.Request) -> str:
+    """The trace that this request belongs to, or starts."""
+    context = tracing.parse_traceparent(request.headers.getall("traceparent", []))
+    return (tracing.child(context) if context else tracing.new_trace()).traceparent
+
+
+def idempotency_key(request: web.Request) -> str | None:
+    """The key under which the answer is kept, from `X-Idempotency-Key` or the standard `Idempotency-Key`.
+
+    Raises:
+        Problem: 400 for a key that is repeated, malformed, or not the same in both headers.
+    """
+    plain = request.headers.getall("X-Idempotency-Key", [])
+    standard = request.headers.getall("Idempotency-Key", [])
+    if len(plain) > 1 or len(standard) > 1:
+        raise Problem("invalid-idempotency-key", "The key is sent more than once.")
+    keys = {*plain, *(unquote(value) for value in standard)}
+    if not keys:
+        return None
+    key = keys.pop()
+    if keys:
+        raise Problem("invalid-idempotency-key", "The two headers name different keys.")
+    if not KEY.fullmatch(key):
+        raise Problem("invalid-idempotency-key", "A key has 1 to 255 printable ASCII characters.")
+    return key
+
+
+def unquote(value: str) -> str:
+    """The content of a structured-field string (RFC 9651)."""
+    match = KEY_STRING.fullmatch(value.strip(" "))
+    if match is None:
+        raise Problem("invalid-idempotency-key", 'Idempotency-Key is a string in quotes, like "abc".')
+    return re.sub(r"\\(.)", r"\1", match[1])
+
+
+async def replay(engine: Engine, new: store.NewRequest) -> web.Response:
+    """The first answer again, byte for byte; nothing is executed."""
+    key = new.request.idempotency_key or ""
+    stored = await store.stored_answer(engine.pool, key)
+    if stored is None:
+        raise unavailable("The first request with this key has just been removed; try again.")
+    first = stored.request
+    if first.endpoint != new.request.endpoint or not same_meaning(stored.fingerprint, new.fingerprint or b""):
+        raise Problem("idempotency-mismatch", "The key was used for another request.")
+    if stored.status is None or stored.body is None:
+        link = f"/api/requests/{first.id}"
+        raise Problem(
+            "idempotency-in-progress",
+            "The first request with this key is still running.",
+            {"instance": link},
+            {"Retry-After": "1", hdrs.LINK: f'<{link}>; rel="status"'},
+        )
+    replayed = {"Idempotent-Replayed": "true"}
+    if stored.status == 202:
+        return accepted_response(first, stored.body, replayed)
+    return stored_response(stored.status, stored.body, replayed)
+
+
+def accepted_response(row: Request, body: bytes, headers: dict[str, str] | None = None) -> web.Response:
+    """The 202: where to look, and when."""
+    return web.Response(
+        status=202,
+        body=body,
+        content_type="application/json",
+        headers={"Location": f"/api/requests/{row.id}", "Retry-After": "1", **(headers or {})},
+    )
+
+
+def stored_response(status: int, body: bytes, headers: dict[str, str] | None = None) -> web.Response:
+    """An answer whose bytes are known."""
+    kind = "application/json" if status < 400 else PROBLEM
+    return web.Response(status=status, body=body, content_type=kind, headers=headers)

@@ -1,0 +1,173 @@
+"""What tests stand on: one PostgreSQL for the session, a clean database and a live service for each test."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from reportsim.app import build_app
+from reportsim.engine.engine import Engine
+from reportsim.settings import Settings
+from reportsim.store import embedded, ledgers
+from reportsim.store.migrate import migrate
+from reportsim.store.pool import Connection, Pool, clean_dsn, connect, create_pool
+from reportsim.web.keys import ENGINE, READY
+
+DEMO_LINES = 2_000
+TABLES = "requests, callback_logs, webhook_secrets"
+
+for name in [name for name in os.environ if name.startswith("REPORTSIM_")]:
+    if name not in {"REPORTSIM_TEST_DATABASE_URL", "REPORTSIM_REQUIRE_BROWSER"}:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL server to make databases on: the one given, or an embedded one of this session's own."""
+    if given := os.environ.get("REPORTSIM_TEST_DATABASE_URL"):
+        yield clean_dsn(given)
+        return
+    with embedded.start(tmp_path_factory.mktemp("server")) as server:
+        yield server.dsn
+
+
+@pytest.fixture(scope="session")
+def session_dsn(server_dsn: str) -> Iterator[str]:
+    """A migrated database of this session with the ledgers demo and tiny."""
+    name = f"reportsim_test_{os.getpid()}"
+
+    async def make() -> str:
+        connection = await connect(server_dsn)
+        await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        await connection.execute(f"CREATE DATABASE {name}")
+        await connection.close()
+        dsn = on_database(server_dsn, name)
+        connection = await connect(dsn)
+        await migrate(connection)
+        await ledgers.generate(connection, "demo", lines=DEMO_LINES, seed=42)
+        await ledgers.generate(connection, "tiny", lines=40, seed=42)
+        await connection.close()
+        return dsn
+
+    async def drop() -> None:
+        connection = await connect(server_dsn)
+        await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        await connection.close()
+
+    yield asyncio.run(make())
+    asyncio.run(drop())
+
+
+def on_database(dsn: str, name: str) -> str:
+    """The same server, another database."""
+    head, _, query = dsn.partition("?")
+    return f"{head.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
+
+
+@pytest.fixture
+async def dsn(session_dsn: str) -> AsyncIterator[str]:
+    """The session's database, emptied of everything but its two ledgers."""
+    yield session_dsn
+    connection = await connect(session_dsn)
+    await connection.execute(f"TRUNCATE {TABLES} CASCADE")
+    await connection.execute("DELETE FROM postings WHERE ledger_id > 2")
+    await connection.execute("DELETE FROM ledgers WHERE ledger_id > 2")
+    await connection.close()
+
+
+@pytest.fixture
+async def connection(dsn: str) -> AsyncIterator[Connection]:
+    """A connection of the test's own."""
+    opened = await connect(dsn)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def pool(dsn: str) -> AsyncIterator[Pool]:
+    """A pool of the test's own."""
+    async with create_pool(dsn, size=4, statement_cache=100) as opened:
+        yield opened
+
+
+@pytest.fixture
+def settings(dsn: str, tmp_path: Path) -> Settings:
+    """Settings for a quick service: leases of a second, short waits between callback attempts, no rate limits."""
+    return Settings(
+        database_url=dsn,
+        data_dir=tmp_path,
+        workers=4,
+        lease_s=1.0,
+        sync_rate=0,
+        async_rate=0,
+        callback_waits=(0.05, 0.1),
+        callback_timeout=1.0,
+        demo_lines=DEMO_LINES,
+        shutdown_grace_s=2.0,
+    )
+
+
+@dataclass
+class Service:
+    """A live service on a real socket."""
+
+    url: str
+    app: web.Application
+    client: aiohttp.ClientSession
+
+    @property
+    def engine(self) -> Engine:
+        return self.app[ENGINE]
+
+    async def ended(self, id: str, *, timeout: float = 10, callback: bool = True) -> dict[str, object]:
+        """Polls a request until it, and its callback, have ended."""
+        async with asyncio.timeout(timeout):
+            while True:
+                async with self.client.get(f"/api/requests/{id}") as answer:
+                    found: dict[str, object] = await answer.json()
+                over = found["status"] in {"COMPLETED", "FAILED"}
+                if over and not (callback and found["callback_status"] == "PENDING"):
+                    return found
+                await asyncio.sleep(0.02)
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[Service]:
+    """Runs a service on a free port of the loopback address."""
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    address, port = listening.getsockname()
+    url = f"http://{address}:{port}"
+    app = build_app(replace(settings, host=address, port=port))
+    app[ENGINE].listens_on(address, port)
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=2.0)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listening).start()
+        async with asyncio.timeout(10):
+            await app[READY].wait()
+        async with aiohttp.ClientSession(url) as client:
+            yield Service(url, app, client)
+    finally:
+        await runner.cleanup()
+        listening.close()
+
+
+@pytest.fixture
+async def service(settings: Settings) -> AsyncIterator[Service]:
+    """A live service with its own HTTP client."""
+    async with serving(settings) as running:
+        yield running
+
+
+@pytest.fixture
+def client(service: Service) -> aiohttp.ClientSession:
+    """The HTTP client of the live service."""
+    return service.client
