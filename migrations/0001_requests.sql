@@ -42,8 +42,11 @@ CREATE TABLE requests (
     CHECK (mode = 'async' OR callback_url IS NULL)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 
-CREATE INDEX requests_pending ON requests (id) WHERE status = 'PENDING';
-CREATE INDEX requests_leased ON requests (lease_until) WHERE status = 'PROCESSING';
+-- Two queues, each read in order without a filter left over: what anyone may take, and what belongs to one owner.
+-- A filter here would let a planner with old statistics sort the whole queue for every claim.
+CREATE INDEX requests_pending ON requests (id) WHERE status = 'PENDING' AND owner IS NULL;
+CREATE INDEX requests_pending_owned ON requests (owner, id) WHERE status = 'PENDING' AND owner IS NOT NULL;
+CREATE INDEX requests_leased ON requests (lease_until) WHERE status IN ('PENDING', 'PROCESSING');
 CREATE INDEX requests_callback_due ON requests (callback_due_at)
     WHERE callback_status = 'PENDING' AND callback_due_at IS NOT NULL;
 CREATE INDEX requests_listed ON requests (id) WHERE run_id IS NULL;

@@ -38,6 +38,16 @@ CREATE TABLE postings (
 
 CREATE INDEX postings_date ON postings USING brin (ledger_id, posted_on) WITH (pages_per_range = 16);
 
+-- What each account's entries of one version come to at the end of each day that has any: openings without a scan.
+CREATE TABLE balances (
+    ledger_id  integer NOT NULL,
+    account_id integer NOT NULL,
+    version    integer NOT NULL,
+    day        date NOT NULL,
+    amount     numeric NOT NULL,
+    PRIMARY KEY (ledger_id, account_id, version, day)
+);
+
 -- A hash of plain integers over the prime field 2^31 - 1: every product stays below 2^62, the planner inlines it.
 CREATE FUNCTION ledger_mix(i bigint, seed bigint, salt bigint) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE

@@ -9,6 +9,9 @@ from typing import Any
 
 from yarl import URL
 
+from reportsim.core.addresses import AllowList
+from reportsim.core.signing import parse_secret
+
 PREFIX = "REPORTSIM_"
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off", ""})
@@ -62,6 +65,13 @@ def waits(text: str) -> tuple[float, ...]:
 def words(text: str) -> tuple[str, ...]:
     """A parser for a list separated by commas."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def secrets(text: str) -> tuple[str, ...]:
+    """A parser for a list of signing secrets."""
+    for word in words(text):
+        parse_secret(word)
+    return words(text)
 
 
 def networks(text: str) -> tuple[str, ...]:
@@ -130,15 +140,15 @@ class Settings:
     callback_timeout: float = setting(
         "REPORTSIM_CALLBACK_TIMEOUT", seconds(0.1, 300), 10.0, "seconds in all per callback attempt"
     )
-    callback_allow: tuple[str, ...] = setting(
+    callback_allow: AllowList = setting(
         "REPORTSIM_CALLBACK_ALLOW",
-        networks,
-        (),
+        AllowList.parse,
+        AllowList(),
         "CIDRs that may be called although private; never metadata addresses",
     )
     webhook_secret: tuple[str, ...] = setting(
         "REPORTSIM_WEBHOOK_SECRET",
-        words,
+        secrets,
         (),
         "`whsec_…`, several separated by commas; none: made once and kept in the database",
         secret=True,
@@ -209,7 +219,7 @@ class Settings:
         known = {item.metadata["env"]: item for item in fields(cls)}
         for env, item in known.items():
             text = environ.get(env)
-            if text is None or (text == "" and item.default in (None, ())):
+            if text is None or (text == "" and item.default in (None, (), AllowList())):
                 continue
             try:
                 values[item.name] = item.metadata["parse"](text)

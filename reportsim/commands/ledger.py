@@ -1,4 +1,4 @@
-"""`reportsim ledger`: list, generate and delete ledgers; works while the service runs."""
+"""`reportsim ledger`: list, import, generate and delete ledgers; works while the service runs."""
 
 import argparse
 from datetime import date
@@ -9,6 +9,8 @@ from rich.table import Table
 
 from reportsim.commands.database import with_migrated
 from reportsim.commands.failure import CommandError
+from reportsim.commands.ledger_import import add_import, ledger_name
+from reportsim.commands.ledger_progress import steps
 from reportsim.store import ledgers
 from reportsim.store.pool import Connection
 
@@ -17,13 +19,15 @@ LARGEST = 20_000_000
 
 def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
     """Adds the verb and its own verbs."""
-    actions = verbs.add_parser("ledger", help="list, generate and delete ledgers").add_subparsers(
+    actions = verbs.add_parser("ledger", help="list, import, generate and delete ledgers").add_subparsers(
         required=True, metavar="ACTION"
     )
     actions.add_parser("list", help="list all ledgers").set_defaults(run=run_list)
 
+    add_import(actions.add_parser("import", help="read a ledger from a file"))
+
     generate = actions.add_parser("generate", help="make a ledger of any size from a seed")
-    generate.add_argument("--ledger", required=True, metavar="NAME")
+    generate.add_argument("--ledger", required=True, type=ledger_name, metavar="NAME")
     generate.add_argument("--lines", type=bounded(4, LARGEST), default=100_000, metavar="N")
     generate.add_argument("--seed", type=bounded(0, 2**31 - 1), default=42, metavar="S")
     generate.add_argument("--from", dest="first_on", type=date.fromisoformat, default=date(2025, 1, 1), metavar="DATE")
@@ -62,14 +66,16 @@ def run_generate(options: argparse.Namespace) -> int:
 
     async def generate(connection: Connection) -> None:
         try:
-            await ledgers.generate(
-                connection,
-                options.ledger,
-                lines=options.lines,
-                seed=options.seed,
-                first_on=options.first_on,
-                days=options.days,
-            )
+            async with steps() as shown:
+                shown.advance("generating")
+                await ledgers.generate(
+                    connection,
+                    options.ledger,
+                    lines=options.lines,
+                    seed=options.seed,
+                    first_on=options.first_on,
+                    days=options.days,
+                )
         except ledgers.LedgerExists:
             raise CommandError(f"there is a ledger {options.ledger} already") from None
 
@@ -82,8 +88,11 @@ def run_delete(options: argparse.Namespace) -> int:
     """Deletes a ledger."""
 
     async def delete(connection: Connection) -> bool:
-        return await ledgers.delete(connection, options.ledger)
+        async with steps() as shown:
+            shown.advance("deleting")
+            return await ledgers.delete(connection, options.ledger)
 
     if not with_migrated(delete):
         raise CommandError(f"there is no ledger {options.ledger}")
+    print(f"{options.ledger}: deleted")
     return 0

@@ -25,6 +25,8 @@ BACKLOG: Final = 2048
 KEEP_ALIVE_S: Final = 15.0
 # One press of Ctrl-C arrives twice when make passes it on; what comes within a second is one wish.
 SAME_WISH_S: Final = 1.0
+LET_GO_S: Final = 1.0
+LET_GO_LOOKS: Final = 50
 
 
 def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
@@ -86,10 +88,22 @@ async def serve(settings: Settings, listening: socket.socket) -> None:
         await announce(app, stop)
         await stop.wait()
         log.info("stopping")
-        app[DRAINING].set()
+        await let_go(app, runner)
     finally:
         await runner.cleanup()
     log.info("stopped")
+
+
+async def let_go(app: web.Application, runner: web.AppRunner) -> None:
+    """Tells clients and load balancers to go elsewhere, for as long as any is connected, at most a second.
+
+    Answers close their connections meanwhile, so that nobody writes into one that is about to be reset.
+    """
+    app[DRAINING].set()
+    for _ in range(LET_GO_LOOKS):
+        if runner.server is None or not runner.server.connections:
+            return
+        await asyncio.sleep(LET_GO_S / LET_GO_LOOKS)
 
 
 async def announce(app: web.Application, stop: asyncio.Event) -> None:

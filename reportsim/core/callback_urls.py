@@ -63,20 +63,17 @@ def _target(text: str, allow: AllowList, own: Sequence[OwnReceiver]) -> Callback
         raise _RefusedError("scheme", "A callback URL starts with http:// or https://.")
     authority = re.split("[/?#]", text[scheme.end() :], maxsplit=1)[0]
     host, port = _host_and_port(authority, 443 if scheme[1].lower() == "https" else 80)
-    try:
-        url = URL(text).with_fragment(None)
-        dialed = url.raw_host or ""
-        _ = url.host  # decodes an IDN, as aiohttp may do later
-    except ValueError:
-        raise _RefusedError("bad-host", f"{_shown(host)} is not a valid host.") from None
     bracketed = host.startswith("[")
     address = parse_address(host[1:-1] if bracketed else host)
-    if isinstance(address, IPv6Address) != bracketed or (address and parse_address(dialed) != address):
-        raise _RefusedError("bad-host", f"{_shown(host)} is not a valid host.")
+    if isinstance(address, IPv6Address) != bracketed:
+        raise _RefusedError("bad-host", f"{_shown(host)} is not an IPv6 address.")
+    url, dialed = _url(text, host)
     if address is None:
         name = _dns_name(host, dialed, allow, own)
         _check_port(port)
         return CallbackTarget(url, name, port)
+    if parse_address(dialed) != address:
+        raise _RefusedError("folded-host", f"{_shown(host)} would be called as {_shown(dialed)}.")
     receivers = [receiver for receiver in own if receiver.listens_at(address, port)]
     if receivers:
         path = text[scheme.end() + len(authority) :]
@@ -125,6 +122,15 @@ def _check_port(port: int) -> None:
             "port-refused",
             f"Port {port} is not called; allowed are 80, 443, and from 1024 on those of no other service.",
         )
+
+
+def _url(text: str, host: str) -> tuple[URL, str]:
+    try:
+        url = URL(text).with_fragment(None)
+        _ = url.host  # decodes an IDN, as aiohttp may do later
+    except ValueError:
+        raise _RefusedError("bad-host", f"{_shown(host)} is not a valid host name.") from None
+    return url, url.raw_host or ""
 
 
 def _dns_name(host: str, dialed: str, allow: AllowList, own: Sequence[OwnReceiver]) -> str:

@@ -21,9 +21,9 @@ class UUID7Generator:
 
     __slots__ = ("_clock", "_entropy", "_last")
 
-    def __init__(self, clock: Callable[[], int] = time.time_ns, entropy: Callable[[int], bytes] = os.urandom) -> None:
+    def __init__(self, clock: Callable[[], int] = time.time_ns, entropy: Callable[[int], bytes] | None = None) -> None:
         self._clock = clock
-        self._entropy = entropy
+        self._entropy = entropy or Entropy()
         self._last = -1
 
     def __call__(self) -> UUID:
@@ -32,6 +32,25 @@ class UUID7Generator:
         made = uuid7(step, self._entropy(8))
         self._last = step
         return made
+
+
+class Entropy:
+    """Random bytes of the operating system, asked for in larger pieces: a system call for each id would cost more."""
+
+    __slots__ = ("_at", "_pool")
+
+    SIZE = 4096
+
+    def __init__(self) -> None:
+        self._pool = b""
+        self._at = self.SIZE
+
+    def __call__(self, count: int) -> bytes:
+        """Takes `count` bytes, at most `SIZE`; none is given twice."""
+        if self._at + count > self.SIZE:
+            self._pool, self._at = os.urandom(self.SIZE), 0
+        self._at += count
+        return self._pool[self._at - count : self._at]
 
 
 def uuid7(step: int, random: bytes) -> UUID:

@@ -29,6 +29,9 @@ class Status(StrEnum):
 TERMINAL = frozenset({Status.COMPLETED, Status.FAILED})
 
 
+PROGRESS = {Status.PENDING: 0, Status.PROCESSING: 1, Status.COMPLETED: 2, Status.FAILED: 2}
+
+
 class CallbackStatus(StrEnum):
     """Where the latest series of callback attempts stands."""
 
@@ -74,16 +77,23 @@ class Request:
         return self.status in TERMINAL
 
     @property
+    def progress(self) -> tuple[int, ...]:
+        """How far the request has come: later states compare greater."""
+        settled = self.callback_status not in {None, CallbackStatus.PENDING}
+        return PROGRESS[self.status], self.callback_series, self.callback_attempts, int(settled)
+
+    @property
     def file(self) -> str:
         """The name of the report's CSV file."""
         return f"{self.id}.csv"
 
     def as_json(self, base_url: str = "") -> Json:
         """The request as every endpoint shows it; `base_url` makes the links absolute."""
-        path = f"{base_url}/api/requests/{self.id}"
+        id = str(self.id)
+        path = f"{base_url}/api/requests/{id}"
         has_file = self.result_payload is not None
         return {
-            "id": str(self.id),
+            "id": id,
             "mode": self.mode,
             "status": self.status,
             "input_payload": self.input_payload,
@@ -98,7 +108,7 @@ class Request:
             "error": self.error,
             "links": {
                 "self": path,
-                "report": f"{base_url}/api/reports/{self.file}" if has_file else None,
+                "report": f"{base_url}/api/reports/{id}.csv" if has_file else None,
                 "callback_logs": f"{path}/callback-logs",
             },
         }

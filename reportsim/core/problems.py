@@ -106,7 +106,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             "misdirected",
             421,
             "This host is not served here",
-            "The Host header names a host that this service does not serve. REPORTSIM_ALLOWED_HOSTS lists those it does.",
+            "The Host header names a host that is not served. REPORTSIM_ALLOWED_HOSTS lists those that are.",
         ),
         Kind(
             "invalid-parameters",
@@ -134,6 +134,12 @@ KINDS: Final[Mapping[str, Kind]] = {
             "The report could not be made, or a check on it failed; a wrong report is never delivered.",
         ),
         Kind(
+            "report-differs",
+            500,
+            "The report came out differently",
+            "Its file was made again from the same entries by the same statement, and the bytes are not the same.",
+        ),
+        Kind(
             "gave-up",
             500,
             "The request was given up",
@@ -149,7 +155,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             "unavailable",
             503,
             "The service cannot do this at the moment",
-            "The database cannot be reached, the service is stopping, or it is full. Retry after the time in Retry-After.",
+            "The database is away, the service is stopping, or it is full. Retry after the time in Retry-After.",
         ),
     )
 }

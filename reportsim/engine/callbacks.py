@@ -19,13 +19,11 @@ from yarl import URL
 
 from reportsim.core import signing, tracing
 from reportsim.core.backoff import wait_after
-from reportsim.core.callback_urls import CallbackTarget, OwnReceiver, Refusal, check_url
+from reportsim.core.callback_urls import CallbackTarget, OwnReceiver, Refusal
 from reportsim.core.clock import Clock
 from reportsim.core.encoding import dumps
-from reportsim.core.identifiers import UUID7Generator
 from reportsim.core.model import CallbackLog, CallbackStatus, Request, callback_event
 from reportsim.engine.delivery import Guard, Outcome, attempt, open_client
-from reportsim.engine.events import Hub
 from reportsim.store import callbacks as store
 from reportsim.store.batcher import Batcher
 from reportsim.store.pool import OUTAGES, Pool, persist
@@ -65,8 +63,10 @@ class Courier:
         lease: timedelta,
         policy: Policy,
         guard: Guard,
-        hub: Hub,
+        published: Callable[[list[Request]], None],
+        logged: Callable[[CallbackLog, UUID | None], None],
         clock: Clock,
+        new_id: Callable[[], UUID],
         base_url: Callable[[], str],
         demo: Callable[[], OwnReceiver | None],
     ) -> None:
@@ -76,12 +76,13 @@ class Courier:
         self._lease = lease
         self._policy = policy
         self._guard = guard
-        self._hub = hub
+        self._published = published
+        self._logged = logged
         self._clock = clock
         self._base_url = base_url
         self._demo = demo
         self.secrets: Sequence[bytes] = ()
-        self._new_id = UUID7Generator()
+        self._new_id = new_id
         self._queue: asyncio.Queue[Request] = asyncio.Queue(HELD)
         self._lanes: dict[str, Lane] = {}
         self._held: set[UUID] = set()
@@ -191,12 +192,26 @@ class Courier:
         )
         recorded = await persist(lambda: self._records.submit(entry))
         self._held.discard(request.id)
-        log.info("callback %s attempt %d: %s", request.id, number, outcome.reason or "delivered")
+        log.info(
+            "callback of %s, attempt %d: %s",
+            request.id,
+            number,
+            outcome.error_message or "delivered",
+            extra={
+                "row": str(request.id),
+                "request_id": request.http_request_id,
+                "trace": request.traceparent,
+                "series": request.callback_series,
+                "attempt": number,
+                "status": outcome.status_code,
+                "ms": outcome.response_time_ms,
+            },
+        )
         if not recorded:
             return
         moved = replace(request, callback_status=status, callback_attempts=number)
-        self._hub.publish_log(row, request.run_id)
-        self._hub.publish([moved])
+        self._logged(row, request.run_id)
+        self._published([moved])
         if wait is not None:
             self._wait(moved, wait)
 
@@ -221,7 +236,7 @@ class Courier:
             if demo is None:
                 return Refusal("own-route", "This replica has no demo receiver.")
             url = demo_url(demo, URL(url).raw_path_qs)
-        return check_url(url, self._guard.allow, self._guard.own)
+        return self._guard.check_url(url)
 
     def _wait(self, request: Request, wait: float) -> None:
         if self.room:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import socket
 import ssl
 import time
@@ -16,7 +17,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from reportsim.core.addresses import AllowList
 from reportsim.core.backoff import parse_retry_after
-from reportsim.core.callback_urls import CallbackTarget, OwnReceiver, check_dial
+from reportsim.core.callback_urls import CallbackTarget, OwnReceiver, Refusal, check_dial, check_url
 
 MOST_ANSWER: Final = 64 * 1024
 EXCERPT: Final = 1_000
@@ -53,6 +54,9 @@ class Outcome:
     final: bool = False
 
 
+checked = functools.lru_cache(1_024)(check_url)
+
+
 class Guard:
     """Holds every connection of the callback client against the address policy: at the resolver and at the socket."""
 
@@ -60,6 +64,10 @@ class Guard:
         """Takes the policy; `own` may grow while the guard is in use."""
         self.allow = allow
         self.own = own
+
+    def check_url(self, url: str) -> CallbackTarget | Refusal:
+        """Decides at submit whether a URL may be called at all; what was decided lately is remembered."""
+        return checked(url, self.allow, tuple(self.own))
 
     def check(self, address: str, port: int) -> None:
         """Raises RefusedAddress unless the current target may be reached at an address."""

@@ -2,27 +2,32 @@
 
 import asyncio
 import contextlib
+import functools
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import Final
 from uuid import UUID
 
 from reportsim.core import signing
-from reportsim.core.addresses import AllowList
+from reportsim.core.answers import blocking_answer
 from reportsim.core.callback_urls import OwnReceiver
 from reportsim.core.clock import Clock
 from reportsim.core.identifiers import UUID7Generator
-from reportsim.core.model import Request, Status
+from reportsim.core.model import CallbackLog, Mode, Request, Status
 from reportsim.core.problems import Problem
 from reportsim.engine.callbacks import Courier, Policy
 from reportsim.engine.delivery import Guard
 from reportsim.engine.events import Hub
 from reportsim.engine.housekeeping import Leases, Sweeper, in_background
 from reportsim.engine.ledgers import Ledgers
+from reportsim.engine.remaker import Remaker
+from reportsim.engine.replicas import Replicas
 from reportsim.engine.slots import Slots
-from reportsim.engine.worker import Worker
+from reportsim.engine.worker import Worker, make_report
 from reportsim.reports.files import ReportFiles
 from reportsim.settings import Settings
 from reportsim.store import callbacks as callback_store
@@ -35,22 +40,37 @@ LOOK_AGAIN_S: Final = 5.0
 OPEN: Final = (Status.PENDING, Status.PROCESSING)
 
 
+@dataclass(slots=True)
+class Counts:
+    """What this replica has done since its start."""
+
+    accepted: Counter[str] = field(default_factory=Counter)
+    ended: Counter[str] = field(default_factory=Counter)
+    deliveries: Counter[str] = field(default_factory=Counter)
+
+
 class Engine:
     """Accepts requests, works on them, delivers their callbacks, and says what happened."""
 
-    def __init__(self, *, settings: Settings, dsn: str, pool: Pool, clock: Clock) -> None:
-        """Builds the parts; they work while `running` is entered."""
+    def __init__(self, *, settings: Settings, dsn: str, pool: Pool, report_pool: Pool, clock: Clock) -> None:
+        """Builds the parts; they work while `running` is entered.
+
+        Reports have connections of their own: a long COPY must not keep a small statement waiting.
+        """
         self.owner = uuid.uuid4()
         self.pool = pool
+        self.report_pool = report_pool
         self.clock = clock
         self.new_id = UUID7Generator()
+        self.counts = Counts()
         self.hub = Hub()
         self.slots = Slots(settings.workers)
-        self.files = ReportFiles(settings.reports_dir)
+        self.files = ReportFiles(settings.reports_dir, settings.reports_max_mb * 1_000_000)
+        self.remaker = Remaker(pool=report_pool, files=self.files, slots=self.slots, timeout=settings.sync_timeout)
         self.ledgers = Ledgers(pool, clock.monotonic)
         self.base_url = settings.public_url or f"http://{settings.host}:{settings.port}"
         self.demo: OwnReceiver | None = None
-        self.guard = Guard(AllowList.parse(",".join(settings.callback_allow)), [])
+        self.guard = Guard(settings.callback_allow, [])
         self._settings = settings
         self._lease = timedelta(seconds=settings.lease_s)
         self.worker = Worker(
@@ -58,9 +78,9 @@ class Engine:
             owner=self.owner,
             lease=self._lease,
             slots=self.slots,
-            files=self.files,
-            hub=self.hub,
             clock=clock,
+            make=functools.partial(make_report, report_pool, self.files),
+            published=self.publish,
             ended=self._ended,
         )
         self.courier = Courier(
@@ -73,19 +93,23 @@ class Engine:
                 timeout=settings.callback_timeout,
             ),
             guard=self.guard,
-            hub=self.hub,
+            published=self.publish,
+            logged=self._logged,
             clock=clock,
+            new_id=self.new_id,
             base_url=lambda: self.base_url,
             demo=lambda: self.demo,
         )
         self._inserts: Batcher[store.NewRequest, bool] = Batcher(
             lambda new: store.insert(pool, self._lease, new), name="insert"
         )
-        self._leases = Leases(dsn=dsn, owner=self.owner, lease=self._lease, courier=self.courier)
+        self._leases = Leases(dsn=dsn, owner=self.owner, lease=self._lease, worker=self.worker, courier=self.courier)
+        self._replicas = Replicas(dsn=dsn, pool=pool, hub=self.hub, heard=self._heard)
         self._sweeper = Sweeper(
             pool=pool,
             worker=self.worker,
             courier=self.courier,
+            files=self.files,
             retention=timedelta(hours=settings.retention_hours),
         )
 
@@ -108,7 +132,7 @@ class Engine:
         async with self.hub.running(), self._inserts.running():
             try:
                 async with (
-                    in_background(self._leases, self._sweeper),
+                    in_background(self._leases, self._sweeper, self._replicas),
                     self.courier.running(grace),
                     self.worker.running(grace),
                 ):
@@ -121,7 +145,8 @@ class Engine:
         """Accepts a request: True after its COMMIT, False when its idempotency key is taken."""
         inserted = await self._inserts.submit(new)
         if inserted:
-            self.hub.publish([new.request])
+            self.counts.accepted[new.request.mode] += 1
+            self.publish([new.request])
             self.worker.hint()
         return inserted
 
@@ -155,7 +180,8 @@ class Engine:
             free_key=True,
         )
         if failed:
-            self.hub.publish(failed)
+            self.counts.ended[Status.FAILED] += 1
+            self.publish(failed)
             raise problem
         while True:
             if found := await self.end_of(request_id, ended, LOOK_AGAIN_S):
@@ -167,21 +193,59 @@ class Engine:
 
     async def cancel(self, request_id: UUID) -> Request | None:
         """Fails a request that has not ended; None when it has ended, or is unknown."""
+        row = await store.get_one(self.pool, request_id)
+        if row is None:
+            return None
         error = Problem("cancelled", "It was cancelled before it ended.").as_json()
-        failed = await store.abandon(self.pool, [request_id], states=OPEN, error=error, at=self.clock.now())
+        ended = replace(row, status=Status.FAILED, error=error)
+        failed = await store.abandon(
+            self.pool,
+            [request_id],
+            states=OPEN,
+            error=error,
+            at=self.clock.now(),
+            answer=blocking_answer(ended) if row.mode is Mode.SYNC else None,
+        )
         for request in failed:
-            self.worker.cancel(request.id)
-        self.hub.publish(failed)
+            self.counts.ended[Status.FAILED] += 1
+            self.worker.stop_superseded(request)
+        self.publish(failed)
         await self.courier.take(request for request in failed if request.callback_url)
         return failed[0] if failed else None
 
     async def redeliver(self, request_id: UUID) -> Request | None:
         """Starts a new series of callbacks; None while one is running or where there is none to repeat."""
         started = await callback_store.redeliver(self.pool, [request_id])
-        self.hub.publish(started)
+        self.publish(started)
         await self.courier.take(started)
         return started[0] if started else None
 
+    def publish(self, requests: list[Request]) -> None:
+        """Makes new states known, here and to the other replicas; after their commit."""
+        self._replicas.tell(self.hub.publish(requests))
+
+    def stop_taking(self) -> None:
+        """Claims nothing any more but what clients of this replica are waiting for."""
+        self.worker.draining = True
+
+    @property
+    def is_polling(self) -> bool:
+        """Whether this database's notifications do not reach us."""
+        return self._replicas.polling
+
     def _ended(self, request: Request) -> None:
+        self.counts.ended[request.status] += 1
         if request.callback_url:
             self.courier.offer(request)
+
+    def _logged(self, row: CallbackLog, run: UUID | None) -> None:
+        self.counts.deliveries["success" if row.success else row.reason or "status"] += 1
+        self._replicas.told_of(row)
+        self.hub.publish_log(row, run)
+
+    def _heard(self, requests: list[Request]) -> None:
+        """Takes what other replicas changed: work for us, ends that are waited for, work that was ended there."""
+        self.hub.publish(requests)
+        for request in requests:
+            self.worker.stop_superseded(request)
+        self.worker.hint()

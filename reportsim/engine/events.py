@@ -6,10 +6,11 @@ together, each request in its newest state. Every message has an id `<boot>-<n>`
 
 import asyncio
 import contextlib
-from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+import functools
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from reportsim.core.encoding import dumps
@@ -20,36 +21,53 @@ GATHER_S: Final = 0.25
 RING: Final = 1_000
 QUEUE: Final = 200
 MOST_CHANGES: Final = 2_000
+MOST_REMEMBERED: Final = 10_000
 
 
-@dataclass(frozen=True, slots=True)
+class Source(NamedTuple):
+    """What a part of an event is about, and the state that it shows."""
+
+    id: UUID
+    run: UUID | None
+    state: Request | CallbackLog
+
+
 class Message:
-    """One event: whole bytes for those who see everything, and its parts for those who see one request or run."""
+    """One event, rendered when the first subscriber needs it: once for all who see everything."""
 
-    number: int
-    id: str
-    event: str
-    items: tuple[tuple[UUID, UUID | None, bytes], ...]
-    single: bool
-    raw: bytes
+    def __init__(self, number: int, id: str, event: str, sources: Sequence[Source], data: bytes) -> None:
+        """Keeps what the event tells; `data` is that of an event without sources."""
+        self.number = number
+        self.id = id
+        self.event = event
+        self._sources = sources
+        self._data = data
 
-    def filtered(self, request_id: UUID | None, run: UUID | None) -> bytes | None:
-        """The event as a subscriber with these filters sees it; None when it is not concerned."""
-        if request_id is None and run is None:
-            return self.raw or None
-        if not self.items:
+    @functools.cached_property
+    def _parts(self) -> list[bytes]:
+        return [dumps(source.state.as_json()) for source in self._sources]
+
+    @functools.cached_property
+    def raw(self) -> bytes:
+        """The event as those see it who asked for nothing in particular; rows of benchmark runs are left out."""
+        if not self._sources:
+            return encode(self.id, self.event, self._data)
+        return self._joined(lambda source: source.run is None)
+
+    def filtered(self, request_id: UUID | None, run: UUID | None) -> bytes:
+        """The event as a subscriber with these filters sees it; empty when it is not concerned."""
+        if (request_id is None and run is None) or not self._sources:
             return self.raw
-        chosen = [
-            data
-            for item_id, item_run, data in self.items
-            if (request_id is None or item_id == request_id) and (run is None or item_run == run)
-        ]
-        return encode(self.id, self.event, join(chosen, self.single)) if chosen else None
+        return self._joined(
+            lambda source: (request_id is None or source.id == request_id) and (run is None or source.run == run)
+        )
 
-
-def join(parts: list[bytes], single: bool) -> bytes:
-    """The data of an event: one object, or `{"items": […]}`."""
-    return parts[0] if single else b'{"items":[' + b",".join(parts) + b"]}"
+    def _joined(self, concerns: Callable[[Source], bool]) -> bytes:
+        parts = [part for source, part in zip(self._sources, self._parts, strict=True) if concerns(source)]
+        if not parts:
+            return b""
+        data = parts[0] if self.event == "callback" else b'{"items":[' + b",".join(parts) + b"]}"
+        return encode(self.id, self.event, data)
 
 
 def encode(id: str, event: str, data: bytes) -> bytes:
@@ -107,6 +125,7 @@ class Hub:
         self._too_many = False
         self._wake = asyncio.Event()
         self._ends: dict[UUID, set[asyncio.Future[Request]]] = {}
+        self._latest: OrderedDict[UUID, tuple[int, ...]] = OrderedDict()
         self._closed = False
 
     @property
@@ -119,9 +138,10 @@ class Hub:
         """How many streams are open."""
         return len(self._subscribers)
 
-    def publish(self, requests: Iterable[Request]) -> None:
-        """Takes the newest states of requests, after their commit."""
-        for request in requests:
+    def publish(self, requests: Iterable[Request]) -> list[UUID]:
+        """Takes the newest states of requests, after their commit; says which of them are news."""
+        news = [request for request in requests if self._is_news(request)]
+        for request in news:
             if request.ended:
                 for waiter in self._ends.pop(request.id, ()):
                     if not waiter.done():
@@ -131,19 +151,32 @@ class Hub:
                 self._changed[request.id] = request
             else:
                 self._too_many = True
-        self._wake.set()
+        if news:
+            self._wake.set()
+        return [request.id for request in news]
+
+    def _is_news(self, request: Request) -> bool:
+        """Whether a state is newer than what was published: what replicas read of each other may be late."""
+        if self._latest.get(request.id, ()) >= request.progress:
+            return False
+        state = request.progress
+        self._latest[request.id] = state
+        self._latest.move_to_end(request.id)
+        if len(self._latest) > MOST_REMEMBERED:
+            self._latest.popitem(last=False)
+        return True
 
     def publish_log(self, log: CallbackLog, run: UUID | None = None) -> None:
         """Sends one row of the callback log."""
-        self._send("callback", [(log.request_id, run, dumps(log.as_json()))], single=True)
+        self._send("callback", [Source(log.request_id, run, log)])
 
     def publish_event(self, event: str, data: Any) -> None:
         """Sends any other event to every subscriber."""
-        self._send(event, [], single=True, data=dumps(data))
+        self._send(event, data=dumps(data))
 
     def reset(self) -> None:
         """Tells every subscriber to read again: something may have been missed."""
-        self._send("reset", [], single=True, data=b"{}")
+        self._send("reset", data=b"{}")
 
     async def run(self) -> None:
         """The tick: renders what has gathered, once for all."""
@@ -155,22 +188,15 @@ class Hub:
                 self._too_many = False
                 self.reset()
             elif changed:
-                parts = [(item.id, item.run_id, dumps(item.as_json())) for item in changed.values()]
-                self._send("requests", parts, single=False)
+                self._send("requests", [Source(item.id, item.run_id, item) for item in changed.values()])
             await asyncio.sleep(GATHER_S)
 
-    def _send(
-        self, event: str, items: list[tuple[UUID, UUID | None, bytes]], *, single: bool, data: bytes = b""
-    ) -> None:
+    def _send(self, event: str, sources: Sequence[Source] = (), *, data: bytes = b"") -> None:
         self._number += 1
-        visible = [part for _, run, part in items if run is None]
-        payload = data or (join(visible, single) if visible else b"")
-        raw = encode(self.last_id, event, payload) if payload else b""
-        message = Message(self._number, self.last_id, event, tuple(items), single, raw)
+        message = Message(self._number, self.last_id, event, sources, data)
         self._ring.append(message)
         for subscriber in tuple(self._subscribers):
-            chunk = message.filtered(subscriber.request_id, subscriber.run)
-            if chunk:
+            if chunk := message.filtered(subscriber.request_id, subscriber.run):
                 subscriber.offer(chunk)
 
     @contextlib.contextmanager

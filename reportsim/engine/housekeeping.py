@@ -6,12 +6,13 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 from reportsim.core.identifiers import uuid7
 from reportsim.engine.callbacks import Courier
 from reportsim.engine.worker import Worker
+from reportsim.reports.files import ReportFiles
 from reportsim.store import requests as store
 from reportsim.store.pool import OUTAGES, Connection, Pool, connect
 
@@ -30,11 +31,12 @@ class Leases:
     Its connection is not the pool's: long COPYs may hold every one of those.
     """
 
-    def __init__(self, *, dsn: str, owner: UUID, lease: timedelta, courier: Courier) -> None:
+    def __init__(self, *, dsn: str, owner: UUID, lease: timedelta, worker: Worker, courier: Courier) -> None:
         """Makes the renewer of one owner."""
         self._dsn = dsn
         self._owner = owner
         self._lease = lease
+        self._worker = worker
         self._courier = courier
 
     async def run(self) -> None:
@@ -46,12 +48,15 @@ class Leases:
                 try:
                     if connection is None or connection.is_closed():
                         connection = await connect(self._dsn)
-                    await store.renew(connection, self._owner, self._lease, self._courier.held)
+                    held = self._worker.running_ids, self._courier.held
+                    await store.renew(connection, self._owner, self._lease, *held)
                 except OUTAGES as error:
                     log.warning("leases could not be renewed: %s", error)
                     if connection is not None:
                         connection.terminate()
                         connection = None
+                except Exception:
+                    log.exception("leases could not be renewed")
         finally:
             if connection is not None:
                 connection.terminate()
@@ -60,11 +65,14 @@ class Leases:
 class Sweeper:
     """Finds due callbacks and waiting requests that no one holds, and deletes what is past its time."""
 
-    def __init__(self, *, pool: Pool, worker: Worker, courier: Courier, retention: timedelta) -> None:
+    def __init__(
+        self, *, pool: Pool, worker: Worker, courier: Courier, files: ReportFiles, retention: timedelta
+    ) -> None:
         """Makes a sweeper; a sweep that collides with the fast path changes nothing."""
         self._pool = pool
         self._worker = worker
         self._courier = courier
+        self._files = files
         self._retention = retention
 
     async def run(self) -> None:
@@ -92,11 +100,20 @@ class Sweeper:
         count = 0
         while deleted := await store.prune(self._pool, uuid7(oldest, bytes(8)), self._retention, PRUNE_BATCH):
             count += len(deleted)
+            self._files.remove(deleted)
         return count
 
 
+class Runner(Protocol):
+    """Something that runs until it is cancelled."""
+
+    async def run(self) -> None:
+        """Runs for ever."""
+        ...
+
+
 @contextlib.asynccontextmanager
-async def in_background(*runners: Leases | Sweeper) -> AsyncIterator[None]:
+async def in_background(*runners: Runner) -> AsyncIterator[None]:
     """Runs housekeeping as long as the block lasts."""
     tasks = [asyncio.create_task(runner.run(), name=type(runner).__name__) for runner in runners]
     try:

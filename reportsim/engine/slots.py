@@ -1,6 +1,7 @@
 """Worker slots: the one capacity that sync, async and re-made reports share."""
 
 import asyncio
+import contextlib
 from collections import deque
 
 
@@ -31,7 +32,9 @@ class Slots:
             if turn.done() and not turn.cancelled():
                 self.release()
             else:
-                self._waiting.remove(turn)
+                # It is gone when a slot was given back in between.
+                with contextlib.suppress(ValueError):
+                    self._waiting.remove(turn)
             raise
 
     def take_free(self) -> int:

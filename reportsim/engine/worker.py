@@ -8,8 +8,8 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -18,11 +18,10 @@ from reportsim.core.answers import blocking_answer
 from reportsim.core.clock import Clock
 from reportsim.core.model import Mode, Request, Status
 from reportsim.core.problems import Problem
-from reportsim.engine.events import Hub
 from reportsim.engine.simulate import draw
 from reportsim.engine.slots import Slots
 from reportsim.reports.files import ReportFiles
-from reportsim.reports.generate import Report, generate
+from reportsim.reports.generate import LedgerDeleted, Report, generate
 from reportsim.store import requests as store
 from reportsim.store.batcher import Batcher
 from reportsim.store.pool import OUTAGES, Pool, persist
@@ -31,6 +30,22 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S: Final = 1.0
 MOST_TAKEOVERS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A report and its file."""
+
+    report: Report
+    sha256: str
+    bytes: int
+
+
+async def make_report(pool: Pool, files: ReportFiles, request: Request) -> Made:
+    """Writes a request's report into its file."""
+    with files.draft(request.id, f"try-{request.tries}") as draft:
+        report = await generate(pool, request, draft)
+    return Made(report, draft.sha256, draft.bytes)
 
 
 class Worker:
@@ -43,24 +58,25 @@ class Worker:
         owner: UUID,
         lease: timedelta,
         slots: Slots,
-        files: ReportFiles,
-        hub: Hub,
         clock: Clock,
+        make: Callable[[Request], Awaitable[Made]],
+        published: Callable[[list[Request]], None],
         ended: Callable[[Request], None],
     ) -> None:
-        """Makes a worker; `ended` is told of every request that this worker ended."""
+        """Makes a worker; `make` does the work, `published` takes new states, `ended` what this worker ended."""
         self._pool = pool
         self._owner = owner
         self._lease = lease
         self._slots = slots
-        self._files = files
-        self._hub = hub
+        self._make = make
         self._clock = clock
+        self._published = published
         self._ended = ended
         self._hinted = asyncio.Event()
-        self._tasks: dict[UUID, asyncio.Task[None]] = {}
+        self._tasks: dict[UUID, tuple[asyncio.Task[None], int]] = {}
         self._looked = float("-inf")
         self.lost_fences = 0
+        self.draining = False
         self._finish: Batcher[store.Finish, bool] = Batcher(
             lambda ends: store.finish(pool, owner, lease, ends), name="finish"
         )
@@ -74,9 +90,10 @@ class Worker:
         """Says that there may be something to claim."""
         self._hinted.set()
 
-    def cancel(self, request_id: UUID) -> None:
-        """Stops working on a request that has been ended elsewhere."""
-        if task := self._tasks.get(request_id):
+    def stop_superseded(self, request: Request) -> None:
+        """Stops working on a request that has been claimed or ended elsewhere since."""
+        task, tries = self._tasks.get(request.id, (None, 0))
+        if task is not None and request.tries > tries:
             task.cancel()
 
     @contextlib.asynccontextmanager
@@ -90,7 +107,7 @@ class Worker:
                 claimer.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await claimer
-                if tasks := list(self._tasks.values()):
+                if tasks := [task for task, _ in self._tasks.values()]:
                     await asyncio.wait(tasks, timeout=grace)
                     for task in tasks:
                         task.cancel()
@@ -118,28 +135,33 @@ class Worker:
         free = 1 + self._slots.take_free()
         claimed: list[Request] = []
         try:
-            if time.monotonic() - self._looked >= LOOK_EVERY_S:
+            if not self.draining and time.monotonic() - self._looked >= LOOK_EVERY_S:
                 self._looked = time.monotonic()
-                claimed = await store.take_over(self._pool, self._owner, free, self._lease)
+                claimed = await store.take_over(self._pool, self._owner, free, self._lease, self._clock.now())
             if len(claimed) < free:
                 claimed += await store.claim(
-                    self._pool, self._owner, free - len(claimed), self._lease, self._clock.now()
+                    self._pool,
+                    self._owner,
+                    free - len(claimed),
+                    self._lease,
+                    self._clock.now(),
+                    only_own=self.draining,
                 )
         finally:
             self._slots.release(free - len(claimed))
             for request in claimed:
                 self._start(request)
-        self._hub.publish(claimed)
+        self._published(claimed)
         return bool(claimed)
 
     def _start(self, request: Request) -> None:
         task = asyncio.create_task(self._work(request), name=f"work-{request.id}")
-        self._tasks[request.id] = task
+        self._tasks[request.id] = task, request.tries
         task.add_done_callback(lambda _: self._done(request.id, task))
 
     def _done(self, request_id: UUID, task: "asyncio.Task[None]") -> None:
         self._slots.release()
-        if self._tasks.get(request_id) is task:
+        if self._tasks.get(request_id, (None, 0))[0] is task:
             del self._tasks[request_id]
         if not task.cancelled() and (error := task.exception()):
             log.error("work on %s ended badly", request_id, exc_info=error)
@@ -147,35 +169,31 @@ class Worker:
     async def _work(self, request: Request) -> None:
         started = time.monotonic()
         try:
-            report, sha256, size = await self._execute(request, started)
+            made = await self._execute(request, started)
         except Problem as problem:
             ended = self._failed(request, problem)
+        except LedgerDeleted:
+            ended = self._failed(request, Problem("report-failed", "The ledger was deleted."))
         except Exception:
             log.exception("request %s failed unexpectedly", request.id)
             ended = self._failed(request, Problem("report-failed", "The report failed unexpectedly."))
         else:
-            ended = self._completed(request, report, sha256, size, time.monotonic() - started)
+            ended = self._completed(request, made, time.monotonic() - started)
         await self._end(ended)
 
-    async def _execute(self, request: Request, started: float) -> tuple[Report, str, int]:
+    async def _execute(self, request: Request, started: float) -> Made:
         if request.takeovers > MOST_TAKEOVERS:
             raise Problem("gave-up", f"Whoever worked on it died, {request.takeovers} times.")
         simulate = request.input_payload.get("simulate")
         drawn = draw(simulate) if simulate else None
-
-        async def once() -> tuple[Report, str, int]:
-            with self._files.draft(request.id, f"{self._hub.boot}-{request.tries}") as draft:
-                report = await generate(self._pool, request, draft)
-            return report, draft.sha256, draft.bytes
-
-        made = await persist(once)
+        made = await persist(lambda: self._make(request))
         if drawn:
             await asyncio.sleep(started + drawn.service_s - time.monotonic())
             if drawn.fails:
                 raise Problem("report-failed", "The failure that simulate asked for.", {"simulated": True})
         return made
 
-    def _completed(self, request: Request, report: Report, sha256: str, size: int, service: float) -> Request:
+    def _completed(self, request: Request, made: Made, service: float) -> Request:
         now = self._clock.now()
         queue = (request.started_at or now) - request.created_at
         timings = {
@@ -188,14 +206,14 @@ class Worker:
         result: dict[str, Any] = {
             "report_type": parameters["report_type"],
             "file": request.file,
-            "rows": report.rows,
-            "bytes": size,
-            "sha256": sha256,
-            "currency": report.currency,
-            "exponent": report.exponent,
+            "rows": made.report.rows,
+            "bytes": made.bytes,
+            "sha256": made.sha256,
+            "currency": made.report.currency,
+            "exponent": made.report.exponent,
             **window,
-            "totals": report.totals,
-            "checks": report.checks,
+            "totals": made.report.totals,
+            "checks": made.report.checks,
             "timings_ms": {name: round(value, 3) for name, value in timings.items()},
         }
         return replace(request, status=Status.COMPLETED, result_payload=result, completed_at=now)
@@ -221,5 +239,5 @@ class Worker:
             self.lost_fences += 1
             log.warning("request %s was taken over; its result is dropped", request.id)
             return
-        self._hub.publish([request])
+        self._published([request])
         self._ended(replace(request, callback_fence=request.callback_fence + 1))

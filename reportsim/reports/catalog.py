@@ -2,7 +2,13 @@
 
 from typing import Final
 
+from reportsim.reports.balance_sheet import BALANCE_SHEET
+from reportsim.reports.cash_flow import CASH_FLOW
+from reportsim.reports.general_ledger import GENERAL_LEDGER
+from reportsim.reports.income_statement import INCOME_STATEMENT
 from reportsim.reports.report_type import ReportType
 from reportsim.reports.trial_balance import TRIAL_BALANCE
 
-CATALOG: Final[dict[str, ReportType]] = {report.name: report for report in (TRIAL_BALANCE,)}
+CATALOG: Final[dict[str, ReportType]] = {
+    report.name: report for report in (TRIAL_BALANCE, INCOME_STATEMENT, BALANCE_SHEET, CASH_FLOW, GENERAL_LEDGER)
+}

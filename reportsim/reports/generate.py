@@ -2,10 +2,9 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any, Final
-
-import asyncpg
 
 from reportsim.core.model import Request
 from reportsim.core.problems import Problem
@@ -19,10 +18,17 @@ from reportsim.store.pool import Connection, Pool
 BEGIN: Final = """
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off; SET LOCAL work_mem = '64MB';
-SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL statement_timeout = 0
+SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL standard_conforming_strings = on; SET LOCAL statement_timeout = 0
 """
-SELECT_LEDGER: Final = "SELECT currency, exponent FROM ledgers WHERE ledger_id = $1"
+SELECT_FIGURES: Final = """
+SELECT ledger.currency, ledger.exponent, figure.*
+FROM ledgers AS ledger CROSS JOIN ({figures}) AS figure WHERE ledger.ledger_id = {ledger_id}
+"""
 TIMEOUT_S: Final = 600.0
+
+
+class LedgerDeleted(Exception):
+    """The ledger of a request is gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,31 +58,35 @@ async def generate(pool: Pool, request: Request, draft: Draft) -> Report:
     """Writes the report of a request into a draft.
 
     Raises:
-        Problem: `report-failed`, when the ledger is gone or a check does not hold; it names the check.
+        LedgerDeleted: there is nothing to report on any more.
+        Problem: `report-failed`, when a check does not hold; it names the check.
         asyncpg.PostgresError, OSError: the database is away; the report can be tried again.
     """
     report_type = CATALOG[request.input_payload["report_type"]]
+    job = Job(
+        ledger_id=request.ledger_id,
+        version=request.ledger_version,
+        parameters=request.input_payload,
+        csv_guard=request.csv_guard,
+    )
     async with pool.acquire(timeout=TIMEOUT_S) as connection, snapshot(connection):
-        ledger = await connection.fetchrow(SELECT_LEDGER, request.ledger_id)
-        if ledger is None:
-            raise Problem("report-failed", "The ledger was deleted.")
-        job = Job(
-            ledger_id=request.ledger_id,
-            version=request.ledger_version,
-            exponent=ledger["exponent"],
-            parameters=request.input_payload,
-            csv_guard=request.csv_guard,
-        )
-        found = await connection.fetchrow(report_type.figures(job), timeout=TIMEOUT_S)
-        figures = {name: int(value or 0) for name, value in (found or {}).items()}
+        statement = SELECT_FIGURES.format(figures=report_type.figures(job), ledger_id=job.ledger_id)
+        found = await connection.fetchrow(statement, timeout=TIMEOUT_S)
+        if found is None:
+            raise LedgerDeleted
+        currency, job = found["currency"], replace(job, exponent=found["exponent"])
+        figures = {name: int(value or 0) for name, value in list(found.items())[2:]}
         tag = await connection.copy_from_query(
             report_type.rows(job), output=draft.write, format="csv", header=True, timeout=TIMEOUT_S
         )
-    rows = int(tag.rpartition(" ")[2])
-    return conclude(report_type, {**figures, "rows": rows}, ledger)
+    figures["rows"] = rows = int(tag.rpartition(" ")[2])
+    if rows and report_type.balance_column is not None:
+        last = Decimal(draft.last_record()[report_type.balance_column])
+        figures["last_balance"] = int(last.scaleb(job.exponent))
+    return conclude(report_type, figures, currency, job.exponent)
 
 
-def conclude(report_type: ReportType, figures: Mapping[str, int], ledger: asyncpg.Record) -> Report:
+def conclude(report_type: ReportType, figures: Mapping[str, int], currency: str, exponent: int) -> Report:
     """Holds the figures against the checks; one that fails makes the report fail."""
     checks: list[dict[str, Any]] = [{"name": check.name, "ok": check.holds(figures)} for check in report_type.checks]
     failed = [check["name"] for check in checks if not check["ok"]]
@@ -85,8 +95,8 @@ def conclude(report_type: ReportType, figures: Mapping[str, int], ledger: asyncp
         raise Problem("report-failed", detail, {"check": failed[0], "checks": checks})
     return Report(
         rows=figures["rows"],
-        currency=ledger["currency"],
-        exponent=ledger["exponent"],
+        currency=currency,
+        exponent=exponent,
         totals={name: figures[name] for name in report_type.totals},
         checks=checks,
     )

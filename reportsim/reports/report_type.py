@@ -1,10 +1,11 @@
 """What a report is: its parameters, its statements, its totals and the checks it must pass."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 from marshmallow import Schema, ValidationError
+from marshmallow.fields import Field
 
 from reportsim.core.model import Ledger
 from reportsim.reports.fields import IsoDate
@@ -33,6 +34,7 @@ class ReportType:
         figures: the SELECT of one row of integers, computed apart from `rows`: totals and what checks compare.
         totals: the figures that the result shows, in minor units.
         checks: the invariants; `rows`, the number of lines written, is among the figures.
+        balance_column: a money column whose last value in the file is the figure `last_balance`.
     """
 
     name: str
@@ -43,17 +45,15 @@ class ReportType:
     rows: Callable[[Job], str]
     figures: Callable[[Job], str]
     totals: tuple[str, ...]
-    checks: tuple[Check, ...] = field(default=())
+    checks: tuple[Check, ...]
+    balance_column: int | None = None
 
 
-# From a dict, since `from` is a keyword.
-Interval = Schema.from_dict(
-    {
-        "from": IsoDate(metadata={"description": "First day; by default the ledger's first."}),
-        "to": IsoDate(metadata={"description": "Day after the last; by default the day after the ledger's last."}),
-    },
-    name="Interval",
-)
+# A dict, since `from` is a keyword.
+INTERVAL: Final[dict[str, Field[Any]]] = {
+    "from": IsoDate(metadata={"description": "First day; by default the ledger's first."}),
+    "to": IsoDate(metadata={"description": "Day after the last; by default the day after the ledger's last."}),
+}
 
 
 def complete_interval(parameters: dict[str, Any], ledger: Ledger) -> dict[str, Any]:

@@ -17,7 +17,7 @@ class Job:
 
     ledger_id: int
     version: int
-    exponent: int
+    exponent: int = 0
     parameters: dict[str, Any]
     csv_guard: bool
 
@@ -29,6 +29,28 @@ class Job:
     def postings(self) -> str:
         """The condition that selects the entries of the snapshot."""
         return f"ledger_id = {int(self.ledger_id)} AND version <= {int(self.version)}"
+
+    @property
+    def accounts(self) -> str:
+        """The condition that selects the accounts of the snapshot."""
+        return self.postings
+
+    @property
+    def interval(self) -> str:
+        """The condition that selects the snapshot's entries from `from` up to the day before `to`."""
+        return f"{self.before('to')} AND posted_on >= {literal(self.day('from'))}"
+
+    def before(self, name: str) -> str:
+        """The condition that selects the snapshot's entries before a date parameter."""
+        return f"{self.postings} AND posted_on < {literal(self.day(name))}"
+
+    def balance_before(self, name: str) -> str:
+        """The balance of the account `account_id` of table `accounts` before a date parameter, from kept balances."""
+        return f"""(
+        SELECT sum(last.amount) FROM generate_series(1, {int(self.version)}) AS v CROSS JOIN LATERAL (
+            SELECT amount FROM balances
+            WHERE ledger_id = {int(self.ledger_id)} AND account_id = accounts.account_id AND version = v
+                AND day < {literal(self.day(name))} ORDER BY day DESC LIMIT 1) AS last)"""
 
     def money(self, expression: str) -> str:
         """Minor units as major units, with the currency's number of decimals."""

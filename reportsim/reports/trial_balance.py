@@ -1,30 +1,37 @@
 """Trial balance: every account's opening, movement and closing."""
 
+from marshmallow import Schema
+
 from reportsim.reports.fields import YesNo
-from reportsim.reports.report_type import Check, Interval, ReportType, complete_interval
+from reportsim.reports.report_type import INTERVAL, Check, ReportType, complete_interval
 from reportsim.reports.sql import Job, literal
 
-
-class Parameters(Interval):  # type: ignore[misc,valid-type]
-    """The interval, and whether accounts without any figure are shown."""
-
-    include_zero = YesNo(load_default=False, metadata={"description": "Show accounts without any figure too."})
+Parameters = Schema.from_dict(
+    {
+        **INTERVAL,
+        "include_zero": YesNo(load_default=False, metadata={"description": "Show accounts without any figure too."}),
+    },
+    name="TrialBalanceParameters",
+)
 
 
 def balances(job: Job) -> str:
-    """Per account: the opening, gross debit and credit of the interval, and the closing, in minor units."""
+    """Per account: the opening, gross debit and credit of the interval, and the closing, in minor units.
+
+    `kept` is the closing again, from the balances that were kept when the entries were written.
+    """
     first = literal(job.day("from"))
-    shown = "" if job.parameters.get("include_zero") else "AND (b.moved OR b.opening <> 0 OR b.closing <> 0)"
+    shown = "" if job.parameters.get("include_zero") else " AND (moved OR opening <> 0 OR closing <> 0)"
     return f"""
-    SELECT a.code, a.name, a.type, b.opening, b.debit, b.credit, b.closing
-    FROM accounts a LEFT JOIN (
+    SELECT code, name, type, opening, debit, credit, closing, {job.balance_before("to")} AS kept
+    FROM accounts LEFT JOIN (
         SELECT account_id, coalesce(sum(amount) FILTER (WHERE posted_on < {first}), 0) AS opening,
             sum(amount) FILTER (WHERE posted_on >= {first} AND amount > 0) AS debit,
             -sum(amount) FILTER (WHERE posted_on >= {first} AND amount < 0) AS credit,
             sum(amount) AS closing, bool_or(posted_on >= {first}) AS moved
-        FROM postings WHERE {job.postings} AND posted_on < {literal(job.day("to"))}
-        GROUP BY account_id) b USING (account_id)
-    WHERE a.ledger_id = {job.ledger_id} AND a.version <= {job.version} {shown}"""
+        FROM postings WHERE {job.before("to")}
+        GROUP BY account_id) AS moves USING (account_id)
+    WHERE {job.accounts}{shown}"""
 
 
 def rows(job: Job) -> str:
@@ -39,14 +46,14 @@ FROM ({balances(job)}) AS balance ORDER BY code"""
 
 def figures(job: Job) -> str:
     """Totals of the accounts, beside the movement counted straight from the entries."""
-    interval = f"posted_on >= {literal(job.day('from'))} AND posted_on < {literal(job.day('to'))}"
     return f"""
 SELECT count(*) AS accounts,
     sum(greatest(opening, 0)) AS opening_debit, sum(greatest(-opening, 0)) AS opening_credit,
     sum(debit) AS period_debit, sum(credit) AS period_credit,
     sum(greatest(closing, 0)) AS closing_debit, sum(greatest(-closing, 0)) AS closing_credit,
-    count(*) FILTER (WHERE opening + coalesce(debit, 0) - coalesce(credit, 0) <> closing) AS accounts_off,
-    (SELECT sum(abs(amount)) FROM postings WHERE {job.postings} AND {interval}) AS entries_gross
+    count(*) FILTER (WHERE coalesce(opening + coalesce(debit, 0) - coalesce(credit, 0), 0) <> coalesce(kept, 0))
+        AS accounts_off,
+    (SELECT sum(abs(amount)) FROM postings WHERE {job.interval}) AS entries_gross
 FROM ({balances(job)}) AS balance"""
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 import asyncpg
@@ -67,6 +67,7 @@ class Batcher(Generic[Item, Result]):
                 await task
             finally:
                 task.cancel()
+                fail(self._waiting, self._stopped())
 
     async def submit(self, item: Item) -> Result:
         """Writes one item together with whatever else is waiting.
@@ -100,24 +101,32 @@ class Batcher(Generic[Item, Result]):
     async def _write(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
             results = await self._flush([item for item, _ in batch])
-        except ROW_ERRORS as error:
-            if len(batch) == 1:
-                fail(batch, error)
-                return
-            for entry in batch:
-                await self._write([entry])
-        except Exception as error:
-            fail(batch, error)
-        except asyncio.CancelledError:
-            fail(batch, ConnectionError(f"{self.name} was stopped"))
-            raise
-        else:
             for (_, future), result in zip(batch, results, strict=True):
                 if not future.done():
                     future.set_result(result)
+        except ROW_ERRORS as error:
+            if len(batch) == 1:
+                fail(batch, error)
+            else:
+                await self._write_singly(batch)
+        except Exception as error:
+            fail(batch, error)
+        except asyncio.CancelledError:
+            fail(batch, self._stopped())
+            raise
+
+    async def _write_singly(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+        try:
+            for entry in batch:
+                await self._write([entry])
+        finally:
+            fail(batch, self._stopped())
+
+    def _stopped(self) -> Exception:
+        return ConnectionError(f"{self.name} was stopped")
 
 
-def fail(batch: Sequence[tuple[Item, asyncio.Future[Result]]], error: Exception) -> None:
+def fail(batch: Iterable[tuple[Item, asyncio.Future[Result]]], error: Exception) -> None:
     """Hands the error to everyone who still waits for this batch."""
     for _, future in batch:
         if not future.done():

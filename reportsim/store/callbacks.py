@@ -90,14 +90,14 @@ moved AS (
     FROM attempt a
     WHERE r.id = a.request_id AND r.callback_series = a.series AND r.callback_fence = a.fence
         AND r.callback_attempts = a.attempt_number - 1 AND r.callback_status = 'PENDING'
-    RETURNING r.id)
+    RETURNING r.id, r.callback_fence)
 INSERT INTO callback_logs (id, request_id, series, attempt_number, status_code, success, reason, error_message,
     response_time_ms, attempted_at, remote_ip, response_excerpt, next_attempt_at)
 SELECT a.id, a.request_id, a.series, a.attempt_number, a.status_code, a.success, a.reason, a.error_message,
     a.response_time_ms, a.attempted_at, a.remote_ip, a.response_excerpt, a.next_attempt_at
-FROM attempt a JOIN moved ON moved.id = a.request_id
+FROM attempt a JOIN moved ON moved.id = a.request_id AND moved.callback_fence = a.fence
 ON CONFLICT DO NOTHING
-RETURNING request_id
+RETURNING id
 """
 
 
@@ -123,8 +123,8 @@ async def record(pool: Pool, attempts: Sequence[Attempt]) -> list[bool]:
         [item.status for item in attempts],
         [item.wait for item in attempts],
     )
-    recorded = {row["request_id"] for row in rows}
-    return [log.request_id in recorded for log in logs]
+    recorded = {row["id"] for row in rows}
+    return [log.id in recorded for log in logs]
 
 
 SELECT_LOGS: Final = """
@@ -161,5 +161,8 @@ SELECT secret FROM made UNION ALL SELECT secret FROM webhook_secrets LIMIT 1
 
 async def keep_secret(pool: Pool | Connection, candidate: str) -> str:
     """The signing secret kept in the database; the candidate becomes it when there was none."""
-    secret: str = await pool.fetchval(SECRET, candidate)
+    secret: str | None = None
+    while secret is None:
+        # Nothing is found when another starter's secret was committed while this statement ran.
+        secret = await pool.fetchval(SECRET, candidate)
     return secret

@@ -46,7 +46,6 @@ class Cluster:
         self._programs = _programs(folder)
         self._owner = _owner(folder) if os.geteuid() == 0 else None
         if self._owner is not None:
-            _let_through(folder)
             _let_through(self._programs)
             _let_read(self._programs.parents[1])
 
@@ -145,6 +144,8 @@ class Cluster:
 
     def _run(self, program: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         owner = self._owner
+        if owner is not None:
+            _let_through(folder)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         return subprocess.run(
             [self._programs / program, "-D", folder, *arguments],

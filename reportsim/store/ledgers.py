@@ -13,6 +13,7 @@ SELECT ledger_id, name, currency, exponent, version, first_on, last_on, lines FR
 """
 DELETE_LEDGER: Final = "DELETE FROM ledgers WHERE name = $1 RETURNING ledger_id"
 DELETE_POSTINGS: Final = "DELETE FROM postings WHERE ledger_id = $1"
+DELETE_BALANCES: Final = "DELETE FROM balances WHERE ledger_id = $1"
 INSERT_LEDGER: Final = """
 INSERT INTO ledgers (name, currency, exponent, first_on, last_on, lines) VALUES ($1, $2, $3, $4, $5, $6)
 RETURNING ledger_id
@@ -35,7 +36,20 @@ async def delete(connection: Connection, name: str) -> bool:
         if ledger_id is None:
             return False
         await connection.execute(DELETE_POSTINGS, ledger_id)
+        await connection.execute(DELETE_BALANCES, ledger_id)
     return True
+
+
+WRITE_BALANCES: Final = """
+INSERT INTO balances (ledger_id, account_id, version, day, amount)
+SELECT $1, account_id, $2, posted_on, sum(sum(amount)) OVER (PARTITION BY account_id ORDER BY posted_on)
+FROM postings WHERE ledger_id = $1 AND version = $2 GROUP BY account_id, posted_on
+"""
+
+
+async def write_balances(connection: Connection, ledger_id: int, version: int) -> None:
+    """Adds up the entries of one version; part of the transaction that wrote them."""
+    await connection.execute(WRITE_BALANCES, ledger_id, version, timeout=3600)
 
 
 # code, name, type, is cash, section of the cash flow statement
@@ -185,6 +199,7 @@ async def generate(
         await connection.execute(INSERT_CHART, ledger_id, codes, titles, types, cash, sections)
         await connection.execute("SET LOCAL max_parallel_workers_per_gather = 0")
         await connection.execute(GENERATE, ledger_id, lines, seed, first_on, days, timeout=3600)
+        await write_balances(connection, ledger_id, 1)
     await connection.execute("ANALYZE postings", timeout=600)
     return Ledger(
         ledger_id=ledger_id,

@@ -120,10 +120,14 @@ async def insert(pool: Pool, lease: timedelta, new: Sequence[NewRequest]) -> lis
 
 
 CLAIM: Final = f"""
-WITH picked AS MATERIALIZED (
-    SELECT id FROM requests
-    WHERE status = 'PENDING' AND run_id IS NULL AND (owner IS NULL OR owner = $1 OR lease_until < now())
-    ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)
+WITH anyones AS MATERIALIZED (
+    SELECT id FROM requests WHERE status = 'PENDING' AND owner IS NULL
+    ORDER BY id LIMIT CASE WHEN $5 THEN 0 ELSE $2 END FOR UPDATE SKIP LOCKED),
+own AS MATERIALIZED (
+    SELECT id FROM requests WHERE status = 'PENDING' AND owner = $1
+    ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED),
+picked AS (
+    SELECT id FROM (SELECT id FROM anyones UNION ALL SELECT id FROM own) AS both_queues ORDER BY id LIMIT $2)
 UPDATE requests r SET status = 'PROCESSING', owner = $1, lease_until = now() + $3::interval, tries = tries + 1,
     started_at = $4, changed_at = clock_timestamp()
 FROM picked WHERE r.id = picked.id
@@ -131,26 +135,29 @@ RETURNING {OF_R}
 """
 
 
-async def claim(pool: Pool, owner: UUID, limit: int, lease: timedelta, started_at: datetime) -> list[Request]:
+async def claim(
+    pool: Pool, owner: UUID, limit: int, lease: timedelta, started_at: datetime, *, only_own: bool = False
+) -> list[Request]:
     """Takes the oldest waiting requests, oldest first; fewer than asked for does not mean that none are left."""
-    rows = await pool.fetch(CLAIM, owner, limit, lease, started_at)
+    rows = await pool.fetch(CLAIM, owner, limit, lease, started_at, only_own)
     return sorted((from_row(row) for row in rows), key=lambda request: request.id)
 
 
 TAKE_OVER: Final = f"""
 WITH picked AS MATERIALIZED (
-    SELECT id FROM requests WHERE status = 'PROCESSING' AND lease_until < now()
+    SELECT id FROM requests WHERE status IN ('PENDING', 'PROCESSING') AND lease_until < now()
     ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED)
-UPDATE requests r SET owner = $1, lease_until = now() + $3::interval, tries = tries + 1,
-    takeovers = takeovers + (lease_until > '-infinity')::integer, changed_at = clock_timestamp()
+UPDATE requests r SET status = 'PROCESSING', owner = $1, lease_until = now() + $3::interval, tries = tries + 1,
+    takeovers = takeovers + (lease_until > '-infinity')::integer, started_at = coalesce(started_at, $4),
+    changed_at = clock_timestamp()
 FROM picked WHERE r.id = picked.id
 RETURNING {OF_R}
 """
 
 
-async def take_over(pool: Pool, owner: UUID, limit: int, lease: timedelta) -> list[Request]:
+async def take_over(pool: Pool, owner: UUID, limit: int, lease: timedelta, started_at: datetime) -> list[Request]:
     """Takes requests whose lease ran out; each time counts, except after a release."""
-    return [from_row(row) for row in await pool.fetch(TAKE_OVER, owner, limit, lease)]
+    return [from_row(row) for row in await pool.fetch(TAKE_OVER, owner, limit, lease, started_at)]
 
 
 FINISH: Final = """
@@ -163,7 +170,7 @@ UPDATE requests r SET status = f.status, result_payload = f.result::json, error 
 FROM unnest($3::uuid[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::smallint[],
     $10::bytea[]) AS f (id, tries, status, result, error, completed_at, answer_status, answer_body)
 WHERE r.id = f.id AND r.tries = f.tries AND r.status = 'PROCESSING'
-RETURNING r.id
+RETURNING r.id, r.tries
 """
 
 
@@ -182,8 +189,8 @@ async def finish(pool: Pool, owner: UUID, lease: timedelta, ends: Sequence[Finis
         [end.answer_status for end in ends],
         [end.answer_body for end in ends],
     )
-    ids = {row["id"] for row in rows}
-    return [end.id in ids for end in ends]
+    written = {(row["id"], row["tries"]) for row in rows}
+    return [(end.id, end.tries) in written for end in ends]
 
 
 ABANDON: Final = f"""
@@ -214,19 +221,29 @@ async def abandon(
     return [from_row(row) for row in rows]
 
 
+# Rows that another statement is at are left out: waiting for them while holding others would deadlock with `finish`.
 RENEW: Final = """
-WITH work AS (
-    UPDATE requests SET lease_until = now() + $2::interval
+WITH held AS MATERIALIZED (
+    SELECT id FROM requests
     WHERE owner = $1 AND status IN ('PENDING', 'PROCESSING') AND lease_until > '-infinity'
-    RETURNING 1)
-UPDATE requests SET callback_due_at = now() + $2::interval
-WHERE id = ANY($3::uuid[]) AND callback_owner = $1 AND callback_status = 'PENDING'
+        AND (status = 'PENDING' OR id = ANY($3::uuid[]))
+    FOR UPDATE SKIP LOCKED),
+delivering AS MATERIALIZED (
+    SELECT id FROM requests WHERE id = ANY($4::uuid[]) AND callback_owner = $1 AND callback_status = 'PENDING'
+    FOR UPDATE SKIP LOCKED),
+work AS (UPDATE requests r SET lease_until = now() + $2::interval FROM held WHERE r.id = held.id)
+UPDATE requests r SET callback_due_at = now() + $2::interval FROM delivering WHERE r.id = delivering.id
 """
 
 
-async def renew(connection: Connection, owner: UUID, lease: timedelta, delivering: Sequence[UUID]) -> None:
-    """Renews everything that this replica holds, in one statement."""
-    await connection.execute(RENEW, owner, lease, list(delivering))
+async def renew(
+    connection: Connection, owner: UUID, lease: timedelta, working: Iterable[UUID], delivering: Iterable[UUID]
+) -> None:
+    """Renews what this replica waits for, works on and delivers, in one statement.
+
+    What it claimed without ever learning so is not among that, and is taken over.
+    """
+    await connection.execute(RENEW, owner, lease, list(working), list(delivering))
 
 
 RELEASE: Final = """

@@ -15,25 +15,23 @@ LONGEST_S: Final = 10.0
 MOST_DIGITS: Final = 300
 
 
-async def read_json(request: web.Request) -> Any:
-    """The JSON value of the body; an empty object when there is no body.
+async def read_json(request: web.Request) -> bytes:
+    """The bytes of a JSON body, empty when there is none.
 
     Raises:
         Problem: 400, 408, 413 or 415, whatever is wrong with the body.
     """
     raw = await read_body(request)
-    if not raw:
-        return {}
-    if request.content_type != "application/json" or (request.charset or "utf-8").lower() not in {
-        "utf-8",
-        "utf8",
-    }:
+    if raw and (request.content_type != "application/json" or not is_utf8(request.charset)):
         raise Problem(
-            "unsupported-media-type",
-            "Send application/json in UTF-8.",
-            headers={"Accept-Post": "application/json"},
+            "unsupported-media-type", "Send application/json in UTF-8.", headers={"Accept-Post": "application/json"}
         )
-    return parse_json(raw)
+    return raw
+
+
+def is_utf8(charset: str | None) -> bool:
+    """Whether a charset parameter names UTF-8, or nothing."""
+    return charset is None or charset.lower() in {"utf-8", "utf8"}
 
 
 async def read_body(request: web.Request, most: int = MOST_BYTES) -> bytes:
@@ -41,14 +39,21 @@ async def read_body(request: web.Request, most: int = MOST_BYTES) -> bytes:
     if (request.content_length or 0) > most:
         raise too_large(most)
     try:
-        async with asyncio.timeout(LONGEST_S):
+        if request.content.is_eof():
             raw = await request.read()
+        else:
+            async with asyncio.timeout(LONGEST_S):
+                raw = await request.read()
     except TimeoutError:
         raise Problem(
             "request-timeout", "The body did not arrive in time.", headers={hdrs.CONNECTION: "close"}
         ) from None
     except web.HTTPRequestEntityTooLarge:
         raise too_large(most) from None
+    except web.RequestPayloadError:
+        raise Problem(
+            "malformed-request", "The body cannot be decoded as its headers say.", headers={hdrs.CONNECTION: "close"}
+        ) from None
     if len(raw) > most:
         raise too_large(most)
     return raw
@@ -153,3 +158,8 @@ def check_texts(value: Any) -> None:
         case list():
             for item in value:
                 check_texts(item)
+
+
+DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=unique, parse_constant=refuse_constant, parse_int=whole, parse_float=finite
+)

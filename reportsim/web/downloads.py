@@ -33,10 +33,7 @@ async def download(request: web.Request) -> web.StreamResponse:
     row = await store.get_one(engine.pool, id) if id else None
     if row is None or row.result_payload is None:
         raise Problem("not-found", "There is no such file.")
-    path = engine.files.path(row.id)
-    if not path.is_file():
-        raise Problem("report-expired", "The file is gone.")
-    return await send(request, row, path)
+    return await send(request, row, await engine.remaker.path(row))
 
 
 async def send(request: web.Request, row: Request, path: Path) -> web.StreamResponse:

@@ -3,7 +3,7 @@
 from typing import Final
 from uuid import UUID
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from marshmallow import fields
 
 from reportsim.web.keys import ENGINE
@@ -38,6 +38,8 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
             "X-Accel-Buffering": "no",
         }
     )
+    if request.method == hdrs.METH_HEAD:
+        return response
     with hub.subscribe(last_id, request_id=request_id, run=query.get("run")) as subscriber:
         await response.prepare(request)
         try:

@@ -7,13 +7,16 @@ from aiohttp import web
 
 from reportsim.engine.engine import Engine
 from reportsim.settings import Settings
-from reportsim.web.limits import Limits
+from reportsim.web.limits import Limits, Network
 
 SETTINGS: Final = web.AppKey("SETTINGS", Settings)
 ENGINE: Final = web.AppKey("ENGINE", Engine)
 LIMITS: Final = web.AppKey("LIMITS", Limits)
+TRUSTED: Final = web.AppKey("TRUSTED", tuple[Network, ...])
 READY: Final = web.AppKey("READY", asyncio.Event)
 DRAINING: Final = web.AppKey("DRAINING", asyncio.Event)
 
 REQUEST_ID: Final = web.RequestKey("REQUEST_ID", str)
+ROW_ID: Final = web.RequestKey("ROW_ID", str)
+TRACE: Final = web.RequestKey("TRACE", str)
 EXTRA_HEADERS: Final = web.RequestKey("EXTRA_HEADERS", dict[str, str])

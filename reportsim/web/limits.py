@@ -52,11 +52,13 @@ class Limits:
         """How many buckets are kept."""
         return len(self._buckets)
 
+    def applies(self, policy: str) -> bool:
+        """Whether a policy limits anything."""
+        return bool(self._quotas[policy])
+
     async def take(self, policy: str, client: str) -> Verdict:
         """Takes one request from a client's bucket, if it has one left."""
         quota = self._quotas[policy]
-        if not quota:
-            return Verdict(True, 0, {})
         bucket = self._bucket(policy, client, quota)
         allowed = bucket.has_capacity()
         if allowed:
@@ -109,6 +111,9 @@ def is_within(address: str, networks: Sequence[Network]) -> bool:
         parsed = ip_address(address)
     except ValueError:
         return False
+    # A socket for both families shows IPv4 clients as mapped addresses.
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped:
+        parsed = parsed.ipv4_mapped
     return any(parsed in network for network in networks)
 
 

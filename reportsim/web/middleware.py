@@ -1,9 +1,10 @@
 """What every request passes through, outermost first: id and headers, problems, hosts and sites."""
 
+import itertools
 import logging
 import re
+import secrets
 import time
-import uuid
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -12,10 +13,11 @@ from yarl import URL
 
 from reportsim.core.encoding import dumps
 from reportsim.core.problems import Problem, plain, unavailable
+from reportsim.engine.engine import DEMO_PATH
 from reportsim.settings import Settings
 from reportsim.store.batcher import Overloaded
 from reportsim.store.pool import OUTAGES
-from reportsim.web.keys import EXTRA_HEADERS, REQUEST_ID
+from reportsim.web.keys import DRAINING, EXTRA_HEADERS, REQUEST_ID, ROW_ID, TRACE
 
 log = logging.getLogger("reportsim.http")
 
@@ -39,15 +41,30 @@ PAGE_POLICY: Final = (
 )
 
 
+def refuse_new_work() -> Middleware:
+    """While the service stops: every answer closes its connection, and new work is refused."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not request.app[DRAINING].is_set():
+            return await handler(request)
+        if request.method not in SAFE and not request.path.startswith(DEMO_PATH):
+            raise unavailable("The service is stopping.")
+        return await handler(request)
+
+    return middleware
+
+
 async def finish_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Adds, just before any answer starts, the headers that all of them have; a signal handler."""
     headers = response.headers
-    for name, value in SECURITY.items():
-        headers[name] = value
+    headers.update(SECURITY)
     if (request_id := request.get(REQUEST_ID)) is not None:
         headers["X-Request-Id"] = request_id
     for name, value in (request.get(EXTRA_HEADERS) or {}).items():
         headers[name] = value
+    if request.app[DRAINING].is_set():
+        response.force_close()
     html = response.content_type == "text/html"
     headers.setdefault("Content-Security-Policy", PAGE_POLICY if html else API_POLICY)
     headers.setdefault("Cache-Control", "no-cache" if html else "no-store")
@@ -55,11 +72,13 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
 
 def identify() -> Middleware:
     """Gives every request an id, the caller's own if it is sane, and logs its end."""
+    boot = secrets.token_hex(6)
+    numbers = itertools.count(1)
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        given = request.headers.get("X-Request-Id", "")
-        request[REQUEST_ID] = given if SANE_ID.fullmatch(given) else str(uuid.uuid4())
+        given = request.headers.get("X-Request-Id")
+        request[REQUEST_ID] = given if given and SANE_ID.fullmatch(given) else f"{boot}-{next(numbers):06x}"
         request[EXTRA_HEADERS] = {}
         started = time.monotonic()
         status = 499
@@ -70,7 +89,8 @@ def identify() -> Middleware:
         finally:
             if log.isEnabledFor(logging.INFO) and not request.path.startswith(("/healthz", "/readyz", "/static")):
                 took = (time.monotonic() - started) * 1000
-                log.info("%s %s %d %.1f ms", request.method, request.path, status, took)
+                ids = {"request_id": request[REQUEST_ID], "row": request.get(ROW_ID), "trace": request.get(TRACE)}
+                log.info("%s %s %d %.1f ms", request.method, request.path, status, took, extra=ids)
 
     return middleware
 

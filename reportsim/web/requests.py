@@ -1,5 +1,6 @@
 """Reading requests: the list, one of them, its callback attempts; and cancelling or redelivering one."""
 
+import asyncio
 import base64
 import hashlib
 import re
@@ -16,7 +17,8 @@ from reportsim.core.problems import Problem
 from reportsim.engine.engine import Engine
 from reportsim.store import callbacks as callback_store
 from reportsim.store import requests as store
-from reportsim.web.keys import ENGINE
+from reportsim.web.keys import DRAINING, ENGINE
+from reportsim.web.prefer import preferences
 from reportsim.web.schemas import Strict
 
 UUID_FORM: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
@@ -126,9 +128,29 @@ async def existing(engine: Engine, id: UUID) -> Request:
 
 
 async def get_request(request: web.Request) -> web.Response:
-    """One request, with a hint when to look again while it has not ended."""
+    """One request, with a hint when to look again while it has not ended; held while the client would wait."""
+    preferred = preferences(request)
     row = await existing(request.app[ENGINE], id_in(request))
-    return json_response(row.as_json(), headers={} if row.ended else {"Retry-After": "1"})
+    if preferred.wait and not row.ended:
+        row = await held(request, row.id, preferred.wait) or await existing(request.app[ENGINE], row.id)
+    headers = preferred.applied(wait=True)
+    return json_response(row.as_json(), headers=headers if row.ended else {**headers, "Retry-After": "1"})
+
+
+async def held(request: web.Request, id: UUID, seconds: float) -> Request | None:
+    """Waits for a request's end, at most some seconds and never into a shutdown; None while it has not ended."""
+    engine = request.app[ENGINE]
+    with engine.hub.end_of(id) as ended:
+        row = await store.get_one(engine.pool, id)
+        if row is not None and not row.ended:
+            stopping = asyncio.create_task(request.app[DRAINING].wait())
+            try:
+                waits: set[asyncio.Future[Any]] = {ended, stopping}
+                await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                stopping.cancel()
+            row = await store.get_one(engine.pool, id)
+    return row if row is not None and row.ended else None
 
 
 async def get_callback_logs(request: web.Request) -> web.Response:

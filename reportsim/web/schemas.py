@@ -4,25 +4,28 @@ import functools
 import hashlib
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
 
-from reportsim.core.callback_urls import LONGEST, Refusal, check_url
+from reportsim.core.callback_urls import LONGEST, Refusal
 from reportsim.core.encoding import dumps
 from reportsim.core.model import Ledger
-from reportsim.core.problems import flatten, invalid
+from reportsim.core.problems import flatten, invalid, pointer
 from reportsim.engine.engine import Engine
 from reportsim.reports.catalog import CATALOG
 from reportsim.reports.fields import Number, Whole
 from reportsim.reports.report_type import ReportType
+from reportsim.web.body import parse_json
 
 DEFAULT_REPORT: Final = "trial_balance"
 DEFAULT_LEDGER: Final = "demo"
 LARGEST_SEED: Final = 2**31 - 1
 LONGEST_MS: Final = 60_000
 MOST_FAILURES: Final = 20
+# Bodies whose meaning is remembered; the longest that a body can be bounds the memory.
+REMEMBERED: Final = 256
 STEPS: Final = ("timeout", "reset", "slow")
 
 milliseconds = functools.partial(Number, validate=validate.Range(0, LONGEST_MS))
@@ -106,6 +109,20 @@ class FailingSubmission(Submission):
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Parsed:
+    """A body as far as it can be judged by itself."""
+
+    report: ReportType | None
+    ledger: str | None
+    data: dict[str, Any]
+    errors: tuple[dict[str, str], ...]
+
+    def faults(self, name: str) -> bool:
+        """Whether a member is wrong already."""
+        return any(error["pointer"] == pointer(name) for error in self.errors)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
     """A valid submission: the payload to store, and what it means."""
@@ -126,12 +143,20 @@ def schema_for(base: type[Submission], report_type: str) -> Schema:
     return combined
 
 
-async def read_submission(engine: Engine, base: type[Submission], body: Any) -> Accepted:
-    """Validates a submission, all of it at once, and fills in what was left open.
+@functools.cache
+def options_of(report_type: str) -> dict[str, Any]:
+    """The options of a report type with their defaults, in the order they are shown."""
+    return {name: field.load_default for name, field in CATALOG[report_type].parameters().fields.items()}
 
-    Raises:
-        Problem: 422 with every error.
-    """
+
+@functools.lru_cache(REMEMBERED)
+def parse_raw(base: type[Submission], raw: bytes) -> Parsed:
+    """Parses and validates a body; clients repeat themselves, so what was seen lately is remembered."""
+    return parse(base, parse_json(raw) if raw else {})
+
+
+def parse(base: type[Submission], body: Any) -> Parsed:
+    """Validates a body, all of it at once."""
     if not isinstance(body, Mapping):
         raise invalid([{"detail": "The body must be a JSON object.", "pointer": "#"}])
     errors: list[dict[str, str]] = []
@@ -142,55 +167,68 @@ async def read_submission(engine: Engine, base: type[Submission], body: Any) -> 
         data = schema_for(base, report.name if report else DEFAULT_REPORT).load(body)
     except ValidationError as error:
         errors += flatten(error.messages)
+        data = {name: body[name] for name in ("callback_url",) if isinstance(body.get(name), str)}
     name = body.get("ledger", DEFAULT_LEDGER)
-    ledger = await engine.ledgers.get(name) if isinstance(name, str) else None
-    if ledger is None and isinstance(name, str) and not any(e["pointer"] == "#/ledger" for e in errors):
+    return Parsed(report=report, ledger=name if isinstance(name, str) else None, data=data, errors=tuple(errors))
+
+
+async def read_submission(engine: Engine, parsed: Parsed) -> Accepted:
+    """Holds a body against the ledgers and the callback policy, and fills in what was left open.
+
+    Raises:
+        Problem: 422 with every error.
+    """
+    errors = list(parsed.errors)
+    ledger = await engine.ledgers.get(parsed.ledger) if parsed.ledger is not None else None
+    if ledger is None and not parsed.faults("ledger"):
         errors.append({"detail": "There is no such ledger.", "pointer": "#/ledger"})
-    url, demo = body.get("callback_url"), False
-    if isinstance(url, str) and not any(e["pointer"] == "#/callback_url" for e in errors):
-        target = check_url(url, engine.guard.allow, engine.guard.own)
+    url, demo = parsed.data.get("callback_url"), False
+    if url is not None and not parsed.faults("callback_url"):
+        target = engine.guard.check_url(url)
         if isinstance(target, Refusal):
             errors.append({"detail": target.detail, "pointer": "#/callback_url", "reason": target.reason})
         else:
             demo = target.own
-    if errors or report is None or ledger is None:
+    if errors or parsed.report is None or ledger is None:
         raise invalid(errors)
-    return accept(data, report, ledger, demo)
+    accepted = accept(parsed, parsed.report, ledger, demo)
+    simulate = accepted.payload.get("simulate")
+    if simulate is None or "seed" in simulate:
+        return accepted
+    seeded = {**accepted.payload, "simulate": {"seed": secrets.randbelow(LARGEST_SEED + 1), **simulate}}
+    return replace(accepted, payload=seeded, fingerprint=accepted.fingerprint + digest(seeded, accepted))
 
 
-def accept(data: dict[str, Any], report: ReportType, ledger: Ledger, demo: bool) -> Accepted:
+@functools.lru_cache(REMEMBERED)
+def accept(parsed: Parsed, report: ReportType, ledger: Ledger, demo: bool) -> Accepted:
     """Separates what the report is asked for from how it is delivered, and completes it."""
+    data = parsed.data
     options = {
-        name: data[name]
-        for name, field in report.parameters().fields.items()
-        if name in data and data[name] != field.load_default
+        name: data[name] for name, default in options_of(report.name).items() if name in data and data[name] != default
     }
-    asked = {"report_type": report.name, "ledger": ledger.name, **options}
-    delivery: dict[str, Any] = {
-        name: data[name] for name in ("failures", "fault", "status_code", "script") if name in data
-    }
-    url = data.get("callback_url")
+    simulate = {"simulate": data["simulate"]} if "simulate" in data else {}
+    named = {"report_type": report.name, "ledger": ledger.name}
     try:
-        payload = {"report_type": report.name, "ledger": ledger.name, **report.complete(options, ledger)}
+        payload = {**named, **report.complete(options, ledger), **simulate}
     except ValidationError as error:
         raise invalid(flatten(error.messages)) from None
-    if "simulate" in data:
-        asked["simulate"] = data["simulate"]
-        payload["simulate"] = {"seed": secrets.randbelow(LARGEST_SEED + 1), **data["simulate"]}
-    return Accepted(
+    accepted = Accepted(
         payload=payload,
         report=report,
         ledger=ledger,
-        callback_url=url,
+        callback_url=data.get("callback_url"),
         callback_demo=demo,
-        extra=delivery,
-        fingerprint=digest(asked, delivery, url) + digest(payload, delivery, url),
+        extra={name: data[name] for name in ("failures", "fault", "status_code", "script") if name in data},
+        fingerprint=b"",
     )
+    asked = digest({**named, **options, **simulate}, accepted)
+    return replace(accepted, fingerprint=asked + digest(payload, accepted))
 
 
-def digest(*parts: Any) -> bytes:
-    """The SHA-256 of values in canonical JSON: whole floats as integers, names sorted."""
-    return hashlib.sha256(dumps(canonical(list(parts)))).digest()
+def digest(payload: dict[str, Any], accepted: Accepted) -> bytes:
+    """The SHA-256 of a submission in canonical JSON: whole floats as integers, names sorted."""
+    meaning = [payload, accepted.extra, accepted.callback_url]
+    return hashlib.sha256(dumps(canonical(meaning))).digest()
 
 
 def canonical(value: Any) -> Any:
@@ -208,4 +246,9 @@ def canonical(value: Any) -> Any:
 
 def same_meaning(stored: bytes, new: bytes) -> bool:
     """Whether two fingerprints stand for the same request: as asked for, or as completed at the time."""
-    return stored[:32] == new[:32] or stored[32:] == new[32:]
+    return stored[:32] == new[:32] or not completions(stored).isdisjoint(completions(new))
+
+
+def completions(fingerprint: bytes) -> set[bytes]:
+    """The digests of a completed submission: without a seed that was drawn for it, and with that seed."""
+    return {fingerprint[at : at + 32] for at in range(32, len(fingerprint), 32)}

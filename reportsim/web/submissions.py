@@ -3,6 +3,7 @@
 import functools
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -18,14 +19,17 @@ from reportsim.engine.callbacks import demo_url
 from reportsim.engine.engine import DEMO_PATH, Engine
 from reportsim.store import requests as store
 from reportsim.web.body import read_json
-from reportsim.web.keys import ENGINE, EXTRA_HEADERS, LIMITS, REQUEST_ID, SETTINGS
-from reportsim.web.limits import bucket_key, client_of, parse_networks
+from reportsim.web.keys import ENGINE, EXTRA_HEADERS, LIMITS, REQUEST_ID, ROW_ID, SETTINGS, TRACE, TRUSTED
+from reportsim.web.limits import bucket_key, client_of
 from reportsim.web.middleware import PROBLEM
+from reportsim.web.prefer import Preferences, preferences
+from reportsim.web.requests import held, json_response
 from reportsim.web.schemas import (
     Accepted,
     AsyncSubmission,
     FailingSubmission,
     Submission,
+    parse_raw,
     read_submission,
     same_meaning,
 )
@@ -45,15 +49,17 @@ def limited(policy: str) -> Callable[[TypedHandler], TypedHandler]:
     def decorate(handler: TypedHandler) -> TypedHandler:
         @functools.wraps(handler)
         async def wrapper(request: web.Request) -> web.StreamResponse:
-            verdict = await request.app[LIMITS].take(policy, bucket_key(client(request)))
-            request[EXTRA_HEADERS].update(verdict.headers)
-            if not verdict.allowed:
-                raise Problem(
-                    "quota-exceeded",
-                    f"The {policy} quota is used up.",
-                    {"violated-policies": [policy]},
-                    {"Retry-After": str(verdict.retry_after)},
-                )
+            limits = request.app[LIMITS]
+            if limits.applies(policy):
+                verdict = await limits.take(policy, bucket_key(client(request)))
+                request[EXTRA_HEADERS].update(verdict.headers)
+                if not verdict.allowed:
+                    raise Problem(
+                        "quota-exceeded",
+                        f"The {policy} quota is used up.",
+                        {"violated-policies": [policy]},
+                        {"Retry-After": str(verdict.retry_after)},
+                    )
             return await handler(request)
 
         return wrapper
@@ -63,17 +69,20 @@ def limited(policy: str) -> Callable[[TypedHandler], TypedHandler]:
 
 def client(request: web.Request) -> str:
     """The address of whoever asks, as far as trusted proxies may say."""
-    trusted = parse_networks(request.app[SETTINGS].trusted_proxies)
+    trusted = request.app[TRUSTED]
     forwarded = request.headers.getall("X-Forwarded-For", []) if trusted else []
     return client_of(request.remote or "", forwarded, trusted)
 
 
 @limited("sync")
 async def create_sync(request: web.Request) -> web.StreamResponse:
-    """Makes a report while the client waits."""
+    """Makes a report while the client waits, or for later when it prefers that."""
     engine = request.app[ENGINE]
     key = idempotency_key(request)
-    accepted = await read_submission(engine, Submission, await read_json(request))
+    accepted = await read_submission(engine, parse_raw(Submission, await read_json(request)))
+    if (preferred := preferences(request)).respond_async:
+        new = new_request(request, accepted, Mode.ASYNC, SYNC, key)
+        return await accept_for_later(request, new, preferred)
     new = new_request(request, accepted, Mode.SYNC, SYNC, key)
     with engine.hub.end_of(new.request.id) as ended:
         if not await engine.submit(new):
@@ -88,8 +97,9 @@ async def create_async(request: web.Request) -> web.StreamResponse:
     """Accepts a report for later and answers at once."""
     engine = request.app[ENGINE]
     key = idempotency_key(request)
-    accepted = await read_submission(engine, AsyncSubmission, await read_json(request))
-    return await accept_for_later(engine, new_request(request, accepted, Mode.ASYNC, ASYNC, key))
+    accepted = await read_submission(engine, parse_raw(AsyncSubmission, await read_json(request)))
+    new = new_request(request, accepted, Mode.ASYNC, ASYNC, key)
+    return await accept_for_later(request, new, replace(preferences(request), respond_async=False))
 
 
 @limited("async")
@@ -97,17 +107,26 @@ async def simulate_failures(request: web.Request) -> web.StreamResponse:
     """Accepts a report whose callback goes to the demo receiver, which plays a script of failures and then accepts."""
     engine = request.app[ENGINE]
     key = idempotency_key(request)
-    accepted = await read_submission(engine, FailingSubmission, await read_json(request))
+    accepted = await read_submission(engine, parse_raw(FailingSubmission, await read_json(request)))
     new = new_request(request, accepted, Mode.ASYNC, FAILURES, key, script=failure_script(accepted.extra))
-    return await accept_for_later(engine, new)
+    return await accept_for_later(request, new, replace(preferences(request), respond_async=False))
 
 
-async def accept_for_later(engine: Engine, new: store.NewRequest) -> web.Response:
-    """The 202 after the COMMIT, or the first answer again."""
+async def accept_for_later(request: web.Request, new: store.NewRequest, preferred: Preferences) -> web.Response:
+    """The 202 after the COMMIT, or the first answer again; 200 when it ends while the client would wait."""
+    engine = request.app[ENGINE]
     if not await engine.submit(new):
-        return await replay(engine, new)
+        answer = await replay(engine, new)
+        applied = preferred.applied(respond_async=preferred.respond_async and answer.status == 202)
+        answer.headers.update(applied)
+        return answer
     assert new.answer_body is not None
-    return accepted_response(new.request, new.answer_body)
+    applied = preferred.applied(respond_async=preferred.respond_async, wait=True)
+    if preferred.wait:
+        ended = await held(request, new.request.id, preferred.wait)
+        if ended is not None:
+            return json_response(ended.as_json(), headers=applied)
+    return accepted_response(new.request, new.answer_body, applied)
 
 
 def new_request(
@@ -143,11 +162,13 @@ def new_request(
         traceparent=trace(request),
         created_at=engine.clock.now(),
     )
+    request[ROW_ID] = str(id)
+    request[TRACE] = row.traceparent or ""
     later = mode is Mode.ASYNC
     return store.NewRequest(
         request=row,
         owner=None if later else engine.owner,
-        fingerprint=accepted.fingerprint,
+        fingerprint=accepted.fingerprint if key else None,
         answer_status=202 if later else None,
         answer_body=dumps(row.as_json()) if later else None,
     )

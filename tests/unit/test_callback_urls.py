@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
+from reportsim.core import callback_urls
 from reportsim.core.addresses import REASONS, SETTING, AllowList
 from reportsim.core.callback_urls import (
     LONGEST,
@@ -95,7 +96,7 @@ bad-host:
     http://*.example.com/ http://example!.com/ http://a=b.com/ http://a+b.com/ http://example~.com/
     http://"example".com/ http://<example>.com/ http://exa|mple.com/ http://exa^mple.com/ http://{host}.com/
     http://xn--.com/ http://☃℀.com/ http://example.com／path/ http://ex＠ample.com/
-    http://example.com：80/ http://aㅤb.com/
+    http://example.com：80/
 folded-host:
     http://１２７.0.0.1/ http://１２７。０。０。１/ http://127。0。0。1/ http://①②⑦.⓪.⓪.①/ http://127.0.0.①/
     http://𝟏𝟐𝟕.𝟎.𝟎.𝟏/ http://ⓔⓧⓐⓜⓟⓛⓔ.com/ http://ｅｘａｍｐｌｅ.com/ http://example。com/ http://bücher。de/
@@ -293,6 +294,17 @@ def test_a_url_has_2048_characters_at_most() -> None:
     url = "http://example.com/".ljust(LONGEST, "x")
     assert accepted(url).port == 80
     assert refused(url + "x").reason == "too-long"
+
+
+@pytest.mark.parametrize("filler", ["\u3164", "\uffa0", "\u115f", "\ufe0f", "\u034f"])
+def test_a_character_that_idna_would_delete_is_refused(filler: str) -> None:
+    assert refused(f"http://exam{filler}ple.com/").reason in ("bad-host", "folded-host")
+
+
+def test_a_parser_that_reads_another_address_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callback_urls, "URL", lambda text: URL("http://127.0.0.1/"))
+    assert refused("http://8.8.8.8/").reason == "folded-host"
+    assert refused("http://example.com/").reason == "folded-host"
 
 
 def test_labels_and_names_have_the_lengths_of_dns() -> None:

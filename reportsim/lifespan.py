@@ -1,0 +1,102 @@
+"""How the application comes up and goes down: pools, then the engine, as soon as the database is there."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Final
+
+from aiohttp import web
+
+from reportsim.store import ledgers
+from reportsim.store.migrate import migrate
+from reportsim.store.pool import OUTAGES, Pool, clean_dsn, connect
+from reportsim.web.keys import DRAINING, ENGINE, READY, SETTINGS
+
+log = logging.getLogger(__name__)
+
+FIRST_TRY_S: Final = 1.0
+CLOSE_S: Final = 5.0
+DEMO_SEED: Final = 42
+TINY_LINES: Final = 40
+
+
+async def pools_context(app: web.Application) -> AsyncIterator[None]:
+    """Opens the pools, which connect when first used."""
+    engine = app[ENGINE]
+    async with opened(engine.pool), opened(engine.report_pool):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def opened(pool: Pool) -> AsyncIterator[None]:
+    """A pool that is closed in good time, whatever its connections are doing."""
+    await pool
+    try:
+        yield
+    finally:
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
+
+
+async def engine_context(app: web.Application) -> AsyncIterator[None]:
+    """Brings the engine up as soon as the database is there, and down before the pool closes."""
+    stop = asyncio.Event()
+    life = asyncio.create_task(live(app, stop), name="engine")
+    ready = asyncio.create_task(app[READY].wait())
+    try:
+        # The first try is waited for, so that a service with a database starts ready.
+        await asyncio.wait([life, ready], timeout=FIRST_TRY_S, return_when=asyncio.FIRST_COMPLETED)
+        if life.done():
+            await life
+        yield
+    finally:
+        ready.cancel()
+        stop.set()
+        if not app[READY].is_set():
+            life.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await life
+
+
+async def live(app: web.Application, stop: asyncio.Event) -> None:
+    """The engine's life: prepare the database, work, stop."""
+    await prepare_database(app)
+    async with app[ENGINE].running():
+        app[READY].set()
+        await stop.wait()
+
+
+async def prepare_database(app: web.Application) -> None:
+    """Waits for the database, migrates it, and makes the demo ledgers where there is none of their name."""
+    settings = app[SETTINGS]
+    dsn = clean_dsn(settings.database_url or "")
+    wait = 0.2
+    while True:
+        try:
+            connection = await connect(dsn)
+            try:
+                for name in await migrate(connection):
+                    log.info("applied migration %s", name)
+                for name, lines in (("demo", settings.demo_lines), ("tiny", TINY_LINES)):
+                    with contextlib.suppress(ledgers.LedgerExists):
+                        await ledgers.generate(connection, name, lines=lines, seed=DEMO_SEED)
+                        log.info("made the ledger %s: %d lines", name, lines)
+            finally:
+                await connection.close()
+        except OUTAGES as error:
+            log.warning("waiting for the database: %s", str(error) or type(error).__name__)
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, 5.0)
+        else:
+            return
+
+
+async def drain(app: web.Application) -> None:
+    """Ends what would keep the server from stopping: open streams."""
+    app[DRAINING].set()
+    app[ENGINE].stop_taking()
+    app[ENGINE].hub.close()

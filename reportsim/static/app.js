@@ -1,0 +1,149 @@
+// Keeps a page true: the event stream says what changed, a partial of the server says how that looks.
+
+const [main, status, alarm, pause] = ['main', 'status', 'alert', 'pause'].map(id => document.getElementById(id))
+const region = () => document.querySelector('[data-live]')
+const isList = () => region().id === 'requests'
+
+// Swapping. The children of elements with data-keyed are matched by id; anything else is replaced if it differs.
+const about = node => [node.tagName, node.getAttribute('href'), node.closest('form')?.action, node.textContent].join()
+
+function replace (old, next) {
+  for (const { id } of old.querySelectorAll('details[open][id]')) next.querySelector(`[id="${id}"]`)?.setAttribute('open', '')
+  const focused = old.contains(document.activeElement) && about(document.activeElement)
+  old.replaceWith(next)
+  if (!focused) return
+  const twins = [...next.querySelectorAll('a, button, summary, pre')].filter(node => about(node) === focused)
+  ;[...twins, main][0].focus({ preventScroll: true })
+}
+
+function swap (old, next) {
+  if (old.isEqualNode(next)) return
+  if (!('keyed' in old.dataset && 'keyed' in next.dataset)) return replace(old, next)
+  for (const { name, value } of next.attributes) old.setAttribute(name, value)
+  const kept = new Set([...next.children].map(child => child.id))
+  const known = new Map([...old.children].map(child => [child.id, child]))
+  known.forEach((child, id) => kept.has(id) || child.remove())
+  let at = old.firstElementChild
+  for (const child of [...next.children]) {
+    const mine = known.get(child.id)
+    if (mine && mine === at) at = at.nextElementSibling
+    else old.insertBefore(mine ?? child, at)
+    if (mine) swap(mine, child)
+    else child.classList.add('new')
+  }
+}
+
+// Fetching, one at a time; what changes meanwhile comes next. Rows change in place wherever the reader is; new ones
+// only come in at the top of the list, elsewhere they are counted.
+const changed = new Set() // ids of rows that are shown
+const fresh = new Set() // ids of requests that are new to the list
+let stale, busy, paused, looked = Date.now() // stale: anything may have changed
+
+function follows () {
+  const list = document.getElementById('list')
+  return !isList() || !list || (region().dataset.follows === 'true' && list.getBoundingClientRect().top >= 0)
+}
+
+async function refresh () {
+  if (busy) return
+  busy = true
+  while (!document.hidden && !paused && (stale || changed.size || (fresh.size && follows()))) {
+    await load(follows() && (stale || fresh.size > 0)).catch(() => { stale = true })
+    await new Promise(resolve => setTimeout(resolve, stale ? 1000 : 250))
+  }
+  busy = false
+  const note = document.getElementById('fresh')
+  if (note) note.firstElementChild.textContent = `${fresh.size} new – show`
+  if (note) note.hidden = !fresh.size
+}
+
+async function load (whole) {
+  if (stale && !whole) document.querySelectorAll('#rows > tr').forEach(row => changed.add(row.id.slice(2)))
+  ;[stale, looked] = [false, Date.now()]
+  const url = new URL(region().dataset.live, location)
+  const ids = [...changed].slice(0, 50)
+  if (whole) fresh.clear()
+  else url.searchParams.set('ids', ids.join())
+  for (const id of whole ? [...changed] : ids) changed.delete(id)
+  const response = await fetch(url)
+  const page = new DOMParser().parseFromString(await response.text(), 'text/html')
+  if (!page.querySelector('[data-live]') && response.status !== 404) throw new Error(response.statusText)
+  if (response.ok && 'absent' in region().dataset) location.reload()
+  const parts = whole ? [region().id] : ['filters', ...ids.map(id => `r-${id}`)]
+  for (const id of ['readiness', ...(response.ok ? parts : [])]) {
+    const [old, next] = [document, page].map(from => from.getElementById(id))
+    if (old && next) swap(old, document.importNode(next, true))
+  }
+}
+
+// Hearing: one stream that goes on where the page was read.
+let stream, lost, seconds = 0
+let last = new URL(main.dataset.events, location).searchParams.get('last_event_id')
+const [heard, counts] = [new Map(), new Map()] // each request's last status; how many came to it since we said so
+
+function isNew (item) {
+  const wanted = new URL(region().dataset.live, location).searchParams
+  const filters = ['status', 'mode', 'callback_status'].filter(key => wanted.has(key))
+  return item.id > region().dataset.bound && filters.every(key => wanted.get(key) === item[key])
+}
+
+function hear (event) {
+  last = event.lastEventId
+  if (event.type === 'reset' || !isList()) stale = true
+  for (const item of event.type === 'requests' ? JSON.parse(event.data).items : []) {
+    const row = document.getElementById(`r-${item.id}`)
+    const before = heard.get(item.id) ?? (row ?? document.getElementById('summary'))?.dataset.status
+    if (heard.size > 5000) heard.clear()
+    heard.set(item.id, item.status)
+    if (before !== item.status) counts.set(item.status, (counts.get(item.status) ?? 0) + 1)
+    if (row) changed.add(item.id)
+    else if (isList() && isNew(item)) fresh.add(item.id)
+  }
+  refresh()
+}
+
+const say = (calm, loud = '') => [status.textContent, alarm.textContent] = [calm, loud]
+
+function listen () {
+  stream?.close()
+  if (document.hidden || paused) return
+  const url = new URL(main.dataset.events, location)
+  url.searchParams.set('last_event_id', last)
+  stream = new EventSource(url)
+  for (const type of ['requests', 'callback', 'reset']) stream.addEventListener(type, hear)
+  stream.onopen = () => { lost = clearTimeout(lost); say('Live') }
+  stream.onerror = () => {
+    lost ??= setTimeout(say, 1000, '', 'Connection lost. Trying again…')
+    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, 2000)
+  }
+  refresh()
+}
+
+setInterval(() => {
+  const news = [...counts].map(([state, count]) => isList() ? `${count} ${state}` : state).join(', ')
+  if (++seconds % 5 === 0) counts.clear()
+  if (news && !counts.size && !paused && !lost) say(`Live: ${news}`)
+  if (Date.now() - looked > (document.querySelector('[data-ready=false]') ? 2000 : 15000)) stale = true
+  if (stale || fresh.size) refresh()
+  for (const node of document.querySelectorAll('[data-until]')) {
+    const left = Math.ceil(node.dataset.until - Date.now() / 1000)
+    node.textContent = left > 0 ? `in ${left} s` : ''
+  }
+}, 1000)
+
+pause.onclick = () => {
+  paused = !paused
+  pause.textContent = paused ? 'Resume' : 'Pause'
+  say(paused ? 'Paused' : '')
+  listen()
+}
+
+document.onclick = ({ target }) => {
+  const text = document.getElementById(target.closest('[data-copy]')?.dataset.copy)
+  if (text) getSelection().selectAllChildren(text)
+  if (text) navigator.clipboard?.writeText(text.textContent).then(() => say('Copied'), () => {})
+}
+
+document.onvisibilitychange = listen
+document.documentElement.classList.add('js')
+listen()

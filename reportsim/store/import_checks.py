@@ -1,0 +1,210 @@
+"""What must hold between the rows of an import, checked over whole sets.
+
+A problem is a place and words; `at`, the place, orders rows as the file does.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from reportsim.core.model import Ledger
+from reportsim.store.import_csv import SHOWN, CsvFile, Fault, Faulty
+from reportsim.store.import_formats import Format
+from reportsim.store.pool import Connection
+
+LONG_S: Final = 3600.0
+
+# What is known of accounts before the entries: those of the ledger, and those of the accounts file.
+CREATE_KNOWN: Final = """
+CREATE TEMPORARY TABLE import_known ON COMMIT DROP AS
+SELECT code, name, type, is_cash, cf_section FROM accounts WHERE ledger_id = $1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The entries of a file, all of them right."""
+
+    first_on: date
+    last_on: date
+    lines: int
+
+
+async def check(
+    connection: Connection, kind: Format, file: CsvFile, chart: CsvFile | None, ledger: Ledger | None
+) -> Summary:
+    """Holds the rows that were read against each other, the accounts file and the ledger.
+
+    Raises:
+        Faulty: something does not fit.
+    """
+    await connection.execute(CREATE_KNOWN, ledger.ledger_id if ledger else 0)
+    if chart is not None:
+        await refuse(connection, chart, "import_chart", [repeated_accounts(), changed_accounts()])
+        await connection.execute(add_chart())
+    await connection.execute(create_stated(kind), timeout=LONG_S)
+    await connection.execute(create_new(kind, cash_by_name=chart is None), timeout=LONG_S)
+    row = await connection.fetchrow(summary(kind), timeout=LONG_S)
+    if row is None or not row["lines"]:
+        raise Faulty([Fault(file.path, 0, "no entries")])
+
+    problems: list[Callable[[Format], str]] = [renamed_accounts, retyped_accounts]
+    problems.append(unknown_accounts if chart is not None and not kind.hledger else untyped_accounts)
+    if row["suspect"]:
+        problems += [unbalanced_transactions, dated_transactions]
+        problems += [] if kind.hledger else [repeated_lines]
+    if ledger is not None:
+        problems.append(lambda kind: known_transactions(kind, ledger))
+    await refuse(connection, file, kind.table, [problem(kind) for problem in problems])
+    return Summary(row["first_on"], row["last_on"], row["lines"])
+
+
+async def refuse(connection: Connection, file: CsvFile, table: str, problems: list[str]) -> None:
+    """Turns the first problems into faults with the lines of the file they are in."""
+    statement = f"""
+SELECT (SELECT count(*) FROM {table} WHERE ctid <= at) AS number, what
+FROM ({" UNION ALL ".join(problems)} ORDER BY at LIMIT {SHOWN + 1}) AS problem ORDER BY at"""
+    if found := await connection.fetch(statement, timeout=LONG_S):
+        lines = file.lines({row["number"] for row in found})
+        raise Faulty([Fault(file.path, lines[row["number"]], row["what"]) for row in found])
+
+
+def add_chart() -> str:
+    """Makes the accounts of the accounts file known; of its two cells about cash, one is enough."""
+    return """
+INSERT INTO import_known
+SELECT code, name, type, coalesce(is_cash, cf_section = 'cash', false),
+    coalesce(cf_section, CASE WHEN is_cash THEN 'cash' ELSE 'operating' END)
+FROM import_chart WHERE code NOT IN (SELECT code FROM import_known)"""
+
+
+def create_stated(kind: Format) -> str:
+    """How the entries call their accounts: each way once, with the row that does so first."""
+    last = r"regexp_replace(account, '^.*:', '')"
+    code = f"CASE WHEN {last} IN (SELECT code FROM import_known) THEN {last} ELSE account END"
+    return f"""
+CREATE TEMPORARY TABLE import_stated ON COMMIT DROP AS
+SELECT account, {code if kind.hledger else "account"} AS code, name, type, at FROM (
+    SELECT account, name, type, min(at) AS at FROM {kind.entries} AS entries GROUP BY account, name, type) AS stated"""
+
+
+def create_new(kind: Format, *, cash_by_name: bool) -> str:
+    """Accounts that were not known: they are what the first entries say, or, with hledger's rules, their names."""
+    guess = """CASE WHEN account ~* '^assets?(:|$)' THEN 'asset'
+        WHEN account ~* '^(debts?|liabilit(y|ies))(:|$)' THEN 'liability'
+        WHEN account ~* '^equity(:|$)' THEN 'equity'
+        WHEN account ~* '^(income|revenue)s?(:|$)' THEN 'revenue'
+        WHEN account ~* '^expenses?(:|$)' THEN 'expense' END"""
+    return f"""
+CREATE TEMPORARY TABLE import_new ON COMMIT DROP AS
+SELECT code, name, type, is_cash, CASE WHEN is_cash THEN 'cash' ELSE 'operating' END AS cf_section FROM (
+    SELECT code, name, type, {cash_by_name} AND type = 'asset' AND name ~* 'cash|bank|checking|savings' AS is_cash
+    FROM (
+        SELECT code, coalesce((array_agg(name ORDER BY at) FILTER (WHERE name <> ''))[1], code) AS name,
+            (array_agg(told ORDER BY at) FILTER (WHERE told <> ''))[1] AS type
+        FROM (SELECT *, {guess if kind.hledger else "type"} AS told FROM import_stated) AS stated
+        WHERE code NOT IN (SELECT code FROM import_known) GROUP BY code) AS first) AS described"""
+
+
+def summary(kind: Format) -> str:
+    """The window of dates, and whether any transaction is suspect, in one pass over all of them.
+
+    Of lines numbered 0 to 63 the bits count the numbers exactly; higher ones can only raise a false alarm, which the
+    precise statements then clear.
+    """
+    numbers = "" if kind.hledger else ", bit_count(bit_or(1::bigint << (line_no & 63))::bit(64)) AS numbers"
+    return f"""
+SELECT min(first) AS first_on, max(last) AS last_on, coalesce(sum(lines), 0)::bigint AS lines,
+    bool_or(off <> 0 OR first <> last {"OR numbers <> lines" if numbers else ""}) AS suspect
+FROM (
+    SELECT min(date) AS first, max(date) AS last, count(*) AS lines, sum(amount) AS off {numbers}
+    FROM {kind.entries} AS entries GROUP BY transaction_id) AS transaction"""
+
+
+def repeated_accounts() -> str:
+    """Codes that the accounts file has several times."""
+    return """
+SELECT at, format('account %s is there twice', code) AS what FROM (
+    SELECT ctid AS at, code, row_number() OVER (PARTITION BY code ORDER BY ctid) AS copy FROM import_chart) AS chart
+WHERE copy > 1"""
+
+
+def changed_accounts() -> str:
+    """Accounts of the ledger that the accounts file describes otherwise."""
+    return """
+SELECT chart.ctid AS at, format('account %s is "%s" in the ledger, %s, is_cash %s, cf_section %s, and stays so',
+    code, a.name, a.type, a.is_cash::integer, a.cf_section) AS what
+FROM import_chart AS chart JOIN import_known AS a USING (code)
+WHERE chart.name <> a.name OR chart.type <> a.type OR chart.is_cash <> a.is_cash OR chart.cf_section <> a.cf_section"""
+
+
+def unknown_accounts(kind: Format) -> str:
+    """Accounts that neither the accounts file nor the ledger has."""
+    return """
+SELECT min(at) AS at, format('account %s is neither in the accounts file nor in the ledger', code) AS what
+FROM import_stated WHERE code NOT IN (SELECT code FROM import_known) GROUP BY code"""
+
+
+def untyped_accounts(kind: Format) -> str:
+    """Accounts whose type nothing tells."""
+    why = "cannot be told from its name: give it in an accounts file" if kind.hledger else "is not given"
+    return f"""
+SELECT min(at) AS at, format('the type of account %s {why}', code) AS what
+FROM import_stated JOIN import_new USING (code) WHERE import_new.type IS NULL GROUP BY code"""
+
+
+def renamed_accounts(kind: Format) -> str:
+    """Accounts with two names."""
+    return """
+SELECT at, format('account %s is called "%s" here and "%s" elsewhere', code, s.name, a.name) AS what
+FROM import_stated AS s JOIN (SELECT * FROM import_known UNION ALL SELECT * FROM import_new) AS a USING (code)
+WHERE s.name NOT IN ('', a.name)"""
+
+
+def retyped_accounts(kind: Format) -> str:
+    """Accounts with two types."""
+    return """
+SELECT at, format('account %s is of type %s here and %s elsewhere', code, s.type, a.type) AS what
+FROM import_stated AS s JOIN (SELECT * FROM import_known UNION ALL SELECT * FROM import_new) AS a USING (code)
+WHERE s.type NOT IN ('', a.type)"""
+
+
+def unbalanced_transactions(kind: Format) -> str:
+    """Transactions whose lines do not sum to zero."""
+    return f"""
+SELECT min(at) AS at, format('transaction %s does not balance: debits less credits are %s', transaction_id,
+    round(sum(amount) / {10**kind.exponent}.0, {kind.exponent})) AS what
+FROM {kind.entries} AS entries GROUP BY transaction_id HAVING sum(amount) <> 0"""
+
+
+def dated_transactions(kind: Format) -> str:
+    """Transactions with several dates."""
+    return f"""
+SELECT min(at) AS at, format('transaction %s has several dates: %s after %s', transaction_id,
+    (array_agg(date ORDER BY at))[1], first_date) AS what
+FROM (
+    SELECT transaction_id, date, at, first_value(date) OVER (PARTITION BY transaction_id ORDER BY at) AS first_date
+    FROM {kind.entries} AS entries) AS dated
+WHERE date <> first_date GROUP BY transaction_id, first_date"""
+
+
+def repeated_lines(kind: Format) -> str:
+    """Lines whose number their transaction has had already."""
+    return f"""
+SELECT at, format('transaction %s has line_no %s twice', transaction_id, line_no) AS what
+FROM (
+    SELECT transaction_id, line_no, at, row_number() OVER (PARTITION BY transaction_id, line_no ORDER BY at) AS copy
+    FROM {kind.entries} AS entries) AS copies
+WHERE copy > 1"""
+
+
+def known_transactions(kind: Format, ledger: Ledger) -> str:
+    """Transactions that are in the ledger already."""
+    return f"""
+SELECT min(at) AS at, format('transaction %s is in the ledger already', transaction_id) AS what
+FROM {kind.entries} AS entries
+WHERE EXISTS (
+    SELECT FROM postings AS p
+    WHERE p.ledger_id = {ledger.ledger_id} AND p.transaction_id = entries.transaction_id)
+GROUP BY transaction_id"""

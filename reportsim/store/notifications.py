@@ -1,0 +1,65 @@
+"""What replicas tell each other: ids of changed requests, over NOTIFY, or found by looking."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from reportsim.core.model import CallbackLog, Request
+from reportsim.store.pool import Connection, Pool
+from reportsim.store.requests import COLUMNS, from_row
+
+CHANNEL: Final = "reportsim"
+# Below the 8,000 bytes of a payload.
+MOST_IDS: Final = 200
+
+NOTIFY: Final = "SELECT pg_notify($1, $2)"
+SELECT_CHANGED: Final = f"""
+SELECT {COLUMNS}, changed_at FROM requests WHERE changed_at > $1 ORDER BY changed_at LIMIT $2
+"""
+SELECT_NOW: Final = "SELECT clock_timestamp()"
+SELECT_RECENT_LOGS: Final = """
+SELECT id, request_id, series, attempt_number, status_code, success, reason, error_message, response_time_ms,
+    attempted_at, remote_ip, response_excerpt, next_attempt_at
+FROM callback_logs WHERE request_id = ANY($1::uuid[]) AND attempted_at > now() - $2::interval ORDER BY attempted_at
+"""
+
+
+def encode(boot: str, ids: Sequence[UUID]) -> str:
+    """A payload: who speaks, and the ids; too many are only said to be many."""
+    return f"{boot} many" if len(ids) > MOST_IDS else " ".join((boot, *(id.hex for id in ids)))
+
+
+def decode(payload: str) -> tuple[str, list[UUID] | None]:
+    """Who speaks and of what; None stands for many, or for what cannot be read."""
+    boot, *words = payload.split(" ")
+    try:
+        return boot, [UUID(hex=word) for word in words]
+    except ValueError:
+        return boot, None
+
+
+async def notify(connection: Connection, payload: str) -> None:
+    """Sends one notification."""
+    await connection.execute(NOTIFY, CHANNEL, payload)
+
+
+async def changed_since(pool: Pool, moment: datetime, limit: int) -> tuple[list[Request], datetime]:
+    """What changed after a moment of the database's clock, and the moment of the last of it."""
+    found = []
+    for row in await pool.fetch(SELECT_CHANGED, moment, limit):
+        values = dict(row.items())
+        moment = values.pop("changed_at")
+        found.append(from_row(values))
+    return found, moment
+
+
+async def database_now(pool: Pool) -> datetime:
+    """The database's clock."""
+    moment: datetime = await pool.fetchval(SELECT_NOW)
+    return moment
+
+
+async def recent_logs(pool: Pool, ids: Sequence[UUID], age: timedelta) -> list[CallbackLog]:
+    """The callback attempts of some requests made within an age, oldest first."""
+    return [CallbackLog(**row) for row in await pool.fetch(SELECT_RECENT_LOGS, list(ids), age)]

@@ -1,0 +1,32 @@
+"""How much is waiting, counted over the partial indexes of what has not ended."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from reportsim.store.pool import Pool
+
+SELECT_BACKLOG: Final = """
+SELECT (SELECT count(*) FROM requests WHERE status = 'PENDING') AS pending,
+    (SELECT count(*) FROM requests WHERE status = 'PROCESSING') AS processing,
+    (SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM requests WHERE id = (
+        SELECT id FROM requests WHERE status = 'PENDING' AND owner IS NULL ORDER BY id LIMIT 1)) AS age,
+    (SELECT count(*) FROM requests
+        WHERE callback_status = 'PENDING' AND callback_due_at IS NOT NULL AND callback_due_at < now()) AS due
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits: requests by state, the age of the oldest in seconds, callback attempts past their time."""
+
+    states: dict[str, int]
+    age: float
+    callbacks_due: int
+
+
+async def backlog(pool: Pool) -> Backlog:
+    """Counts what waits on this database, whoever accepted it."""
+    row = await pool.fetchrow(SELECT_BACKLOG)
+    assert row is not None
+    states = {"PENDING": row["pending"], "PROCESSING": row["processing"]}
+    return Backlog(states, max(float(row["age"]), 0.0), row["due"])

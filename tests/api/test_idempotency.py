@@ -1,0 +1,214 @@
+"""X-Idempotency-Key: one execution, and the same answer to everyone who asks again."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from multidict import CIMultiDictProxy
+
+from tests.api.calls import FAILING, TINY, held_for, listed, until
+from tests.conftest import Service
+
+SYNC = "/api/sync"
+ASYNC = "/api/async"
+FAILURES = "/api/callbacks/simulate-failures"
+SLOW = held_for(300)
+
+
+@dataclass
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+
+    @property
+    def replayed(self) -> bool:
+        return self.headers.get("Idempotent-Replayed") == "true"
+
+
+async def post(service: Service, path: str, body: Any, key: str | None = "once", **more: Any) -> Answer:
+    headers = {"X-Idempotency-Key": key} if key is not None else {}
+    async with service.client.post(path, json=body, headers=headers, **more) as answer:
+        return Answer(answer.status, answer.headers, await answer.read())
+
+
+@pytest.mark.parametrize(("path", "status"), [(SYNC, 200), (ASYNC, 202), (FAILURES, 202)])
+async def test_the_first_answer_is_given_again_byte_for_byte(service: Service, path: str, status: int) -> None:
+    first = await post(service, path, TINY)
+    assert first.status == status
+    assert "Idempotent-Replayed" not in first.headers
+    for _ in range(3):
+        again = await post(service, path, TINY)
+        assert (again.status, again.body) == (first.status, first.body)
+        assert again.replayed
+        for name in ("Content-Type", "Location"):
+            assert again.headers.get(name) == first.headers.get(name)
+        assert again.headers["X-Request-Id"] != first.headers["X-Request-Id"]
+    assert len(await listed(service)) == 1
+
+
+async def test_an_accepted_request_is_replayed_as_it_was_accepted_even_when_it_has_ended(service: Service) -> None:
+    async with service.client.post(ASYNC, json=TINY, headers={"X-Idempotency-Key": "once"}) as answer:
+        id = (await answer.json())["id"]
+        first = await answer.read()
+    await service.ended(id)
+    again = await post(service, ASYNC, TINY)
+    assert (again.status, again.body, again.replayed) == (202, first, True)
+
+
+async def test_the_key_is_shown_by_the_request(service: Service) -> None:
+    async with service.client.post(SYNC, json=TINY, headers={"X-Idempotency-Key": "shown"}) as answer:
+        assert (await answer.json())["idempotency_key"] == "shown"
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {"report_type": "trial_balance", "ledger": "tiny"},
+        {"ledger": "tiny", "include_zero": False},
+        {"ledger": "tiny", "from": "2025-01-01", "to": "2026-01-01"},
+    ],
+)
+async def test_another_way_to_say_the_same_is_the_same(service: Service, same: dict[str, Any]) -> None:
+    first = await post(service, SYNC, TINY)
+    again = await post(service, SYNC, same)
+    assert again.replayed
+    assert again.body == first.body
+
+
+async def test_whole_floats_and_the_order_of_members_mean_nothing(service: Service) -> None:
+    first = await post(service, SYNC, {"ledger": "tiny", "simulate": {"seed": 7, "failure_rate": 0}})
+    again = await post(service, SYNC, {"simulate": {"failure_rate": 0.0, "seed": 7.0}, "ledger": "tiny"})
+    assert again.replayed
+    assert again.body == first.body
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (SYNC, {"ledger": "demo"}),
+        (SYNC, {"ledger": "tiny", "include_zero": True}),
+        (SYNC, {"ledger": "tiny", "to": "2025-12-31"}),
+        (ASYNC, TINY),
+        (FAILURES, TINY),
+    ],
+)
+async def test_another_meaning_or_endpoint_under_the_same_key_is_refused(
+    service: Service, path: str, body: dict[str, Any]
+) -> None:
+    await post(service, SYNC, TINY)
+    refused = await post(service, path, body)
+    assert refused.status == 422
+    assert b"/problems/idempotency-mismatch" in refused.body
+    assert len(await listed(service)) == 1
+
+
+async def test_another_callback_url_is_another_meaning(service: Service) -> None:
+    await post(service, ASYNC, {**TINY, "callback_url": f"{service.url}/webhook-test/one"})
+    refused = await post(service, ASYNC, {**TINY, "callback_url": f"{service.url}/webhook-test/two"})
+    assert refused.status == 422
+
+
+async def test_while_the_first_sync_runs_the_key_is_a_conflict_that_says_where_to_look(service: Service) -> None:
+    first = asyncio.create_task(post(service, SYNC, SLOW))
+    await until(lambda: listed(service))
+    second = await post(service, SYNC, SLOW)
+    assert second.status == 409
+    assert b"/problems/idempotency-in-progress" in second.body
+    assert int(second.headers["Retry-After"]) >= 1
+    path, _, parameter = second.headers["Link"].partition("; ")
+    assert parameter == 'rel="status"'
+    done = await first
+    assert done.status == 200
+    async with service.client.get(path.strip("<>")) as answer:
+        assert await answer.read() == done.body
+    again = await post(service, SYNC, SLOW)
+    assert (again.status, again.body, again.replayed) == (200, done.body, True)
+
+
+async def test_while_the_first_async_runs_its_202_is_replayed(service: Service) -> None:
+    first = await post(service, ASYNC, SLOW)
+    again = await post(service, ASYNC, SLOW)
+    assert (again.status, again.body, again.replayed) == (202, first.body, True)
+
+
+async def test_many_at_once_are_executed_once(service: Service) -> None:
+    answers = await asyncio.gather(*(post(service, SYNC, TINY) for _ in range(20)))
+    assert {answer.status for answer in answers} <= {200, 409}
+    assert len({answer.body for answer in answers if answer.status == 200}) == 1
+    assert sum(answer.status == 200 and not answer.replayed for answer in answers) == 1
+    assert len(await listed(service)) == 1
+
+
+async def test_a_report_that_failed_is_replayed_as_it_failed(service: Service) -> None:
+    first = await post(service, SYNC, FAILING)
+    again = await post(service, SYNC, FAILING)
+    assert first.status == again.status == 500
+    assert first.body == again.body
+    assert again.replayed
+    assert first.headers["Content-Type"] == again.headers["Content-Type"] == "application/problem+json"
+    assert len(await listed(service)) == 1
+
+
+async def test_a_sync_request_that_was_cancelled_is_replayed_as_it_ended(service: Service) -> None:
+    waiting = asyncio.create_task(post(service, SYNC, SLOW))
+    (id,) = await until(lambda: listed(service))
+    async with service.client.post(f"/api/requests/{id}/cancel") as answer:
+        assert answer.status == 200
+    first = await waiting
+    assert b"/problems/cancelled" in first.body
+    again = await post(service, SYNC, SLOW)
+    assert (again.status, again.body, again.replayed) == (first.status, first.body, True)
+
+
+async def test_what_was_refused_before_it_began_leaves_the_key_free(service: Service) -> None:
+    refused = await post(service, SYNC, {"ledger": "nobody's"})
+    assert refused.status == 422
+    executed = await post(service, SYNC, TINY)
+    assert executed.status == 200
+    assert not executed.replayed
+
+
+async def test_the_standard_header_names_the_same_key(service: Service) -> None:
+    first = await post(service, SYNC, TINY, key='with "quotes"')
+    for headers in (
+        {"Idempotency-Key": r'"with \"quotes\""'},
+        {"Idempotency-Key": r'"with \"quotes\""', "X-Idempotency-Key": 'with "quotes"'},
+    ):
+        async with service.client.post(SYNC, json=TINY, headers=headers) as answer:
+            assert answer.headers["Idempotent-Replayed"] == "true"
+            assert await answer.read() == first.body
+
+
+async def test_a_key_that_is_repeated_contradicted_or_malformed_is_refused(
+    service: Service, subtests: pytest.Subtests
+) -> None:
+    for headers in [
+        [("X-Idempotency-Key", "one"), ("X-Idempotency-Key", "one")],
+        [("Idempotency-Key", '"one"'), ("Idempotency-Key", '"one"')],
+        [("X-Idempotency-Key", "one"), ("Idempotency-Key", '"two"')],
+        [("X-Idempotency-Key", "")],
+        [("X-Idempotency-Key", "k" * 256)],
+        [("X-Idempotency-Key", "clé")],
+        [("X-Idempotency-Key", "tab\there")],
+        [("Idempotency-Key", "unquoted")],
+        [("Idempotency-Key", '"open')],
+        [("Idempotency-Key", '""')],
+        [("Idempotency-Key", '"one", "two"')],
+    ]:
+        with subtests.test(headers=headers):
+            async with service.client.post(SYNC, json=TINY, headers=headers) as answer:
+                assert answer.status == 400
+                assert (await answer.json())["type"] == "/problems/invalid-idempotency-key"
+            assert await listed(service) == []
+
+
+@pytest.mark.parametrize("key", ["k", "k" * 255, " ~!", "ключ".encode().hex()])
+async def test_a_key_is_any_printable_ascii_up_to_255(service: Service, key: str) -> None:
+    headers = {"Idempotency-Key": f'"{key}"'}
+    async with service.client.post(SYNC, json=TINY, headers=headers) as answer:
+        assert answer.status == 200
+        assert (await answer.json())["idempotency_key"] == key

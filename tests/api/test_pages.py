@@ -1,0 +1,390 @@
+"""The pages as a browser without JavaScript gets them."""
+
+import asyncio
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from uuid import UUID
+
+import aiohttp
+import pytest
+from aiohttp import web
+from yarl import URL
+
+from reportsim.core.problems import KINDS
+from reportsim.settings import Settings
+from reportsim.web import pages
+from tests.conftest import Service, serving
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+UNKNOWN = "01890000-0000-7000-8000-000000000000"
+
+
+class Strictness(HTMLParser):
+    """Collects what a strict content policy would refuse, and ids that are given twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused: list[str] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = dict(attrs)
+        inline = tag == "style" or (tag == "script" and "src" not in names)
+        if inline or any(name == "style" or name.startswith("on") for name in names):
+            self.refused.append(self.get_starttag_text() or tag)
+        if value := names.get("id"):
+            self.ids.append(value)
+
+
+async def get_page(service: Service, path: str | URL, status: int = 200) -> str:
+    async with service.client.get(path, headers=BROWSER) as answer:
+        text = await answer.text()
+        assert answer.status == status, text
+        assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+        assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
+    strictness = Strictness()
+    strictness.feed(text)
+    assert strictness.refused == []
+    assert len(strictness.ids) == len(set(strictness.ids))
+    return text
+
+
+async def submit(service: Service, **form: str) -> tuple[int, str, Mapping[str, str]]:
+    """Posts the form; the status, the body, the headers."""
+    async with service.client.post("/", data=form, headers=BROWSER, allow_redirects=False) as answer:
+        return answer.status, await answer.text(), answer.headers
+
+
+async def submitted(service: Service, **form: str) -> str:
+    """The id of the request that a form made."""
+    status, text, headers = await submit(service, **form)
+    assert status == 303, text
+    return headers["Location"].removeprefix("/requests/")
+
+
+async def test_the_first_page_says_what_is_true_and_what_to_do(service: Service) -> None:
+    text = await get_page(service, "/")
+    for said in ("Ready", "database ready", "<b>demo</b> 2,000 lines", "4 workers, 0 at work", "demo receiver ready"):
+        assert said in text
+    assert "No requests yet." in text
+    assert "<table" not in text
+    assert f"curl -sS {service.url}/api/async" in text
+
+
+async def test_a_sync_form_ends_at_the_finished_request(service: Service) -> None:
+    id = await submitted(service, mode="sync", report_type="trial_balance", ledger="demo")
+    text = await get_page(service, f"/requests/{id}")
+    assert "COMPLETED" in text
+    assert "debits equal credits" in text
+    assert f'href="/api/reports/{id}.csv"' in text
+    async with service.client.get(f"/api/requests/{id}") as answer:
+        totals = (await answer.json())["result_payload"]["totals"]
+    assert f"{pages.money(totals['period_debit'], 2)} <small>EUR</small>" in text
+    assert f'href="/requests/{id}"' in await get_page(service, "/")
+
+
+async def test_an_async_form_has_its_callback_fail_as_often_as_asked(service: Service) -> None:
+    id = await submitted(service, mode="async", report_type="trial_balance", failures="2")
+    found = await service.ended(id)
+    assert (found["mode"], found["callback_status"], found["callback_attempts"]) == ("async", "SUCCESS", 3)
+    text = await get_page(service, f"/requests/{id}")
+    assert text.count("The receiver answered 503.") == 2
+    assert "delivered" in text
+    assert f'href="/webhook-test/{id}"' in text
+
+
+async def test_only_the_options_of_the_chosen_report_are_sent(service: Service) -> None:
+    form = {"from": "", "to": "2025-03-01", "as_of": "2025-06-30", "group_by": "month"}
+    id = await submitted(service, mode="async", report_type="balance_sheet", service_time_ms="5", **form)
+    payload = (await service.ended(id))["input_payload"]
+    assert isinstance(payload, dict)
+    assert payload["as_of"] == "2025-06-30"
+    assert not {"from", "to", "group_by"} & payload.keys()
+    assert payload["simulate"]["service_time"] == {"distribution": "fixed", "mean_ms": 5}
+
+
+async def test_a_refused_form_comes_back_as_it_was_filled_in(service: Service) -> None:
+    form = {"service_time_ms": '"><script>', "failures": "many", "from": "2025-02-30"}
+    status, text, _ = await submit(service, mode="async", report_type="trial_balance", **form)
+    assert status == 422
+    assert text.count('aria-invalid="true"') == 3
+    assert "There is no such day." in text
+    assert 'value="many"' in text
+    assert "<script>" not in text.replace('<script type="module"', "")
+    async with service.client.get("/api/requests") as answer:
+        assert (await answer.json())["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ({"mode": "both"}, "Choose sync or async."),
+        ({"mode": "sync", "report_type": "horoscope"}, "Must be one of"),
+        ({"mode": "sync", "ledger": "none"}, "There is no such ledger."),
+        ({"mode": "sync", "report_type": "trial_balance", "from": "2025-03-01", "to": "2025-02-01"}, "is empty"),
+        ({"mode": "async", "callback_url": "http://localhost/x"}, "is this machine"),
+        ({"mode": "async", "callback_url": "http://example.org/", "failures": "1"}, "Only the demo receiver fails"),
+        ({"mode": "async", "failures": "21"}, "Must be greater than or equal to 0 and less than or equal to 20"),
+        ({"mode": "async", "failures": "9" * 5000}, "Not a whole number."),
+        ({"mode": "sync", "service_time_ms": "nan"}, "Not a number."),
+    ],
+)
+async def test_what_is_wrong_with_a_form_is_said(service: Service, form: dict[str, str], said: str) -> None:
+    status, text, _ = await submit(service, **form)
+    assert status == 422
+    assert said in text
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"{}", "application/json", 415),
+        (b"mode=\xff", "application/x-www-form-urlencoded", 400),
+        (b"mode=%ff", "application/x-www-form-urlencoded", 400),
+        (b"ledger=%00", "application/x-www-form-urlencoded", 400),
+        (b"a=1&" * 60, "application/x-www-form-urlencoded", 400),
+        (b"a=" + b"1" * 70_000, "application/x-www-form-urlencoded", 413),
+    ],
+)
+async def test_hostile_forms_are_refused(service: Service, body: bytes, kind: str, status: int) -> None:
+    async with service.client.post("/", data=body, headers={"Content-Type": kind}) as answer:
+        assert answer.status == status
+        assert answer.content_type == "text/html"
+
+
+async def test_a_form_of_another_site_is_refused(service: Service) -> None:
+    headers = {"Sec-Fetch-Site": "cross-site"}
+    async with service.client.post("/", data={"mode": "async"}, headers=headers) as answer:
+        assert answer.status == 403
+
+
+async def test_the_form_has_the_limits_of_the_endpoints(settings: Settings) -> None:
+    async with serving(replace(settings, sync_rate=1, async_rate=2)) as service:
+        assert (await submit(service, mode="sync"))[0] == 303
+        status, text, headers = await submit(service, mode="sync", report_type="cash_flow")
+        assert status == 429
+        assert int(headers["Retry-After"]) >= 1
+        assert headers["RateLimit-Policy"] == '"sync";q=1;w=60'
+        assert f"Try again in {headers['Retry-After']} s." in text
+        assert '<option value="cash_flow" selected>' in text
+        assert (await submit(service, mode="async"))[0] == 303
+
+
+async def test_no_slot_in_time_is_told_by_the_request(settings: Settings) -> None:
+    async with serving(replace(settings, workers=1, sync_timeout=0.2)) as service:
+        slow = asyncio.create_task(submitted(service, mode="sync", service_time_ms="1000"))
+        await asyncio.sleep(0.1)
+        id = await submitted(service, mode="sync")
+        assert "No worker slot came free in time" in await get_page(service, f"/requests/{id}")
+        await slow
+
+
+async def test_filters_and_pages_are_links(service: Service) -> None:
+    for _ in range(3):
+        await service.client.post("/api/sync", json={"ledger": "tiny"})
+    await service.client.post("/api/async", json={"ledger": "tiny"})
+    assert (await get_page(service, "/?mode=sync")).count("<tr id=") == 3
+    assert (await get_page(service, "/?mode=async&status=FAILED")).count("<tr id=") == 0
+    text = await get_page(service, "/?mode=sync&limit=2")
+    assert text.count("<tr id=") == 2
+    older = re.search(r'href="([^"]*)" rel="next"', text)
+    assert older
+    url = URL(older[1].replace("&amp;", "&"))
+    assert url.query["mode"] == "sync"
+    second = await get_page(service, url)
+    assert second.count("<tr id=") == 1
+    assert 'rel="next"' not in second
+    await get_page(service, url.update_query(mode="async"), 400)
+    await get_page(service, "/?status=DONE", 422)
+    await get_page(service, "/?utm_source=mail")
+
+
+async def test_live_updates_get_the_same_partial(service: Service) -> None:
+    await service.client.post("/api/sync", json={"ledger": "tiny"})
+    async with service.client.post("/api/sync", json={"ledger": "tiny"}) as answer:
+        id = (await answer.json())["id"]
+    whole, part = await get_page(service, "/"), await get_page(service, "/?fragment=list")
+    assert part[part.index('<section id="requests"') :].strip() in whole
+    assert "<html" not in part
+    one = await get_page(service, f"/?fragment=list&mode=async&ids={id}")
+    assert one.count("<tr id=") == 1
+    assert f'<tr id="r-{id}"' in one
+    whole, part = await get_page(service, f"/requests/{id}"), await get_page(service, f"/requests/{id}?fragment=detail")
+    assert part.strip() in whole
+    await get_page(service, "/?fragment=list&ids=nonsense", 422)
+
+
+async def test_a_page_names_the_moment_from_which_its_stream_goes_on(service: Service) -> None:
+    text = await get_page(service, "/")
+    async with service.client.post("/api/async", json={"ledger": "tiny"}) as answer:
+        id = (await answer.json())["id"]
+    await service.ended(id)
+    found = re.search(r'data-events="([^"]*)"', text)
+    assert found
+    async with service.client.get(found[1], timeout=aiohttp.ClientTimeout(5)) as stream:
+        async for line in stream.content:
+            assert line != b"event: reset\n"
+            if line.startswith(b"data:") and id.encode() in line:
+                break
+
+
+async def test_what_receivers_and_callers_send_is_shown_as_text(service: Service) -> None:
+    url = f"{service.url}/webhook-test/inbox?x=<b>bold</b>&y='\""
+    async with service.client.post("/api/async", json={"ledger": "tiny", "callback_url": url}) as answer:
+        assert answer.status == 202
+        id = (await answer.json())["id"]
+    await service.ended(id)
+    text = await get_page(service, f"/requests/{id}")
+    assert "<b>bold" not in text
+    assert "&lt;b&gt;bold" in text
+
+
+@pytest.mark.parametrize("path", [f"/requests/{UNKNOWN}", "/requests/nonsense", "/problems/nonsense", "/static/x/y.js"])
+async def test_unknown_things_have_a_page_too(service: Service, path: str) -> None:
+    if not path.startswith("/static"):
+        assert "<h1>Nothing is here</h1>" in await get_page(service, path, 404)
+    async with service.client.get(path) as answer:
+        assert answer.status == 404
+
+
+async def test_browsers_get_pages_for_errors_and_clients_get_documents(service: Service) -> None:
+    assert "<h1>Nothing is here</h1>" in await get_page(service, "/nowhere", 404)
+    async with service.client.get("/nowhere") as answer:
+        assert answer.content_type == "application/problem+json"
+        assert answer.headers["Vary"] == "Accept"
+    async with service.client.get("/api/nowhere", headers=BROWSER) as answer:
+        assert answer.content_type == "application/problem+json"
+
+
+@pytest.mark.parametrize("slug", list(KINDS))
+async def test_every_kind_of_problem_has_its_page(service: Service, slug: str) -> None:
+    text = await get_page(service, f"/problems/{slug}")
+    assert f"<h1>{KINDS[slug].title}</h1>" in text
+    assert f"{KINDS[slug].status} · {slug}" in text
+
+
+async def test_cancelling_from_the_page(service: Service) -> None:
+    id = await submitted(service, mode="async", service_time_ms="20000")
+    path = f"/requests/{id}/cancel"
+    assert f'action="{path}"' in await get_page(service, f"/requests/{id}")
+    async with service.client.post(path, allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["Location"]) == (303, f"/requests/{id}")
+    text = await get_page(service, f"/requests/{id}")
+    assert "It was cancelled before it ended." in text
+    assert path not in text
+    async with service.client.post(path) as answer:
+        assert answer.status == 409
+        assert "The request has ended: FAILED." in await answer.text()
+    async with service.client.post(f"/requests/{UNKNOWN}/cancel") as answer:
+        assert answer.status == 404
+
+
+async def test_redelivering_from_the_page(service: Service) -> None:
+    id = await submitted(service, mode="async")
+    await service.ended(id)
+    path = f"/requests/{id}/redeliver"
+    assert f'action="{path}"' in await get_page(service, f"/requests/{id}")
+    async with service.client.post(path, allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["Location"]) == (303, f"/requests/{id}")
+    await service.ended(id)
+    assert "Redelivery 1" in await get_page(service, f"/requests/{id}")
+    sync = await submitted(service, mode="sync")
+    async with service.client.post(f"/requests/{sync}/redeliver") as answer:
+        assert answer.status == 409
+        assert "It has no callback URL." in await answer.text()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body"),
+    [
+        ("/api/sync", {"report_type": "income_statement", "group_by": "month"}),
+        ("/api/async", {"ledger": "tiny", "simulate": {"seed": 7, "failure_rate": 0.5}}),
+        ("/api/callbacks/simulate-failures", {"script": ["503", "reset"]}),
+        ("/api/callbacks/simulate-failures", {"failures": 0}),
+    ],
+)
+async def test_the_command_of_a_request_asks_for_the_same_again(
+    service: Service, endpoint: str, body: dict[str, object]
+) -> None:
+    async with service.client.post(endpoint, json=body) as answer:
+        first = await answer.json()
+    id = first.get("id") or first["request_id"]
+    text = await get_page(service, f"/requests/{id}")
+    found = re.search(r'<pre id="curl"[^>]*><code>(.*?)</code>', text, re.DOTALL)
+    assert found
+    words = shlex.split(found[1].replace("&#39;", "'").replace("&#34;", '"'))
+    assert words[:3] == ["curl", "-sS", service.url + endpoint]
+    async with service.client.post(words[2], json=json.loads(words[-1])) as answer:
+        second = await answer.json()
+    assert second["input_payload"] == first["input_payload"]
+    query = [URL(item["callback_url"] or "").query_string for item in (first, second)]
+    assert query[0] == query[1]
+
+
+async def test_static_files_are_kept_by_their_content(service: Service) -> None:
+    text = await get_page(service, "/")
+    urls = re.findall(r'"(/static/[^"]+)"', text)
+    assert {url.rpartition("/")[2] for url in urls} == {"app.js", "style.css", "favicon.svg"}
+    for url in urls:
+        async with service.client.get(url) as answer:
+            assert answer.status == 200
+            assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        digest = url.split("/")[2]
+        async with service.client.get(url.replace(digest, "0" * 12)) as answer:
+            assert answer.status == 200
+            assert answer.headers["Cache-Control"] == "no-cache"
+        async with service.client.get(url, headers={"Accept-Encoding": "identity"}) as answer:
+            assert "Content-Encoding" not in answer.headers
+    async with service.client.get("/favicon.ico") as answer:
+        assert (answer.status, answer.content_type) == (200, "image/svg+xml")
+
+
+@pytest.mark.parametrize("name", ["../app.py", "..%2fapp.py", "%2e%2e/app.py", "app.js/", "app.js%00", ""])
+async def test_no_url_leaves_the_static_folder(service: Service, name: str) -> None:
+    async with service.client.get(URL(f"{service.url}/static/0/{name}", encoded=True)) as answer:
+        assert answer.status == 404
+
+
+async def test_a_page_of_many_rows_does_not_hold_the_loop(service: Service) -> None:
+    async with service.client.get("/?limit=101") as answer:
+        assert answer.status == 422
+    async with service.client.get("/?limit=100") as answer:
+        assert answer.status == 200
+
+
+async def test_without_the_database_the_page_says_so(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def check_database(request: web.Request) -> tuple[bool, bool]:
+        return False, False
+
+    monkeypatch.setattr(pages, "check_database", check_database)
+    text = await get_page(service, "/", 503)
+    assert "Not ready" in text
+    assert "The database does not answer" in text
+    assert "<form" not in text
+
+
+def test_figures_read_as_people_write_them() -> None:
+    assert pages.money(-123456789, 2) == "−1,234,567.89"
+    assert pages.money(5, 3) == "0.005"
+    assert pages.money(1200, 0) == "1,200"
+    assert pages.duration(0) == "0 ms"
+    assert pages.duration(31.44) == "31.4 ms"
+    assert pages.duration(999.9) == "1 s"
+    assert pages.duration(125_000) == "2 min 5 s"
+    assert pages.size(1790) == "1.79 kB"
+    assert pages.size(66_000_000_000) == "66 GB"
+    assert pages.moment(None) == "–"
+    assert ">2026-01-02 03:04:05<" in pages.moment(datetime(2026, 1, 2, 3, 4, 5, 678000, UTC))
+
+
+def test_the_prefix_of_ids_sorts_between_earlier_and_later_ones() -> None:
+    at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    milliseconds = int(at.timestamp() * 1000)
+    earlier, later = (str(UUID(int=(milliseconds + step) << 80 | 0x7 << 76)) for step in (-1, 1))
+    assert earlier < pages.id_prefix(at) < later

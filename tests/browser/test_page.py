@@ -1,0 +1,192 @@
+"""The pages in a real Chromium: live without a reload, strict about content, and whole without JavaScript."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+
+pytestmark = pytest.mark.browser
+
+NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+OPTIONS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+LATE_MS = 10_000
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """The system's Chromium."""
+    path = next((path for name in NAMES if (path := shutil.which(name))), None)
+    if path is None:
+        message = "no Chromium on the PATH; on Debian: apt-get install chromium"
+        if os.environ.get("REPORTSIM_REQUIRE_BROWSER") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    async with async_playwright() as playwright:
+        launched = await playwright.chromium.launch(executable_path=path, args=list(OPTIONS))
+        yield launched
+        await launched.close()
+
+
+@dataclass
+class Complaints:
+    """Whatever a page said on its console, threw, asked for in vain, or had refused by its policy."""
+
+    heard: list[str] = field(default_factory=list)
+
+    def attend(self, page: Page) -> None:
+        page.on("console", lambda message: self.heard.append(f"console {message.type}: {message.text}"))
+        page.on("pageerror", lambda error: self.heard.append(f"error: {error}"))
+        page.on("response", lambda answer: self.note(answer.status, answer.url))
+
+    def note(self, status: int, url: str) -> None:
+        if status >= 400:
+            self.heard.append(f"{status} {url}")
+
+
+@pytest.fixture
+def complaints() -> Complaints:
+    return Complaints()
+
+
+async def open_page(context: BrowserContext, complaints: Complaints, url: str) -> Page:
+    """A page whose complaints are heard; a mark on its window tells whether it was loaded again."""
+    page = await context.new_page()
+    page.set_default_timeout(LATE_MS)
+    complaints.attend(page)
+    await page.goto(url)
+    await page.evaluate("window.mark = 'same'")
+    return page
+
+
+async def same_document(page: Page) -> bool:
+    return bool(await page.evaluate("window.mark === 'same'"))
+
+
+async def test_a_request_is_followed_live(service: Any, browser: Browser, complaints: Complaints) -> None:
+    context = await browser.new_context()
+    watching = await open_page(context, complaints, service.url)
+    await expect(watching.get_by_text("No requests yet.")).to_be_visible()
+    await expect(watching.locator("#status")).to_contain_text("Live")
+
+    asking = await open_page(context, complaints, service.url)
+    await asking.get_by_label("Callback fails first").fill("2")
+    await asking.get_by_label("Service time").fill("300")
+    await asking.get_by_role("button", name="Answer 202, call back (async)").click()
+    await asking.wait_for_url("**/requests/*")
+    await asking.evaluate("window.mark = 'same'")
+
+    row = watching.locator("#rows tr")
+    await expect(row).to_have_count(1, timeout=LATE_MS)
+    await expect(row).to_contain_text("COMPLETED", timeout=LATE_MS)
+    await expect(row).to_contain_text("SUCCESS 3 attempts", timeout=LATE_MS)
+    assert await same_document(watching)
+
+    await expect(asking.locator("#summary")).to_contain_text("COMPLETED", timeout=LATE_MS)
+    attempts = asking.locator(".attempts tbody tr")
+    await expect(attempts).to_have_count(3, timeout=LATE_MS)
+    await expect(attempts.nth(0)).to_contain_text("The receiver answered 503.")
+    await expect(attempts.nth(2)).to_contain_text("delivered")
+    await expect(asking.get_by_text("debits equal credits")).to_be_visible()
+    assert await same_document(asking)
+
+    await asking.get_by_role("button", name="Redeliver the callback").click()
+    await expect(asking.get_by_role("table", name="Redelivery 1").locator("tbody tr")).to_have_count(3, timeout=LATE_MS)
+    await context.close()
+    assert complaints.heard == []
+
+
+async def test_new_requests_wait_where_they_would_disturb(
+    service: Any, browser: Browser, complaints: Complaints
+) -> None:
+    for _ in range(30):
+        await service.client.post("/api/async", json={"ledger": "tiny"})
+    context = await browser.new_context(viewport={"width": 1280, "height": 500})
+    page = await open_page(context, complaints, service.url)
+    await expect(page.locator("#status")).to_contain_text("Live")
+    rows = page.locator("#rows tr")
+    await rows.nth(25).scroll_into_view_if_needed()
+    before = await rows.nth(25).bounding_box()
+    for _ in range(3):
+        await service.client.post("/api/async", json={"ledger": "tiny"})
+    await expect(page.get_by_role("link", name="3 new – show")).to_be_visible(timeout=LATE_MS)
+    assert await rows.count() == 30
+    assert await rows.nth(25).bounding_box() == before
+
+    await page.evaluate("scrollTo(0, 0)")
+    await expect(rows).to_have_count(33, timeout=LATE_MS)
+    await expect(page.get_by_role("link", name="new – show")).to_be_hidden()
+
+    await page.goto(f"{service.url}/?mode=sync")
+    await expect(page.get_by_text("No request is like this.")).to_be_visible()
+    await service.client.post("/api/async", json={"ledger": "tiny"})
+    await service.client.post("/api/sync", json={"ledger": "tiny"})
+    await expect(rows).to_have_count(1, timeout=LATE_MS)
+    await context.close()
+    assert complaints.heard == []
+
+
+async def test_a_lost_connection_is_said_and_heals(service: Any, browser: Browser, complaints: Complaints) -> None:
+    context = await browser.new_context()
+    page = await open_page(context, complaints, service.url)
+    await expect(page.locator("#status")).to_contain_text("Live")
+    await page.route("**/api/events*", lambda route: route.abort())
+    for subscriber in tuple(service.engine.hub._subscribers):
+        subscriber.close()
+    await expect(page.get_by_role("alert")).to_contain_text("Connection lost", timeout=LATE_MS)
+    await service.client.post("/api/sync", json={"ledger": "tiny"})
+    assert await page.locator("#rows tr").count() == 0
+    await page.unroute("**/api/events*")
+    await expect(page.locator("#rows tr")).to_have_count(1, timeout=LATE_MS)
+    await expect(page.get_by_role("alert")).to_be_hidden()
+    assert await same_document(page)
+    await context.close()
+    assert [text for text in complaints.heard if "ERR_FAILED" not in text] == []
+
+
+async def test_everything_works_without_javascript(service: Any, browser: Browser, complaints: Complaints) -> None:
+    context = await browser.new_context(java_script_enabled=False, viewport={"width": 320, "height": 700})
+    page = await context.new_page()
+    page.set_default_timeout(LATE_MS)
+    complaints.attend(page)
+    await page.goto(service.url)
+    await page.get_by_label("Report", exact=True).select_option("balance_sheet")
+    await page.get_by_role("button", name="Block and wait (sync)").click()
+    await page.wait_for_url("**/requests/*")
+    await expect(page.locator("#summary")).to_contain_text("COMPLETED")
+    async with page.expect_download() as download:
+        await page.get_by_role("link", name="Download CSV").click()
+    file = await (await download.value).path()
+    text = await asyncio.to_thread(Path(file).read_text)
+    assert text.startswith("section,")
+    await page.get_by_role("link", name="All requests").click()
+    await page.get_by_role("navigation", name="Filters").get_by_role("link", name="FAILED").first.click()
+    await expect(page.get_by_text("No request is like this.")).to_be_visible()
+    await context.close()
+    assert complaints.heard == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_the_narrowest_screen_needs_no_sideways_scrolling(service: Any, browser: Browser, scheme: Any) -> None:
+    async with service.client.post("/api/callbacks/simulate-failures", json={"failures": 1}) as answer:
+        id = (await answer.json())["id"]
+    await service.ended(id)
+    context = await browser.new_context(viewport={"width": 320, "height": 700}, color_scheme=scheme)
+    page = await context.new_page()
+    for path in ("/", f"/requests/{id}", "/problems/quota-exceeded", "/requests/nope"):
+        await page.goto(service.url + path)
+        assert await page.evaluate("document.documentElement.scrollWidth") == 320, path
+    await context.close()

@@ -1,0 +1,246 @@
+"""The callbacks store: one claim per attempt, one log row per end, and nothing from whoever lost the fence."""
+
+import asyncio
+from datetime import timedelta
+from uuid import UUID
+
+from reportsim.core.model import CallbackStatus, Request
+from reportsim.store import callbacks as store
+from reportsim.store import requests
+from reportsim.store.pool import Connection, Pool
+from tests.store.rows import LEASE, ME, OTHER, URL, attempt_at, ended, expire, field, inserted, new, read
+
+AT_ONCE = timedelta(0)
+WAIT = timedelta(seconds=2)
+
+
+def claim_of(request: Request, **fields: int) -> store.Claim:
+    values = {
+        "series": request.callback_series,
+        "attempts": request.callback_attempts,
+        "fence": request.callback_fence,
+        **fields,
+    }
+    return store.Claim(id=request.id, **values)
+
+
+async def due(pool: Pool, count: int = 1) -> list[Request]:
+    """Ended requests whose first callback was released, as after a shutdown."""
+    found = await ended(pool, *(new(callback_url=URL) for _ in range(count)))
+    await requests.release(pool, ME, [request.id for request in found])
+    return await read(pool, *found)
+
+
+async def fail(pool: Pool, request: Request, wait: timedelta = WAIT) -> Request:
+    """Records a failed attempt of a claimed delivery, and reads the request again."""
+    entry = attempt_at(request, status=CallbackStatus.PENDING, wait=wait)
+    assert await store.record(pool, [entry]) == [True]
+    return (await read(pool, request))[0]
+
+
+class TestClaim:
+    async def test_raises_the_fence_and_takes_the_lease(self, pool: Pool) -> None:
+        [request] = await due(pool)
+        [taken] = await store.claim(pool, OTHER, LEASE, [claim_of(request)])
+        assert taken is not None
+        assert taken.callback_fence == request.callback_fence + 1
+        assert await field(pool, taken, "callback_owner") == OTHER
+        assert await field(pool, taken, "callback_due_at > now() + interval '25 s'")
+
+    async def test_is_refused_to_whoever_read_another_state(self, pool: Pool) -> None:
+        [request] = await due(pool)
+        stale = [
+            claim_of(request, series=request.callback_series + 1),
+            claim_of(request, attempts=request.callback_attempts + 1),
+            claim_of(request, fence=request.callback_fence - 1),
+        ]
+        for claim in stale:
+            assert await store.claim(pool, ME, LEASE, [claim]) == [None]
+        assert await read(pool, request) == [request]
+
+    async def test_of_many_claimers_one_wins(self, pool: Pool) -> None:
+        [request] = await due(pool)
+        taken = await asyncio.gather(*(store.claim(pool, ME, LEASE, [claim_of(request)]) for _ in range(8)))
+        assert [found for [found] in taken if found] == [await read_one(pool, request)]
+
+    async def test_the_clock_has_no_say(self, pool: Pool) -> None:
+        """A timer that ends a millisecond early loses nothing."""
+        [request] = await due(pool)
+        [taken] = await store.claim(pool, ME, LEASE, [claim_of(request)])
+        assert taken is not None
+        waiting = await fail(pool, taken, timedelta(hours=1))
+        assert (await store.claim(pool, ME, LEASE, [claim_of(waiting)]))[0] is not None
+
+    async def test_answers_in_the_order_of_the_claims(self, pool: Pool) -> None:
+        first, second, third = await due(pool, 3)
+        taken = await store.claim(pool, ME, LEASE, [claim_of(third), claim_of(second, fence=99), claim_of(first)])
+        assert [found and found.id for found in taken] == [third.id, None, first.id]
+
+    async def test_nothing_is_left_to_claim_after_the_end(self, pool: Pool) -> None:
+        [request] = await ended(pool, new(callback_url=URL))
+        await store.record(pool, [attempt_at(request)])
+        [request] = await read(pool, request)
+        assert await store.claim(pool, ME, LEASE, [claim_of(request)]) == [None]
+
+
+async def read_one(pool: Pool, request: Request) -> Request:
+    return (await read(pool, request))[0]
+
+
+class TestRecord:
+    async def test_logs_the_attempt_and_moves_the_request_on(self, pool: Pool) -> None:
+        [request] = await ended(pool, new(callback_url=URL))
+        failed = attempt_at(request, status=CallbackStatus.PENDING, wait=WAIT)
+        assert await store.record(pool, [failed]) == [True]
+        waiting = await read_one(pool, request)
+        assert (waiting.callback_status, waiting.callback_attempts) == (CallbackStatus.PENDING, 1)
+        assert await field(pool, request, "callback_owner") is None
+        assert await field(pool, request, "callback_due_at BETWEEN now() AND now() + interval '2 s'")
+        [taken] = await store.claim(pool, ME, LEASE, [claim_of(waiting)])
+        assert taken is not None
+        accepted = attempt_at(taken)
+        assert await store.record(pool, [accepted]) == [True]
+        done = await read_one(pool, request)
+        assert (done.callback_status, done.callback_attempts) == (CallbackStatus.SUCCESS, 2)
+        assert await field(pool, request, "callback_due_at") is None
+        assert await store.logs(pool, request.id) == [failed.log, accepted.log]
+
+    async def test_many_attempts_are_one_statement(self, pool: Pool) -> None:
+        found = await ended(pool, *(new(callback_url=URL) for _ in range(50)))
+        entries = [attempt_at(request) for request in found]
+        assert await store.record(pool, entries) == [True] * 50
+        assert await pool.fetchval("SELECT count(*) FROM callback_logs") == 50
+
+    async def test_a_refused_fence_writes_neither_log_nor_state(self, pool: Pool) -> None:
+        [zombie, other] = await ended(pool, new(callback_url=URL), new(callback_url=URL))
+        await expire(pool, zombie)
+        [taken] = await store.claim_due(pool, OTHER, LEASE, 10, AT_ONCE)
+        before = await read_one(pool, zombie)
+        assert await store.record(pool, [attempt_at(zombie), attempt_at(other)]) == [False, True]
+        assert await store.logs(pool, zombie.id) == []
+        assert await read_one(pool, zombie) == before
+        assert await store.record(pool, [attempt_at(taken)]) == [True]
+
+    async def test_of_a_zombie_and_its_successor_in_one_batch_only_the_successor_is_logged(self, pool: Pool) -> None:
+        [zombie] = await ended(pool, new(callback_url=URL))
+        await expire(pool, zombie)
+        [taken] = await store.claim_due(pool, ME, LEASE, 10, AT_ONCE)
+        late = attempt_at(zombie, status=CallbackStatus.FAILED, error_message="zombie")
+        entry = attempt_at(taken)
+        assert await store.record(pool, [late, entry]) == [False, True]
+        assert await store.logs(pool, zombie.id) == [entry.log]
+        assert (await read_one(pool, zombie)).callback_status is CallbackStatus.SUCCESS
+
+    async def test_the_same_attempt_twice_is_logged_once(self, pool: Pool) -> None:
+        [request] = await ended(pool, new(callback_url=URL))
+        assert await store.record(pool, [attempt_at(request)]) == [True]
+        assert await store.record(pool, [attempt_at(request)]) == [False]
+        assert len(await store.logs(pool, request.id)) == 1
+
+    async def test_an_attempt_of_an_older_series_changes_nothing(self, pool: Pool) -> None:
+        [request] = await ended(pool, new(callback_url=URL))
+        await store.record(pool, [attempt_at(request, status=CallbackStatus.FAILED)])
+        [again] = await store.redeliver(pool, [request.id])
+        assert await store.record(pool, [attempt_at(request, fence=again.callback_fence)]) == [False]
+        assert await read_one(pool, request) == again
+
+
+class TestClaimDue:
+    async def test_takes_the_longest_due_first_and_no_more_than_asked_for(self, pool: Pool) -> None:
+        found = await due(pool, 4)
+        for minutes, request in enumerate(found):
+            await pool.execute(
+                "UPDATE requests SET callback_due_at = now() - $2::interval WHERE id = $1",
+                request.id,
+                timedelta(minutes=minutes),
+            )
+        taken = await store.claim_due(pool, ME, LEASE, 3, AT_ONCE)
+        assert {request.id for request in taken} == {request.id for request in found[1:]}
+        assert all(request.callback_fence == found[0].callback_fence + 1 for request in taken)
+        assert [request.id for request in await store.claim_due(pool, ME, LEASE, 3, AT_ONCE)] == [found[0].id]
+        assert await store.claim_due(pool, ME, LEASE, 3, AT_ONCE) == []
+
+    async def test_leaves_what_is_not_due_long_enough_to_those_who_wait_for_it(self, pool: Pool) -> None:
+        await due(pool)
+        assert await store.claim_due(pool, ME, LEASE, 10, timedelta(minutes=1)) == []
+        assert len(await store.claim_due(pool, ME, LEASE, 10, AT_ONCE)) == 1
+
+    async def test_leaves_alone_what_is_held_waiting_or_not_ended(self, pool: Pool) -> None:
+        await ended(pool, new(callback_url=URL))
+        [waiting] = await ended(pool, new(callback_url=URL))
+        await fail(pool, waiting)
+        await inserted(pool, new(callback_url=URL))
+        assert await store.claim_due(pool, OTHER, LEASE, 10, AT_ONCE) == []
+
+    async def test_two_sweepers_never_share_a_delivery(self, pool: Pool) -> None:
+        await due(pool, 100)
+        taken = await asyncio.gather(*(store.claim_due(pool, owner, LEASE, 30, AT_ONCE) for owner in [ME, OTHER] * 3))
+        ids = [request.id for part in taken for request in part]
+        assert len(ids) == len(set(ids))
+
+    async def test_passes_over_deliveries_that_another_transaction_holds(
+        self, pool: Pool, connection: Connection
+    ) -> None:
+        locked, free = await due(pool, 2)
+        async with connection.transaction():
+            await connection.execute("SELECT 1 FROM requests WHERE id = $1 FOR UPDATE", locked.id)
+            async with asyncio.timeout(5):
+                assert [found.id for found in await store.claim_due(pool, ME, LEASE, 10, AT_ONCE)] == [free.id]
+
+
+class TestRedeliver:
+    async def test_starts_a_new_series_that_counts_from_one(self, pool: Pool) -> None:
+        [request] = await ended(pool, new(callback_url=URL))
+        first = attempt_at(request, status=CallbackStatus.FAILED)
+        await store.record(pool, [first])
+        [again] = await store.redeliver(pool, [request.id])
+        assert (again.callback_series, again.callback_attempts, again.callback_status) == (2, 0, CallbackStatus.PENDING)
+        [taken] = await store.claim(pool, ME, LEASE, [claim_of(again)])
+        assert taken is not None
+        second = attempt_at(taken)
+        assert await store.record(pool, [second]) == [True]
+        assert [(log.series, log.attempt_number) for log in await store.logs(pool, request.id)] == [(1, 1), (2, 1)]
+
+    async def test_is_due_at_once_should_nobody_claim_it(self, pool: Pool) -> None:
+        [request] = await ended(pool, new(callback_url=URL))
+        await store.record(pool, [attempt_at(request)])
+        await store.redeliver(pool, [request.id])
+        assert [found.id for found in await store.claim_due(pool, ME, LEASE, 10, AT_ONCE)] == [request.id]
+
+    async def test_is_refused_while_a_series_runs_and_where_there_is_none(self, pool: Pool) -> None:
+        [running, silent] = await ended(pool, new(callback_url=URL), new())
+        [open_] = await inserted(pool, new(callback_url=URL))
+        assert await store.redeliver(pool, [running.id, silent.id, open_.id]) == []
+
+    async def test_of_many_at_once_one_starts_a_series(self, pool: Pool) -> None:
+        [request] = await ended(pool, new(callback_url=URL))
+        await store.record(pool, [attempt_at(request)])
+        started = await asyncio.gather(*(store.redeliver(pool, [request.id]) for _ in range(8)))
+        assert sum(map(len, started)) == 1
+        assert (await read_one(pool, request)).callback_series == 2
+
+
+class TestSecret:
+    async def test_the_first_candidate_stays(self, pool: Pool) -> None:
+        assert await store.keep_secret(pool, "whsec_first") == "whsec_first"
+        assert await store.keep_secret(pool, "whsec_second") == "whsec_first"
+
+    async def test_starters_at_once_agree(self, pool: Pool) -> None:
+        for _ in range(10):
+            await pool.execute("DELETE FROM webhook_secrets")
+            kept = await asyncio.gather(*(store.keep_secret(pool, f"whsec_{n}") for n in range(4)))
+            assert len(set(kept)) == 1
+            assert kept[0] in {f"whsec_{n}" for n in range(4)}
+
+
+async def test_the_log_is_read_oldest_first(pool: Pool) -> None:
+    [request] = await ended(pool, new(callback_url=URL))
+    numbers: list[tuple[UUID, int]] = []
+    for _ in range(12):
+        request = await fail(pool, request, AT_ONCE)
+        [taken] = await store.claim(pool, ME, LEASE, [claim_of(request)])
+        assert taken is not None
+        request = taken
+        numbers.append((request.id, request.callback_attempts))
+    logs = await store.logs(pool, request.id)
+    assert [(log.request_id, log.attempt_number) for log in logs] == numbers

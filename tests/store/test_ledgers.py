@@ -1,0 +1,213 @@
+"""The ledger generator: exactly the lines asked for, every transaction in balance, the same from the same seed."""
+
+import asyncio
+import contextlib
+import hashlib
+import random
+from collections.abc import AsyncIterator
+from datetime import date, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reportsim.core.model import Ledger
+from reportsim.store import ledgers
+from reportsim.store.pool import Connection, Pool
+
+PRIME = 2**31 - 1
+FIRST, DAYS = date(2025, 1, 1), 365
+SEEDS = st.integers(0, 2**31 - 1)
+DRAWN = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+UNSOUND = """
+SELECT transaction_id FROM postings WHERE ledger_id = $1 GROUP BY transaction_id
+HAVING sum(amount) <> 0 OR count(*) < 2 OR count(DISTINCT posted_on) > 1 OR count(DISTINCT description) > 1
+    OR min(line_no) <> 1 OR max(line_no) <> count(*)
+"""
+BALANCES = "SELECT account_id, day, amount FROM balances WHERE ledger_id = $1"
+
+
+@contextlib.asynccontextmanager
+async def undone(connection: Connection) -> AsyncIterator[None]:
+    """Takes back whatever the block writes."""
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        yield
+    finally:
+        await transaction.rollback()
+
+
+async def entries(connection: Connection, ledger: Ledger) -> list[tuple[Any, ...]]:
+    rows = await connection.fetch(
+        "SELECT transaction_id, line_no, account_id, version, posted_on, amount, description FROM postings"
+        " WHERE ledger_id = $1 ORDER BY transaction_id, line_no",
+        ledger.ledger_id,
+    )
+    return [tuple(row) for row in rows]
+
+
+def closings(made: list[tuple[Any, ...]]) -> dict[tuple[int, date], int]:
+    """What each account comes to at the end of each day on which it moved."""
+    sums: dict[int, int] = {}
+    found = {}
+    for _, _, account_id, _, posted_on, amount, _ in made:
+        sums[account_id] = sums.get(account_id, 0) + amount
+        found[account_id, posted_on] = sums[account_id]
+    return found
+
+
+async def check(connection: Connection, ledger: Ledger) -> None:
+    made = await entries(connection, ledger)
+    assert len(made) == ledger.lines
+    assert await connection.fetch(UNSOUND, ledger.ledger_id) == []
+    balances = {
+        (row["account_id"], row["day"]): row["amount"] for row in await connection.fetch(BALANCES, ledger.ledger_id)
+    }
+    assert balances == closings(made)
+    transactions = [row[0] for row in made]
+    assert sorted(set(transactions)) == list(range(1, transactions[-1] + 1))
+    days = [row[4] for row in made]
+    assert days == sorted(days)
+    assert days[0] == ledger.first_on
+    assert days[-1] <= ledger.last_on
+
+
+async def test_every_small_size_has_exactly_its_lines(connection: Connection) -> None:
+    """Through the bare statement, which is quick enough for all of them."""
+    async with undone(connection):
+        statement = await connection.prepare(ledgers.GENERATE)
+        for lines in range(4, 201):
+            await statement.fetch(-lines, lines, lines * 7919 % PRIME, FIRST, DAYS)
+        rows = await connection.fetch(
+            "SELECT -ledger_id AS asked, count(*) AS lines, sum(amount) AS sum FROM postings"
+            " WHERE ledger_id < 0 GROUP BY ledger_id ORDER BY ledger_id DESC"
+        )
+        assert [tuple(row) for row in rows] == [(lines, lines, 0) for lines in range(4, 201)]
+        assert not await connection.fetch(
+            "SELECT ledger_id FROM postings WHERE ledger_id < 0"
+            " GROUP BY ledger_id, transaction_id HAVING sum(amount) <> 0"
+        )
+
+
+@DRAWN
+@given(lines=st.integers(4, 200), seed=SEEDS, days=st.integers(1, 800))
+async def test_a_ledger_is_sound_whatever_its_size_and_seed(
+    connection: Connection, lines: int, seed: int, days: int
+) -> None:
+    async with undone(connection):
+        ledger = await ledgers.generate(connection, "made", lines=lines, seed=seed, first_on=FIRST, days=days)
+        assert ledger.last_on == FIRST + timedelta(days=days - 1)
+        await check(connection, ledger)
+
+
+@pytest.mark.parametrize("lines", [1_000, 12_345])
+async def test_a_larger_ledger_is_sound_and_uses_the_whole_window(connection: Connection, lines: int) -> None:
+    async with undone(connection):
+        ledger = await ledgers.generate(connection, "made", lines=lines, seed=7)
+        await check(connection, ledger)
+        made = await entries(connection, ledger)
+        assert made[-1][4] == ledger.last_on
+        assert {row[2] for row in made} == set(range(1, len(ledgers.CHART) + 1))
+
+
+async def test_the_same_seed_gives_the_same_entries_and_another_seed_others(connection: Connection) -> None:
+    async with undone(connection):
+        made = [
+            await entries(connection, await ledgers.generate(connection, name, lines=400, seed=seed))
+            for name, seed in (("a", 42), ("b", 42), ("c", 43))
+        ]
+        assert made[0] == made[1]
+        assert made[0] != made[2]
+
+
+async def test_the_entries_of_a_seed_never_change(connection: Connection) -> None:
+    """Reports, and what is told about them, rest on these very entries; on every PostgreSQL alike."""
+    async with undone(connection):
+        ledger = await ledgers.generate(connection, "made", lines=40, seed=42)
+        text = "\n".join(map(repr, await entries(connection, ledger)))
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "31fbfc9a70cad527"
+
+
+async def test_the_hash_is_the_one_that_is_documented(connection: Connection) -> None:
+    def mix(i: int, seed: int, salt: int) -> int:
+        x = (i * 48271 + seed * 69621 + salt * 16807 + 12345) % PRIME
+        return (x * x % PRIME * 39373 + (i * 40692 + seed + salt * 7919) % PRIME) % PRIME
+
+    source = random.Random(1)
+    edges = [(i, seed, salt) for i in (0, 1, 20_000_000, PRIME) for seed in (0, 1, PRIME) for salt in (0, 1, 2)]
+    drawn = [(source.randrange(2**31), source.randrange(2**31), source.randrange(10)) for _ in range(5_000)]
+    cases = [*edges, *drawn]
+    columns = [[case[n] for case in cases] for n in range(3)]
+    rows = await connection.fetch(
+        "SELECT ledger_mix(i, seed, salt) AS mixed FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])"
+        " WITH ORDINALITY AS given (i, seed, salt, n) ORDER BY n",
+        *columns,
+    )
+    assert [row["mixed"] for row in rows] == [mix(*case) for case in cases]
+
+
+async def test_the_hash_spreads_evenly(connection: Connection) -> None:
+    rows = await connection.fetch(
+        "SELECT ledger_mix(i, 42, 1) / 7 % 100 AS slot, count(*) AS hits"
+        " FROM generate_series(1, 100000) AS i GROUP BY 1"
+    )
+    assert len(rows) == 100
+    assert all(800 < row["hits"] < 1200 for row in rows)
+
+
+async def test_a_name_is_given_once(connection: Connection) -> None:
+    before = await ledgers.all_ledgers(connection)
+    lines = await connection.fetchval("SELECT count(*) FROM postings")
+    with pytest.raises(ledgers.LedgerExists, match="demo"):
+        await ledgers.generate(connection, "demo", lines=40, seed=1)
+    assert await ledgers.all_ledgers(connection) == before
+    assert await connection.fetchval("SELECT count(*) FROM postings") == lines
+
+
+async def test_of_two_generators_of_one_name_one_wins(pool: Pool) -> None:
+    async def generate(seed: int) -> Ledger | None:
+        async with pool.acquire() as connection:
+            with contextlib.suppress(ledgers.LedgerExists):
+                return await ledgers.generate(connection, "raced", lines=40, seed=seed)
+        return None
+
+    made = [ledger for ledger in await asyncio.gather(*(generate(seed) for seed in range(4))) if ledger]
+    assert len(made) == 1
+    count = await pool.fetchval("SELECT count(*) FROM postings WHERE ledger_id = $1", made[0].ledger_id)
+    assert count == 40
+    async with pool.acquire() as connection:
+        assert await ledgers.delete(connection, "raced")
+
+
+async def test_what_is_made_is_what_is_listed(pool: Pool, connection: Connection) -> None:
+    made = await ledgers.generate(connection, "made", lines=50, seed=3, first_on=date(2024, 2, 29), days=1)
+    assert (await ledgers.all_ledgers(pool))[-1] == made
+    assert made.as_json() == {
+        "name": "made",
+        "currency": "EUR",
+        "exponent": 2,
+        "from": "2024-02-29",
+        "to": "2024-03-01",
+        "lines": 50,
+    }
+    assert await ledgers.delete(connection, "made")
+
+
+async def test_deleting_takes_every_entry_of_that_ledger_alone(connection: Connection) -> None:
+    made = await ledgers.generate(connection, "made", lines=50, seed=3)
+    others = await connection.fetchval("SELECT count(*) FROM postings WHERE ledger_id <> $1", made.ledger_id)
+    assert await ledgers.delete(connection, "made")
+    for table in ("ledgers", "accounts", "postings", "balances"):
+        assert await connection.fetchval(f"SELECT count(*) FROM {table} WHERE ledger_id = $1", made.ledger_id) == 0
+    assert await connection.fetchval("SELECT count(*) FROM postings") == others
+    assert not await ledgers.delete(connection, "made")
+
+
+async def test_a_generation_that_fails_leaves_nothing(connection: Connection) -> None:
+    with pytest.raises(asyncpg.PostgresError):
+        await ledgers.generate(connection, "made", lines=40, seed=2**62)
+    assert "made" not in {ledger.name for ledger in await ledgers.all_ledgers(connection)}
