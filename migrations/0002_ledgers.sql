@@ -34,7 +34,7 @@ CREATE TABLE postings (
     amount         bigint NOT NULL CHECK (amount <> 0),
     description    text NOT NULL,
     PRIMARY KEY (ledger_id, transaction_id, line_no)
-) WITH (autovacuum_vacuum_insert_scale_factor = 0.5);
+) WITH (autovacuum_vacuum_insert_scale_factor = 0.5, parallel_workers = 0);
 
 CREATE INDEX postings_date ON postings USING brin (ledger_id, posted_on) WITH (pages_per_range = 16);
 

@@ -10,7 +10,7 @@ from reportsim.engine.engine import Engine
 from reportsim.lifespan import drain, engine_context, pools_context
 from reportsim.settings import Settings
 from reportsim.store.pool import clean_dsn, create_pool
-from reportsim.web import downloads, events, ops, pages, receiver, requests, submissions
+from reportsim.web import downloads, events, ops, pages, receiver, rendering, requests, submissions
 from reportsim.web.keys import DRAINING, ENGINE, LIMITS, READY, SETTINGS, TRUSTED
 from reportsim.web.limits import Limits, parse_networks
 from reportsim.web.metrics import METRICS, Metrics, lag_context, measure, show_metrics
@@ -27,7 +27,13 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
     engine = Engine(settings=settings, dsn=dsn, pool=pool, report_pool=report_pool, clock=clock or SystemClock())
     collected = Metrics(engine)
     app = web.Application(
-        middlewares=[identify(), measure(collected), answer_problems(), check_origin(settings), refuse_new_work()],
+        middlewares=[
+            identify(),
+            measure(collected),
+            answer_problems(rendering.answer_problem),
+            check_origin(settings),
+            refuse_new_work(),
+        ],
         client_max_size=1024 * 1024,
     )
     app[SETTINGS] = settings
@@ -69,6 +75,8 @@ def add_routes(app: web.Application) -> None:
             web.get("/", pages.show_home),
             web.post("/", pages.submit_form),
             web.get("/requests/{id}", pages.show_request),
+            web.post("/requests/{id}/cancel", pages.cancel_form),
+            web.post("/requests/{id}/redeliver", pages.redeliver_form),
             web.get("/problems/{slug}", pages.show_problem),
             web.get("/healthz", ops.healthz),
             web.get("/readyz", ops.readyz),

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,17 +25,18 @@ DEMO_LINES = 2_000
 TABLES = "requests, callback_logs, webhook_secrets"
 
 for name in [name for name in os.environ if name.startswith("REPORTSIM_")]:
-    if name not in {"REPORTSIM_TEST_DATABASE_URL", "REPORTSIM_REQUIRE_BROWSER"}:
+    if name not in {"REPORTSIM_TEST_DATABASE_URL", "REQUIRE_BROWSER"}:
         del os.environ[name]
 
 
 @pytest.fixture(scope="session")
-def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server_dsn() -> Iterator[str]:
     """A PostgreSQL server to make databases on: the one given, or an embedded one of this session's own."""
     if given := os.environ.get("REPORTSIM_TEST_DATABASE_URL"):
         yield clean_dsn(given)
         return
-    with embedded.start(tmp_path_factory.mktemp("server")) as server:
+    # Not below pytest's own folder, which every other session of root closes to the server's user.
+    with tempfile.TemporaryDirectory(prefix="reportsim-test-") as folder, embedded.start(Path(folder)) as server:
         yield server.dsn
 
 

@@ -7,10 +7,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from reportsim.commands.database import with_migrated
 from reportsim.commands.failure import CommandError
 from reportsim.commands.ledger_import import add_import, ledger_name
-from reportsim.commands.ledger_progress import steps
+from reportsim.commands.ledger_steps import on_database, steps
 from reportsim.store import ledgers
 from reportsim.store.pool import Connection
 
@@ -54,7 +53,7 @@ def bounded(low: int, high: int) -> Any:
 def run_list(options: argparse.Namespace) -> int:
     """Prints a table of ledgers."""
     table = Table("name", "currency", "from", "to", "lines", box=None)
-    for ledger in with_migrated(ledgers.all_ledgers):
+    for ledger in on_database(ledgers.all_ledgers):
         values = ledger.as_json()
         table.add_row(*(str(values[name]) for name in ("name", "currency", "from", "to")), f"{ledger.lines:,}")
     Console().print(table)
@@ -63,6 +62,8 @@ def run_list(options: argparse.Namespace) -> int:
 
 def run_generate(options: argparse.Namespace) -> int:
     """Makes a ledger."""
+    if options.days > (date.max - options.first_on).days + 1:
+        raise CommandError(f"the calendar ends before {options.days:,} days from {options.first_on} are over")
 
     async def generate(connection: Connection) -> None:
         try:
@@ -79,7 +80,7 @@ def run_generate(options: argparse.Namespace) -> int:
         except ledgers.LedgerExists:
             raise CommandError(f"there is a ledger {options.ledger} already") from None
 
-    with_migrated(generate)
+    on_database(generate)
     print(f"{options.ledger}: {options.lines:,} lines")
     return 0
 
@@ -92,7 +93,7 @@ def run_delete(options: argparse.Namespace) -> int:
             shown.advance("deleting")
             return await ledgers.delete(connection, options.ledger)
 
-    if not with_migrated(delete):
+    if not on_database(delete):
         raise CommandError(f"there is no ledger {options.ledger}")
     print(f"{options.ledger}: deleted")
     return 0

@@ -5,16 +5,13 @@ import re
 import sys
 from pathlib import Path
 
-import asyncpg
-
-from reportsim.commands.database import with_migrated
 from reportsim.commands.failure import CommandError
-from reportsim.commands.ledger_progress import steps
+from reportsim.commands.ledger_steps import on_database, steps
 from reportsim.core.model import Ledger
 from reportsim.store.import_csv import Faulty
 from reportsim.store.imports import Import, ImportRefused, import_ledger
 from reportsim.store.ledgers import LedgerExists
-from reportsim.store.pool import OUTAGES, Connection
+from reportsim.store.pool import Connection
 
 FORMATS = """
 FILE is either CSV with the header
@@ -71,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
             return await import_ledger(connection, wanted, shown.advance)
 
     try:
-        ledger = with_migrated(imported)
+        ledger = on_database(imported)
     except Faulty as error:
         print(*error.faults, sep="\n", file=sys.stderr)
         shown = f"the first {len(error.faults)} faults are shown" if error.more else f"faults: {len(error.faults)}"
@@ -80,7 +77,5 @@ def run(options: argparse.Namespace) -> int:
         raise CommandError(f"there is a ledger {wanted.ledger} already; --append adds to it") from None
     except ImportRefused as error:
         raise CommandError(str(error)) from None
-    except (*OUTAGES, asyncpg.PostgresError) as error:
-        raise CommandError(f"nothing was imported: {error}") from None
     print(f"{ledger.name}: {ledger.lines:,} lines in {ledger.currency}, version {ledger.version}")
     return 0

@@ -6,6 +6,7 @@ attempts run on the loop's clock and stand in the table too, where the sweeper f
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -41,6 +42,7 @@ class Lane:
 
     waiting: deque[Request] = field(default_factory=deque)
     active: int = 0
+    in_turn: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +87,11 @@ class Courier:
         self._new_id = new_id
         self._queue: asyncio.Queue[Request] = asyncio.Queue(HELD)
         self._lanes: dict[str, Lane] = {}
+        self._turns: deque[Lane] = deque()
         self._held: set[UUID] = set()
         self._timers: dict[UUID, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._claiming: set[asyncio.Task[None]] = set()
         self._claims: Batcher[store.Claim, Request | None] = Batcher(
             lambda claims: store.claim(pool, owner, lease, claims), name="claim-callback"
         )
@@ -122,15 +126,21 @@ class Courier:
                 yield self
             finally:
                 dispatcher.cancel()
-                for timer in self._timers.values():
-                    timer.cancel()
+                self._turns.clear()
                 for lane in self._lanes.values():
                     lane.waiting.clear()
-                if self._tasks:
-                    await asyncio.wait(self._tasks, timeout=grace)
-                    for task in self._tasks:
+                self._stop_waiting()
+                if tasks := self._tasks | self._claiming:
+                    await asyncio.wait(tasks, timeout=grace)
+                    for task in tasks:
                         task.cancel()
-                    await asyncio.gather(*self._tasks, return_exceptions=True)
+                    await asyncio.gather(*tasks, return_exceptions=True)
+                self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
 
     async def _dispatch(self, session: aiohttp.ClientSession) -> None:
         while True:
@@ -138,29 +148,47 @@ class Courier:
             key = destination(request)
             lane = self._lanes.setdefault(key, Lane())
             lane.waiting.append(request)
-            self._pump(session, key, lane)
+            self._line_up(lane)
+            self._pump(session)
 
-    def _pump(self, session: aiohttp.ClientSession, key: str, lane: Lane) -> None:
-        while lane.waiting and lane.active < PER_DESTINATION and len(self._tasks) < AT_ONCE:
+    def _line_up(self, lane: Lane) -> None:
+        """Gives a destination its turn, unless it has one, nothing waits for it, or it has its share."""
+        if lane.waiting and lane.active < PER_DESTINATION and not lane.in_turn:
+            lane.in_turn = True
+            self._turns.append(lane)
+
+    def _pump(self, session: aiohttp.ClientSession) -> None:
+        """Starts deliveries while there is room on the wire: one for each destination in turn."""
+        while self._turns and len(self._tasks) < AT_ONCE:
+            lane = self._turns.popleft()
+            lane.in_turn = False
             request = lane.waiting.popleft()
             lane.active += 1
             task = asyncio.create_task(self._deliver(session, request), name=f"deliver-{request.id}")
             self._tasks.add(task)
-            task.add_done_callback(lambda task: self._delivered(session, key, lane, task))
+            task.add_done_callback(functools.partial(self._delivered, session, lane, destination(request)))
+            self._line_up(lane)
 
-    def _delivered(self, session: aiohttp.ClientSession, key: str, lane: Lane, task: "asyncio.Task[None]") -> None:
+    def _delivered(self, session: aiohttp.ClientSession, lane: Lane, key: str, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         lane.active -= 1
         if not task.cancelled() and (error := task.exception()):
             log.error("a delivery ended badly", exc_info=error)
         if not lane.active and not lane.waiting:
             self._lanes.pop(key, None)
-        if task.cancelled():
-            return
-        for other_key, other in [(key, lane), *self._lanes.items()]:
-            self._pump(session, other_key, other)
+        if not task.cancelled():
+            self._line_up(lane)
+            self._pump(session)
 
     async def _deliver(self, session: aiohttp.ClientSession, request: Request) -> None:
+        try:
+            await self._attempt_and_record(session, request)
+        except Exception:
+            # No longer held, its lease runs out, and the sweeper makes the attempt again.
+            self._held.discard(request.id)
+            raise
+
+    async def _attempt_and_record(self, session: aiohttp.ClientSession, request: Request) -> None:
         outcome = await self._attempt(session, request)
         number = request.callback_attempts + 1
         over = outcome.success or outcome.final or number >= self._policy.attempts
@@ -246,8 +274,8 @@ class Courier:
     def _due(self, request: Request) -> None:
         self._timers.pop(request.id, None)
         task = asyncio.create_task(self.take([request]), name=f"claim-callback-{request.id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._claiming.add(task)
+        task.add_done_callback(self._claiming.discard)
 
     async def take(self, requests: Iterable[Request]) -> None:
         """Claims the next attempts of requests as they were read; what somebody else claimed is left to them."""

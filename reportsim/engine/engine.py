@@ -80,6 +80,7 @@ class Engine:
             slots=self.slots,
             clock=clock,
             make=functools.partial(make_report, report_pool, self.files),
+            discard=lambda request_id: self.files.remove([request_id]),
             published=self.publish,
             ended=self._ended,
         )
@@ -209,6 +210,7 @@ class Engine:
         for request in failed:
             self.counts.ended[Status.FAILED] += 1
             self.worker.stop_superseded(request)
+        self.files.remove(request.id for request in failed)
         self.publish(failed)
         await self.courier.take(request for request in failed if request.callback_url)
         return failed[0] if failed else None

@@ -4,7 +4,9 @@ import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+LONGEST_MS: Final = 60_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,7 @@ def draw(simulate: Mapping[str, Any]) -> Draw:
     """Draws for one request; the same seed gives the same draw, so that a second execution is the same execution."""
     source = random.Random(simulate["seed"])
     service = simulate.get("service_time")
-    seconds = service_time(service, source) / 1000 if service else 0.0
+    seconds = min(service_time(service, source), LONGEST_MS) / 1000 if service else 0.0
     return Draw(seconds, source.random() < simulate.get("failure_rate", 0))
 
 

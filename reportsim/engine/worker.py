@@ -41,6 +41,15 @@ class Made:
     bytes: int
 
 
+@dataclass(eq=False, slots=True)
+class Work:
+    """A claimed request being worked on."""
+
+    task: "asyncio.Task[None]"
+    tries: int
+    holds_slot: bool = True
+
+
 async def make_report(pool: Pool, files: ReportFiles, request: Request) -> Made:
     """Writes a request's report into its file."""
     with files.draft(request.id, f"try-{request.tries}") as draft:
@@ -60,20 +69,26 @@ class Worker:
         slots: Slots,
         clock: Clock,
         make: Callable[[Request], Awaitable[Made]],
+        discard: Callable[[UUID], None],
         published: Callable[[list[Request]], None],
         ended: Callable[[Request], None],
     ) -> None:
-        """Makes a worker; `make` does the work, `published` takes new states, `ended` what this worker ended."""
+        """Makes a worker.
+
+        `make` does the work and `discard` undoes it when the request fails all the same; `published` takes new
+        states, `ended` the requests that this worker ended.
+        """
         self._pool = pool
         self._owner = owner
         self._lease = lease
         self._slots = slots
         self._make = make
+        self._discard = discard
         self._clock = clock
         self._published = published
         self._ended = ended
         self._hinted = asyncio.Event()
-        self._tasks: dict[UUID, tuple[asyncio.Task[None], int]] = {}
+        self._works: dict[UUID, Work] = {}
         self._looked = float("-inf")
         self.lost_fences = 0
         self.draining = False
@@ -84,7 +99,7 @@ class Worker:
     @property
     def running_ids(self) -> set[UUID]:
         """The requests that are being worked on here."""
-        return set(self._tasks)
+        return set(self._works)
 
     def hint(self) -> None:
         """Says that there may be something to claim."""
@@ -92,9 +107,9 @@ class Worker:
 
     def stop_superseded(self, request: Request) -> None:
         """Stops working on a request that has been claimed or ended elsewhere since."""
-        task, tries = self._tasks.get(request.id, (None, 0))
-        if task is not None and request.tries > tries:
-            task.cancel()
+        work = self._works.get(request.id)
+        if work is not None and request.tries > work.tries:
+            work.task.cancel()
 
     @contextlib.asynccontextmanager
     async def running(self, grace: float) -> AsyncIterator["Worker"]:
@@ -107,7 +122,7 @@ class Worker:
                 claimer.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await claimer
-                if tasks := [task for task, _ in self._tasks.values()]:
+                if tasks := [work.task for work in self._works.values()]:
                     await asyncio.wait(tasks, timeout=grace)
                     for task in tasks:
                         task.cancel()
@@ -156,33 +171,44 @@ class Worker:
 
     def _start(self, request: Request) -> None:
         task = asyncio.create_task(self._work(request), name=f"work-{request.id}")
-        self._tasks[request.id] = task, request.tries
-        task.add_done_callback(lambda _: self._done(request.id, task))
+        work = self._works[request.id] = Work(task, request.tries)
+        task.add_done_callback(lambda _: self._done(request.id, work))
 
-    def _done(self, request_id: UUID, task: "asyncio.Task[None]") -> None:
-        self._slots.release()
-        if self._tasks.get(request_id, (None, 0))[0] is task:
-            del self._tasks[request_id]
-        if not task.cancelled() and (error := task.exception()):
+    def _let_go(self, work: Work) -> None:
+        """Frees the slot of a work, once."""
+        if work.holds_slot:
+            work.holds_slot = False
+            self._slots.release()
+
+    def _done(self, request_id: UUID, work: Work) -> None:
+        self._let_go(work)
+        if self._works.get(request_id) is work:
+            del self._works[request_id]
+        if not work.task.cancelled() and (error := work.task.exception()):
             log.error("work on %s ended badly", request_id, exc_info=error)
 
     async def _work(self, request: Request) -> None:
+        work = self._works[request.id]
+        ended = await self._outcome(request)
+        # Writing the end waits for the disk, and needs no slot for that.
+        self._let_go(work)
+        await self._end(ended)
+
+    async def _outcome(self, request: Request) -> Request:
         started = time.monotonic()
         try:
             made = await self._execute(request, started)
         except Problem as problem:
-            ended = self._failed(request, problem)
+            return self._failed(request, problem)
         except LedgerDeleted:
-            ended = self._failed(request, Problem("report-failed", "The ledger was deleted."))
+            return self._failed(request, Problem("report-failed", "The ledger was deleted."))
         except Exception:
             log.exception("request %s failed unexpectedly", request.id)
-            ended = self._failed(request, Problem("report-failed", "The report failed unexpectedly."))
-        else:
-            ended = self._completed(request, made, time.monotonic() - started)
-        await self._end(ended)
+            return self._failed(request, Problem("report-failed", "The report failed unexpectedly."))
+        return self._completed(request, made, time.monotonic() - started)
 
     async def _execute(self, request: Request, started: float) -> Made:
-        if request.takeovers > MOST_TAKEOVERS:
+        if request.takeovers >= MOST_TAKEOVERS:
             raise Problem("gave-up", f"Whoever worked on it died, {request.takeovers} times.")
         simulate = request.input_payload.get("simulate")
         drawn = draw(simulate) if simulate else None
@@ -239,5 +265,7 @@ class Worker:
             self.lost_fences += 1
             log.warning("request %s was taken over; its result is dropped", request.id)
             return
+        if request.status is Status.FAILED:
+            self._discard(request.id)
         self._published([request])
         self._ended(replace(request, callback_fence=request.callback_fence + 1))

@@ -20,6 +20,15 @@ class Whole(fields.Integer):
         return int(value)
 
 
+class Digits(fields.Integer):
+    """A whole number in a query string: plain digits."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
+        if not isinstance(value, str) or not re.fullmatch(r"-?[0-9]{1,18}", value):
+            raise ValidationError("Not a whole number.")
+        return int(value)
+
+
 class Number(fields.Float):
     """A finite JSON number."""
 

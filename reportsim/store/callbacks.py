@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from reportsim.core.model import CallbackLog, CallbackStatus, Request
-from reportsim.store.pool import Connection, Pool
+from reportsim.store.pool import LIGHTLY, Connection, Pool
 from reportsim.store.requests import COLUMNS, OF_R, from_row
 
 
@@ -38,7 +38,8 @@ class Attempt:
 CLAIM: Final = f"""
 UPDATE requests r SET callback_fence = r.callback_fence + 1, callback_owner = $1,
     callback_due_at = now() + $2::interval
-FROM unnest($3::uuid[], $4::integer[], $5::integer[], $6::integer[]) AS c (id, series, attempts, fence)
+FROM {LIGHTLY} CROSS JOIN unnest($3::uuid[], $4::integer[], $5::integer[], $6::integer[])
+    AS c (id, series, attempts, fence)
 WHERE r.id = c.id AND r.callback_series = c.series AND r.callback_attempts = c.attempts AND r.callback_fence = c.fence
     AND r.callback_status = 'PENDING'
 RETURNING {OF_R}
@@ -67,7 +68,7 @@ WITH due AS MATERIALIZED (
     ORDER BY callback_due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
 UPDATE requests r SET callback_fence = r.callback_fence + 1, callback_owner = $1,
     callback_due_at = now() + $2::interval
-FROM due WHERE r.id = due.id
+FROM {LIGHTLY} CROSS JOIN due WHERE r.id = due.id
 RETURNING {OF_R}
 """
 

@@ -67,7 +67,7 @@ SELECT (SELECT count(*) FROM {table} WHERE ctid <= at) AS number, what
 FROM ({" UNION ALL ".join(problems)} ORDER BY at LIMIT {SHOWN + 1}) AS problem ORDER BY at"""
     if found := await connection.fetch(statement, timeout=LONG_S):
         lines = file.lines({row["number"] for row in found})
-        raise Faulty([Fault(file.path, lines[row["number"]], row["what"]) for row in found])
+        raise Faulty([Fault(file.path, lines.get(row["number"], 0), row["what"]) for row in found])
 
 
 def add_chart() -> str:

@@ -168,7 +168,7 @@ def commodity(name: str, currency: str) -> Column:
     def fault(cell: str) -> str | None:
         if cell in {"", currency}:
             return None
-        return f"{quote(cell)} where the ledger is in {currency or 'none'}: a ledger has one currency"
+        return f"{quote(cell)} beside amounts in {currency or 'no commodity'}: a ledger has one currency"
 
     escaped = re.escape(currency.replace('"', '""'))
     return Column(name, either(f"(?:{escaped}|)"), fault)

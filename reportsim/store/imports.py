@@ -67,7 +67,7 @@ class Import:
 async def import_ledger(connection: Connection, wanted: Import, progress: Progress = lambda step, size: None) -> Ledger:
     """Imports a file, all or nothing, and returns the ledger as it is then.
 
-    `progress` is told each step (reading, checking, writing), with the number of bytes just read.
+    `progress` is told each step (reading, checking, writing) and the number of bytes just read.
 
     Raises:
         Faulty: the files have faults; each is known with its line.
@@ -147,6 +147,7 @@ async def load(connection: Connection, file: CsvFile, kind: Format, progress: Pr
     except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
         irregular, reason = True, str(error)
     if irregular:
+        progress("finding the faults", 0)
         raise Faulty(file.faults(kind.layout) or [Fault(file.path, 0, reason)])
 
 

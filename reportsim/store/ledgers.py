@@ -1,5 +1,6 @@
 """Ledgers: listing, and the generator that writes a double-entry ledger of any size in one statement."""
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Final
 
@@ -32,14 +33,16 @@ async def all_ledgers(pool: Pool | Connection) -> list[Ledger]:
 async def delete(connection: Connection, name: str) -> bool:
     """Deletes a ledger with all its entries; False when there is none of this name."""
     async with connection.transaction():
-        ledger_id = await connection.fetchval(DELETE_LEDGER, name)
+        ledger_id = await connection.fetchval(DELETE_LEDGER, name, timeout=3600)
         if ledger_id is None:
             return False
-        await connection.execute(DELETE_POSTINGS, ledger_id)
-        await connection.execute(DELETE_BALANCES, ledger_id)
+        await connection.execute(DELETE_POSTINGS, ledger_id, timeout=3600)
+        await connection.execute(DELETE_BALANCES, ledger_id, timeout=3600)
     return True
 
 
+# New pages are in no summary before the next vacuum, and until then every report of any ledger would read them.
+SUMMARIZE: Final = "SELECT brin_summarize_new_values('postings_date')"
 WRITE_BALANCES: Final = """
 INSERT INTO balances (ledger_id, account_id, version, day, amount)
 SELECT $1, account_id, $2, posted_on, sum(sum(amount)) OVER (PARTITION BY account_id ORDER BY posted_on)
@@ -48,7 +51,8 @@ FROM postings WHERE ledger_id = $1 AND version = $2 GROUP BY account_id, posted_
 
 
 async def write_balances(connection: Connection, ledger_id: int, version: int) -> None:
-    """Adds up the entries of one version; part of the transaction that wrote them."""
+    """Adds up the entries of one version; part of the transaction that wrote them, as is the index made ready."""
+    await connection.execute(SUMMARIZE, timeout=3600)
     await connection.execute(WRITE_BALANCES, ledger_id, version, timeout=3600)
 
 
@@ -108,28 +112,22 @@ TEMPLATES: Final = (
 )
 
 
-def slots() -> str:
-    """SQL rows that give each of the 100 slots its template, and how many lines that has."""
-    rows, first = [], 0
-    for number, (_, weight, _, _, lines) in enumerate(TEMPLATES):
-        rows += [f"({slot}, {number}, {len(lines)})" for slot in range(first, first + weight)]
-        first += weight
-    return ", ".join(rows)
+def of_slots(values: Sequence[int]) -> str:
+    """An SQL array that gives each of the 100 slots its template's value."""
+    of_each = [str(value) for value, (_, share, *_) in zip(values, TEMPLATES, strict=True) for _ in range(share)]
+    return f"(ARRAY[{', '.join(of_each)}])"
 
 
-def names() -> str:
-    """SQL rows that give each template its text and the range of its amount."""
-    return ", ".join(f"({n}, '{name}', {low}, {high})" for n, (name, _, low, high, _) in enumerate(TEMPLATES))
-
-
-def parts() -> str:
-    """SQL rows with the lines of each template."""
+def templates() -> str:
+    """SQL rows of the templates: text, range of the amount, and per line the account, and how often G and T go in."""
     ids = {code: number for number, (code, *_) in enumerate(CHART, start=1)}
-    return ", ".join(
-        f"({n}, {line}, {ids[code]}, {sign}, '{part}')"
-        for n, (*_, lines) in enumerate(TEMPLATES)
-        for line, (code, sign, part) in enumerate(lines, start=1)
-    )
+    rows = []
+    for number, (name, _, low, high, lines) in enumerate(TEMPLATES):
+        accounts = ", ".join(str(ids[code]) for code, _, _ in lines)
+        gross = ", ".join(str(sign if part in "GN" else 0) for _, sign, part in lines)
+        tax = ", ".join(str({"G": 0, "T": sign, "N": -sign}[part]) for _, sign, part in lines)
+        rows.append(f"({number}, '{name}', {low}, {high}, ARRAY[{accounts}], ARRAY[{gross}], ARRAY[{tax}])")
+    return ", ".join(rows)
 
 
 INSERT_CHART: Final = """
@@ -140,38 +138,36 @@ FROM unnest($2::text[], $3::text[], $4::text[], $5::boolean[], $6::text[])
 """
 
 # Transaction 1 is the opening: share capital paid in. Transactions are drawn until two to four lines are left, which
-# one or two transactions of a fixed template then fill to the line. Sorted on insert: the hash join shuffles, and a
-# BRIN index over shuffled dates finds nothing.
+# one or two transactions of a fixed template then fill to the line. The lines come out in the order of transactions
+# and days without a sort, since nothing here shuffles them; a BRIN index over shuffled dates would find nothing.
+# OFFSET 0 keeps the hash of a row from being computed again wherever it is used.
 GENERATE: Final = f"""
-WITH slot (slot, template, size) AS (VALUES {slots()}),
-template (template, name, low, high) AS (VALUES {names()}),
-part (template, line_no, account_id, sign, part) AS (VALUES {parts()}),
+WITH template (template, name, low, high, accounts, gross_parts, tax_parts) AS (VALUES {templates()}),
+slot AS (
+    SELECT i, (1 + (ledger_mix(i, $3, 1) / 7) % 100)::integer AS slot
+    FROM generate_series(2, $2::integer / 2) AS i OFFSET 0),
 drawn AS MATERIALIZED (
-    SELECT i, template, size, sum(size) OVER (ORDER BY i) AS lines
-    FROM generate_series(2, $2::integer / 2) AS i
-    JOIN slot ON slot.slot = (ledger_mix(i, $3, 1) / 7) % 100),
-kept AS (SELECT i, template, lines FROM drawn WHERE lines <= $2 - 4),
-rest AS (SELECT coalesce(max(i), 1) AS last, $2 - 2 - coalesce(max(lines), 0) AS lines FROM kept),
+    SELECT i, {of_slots(range(len(TEMPLATES)))}[slot] AS template,
+        sum({of_slots([len(lines) for *_, lines in TEMPLATES])}[slot])
+            OVER (ORDER BY i ROWS UNBOUNDED PRECEDING) AS lines
+    FROM slot),
+rest AS (
+    SELECT coalesce(max(i), 1) AS last, $2 - 2 - coalesce(max(lines), 0) AS lines FROM drawn WHERE lines <= $2 - 4),
 filler (lines, step, template) AS (VALUES (2, 1, 2), (3, 1, 0), (4, 1, 2), (4, 2, 4)),
-chosen AS (
-    SELECT i, template FROM kept
-    UNION ALL
-    SELECT rest.last + step, template FROM rest JOIN filler USING (lines)),
-total AS (SELECT max(i) AS transactions FROM (SELECT i FROM chosen UNION ALL SELECT 1) AS every),
-dated AS MATERIALIZED (
-    SELECT i, template, name, $4::date + ((i - 1)::bigint * ($5 - 1) / greatest(transactions - 1, 1))::integer AS day,
+filling AS (SELECT last + step AS i, template FROM rest JOIN filler USING (lines)),
+total AS (SELECT max(i) AS transactions FROM filling),
+chosen AS (SELECT i, template FROM drawn WHERE lines <= $2 - 4 UNION ALL SELECT i, template FROM filling),
+dated AS (
+    SELECT *, $4::date + ((i - 1)::bigint * ($5 - 1) / (transactions - 1))::integer AS day,
         low + ledger_mix(i, $3, 2) % (high - low + 1) AS gross
-    FROM chosen JOIN template USING (template) CROSS JOIN total)
+    FROM chosen JOIN template USING (template) CROSS JOIN total OFFSET 0)
 INSERT INTO postings (ledger_id, transaction_id, line_no, account_id, version, posted_on, amount, description)
-SELECT $1, i, line_no, account_id, 1, day, amount, name FROM (
-    SELECT i, line_no, account_id, day, name,
-        sign * CASE part WHEN 'G' THEN gross WHEN 'T' THEN (gross * 2 + 6) / 12
-            ELSE gross - (gross * 2 + 6) / 12 END AS amount
-    FROM dated JOIN part USING (template)
-    UNION ALL
-    SELECT 1, line_no, account_id, $4::date, 'Share capital paid in', amount
-    FROM (VALUES (1, 1, 50000000), (2, 12, -50000000)) AS opening (line_no, account_id, amount)) AS line
-ORDER BY i, line_no
+SELECT $1::integer, 1, line_no, account_id, 1, $4::date, amount, 'Share capital paid in'
+FROM (VALUES (1, 1, 50000000), (2, 12, -50000000)) AS opening (line_no, account_id, amount)
+UNION ALL
+SELECT $1::integer, i, generate_subscripts(accounts, 1), unnest(accounts), 1, day,
+    unnest(gross_parts) * gross + unnest(tax_parts) * ((gross * 2 + 6) / 12), name
+FROM dated
 """
 
 
@@ -197,10 +193,12 @@ async def generate(
             raise LedgerExists(name) from None
         codes, titles, types, cash, sections = zip(*CHART, strict=True)
         await connection.execute(INSERT_CHART, ledger_id, codes, titles, types, cash, sections)
-        await connection.execute("SET LOCAL max_parallel_workers_per_gather = 0")
+        await connection.execute("SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL work_mem = '64MB'")
         await connection.execute(GENERATE, ledger_id, lines, seed, first_on, days, timeout=3600)
+        # Planned without a word on the new ledger, the sums would sort all its entries.
+        await connection.execute("ANALYZE postings", timeout=600)
         await write_balances(connection, ledger_id, 1)
-    await connection.execute("ANALYZE postings", timeout=600)
+    await connection.execute("ANALYZE accounts, balances", timeout=600)
     return Ledger(
         ledger_id=ledger_id,
         name=name,

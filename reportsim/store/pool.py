@@ -30,6 +30,9 @@ FOREIGN: Final = frozenset(
         "options[project]",
     }
 )
+# Joined to a statement whose loss in a crash of the database would only mean that it is repeated: claims and renewals
+# need not wait for the disk. What they lead to is committed after them, and durably.
+LIGHTLY: Final = "(SELECT set_config('synchronous_commit', 'off', true)) AS lightly"
 STATEMENT_TIMEOUT_S: Final = 15.0
 CONNECT_TIMEOUT_S: Final = 5.0
 
@@ -75,6 +78,8 @@ def create_pool(dsn: str, *, size: int, statement_cache: int) -> Pool:
         command_timeout=STATEMENT_TIMEOUT_S,
         timeout=CONNECT_TIMEOUT_S,
         reset=keep_state,
+        # Both are startup parameters that poolers keep per client.
+        server_settings={"datestyle": "ISO, YMD", "standard_conforming_strings": "on"},
     )
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from reportsim.core.model import CallbackStatus, Mode, Request, Status
-from reportsim.store.pool import Connection, Pool
+from reportsim.store.pool import LIGHTLY, Connection, Pool
 
 COLUMNS: Final = (
     "id, mode, status, input_payload, result_payload, error, callback_url, callback_status, callback_attempts,"
@@ -130,7 +130,7 @@ picked AS (
     SELECT id FROM (SELECT id FROM anyones UNION ALL SELECT id FROM own) AS both_queues ORDER BY id LIMIT $2)
 UPDATE requests r SET status = 'PROCESSING', owner = $1, lease_until = now() + $3::interval, tries = tries + 1,
     started_at = $4, changed_at = clock_timestamp()
-FROM picked WHERE r.id = picked.id
+FROM {LIGHTLY} CROSS JOIN picked WHERE r.id = picked.id
 RETURNING {OF_R}
 """
 
@@ -150,7 +150,7 @@ WITH picked AS MATERIALIZED (
 UPDATE requests r SET status = 'PROCESSING', owner = $1, lease_until = now() + $3::interval, tries = tries + 1,
     takeovers = takeovers + (lease_until > '-infinity')::integer, started_at = coalesce(started_at, $4),
     changed_at = clock_timestamp()
-FROM picked WHERE r.id = picked.id
+FROM {LIGHTLY} CROSS JOIN picked WHERE r.id = picked.id
 RETURNING {OF_R}
 """
 
@@ -311,6 +311,28 @@ async def page(pool: Pool, filters: Filters, *, before: UUID | None, limit: int)
     else:
         rows = await pool.fetch(SELECT_RUN_PAGE, *arguments, filters.run)
     return [from_row(row) for row in rows]
+
+
+COUNT: Final = """
+SELECT status, mode, callback_status, count(*) AS count FROM (
+    SELECT status, mode, callback_status FROM requests WHERE run_id IS NULL ORDER BY id DESC LIMIT $1) AS newest
+GROUP BY status, mode, callback_status
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """How many of the newest requests are alike in everything that a list is filtered by."""
+
+    status: str
+    mode: str
+    callback_status: str | None
+    count: int
+
+
+async def counts(pool: Pool, among: int) -> list[Count]:
+    """How the newest requests are distributed; those of benchmark runs are left out."""
+    return [Count(**row) for row in await pool.fetch(COUNT, among)]
 
 
 SELECT_ANSWER: Final = f"""

@@ -1,5 +1,6 @@
 """GET /api/events: the hub's messages as Server-Sent Events."""
 
+import re
 from typing import Final
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from reportsim.web.keys import ENGINE
 from reportsim.web.requests import load_query
 from reportsim.web.schemas import Strict
 
+ID: Final = re.compile(r"[0-9a-f]{1,32}-[0-9]{1,18}", re.ASCII)
 PING_S: Final = 15.0
 RETRY_MS: Final = 2000
 MOST_SUBSCRIBERS: Final = 2_000
@@ -41,9 +43,12 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     if request.method == hdrs.METH_HEAD:
         return response
     with hub.subscribe(last_id, request_id=request_id, run=query.get("run")) as subscriber:
+        # Whoever resumes keeps the id it came with until what it missed has been read.
+        opened_at = last_id if last_id and ID.fullmatch(last_id) else hub.last_id
+        opening = f"retry: {RETRY_MS}\nid: {opened_at}\n\n"
         await response.prepare(request)
         try:
-            await response.write(b"retry: %d\nid: %s\n\n" % (RETRY_MS, hub.last_id.encode()))
+            await response.write(opening.encode())
             while (data := await subscriber.read(PING_S)) is not None:
                 await response.write(data or b": ping\n\n")
             await response.write_eof()

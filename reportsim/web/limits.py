@@ -1,6 +1,7 @@
 """Rate limits: a leaky bucket per client and policy that refuses instead of waiting."""
 
 import math
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from aiolimiter import AsyncLimiter
 
 WINDOW_S: Final = 60
 MOST_CLIENTS: Final = 100_000
+HOP: Final = re.compile(r'(?:"[^"]*"|[^",])+')
+FOR: Final = re.compile(r'(?:^|;)\s*for\s*=\s*("[^"]*"|[^;,\s]*)', re.IGNORECASE)
 
 
 class Bucket(AsyncLimiter):
@@ -103,6 +106,13 @@ def client_of(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Network
             break
         client = hop
     return client
+
+
+def forwarded_for(values: Sequence[str]) -> list[str]:
+    """The `for` of each hop in Forwarded headers (RFC 7239); a hop without one, or an obfuscated one, is no address."""
+    hops = [hop for value in values for hop in HOP.findall(value)]
+    found = [FOR.search(hop) for hop in hops]
+    return [match[1] if match else "unknown" for match in found]
 
 
 def is_within(address: str, networks: Sequence[Network]) -> bool:

@@ -5,6 +5,7 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -95,6 +96,9 @@ def identify() -> Middleware:
     return middleware
 
 
+ProblemAnswer = Callable[[web.Request, Problem], web.Response]
+
+
 def problem_response(request: web.Request, problem: Problem) -> web.Response:
     """The answer for a problem."""
     document = problem.as_json()
@@ -104,30 +108,30 @@ def problem_response(request: web.Request, problem: Problem) -> web.Response:
     )
 
 
-def answer_problems() -> Middleware:
-    """Turns every error into a problem document (RFC 9457); what is unexpected goes to the log, not to the client."""
+def answer_problems(answer: ProblemAnswer) -> Middleware:
+    """Turns every error into a problem, which `answer` tells; what is unexpected goes to the log, not to the client."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
         except Problem as problem:
-            return problem_response(request, problem)
+            return answer(request, problem)
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            return http_error(request, error)
+            return http_error(request, error, answer)
         except (*OUTAGES, Overloaded) as error:
             log.warning("%s %s could not be served: %r", request.method, request.path, error)
-            return problem_response(request, unavailable("The database cannot be reached at the moment."))
+            return answer(request, unavailable("The database cannot be reached at the moment."))
         except Exception:
             log.exception("%s %s failed", request.method, request.path)
-            return problem_response(request, Problem("internal-error", "The service failed unexpectedly."))
+            return answer(request, Problem("internal-error", "The service failed unexpectedly."))
 
     return middleware
 
 
-def http_error(request: web.Request, error: web.HTTPException) -> web.Response:
+def http_error(request: web.Request, error: web.HTTPException, answer: ProblemAnswer) -> web.Response:
     """Aiohttp's own errors as problems, with the headers that give them meaning."""
     kept = {name: error.headers[name] for name in ("Allow", "Retry-After") if name in error.headers}
     slug = SLUG_OF_STATUS.get(error.status)
@@ -135,7 +139,7 @@ def http_error(request: web.Request, error: web.HTTPException) -> web.Response:
         detail = (
             f"{request.method} is not allowed here." if error.status == 405 else f"There is nothing at {request.path}."
         )
-        return problem_response(request, Problem(slug, detail, headers=kept))
+        return answer(request, Problem(slug, detail, headers=kept))
     document = {**plain(error.status), "request_id": request.get(REQUEST_ID)}
     return web.Response(status=error.status, body=dumps(document), content_type=PROBLEM, headers=kept)
 

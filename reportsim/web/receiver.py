@@ -74,7 +74,7 @@ class Inboxes:
     def has_accepted(self, name: str, message_id: str) -> bool:
         """Whether a message was accepted here before."""
         return any(
-            arrival.headers.get("webhook-id") == message_id and arrival.step.startswith("2")
+            arrival.verified and arrival.headers.get("webhook-id") == message_id and arrival.step.startswith("2")
             for arrival in self._inboxes.get(name, ())
         )
 

@@ -15,6 +15,7 @@ from reportsim.core.encoding import dumps
 from reportsim.core.model import CallbackStatus, Mode, Request, Status
 from reportsim.core.problems import Problem
 from reportsim.engine.engine import Engine
+from reportsim.reports.fields import Digits
 from reportsim.store import callbacks as callback_store
 from reportsim.store import requests as store
 from reportsim.web.keys import DRAINING, ENGINE
@@ -30,7 +31,7 @@ CHECK_BYTES: Final = 8
 class ListQuery(Strict):
     """The parameters of the list."""
 
-    limit = fields.Integer(load_default=DEFAULT_PAGE, validate=validate.Range(1, LARGEST_PAGE))
+    limit = Digits(load_default=DEFAULT_PAGE, validate=validate.Range(1, LARGEST_PAGE))
     cursor = fields.String()
     status = fields.String(validate=validate.OneOf(list(Status)))
     mode = fields.String(validate=validate.OneOf(list(Mode)))

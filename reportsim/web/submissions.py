@@ -20,7 +20,7 @@ from reportsim.engine.engine import DEMO_PATH, Engine
 from reportsim.store import requests as store
 from reportsim.web.body import read_json
 from reportsim.web.keys import ENGINE, EXTRA_HEADERS, LIMITS, REQUEST_ID, ROW_ID, SETTINGS, TRACE, TRUSTED
-from reportsim.web.limits import bucket_key, client_of
+from reportsim.web.limits import bucket_key, client_of, forwarded_for
 from reportsim.web.middleware import PROBLEM
 from reportsim.web.prefer import Preferences, preferences
 from reportsim.web.requests import held, json_response
@@ -70,8 +70,10 @@ def limited(policy: str) -> Callable[[TypedHandler], TypedHandler]:
 def client(request: web.Request) -> str:
     """The address of whoever asks, as far as trusted proxies may say."""
     trusted = request.app[TRUSTED]
-    forwarded = request.headers.getall("X-Forwarded-For", []) if trusted else []
-    return client_of(request.remote or "", forwarded, trusted)
+    if not trusted:
+        return request.remote or ""
+    standard = forwarded_for(request.headers.getall("Forwarded", []))
+    return client_of(request.remote or "", standard or request.headers.getall("X-Forwarded-For", []), trusted)
 
 
 @limited("sync")

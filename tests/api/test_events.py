@@ -32,6 +32,7 @@ class Stream:
     """An open stream, read event by event."""
 
     answer: aiohttp.ClientResponse
+    opened_at: str | None = None
 
     async def next(self, event: str | None = None) -> Event:
         """The next message, or the next of one kind."""
@@ -76,6 +77,7 @@ async def listening(service: Service, last_id: str | None = None, **query: str) 
         assert (first.event, first.data) == (None, None)
         assert first.id
         assert first.retry
+        stream.opened_at = first.id
         yield stream
 
 
@@ -142,6 +144,8 @@ async def test_a_stream_resumes_after_the_last_id_without_gap_or_repetition(serv
     await service.ended(missed)
     assert first is not None
     async with listening(service, first) as by_header, listening(service, last_event_id=first) as by_query:
+        # Cut before anything was read, it resumes from the same place.
+        assert by_header.opened_at == by_query.opened_at == first
         newest = await submit(service)
         replayed = await by_header.until(newest, status="COMPLETED")
         assert await by_query.until(newest, status="COMPLETED") == replayed

@@ -17,7 +17,7 @@ from yarl import URL
 
 from reportsim.core.problems import KINDS
 from reportsim.settings import Settings
-from reportsim.web import pages
+from reportsim.web import formats, listing, pages
 from tests.conftest import Service, serving
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -84,7 +84,7 @@ async def test_a_sync_form_ends_at_the_finished_request(service: Service) -> Non
     assert f'href="/api/reports/{id}.csv"' in text
     async with service.client.get(f"/api/requests/{id}") as answer:
         totals = (await answer.json())["result_payload"]["totals"]
-    assert f"{pages.money(totals['period_debit'], 2)} <small>EUR</small>" in text
+    assert f"{formats.money(totals['period_debit'], 2)} <small>EUR</small>" in text
     assert f'href="/requests/{id}"' in await get_page(service, "/")
 
 
@@ -202,6 +202,17 @@ async def test_filters_and_pages_are_links(service: Service) -> None:
     await get_page(service, url.update_query(mode="async"), 400)
     await get_page(service, "/?status=DONE", 422)
     await get_page(service, "/?utm_source=mail")
+
+
+async def test_filters_say_how_many_requests_they_leave(service: Service) -> None:
+    for _ in range(3):
+        await service.client.post("/api/sync", json={"ledger": "tiny"})
+    await service.client.post("/api/sync", json={"ledger": "tiny", "simulate": {"failure_rate": 1}})
+    await submitted(service, mode="async", service_time_ms="20000")
+    text = await get_page(service, "/?mode=sync")
+    links = re.findall(r'<li><a href="[^"]*"[^>]*>(\w+) <span class="count">(\d+)<', text)
+    assert links[:5] == [("all", "4"), ("PENDING", "0"), ("PROCESSING", "0"), ("COMPLETED", "3"), ("FAILED", "1")]
+    assert links[5:8] == [("all", "5"), ("sync", "4"), ("async", "1")]
 
 
 async def test_live_updates_get_the_same_partial(service: Service) -> None:
@@ -370,21 +381,21 @@ async def test_without_the_database_the_page_says_so(service: Service, monkeypat
 
 
 def test_figures_read_as_people_write_them() -> None:
-    assert pages.money(-123456789, 2) == "−1,234,567.89"
-    assert pages.money(5, 3) == "0.005"
-    assert pages.money(1200, 0) == "1,200"
-    assert pages.duration(0) == "0 ms"
-    assert pages.duration(31.44) == "31.4 ms"
-    assert pages.duration(999.9) == "1 s"
-    assert pages.duration(125_000) == "2 min 5 s"
-    assert pages.size(1790) == "1.79 kB"
-    assert pages.size(66_000_000_000) == "66 GB"
-    assert pages.moment(None) == "–"
-    assert ">2026-01-02 03:04:05<" in pages.moment(datetime(2026, 1, 2, 3, 4, 5, 678000, UTC))
+    assert formats.money(-123456789, 2) == "−1,234,567.89"
+    assert formats.money(5, 3) == "0.005"
+    assert formats.money(1200, 0) == "1,200"
+    assert formats.duration(0) == "0 ms"
+    assert formats.duration(31.44) == "31.4 ms"
+    assert formats.duration(999.9) == "1 s"
+    assert formats.duration(125_000) == "2 min 5 s"
+    assert formats.size(1790) == "1.79 kB"
+    assert formats.size(66_000_000_000) == "66 GB"
+    assert formats.moment(None) == "–"
+    assert ">2026-01-02 03:04:05<" in formats.moment(datetime(2026, 1, 2, 3, 4, 5, 678000, UTC))
 
 
 def test_the_prefix_of_ids_sorts_between_earlier_and_later_ones() -> None:
     at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     milliseconds = int(at.timestamp() * 1000)
     earlier, later = (str(UUID(int=(milliseconds + step) << 80 | 0x7 << 76)) for step in (-1, 1))
-    assert earlier < pages.id_prefix(at) < later
+    assert earlier < listing.id_prefix(at) < later

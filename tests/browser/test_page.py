@@ -32,7 +32,7 @@ async def browser() -> AsyncIterator[Browser]:
     path = next((path for name in NAMES if (path := shutil.which(name))), None)
     if path is None:
         message = "no Chromium on the PATH; on Debian: apt-get install chromium"
-        if os.environ.get("REPORTSIM_REQUIRE_BROWSER") == "1":
+        if os.environ.get("REQUIRE_BROWSER") == "1":
             pytest.fail(message)
         pytest.skip(message)
     async with async_playwright() as playwright:

@@ -108,7 +108,7 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "several dates": (own(L1, L2.replace("01-01", "01-02")), "3: transaction 1 has several dates: 2024-01-02 after"),
     "duplicate lines": (own(L1, L2.replace(",1,2,", ",1,1,")), "3: transaction 1 has line_no 1 twice"),
     "the file twice": (own(L1, L2, L1, L2), "4: transaction 1 has line_no 1 twice"),
-    "mixed commodities": (hledger(commodity="USD"), '3: commodity: "USD" where the ledger is in EUR'),
+    "mixed commodities": (hledger(commodity="USD"), '3: commodity: "USD" beside amounts in EUR'),
     "commodity of some": (hledger(commodity=""), "3: an amount without a commodity beside others"),
     "virtual posting": (hledger(account="(budget:x)"), '3: account: a virtual posting, "(budget:x)"'),
     "no amount": (hledger(amount=""), "3: amount: empty: hledger print -x"),

@@ -24,6 +24,7 @@ from reportsim.core.model import (
 
 ID = UUID("01a20c52-7f00-7e1a-a532-689f4fc18d68")
 AT = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
+OFFSETS = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 WAITING = Request(
     id=ID,
     mode=Mode.ASYNC,
@@ -150,7 +151,7 @@ def test_times_are_in_utc_with_microseconds(moment: datetime | None, text: str |
     assert rfc3339(moment) == text
 
 
-@given(st.datetimes(timezones=st.timezones(), min_value=datetime(1970, 1, 2), max_value=datetime(9999, 12, 30)))
+@given(st.datetimes(timezones=OFFSETS, min_value=datetime(1970, 1, 2), max_value=datetime(9999, 12, 30)))
 def test_times_can_be_read_again(moment: datetime) -> None:
     text = rfc3339(moment)
     assert text is not None

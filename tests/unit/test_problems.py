@@ -17,7 +17,7 @@ def test_every_kind_is_fit_for_its_page(slug: str) -> None:
     kind = KINDS[slug]
     assert slug == kind.slug
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*", slug)
-    assert HTTPStatus(kind.status).is_client_error or HTTPStatus(kind.status).is_server_error
+    assert 400 <= HTTPStatus(kind.status) < 600
     assert kind.title
     assert not kind.title.endswith(".")
     assert kind.about.endswith(".")

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from marshmallow import Schema
 
 from reportsim.core.addresses import AllowList
 from reportsim.core.model import Ledger
@@ -362,7 +363,7 @@ class TestRefused:
             assert list(errors({"report_type": name, option: values[option]})) == [f"#/{option}"]
 
 
-SCHEMAS = [
+SCHEMAS: list[type[Schema]] = [
     AsyncSubmission,
     FailingSubmission,
     Simulate,

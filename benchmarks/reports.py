@@ -1,0 +1,276 @@
+"""How fast reports and ledgers are made: `python -m benchmarks.reports [LINES]`, a million lines by default.
+
+The general ledger of all lines, through the service and without it, against psql's \\copy of the same statement, taken in
+turn, so that the ratio holds on a machine that others use too; the loop's longest hold meanwhile; generation and import.
+Everything is a median of three. Needs psql.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from aiohttp import web
+
+from benchmarks.make_ledger_csv import make_ledger_csv
+from reportsim.app import build_app
+from reportsim.core.identifiers import UUID7Generator
+from reportsim.core.model import Request
+from reportsim.reports.catalog import CATALOG
+from reportsim.reports.files import ReportFiles
+from reportsim.reports.generate import BEGIN, generate
+from reportsim.reports.sql import Job
+from reportsim.settings import Settings
+from reportsim.store import embedded, ledgers
+from reportsim.store import requests as store
+from reportsim.store.imports import Import, import_ledger
+from reportsim.store.migrate import migrate
+from reportsim.store.pool import Connection, connect, create_pool
+from reportsim.web.keys import ENGINE, READY
+
+ROUNDS: Final = 3
+LINES: Final = 1_000_000
+AIM_RATIO: Final = 0.85
+AIM_HOLD_MS: Final = 20.0
+AIM_GENERATION: Final = 300_000
+AIM_IMPORT: Final = 200_000
+TICK_S: Final = 0.002
+WHOLE: Final = {"report_type": "general_ledger", "ledger": "big-0"}
+
+
+@dataclass
+class Loop:
+    """What the event loop was kept from: CPU time of single callbacks, and lateness of a ticker."""
+
+    holds: list[tuple[float, str]] = field(default_factory=list)
+    lags: list[float] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        longest, name = max(self.holds)
+        late = sorted(self.lags)
+        return (
+            f"longest hold {longest:.1f} ms of CPU ({name}), {len(self.holds):,} callbacks,"
+            f" lag p99 {late[len(late) * 99 // 100]:.1f} ms, max {late[-1]:.1f} ms"
+        )
+
+
+@contextlib.asynccontextmanager
+async def watched() -> AsyncIterator[Loop]:
+    """Measures every callback of the loop as long as the block lasts."""
+    seen = Loop()
+    real = asyncio.Handle._run
+
+    def timed(handle: asyncio.Handle) -> None:
+        started = time.thread_time()
+        real(handle)
+        if (held := (time.thread_time() - started) * 1000) > 0.1:
+            seen.holds.append((held, name_of(handle)))
+
+    async def tick() -> None:
+        while True:
+            due = time.perf_counter() + TICK_S
+            await asyncio.sleep(TICK_S)
+            seen.lags.append((time.perf_counter() - due) * 1000)
+
+    asyncio.Handle._run = timed  # type: ignore[method-assign]
+    ticker = asyncio.create_task(tick())
+    try:
+        yield seen
+    finally:
+        asyncio.Handle._run = real  # type: ignore[method-assign]
+        ticker.cancel()
+
+
+def name_of(handle: asyncio.Handle) -> str:
+    """What a handle calls, as far as it says so."""
+    callback: Any = getattr(handle, "_callback", None)
+    task = getattr(callback, "__self__", None)
+    if isinstance(task, asyncio.Task):
+        return task.get_name()
+    return str(getattr(callback, "__qualname__", callback))
+
+
+def line(name: str, value: str, ok: bool | None = None, aim: str = "") -> None:
+    """Prints a figure with its aim."""
+    verdict = "" if ok is None else f"   aim {aim}: {'ok' if ok else 'MISSED'}"
+    print(f"{name:<34} {value}{verdict}", flush=True)
+
+
+def rates(name: str, lines: int, seconds: list[float], aim: int) -> None:
+    """Prints the median rate of a step."""
+    rate = lines / statistics.median(seconds)
+    each = ", ".join(f"{taken:.2f}" for taken in seconds)
+    line(name, f"{rate:>9,.0f} lines/s ({each} s)", rate >= aim, f">= {aim:,}")
+
+
+async def generation(connection: Connection, lines: int) -> None:
+    """Generates ledgers."""
+    seconds = []
+    for number in range(ROUNDS):
+        started = time.perf_counter()
+        await ledgers.generate(connection, f"big-{number}", lines=lines, seed=42 + number)
+        seconds.append(time.perf_counter() - started)
+    rates("generation", lines, seconds, AIM_GENERATION)
+
+
+async def importing(connection: Connection, folder: Path, lines: int) -> None:
+    """Imports a file of our own format."""
+    path = folder / "import.csv"
+    make_ledger_csv(path, lines)
+    seconds = []
+    for number in range(ROUNDS):
+        started = time.perf_counter()
+        await import_ledger(connection, Import(path=path, ledger=f"imported-{number}"))
+        seconds.append(time.perf_counter() - started)
+    rates("import", lines, seconds, AIM_IMPORT)
+
+
+@contextlib.asynccontextmanager
+async def service(dsn: str, folder: Path) -> AsyncIterator[tuple[str, web.Application]]:
+    """A service on this loop."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        host, port = listening.getsockname()
+        settings = Settings(
+            database_url=dsn, data_dir=folder, host=host, port=port, sync_rate=0, async_rate=0, demo_lines=4
+        )
+        app = build_app(settings)
+        app[ENGINE].listens_on(host, port)
+        runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
+        await runner.setup()
+        try:
+            await web.SockSite(runner, listening).start()
+            await app[READY].wait()
+            yield f"http://{host}:{port}", app
+        finally:
+            await runner.cleanup()
+
+
+def ask(url: str) -> dict[str, Any]:
+    """A report of all lines, asked for and waited for as any client does."""
+    request = urllib.request.Request(
+        f"{url}/api/sync", json.dumps(WHOLE).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=300) as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found
+
+
+def copy(dsn: str, statement: str, target: Path) -> float:
+    """Seconds that psql takes for the same statement in the same session settings, by its own clock."""
+    text = " ".join(statement.split())
+    script = f"{BEGIN};\n\\timing on\n\\copy ({text}) TO '{target}' CSV HEADER\n"
+    done = subprocess.run(
+        ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", dsn], input=script, capture_output=True, text=True, check=True
+    )
+    return float(re.findall(r"Time: ([\d.]+) ms", done.stdout)[-1]) / 1000
+
+
+def statement_of(request: Request, exponent: int) -> str:
+    """The statement that the service streams for a request."""
+    job = Job(
+        ledger_id=request.ledger_id,
+        version=request.ledger_version,
+        exponent=exponent,
+        parameters=request.input_payload,
+        csv_guard=request.csv_guard,
+    )
+    return CATALOG["general_ledger"].rows(job)
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+async def general_ledger(dsn: str, folder: Path, lines: int) -> None:
+    """The heaviest report, three ways in turn."""
+    ways: dict[str, list[float]] = {"psql \\copy": [], "generate() alone": [], "POST /api/sync": []}
+    new_id = UUID7Generator()
+    loops: dict[str, list[Loop]] = {"generate() alone": [], "POST /api/sync": []}
+    async with service(dsn, folder) as (url, app), create_pool(dsn, size=1, statement_cache=100) as pool:
+        asked = await asyncio.to_thread(ask, url)  # warms everything up
+        request = await store.get_one(app[ENGINE].pool, UUID(asked["id"]))
+        assert request is not None
+        result = asked["result_payload"]
+        statement = statement_of(request, result["exponent"])
+        files = ReportFiles(folder / "alone", 10**12)
+        for _ in range(ROUNDS):
+            target = folder / "psql.csv"
+            ways["psql \\copy"].append(await asyncio.to_thread(copy, dsn, statement, target))
+            assert sha256_of(target) == result["sha256"]
+
+            async with watched() as loop:
+                started = time.perf_counter()
+                with files.draft(new_id(), "bench") as draft:
+                    await generate(pool, request, draft)
+                ways["generate() alone"].append(time.perf_counter() - started)
+            loops["generate() alone"].append(loop)
+            assert draft.sha256 == result["sha256"]
+
+            async with watched() as loop:
+                started = time.perf_counter()
+                found = await asyncio.to_thread(ask, url)
+                ways["POST /api/sync"].append(time.perf_counter() - started)
+            loops["POST /api/sync"].append(loop)
+            assert found["result_payload"]["sha256"] == result["sha256"]
+    print(f"\ngeneral ledger, {result['rows']:,} rows, {result['bytes'] / 1e6:.0f} MB")
+    for way, seconds in ways.items():
+        rate = result["rows"] / statistics.median(seconds)
+        line(way, f"{rate:>9,.0f} rows/s ({', '.join(f'{taken:.2f}' for taken in seconds)} s)")
+    for way, seen in loops.items():
+        pairs = list(zip(ways["psql \\copy"], ways[way], strict=True))
+        ratio = statistics.median(psql / own for psql, own in pairs)
+        line(f"{way} / psql", f"{ratio:9.2f}", ratio >= AIM_RATIO, f">= {AIM_RATIO}")
+        worst = max(seen, key=lambda each: max(each.holds))
+        longest = max(worst.holds)[0]
+        line(f"loop under {way}", str(worst), longest <= AIM_HOLD_MS, f"<= {AIM_HOLD_MS:g} ms")
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder that goes again."""
+    folder = Path(tempfile.mkdtemp(prefix="reportsim-bench-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def run(dsn: str, folder: Path, lines: int) -> None:
+    """Everything, in an order in which nothing is in the way of what comes next."""
+    connection = await connect(dsn)
+    try:
+        await migrate(connection)
+        await generation(connection, lines)
+        await general_ledger(dsn, folder, lines)
+        print()
+        await importing(connection, folder, lines)
+    finally:
+        await connection.close()
+
+
+def main() -> None:
+    """Runs the benchmark in a folder of its own."""
+    lines = int(sys.argv[1].replace("_", "")) if len(sys.argv) > 1 else LINES
+    print(f"{lines:,} lines, median of {ROUNDS}")
+    with temporary_folder() as folder, embedded.start(folder) as server:
+        asyncio.run(run(server.dsn, folder, lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Templates as answers, and problems as pages for people."""
+
+import functools
+from collections.abc import Awaitable, Callable
+from importlib import resources
+from typing import Any, Final
+
+import aiohttp_jinja2
+from aiohttp import hdrs, web
+from jinja2 import PackageLoader, StrictUndefined
+
+from reportsim import __version__
+from reportsim.core.problems import Problem
+from reportsim.web.assets import ASSETS, Assets, send_asset, send_icon
+from reportsim.web.formats import COUNTS, FORMATS
+from reportsim.web.keys import REQUEST_ID, SETTINGS
+from reportsim.web.middleware import problem_response
+
+ENDPOINTS: Final = ("/api/", "/webhook-test/")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def setup(app: web.Application) -> None:
+    """Adds templates and static files to the application."""
+    debug = app[SETTINGS].debug
+    app[ASSETS] = assets = Assets(resources.files("reportsim") / "static", fresh=debug)
+    environment = aiohttp_jinja2.setup(
+        app,
+        loader=PackageLoader("reportsim.templates", ""),
+        undefined=StrictUndefined,
+        auto_reload=debug,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        default_helpers=False,
+        filters=FORMATS,
+    )
+    environment.globals.update(static=assets.url, version=__version__, COUNTS=COUNTS)
+    app.router.add_get("/static/{digest}/{name:.+}", send_asset)
+    app.router.add_get("/favicon.ico", send_icon)
+
+
+def render(request: web.Request, template: str, *, status: int = 200, **context: Any) -> web.Response:
+    """A template as an answer."""
+    return aiohttp_jinja2.render_template(template, request, context, status=status)
+
+
+def error_page(request: web.Request, problem: Problem) -> web.Response:
+    """A problem for people: the same facts as its document."""
+    document = {"request_id": request.get(REQUEST_ID), **problem.as_json()}
+    response = render(request, "error.html", status=problem.status, problem=document)
+    response.headers.update(problem.headers)
+    return response
+
+
+def answer_problem(request: web.Request, problem: Problem) -> web.Response:
+    """A problem as its client likes it: a page for a browser that asks for no endpoint, else the document."""
+    if request.path.startswith(ENDPOINTS):
+        return problem_response(request, problem)
+    likes_pages = "text/html" in request.headers.get(hdrs.ACCEPT, "")
+    response = error_page(request, problem) if likes_pages else problem_response(request, problem)
+    response.headers[hdrs.VARY] = hdrs.ACCEPT
+    return response
+
+
+def page(handler: Handler) -> Handler:
+    """Tells the problems of a page by a page, whatever the client accepts."""
+
+    @functools.wraps(handler)
+    async def wrapper(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Problem as problem:
+            return error_page(request, problem)
+
+    return wrapper

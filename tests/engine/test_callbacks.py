@@ -1,0 +1,264 @@
+"""Deliveries: at least once with one id, numbered without gaps, whoever dies, waits or does not answer."""
+
+import asyncio
+import functools
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from reportsim.core.model import CallbackStatus, Request, Status
+from reportsim.engine import callbacks, housekeeping
+from reportsim.settings import Settings
+from reportsim.store.batcher import Overloaded
+from reportsim.store.callbacks import Attempt
+from reportsim.store.pool import Pool
+from tests.conftest import Service, serving
+from tests.engine.jobs import attempts, finished, job, state, submit, until
+from tests.engine.receiver import Receiver
+from tests.store.rows import OTHER, ended, new
+
+NEVER_S = 3600.0
+
+
+async def waiting(pool: Pool, request: Request, attempt: int) -> Request:
+    """Waits until a failed attempt is written and the next one waits for its time."""
+
+    async def look() -> Request | None:
+        found = await state(pool, request)
+        return found if found.callback_attempts == attempt else None
+
+    return await until(look)
+
+
+class TestWaits:
+    async def test_stand_in_the_table(self, settings: Settings, pool: Pool, receiver: Receiver) -> None:
+        receiver.status = lambda _: 503
+        async with serving(replace(settings, callback_waits=(60.0,))) as service:
+            request = await submit(service.engine, new(callback_url=receiver.url()))
+            found = await waiting(pool, request, 1)
+            assert found.callback_status is CallbackStatus.PENDING
+            due = "SELECT callback_due_at - now() BETWEEN '50 s' AND '60 s' AND callback_owner IS NULL FROM requests"
+            assert await pool.fetchval(due) is True
+
+    async def test_survive_a_restart_with_the_next_number(
+        self, settings: Settings, pool: Pool, receiver: Receiver
+    ) -> None:
+        receiver.status = lambda arrival: 200 if arrival.attempt == 3 else 503
+        patient = replace(settings, callback_waits=(0.7,), public_url="https://reports.example.org")
+        async with serving(patient) as service:
+            request = await submit(service.engine, new(callback_url=receiver.url()))
+            await waiting(pool, request, 1)
+        assert len(receiver.arrivals) == 1
+        async with serving(patient):
+            await waiting(pool, request, 2)
+        assert len(receiver.arrivals) == 2
+        async with serving(patient):
+            done = await finished(pool, request)
+        assert (done.callback_status, done.callback_attempts) == (CallbackStatus.SUCCESS, 3)
+        assert await attempts(pool, request) == [(1, 1), (1, 2), (1, 3)]
+        assert [arrival.attempt for arrival in receiver.arrivals] == [1, 2, 3]
+        assert len({(arrival.message_id, arrival.body) for arrival in receiver.arrivals}) == 1
+
+    async def test_end_by_themselves_without_a_sweep(
+        self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+        receiver.status = lambda arrival: 200 if arrival.attempt == 3 else 503
+        async with serving(settings) as service:
+            request = await submit(service.engine, new(callback_url=receiver.url()))
+            assert (await finished(pool, request)).callback_attempts == 3
+
+    async def test_are_ended_by_another_replica_when_theirs_dies(
+        self, settings: Settings, pool: Pool, receiver: Receiver
+    ) -> None:
+        """One that waited is gone without a word: its timer never fires."""
+        receiver.status = lambda arrival: 200 if arrival.attempt == 2 else 503
+        async with serving(replace(settings, callback_waits=(0.3,))) as service, serving(settings):
+            request = await submit(service.engine, new(callback_url=receiver.url()))
+            await waiting(pool, request, 1)
+            service.engine.courier._stop_waiting()
+            done = await finished(pool, request)
+        assert (done.callback_status, done.callback_attempts) == (CallbackStatus.SUCCESS, 2)
+
+
+class TestOwners:
+    async def test_a_delivery_of_a_dead_owner_is_made_after_its_lease(
+        self, service: Service, pool: Pool, receiver: Receiver
+    ) -> None:
+        [request] = await ended(pool, new(callback_url=receiver.url()), owner=OTHER)
+        await pool.execute(
+            "UPDATE requests SET callback_due_at = now() + interval '0.3 s' WHERE id = $1",
+            request.id,
+        )
+        done = await finished(pool, request)
+        assert done.callback_status is CallbackStatus.SUCCESS
+        assert await attempts(pool, request) == [(1, 1)]
+        assert [arrival.attempt for arrival in receiver.arrivals] == [1]
+
+    async def test_a_delivery_on_the_wire_stays_with_its_owner_beyond_the_lease(
+        self, settings: Settings, pool: Pool, receiver: Receiver
+    ) -> None:
+        quick = replace(settings, lease_s=0.4, callback_timeout=10)
+        receiver.holds = {"slow"}
+        async with serving(quick) as service, serving(quick):
+            request = await submit(service.engine, new(callback_url=receiver.url("slow")))
+            await receiver.count(1)
+            # Long enough for leases to run out and sweeps to look, were it not renewed.
+            await asyncio.sleep(1)
+            receiver.release()
+            await finished(pool, request)
+        assert len(receiver.arrivals) == 1
+
+    async def test_a_delivery_in_line_stays_with_its_owner_beyond_the_lease(
+        self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(callbacks, "PER_DESTINATION", 1)
+        quick = replace(settings, lease_s=0.4, callback_timeout=10)
+        receiver.holds = {"slow"}
+        async with serving(quick) as service:
+            first = await submit(service.engine, new(callback_url=receiver.url("slow")))
+            await receiver.count(1)
+            second = await submit(service.engine, new(callback_url=receiver.url("quick")))
+            await asyncio.sleep(1)
+            receiver.release()
+            for request in (first, second):
+                assert await attempts(pool, await finished(pool, request)) == [(1, 1)]
+        assert len(receiver.arrivals) == 2
+
+    async def test_an_attempt_that_a_shutdown_cut_is_repeated_under_its_number(
+        self, settings: Settings, pool: Pool, receiver: Receiver
+    ) -> None:
+        impatient = replace(settings, shutdown_grace_s=0.1, callback_timeout=30, lease_s=60)
+        receiver.holds = {"hook"}
+        async with serving(impatient) as service:
+            request = await submit(service.engine, new(callback_url=receiver.url()))
+            await receiver.count(1)
+        assert (await state(pool, request)).callback_attempts == 0
+        receiver.release()
+        async with serving(impatient):
+            await finished(pool, request)
+        assert [arrival.attempt for arrival in receiver.arrivals] == [1, 1]
+        assert len({arrival.message_id for arrival in receiver.arrivals}) == 1
+        assert await attempts(pool, request) == [(1, 1)]
+
+    async def test_an_attempt_whose_end_could_not_be_written_is_made_again(
+        self, service: Service, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        records = service.engine.courier._records
+        submit_record = records.submit
+        failures = 1
+
+        async def overloaded(entry: Attempt) -> bool:
+            nonlocal failures
+            if failures:
+                failures -= 1
+                raise Overloaded("record-attempt")
+            return await submit_record(entry)
+
+        monkeypatch.setattr(records, "submit", overloaded)
+        request = await submit(service.engine, new(callback_url=receiver.url()))
+        done = await finished(pool, request)
+        assert done.callback_status is CallbackStatus.SUCCESS
+        assert await attempts(pool, request) == [(1, 1)]
+
+    async def test_what_finds_no_room_is_delivered_later(
+        self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(callbacks, "HELD", 2)
+        async with serving(settings) as service:
+            requests = [await submit(service.engine, new(callback_url=receiver.url())) for _ in range(8)]
+            for request in requests:
+                assert (await finished(pool, request)).callback_status is CallbackStatus.SUCCESS
+        assert len({arrival.message_id for arrival in receiver.arrivals}) == 8
+
+
+class TestDestinations:
+    async def test_a_slow_receiver_does_not_delay_another(
+        self, settings: Settings, pool: Pool, receiver: Receiver
+    ) -> None:
+        receiver.holds = {"slow"}
+        async with serving(replace(settings, callback_timeout=30)) as service:
+            slow = [await submit(service.engine, new(callback_url=receiver.url("slow"))) for _ in range(30)]
+            await receiver.count(callbacks.PER_DESTINATION, "slow")
+            other = await submit(service.engine, new(callback_url=receiver.url("quick", host="127.0.0.2")))
+            await finished(pool, other)
+            assert len(receiver.at("slow")) == callbacks.PER_DESTINATION
+            receiver.release()
+            for request in slow:
+                assert await attempts(pool, await finished(pool, request)) == [(1, 1)]
+
+    async def test_many_slow_receivers_do_not_delay_another(
+        self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """They take every place on the wire; the next place that comes free goes to who has none."""
+        monkeypatch.setattr(callbacks, "AT_ONCE", 4)
+        monkeypatch.setattr(callbacks, "PER_DESTINATION", 2)
+        receiver.holds = {"slow"}
+        one_try = replace(settings, callback_timeout=0.4, callback_attempts=1)
+        async with serving(one_try) as service:
+            for number in range(40):
+                host = f"127.0.0.{2 + number % 2}"
+                await submit(service.engine, new(callback_url=receiver.url("slow", host=host)))
+            await receiver.count(4, "slow")
+            other = await submit(service.engine, new(callback_url=receiver.url("quick", host="127.0.0.9")))
+            await finished(pool, other)
+            assert len(receiver.at("slow")) < 20
+            receiver.release()
+
+    async def test_no_receiver_gets_more_at_once_than_its_share(
+        self, settings: Settings, pool: Pool, receiver: Receiver
+    ) -> None:
+        receiver.holds = {"slow"}
+        async with serving(replace(settings, callback_timeout=30)) as service:
+            requests = [await submit(service.engine, new(callback_url=receiver.url("slow"))) for _ in range(20)]
+            for request in requests:
+                await until(functools.partial(is_ended, pool, request))
+            await receiver.count(callbacks.PER_DESTINATION, "slow")
+            await asyncio.sleep(0.2)
+            assert len(receiver.arrivals) == callbacks.PER_DESTINATION
+
+
+async def is_ended(pool: Pool, request: Request) -> bool:
+    return (await state(pool, request)).ended
+
+
+async def test_a_delivery_tells_of_its_log_row_and_its_state(service: Service, pool: Pool, receiver: Receiver) -> None:
+    with service.engine.hub.subscribe() as subscriber:
+        request = await submit(service.engine, job(fails=True, callback_url=receiver.url()))
+        await finished(pool, request)
+        seen = b""
+        async with asyncio.timeout(10):
+            while b'"callback_status":"SUCCESS"' not in seen:
+                seen += await subscriber.read(1) or b""
+    assert seen.count(b"event: callback\n") == 1
+    assert b'"status":"FAILED"' in seen
+
+
+async def test_a_redelivery_goes_out_at_once_in_a_series_of_its_own(
+    settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+    async with serving(settings) as service:
+        request = await submit(service.engine, new(callback_url=receiver.url()))
+        await finished(pool, request)
+        started: Any = await service.engine.redeliver(request.id)
+        assert started.callback_series == 2
+        assert (await finished(pool, request)).callback_status is CallbackStatus.SUCCESS
+        assert await attempts(pool, request) == [(1, 1), (2, 1)]
+        first, second = receiver.arrivals
+        assert first.message_id != second.message_id
+        assert (first.attempt, second.attempt) == (1, 1)
+        assert first.body == second.body
+
+
+async def test_a_cancelled_request_is_announced_at_once(
+    settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+    async with serving(settings) as service:
+        request = await submit(service.engine, job(60_000, callback_url=receiver.url()))
+        await service.engine.cancel(request.id)
+        failed = await finished(pool, request)
+    assert (failed.status, failed.callback_status) == (Status.FAILED, CallbackStatus.SUCCESS)
+    assert [arrival.event["type"] for arrival in receiver.arrivals] == ["report.failed"]

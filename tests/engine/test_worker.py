@@ -1,0 +1,313 @@
+"""The worker: at once when idle, exactly as many as there are slots, each request once, and nothing left behind."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from reportsim.core.model import Request, Status
+from reportsim.engine import housekeeping, worker
+from reportsim.settings import Settings
+from reportsim.store import requests as store
+from reportsim.store.batcher import Overloaded
+from reportsim.store.pool import Pool
+from tests.conftest import Service, serving
+from tests.engine.jobs import finished, job, state, submit, until
+from tests.engine.receiver import Receiver
+from tests.store.rows import OTHER, inserted, new
+
+NEVER_S = 3600.0
+
+
+async def left_by(pool: Pool, owner: UUID, *, takeovers: int = 0, seconds: float = -1, **fields: Any) -> Request:
+    """A request that somebody claimed and whose lease ends in so many seconds."""
+    [request] = await inserted(pool, new(**fields))
+    await pool.execute(
+        "UPDATE requests SET status = 'PROCESSING', owner = $2, tries = 1, started_at = now(), takeovers = $3,"
+        " lease_until = now() + make_interval(secs => $4) WHERE id = $1",
+        request.id,
+        owner,
+        takeovers,
+        seconds,
+    )
+    return request
+
+
+class TestFastPath:
+    async def test_an_idle_service_works_at_once_without_any_look(
+        self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With every periodic look put off for an hour, only the hint of the submission is left."""
+        monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
+        monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+        async with serving(settings) as service:
+            for _ in range(5):
+                request = await submit(service.engine, new())
+                assert (await finished(pool, request)).status is Status.COMPLETED
+
+    async def test_a_lost_hint_delays_and_loses_nothing(self, service: Service, pool: Pool) -> None:
+        requests = await inserted(pool, *(new() for _ in range(10)))
+        for request in requests:
+            assert (await finished(pool, request)).status is Status.COMPLETED
+
+    async def test_a_slot_that_comes_free_is_filled_at_once(
+        self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
+        monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+        async with serving(replace(settings, workers=1)) as service:
+            requests = [await submit(service.engine, job(20)) for _ in range(5)]
+            for request in requests:
+                await finished(pool, request)
+
+
+class TestSlots:
+    async def test_no_more_work_at_once_than_there_are_slots(self, settings: Settings, pool: Pool) -> None:
+        async with serving(replace(settings, workers=2)) as service:
+            requests = [await submit(service.engine, job(150)) for _ in range(6)]
+
+            async def busy() -> bool:
+                return service.engine.slots.busy == 2
+
+            await until(busy)
+            assert len(service.engine.worker.running_ids) == 2
+            statuses = [(await state(pool, request)).status for request in requests]
+            assert statuses.count(Status.PROCESSING) <= 2
+            done = [await finished(pool, request) for request in requests]
+        spans = [(each.started_at, each.completed_at) for each in done if each.started_at and each.completed_at]
+        for started, _ in spans:
+            assert sum(other <= started < end for other, end in spans) <= 2
+        assert sorted(spans) == spans
+
+    async def test_a_service_time_holds_the_slot_and_counts(self, settings: Settings, pool: Pool) -> None:
+        async with serving(replace(settings, workers=1)) as service:
+            request = await submit(service.engine, job(300))
+
+            async def working() -> bool:
+                return bool(service.engine.worker.running_ids)
+
+            await until(working)
+            assert service.engine.slots.busy == 1
+            done = await finished(pool, request)
+            assert done.result_payload is not None
+            assert done.result_payload["timings_ms"]["service"] >= 299
+
+    async def test_the_wait_for_a_slot_is_measured(self, settings: Settings, pool: Pool) -> None:
+        async with serving(replace(settings, workers=1)) as service:
+            first, second = [await submit(service.engine, job(300)) for _ in range(2)]
+            timings = []
+            for request in (first, second):
+                result = (await finished(pool, request)).result_payload
+                assert result is not None
+                timings.append(result["timings_ms"])
+        assert timings[0]["queue"] < 200
+        assert 250 < timings[1]["queue"] < 2_000
+        assert all(each["total"] >= each["queue"] + each["service"] - 1 for each in timings)
+
+    async def test_every_slot_is_given_back_whatever_happened(self, service: Service, pool: Pool) -> None:
+        rows = [new(), job(1, fails=True), new(ledger_id=999), new(input_payload={"report_type": "none"}), job(50)]
+        requests = [await submit(service.engine, row) for row in rows]
+        statuses = [(await finished(pool, request)).status for request in requests]
+        assert statuses == [Status.COMPLETED, Status.FAILED, Status.FAILED, Status.FAILED, Status.COMPLETED]
+
+        async def free() -> bool:
+            return service.engine.slots.busy == 0 and not service.engine.worker.running_ids
+
+        # The claimer itself holds one slot while it looks.
+        await until(free)
+
+
+class TestFailures:
+    async def test_a_simulated_failure_fails_the_request_and_is_announced(
+        self, service: Service, pool: Pool, receiver: Receiver
+    ) -> None:
+        request = await submit(service.engine, job(fails=True, callback_url=receiver.url()))
+        failed = await finished(pool, request)
+        assert failed.status is Status.FAILED
+        assert failed.error is not None
+        assert (failed.error["type"], failed.error["simulated"]) == ("/problems/report-failed", True)
+        assert failed.result_payload is None
+        [arrival] = receiver.arrivals
+        assert arrival.event["type"] == "report.failed"
+        assert arrival.event["data"]["error"] == failed.error
+
+    async def test_a_ledger_that_is_gone_fails_the_request(self, service: Service, pool: Pool) -> None:
+        failed = await finished(pool, await submit(service.engine, new(ledger_id=999)))
+        assert failed.error is not None
+        assert "ledger was deleted" in failed.error["detail"]
+
+    async def test_a_bug_fails_the_request_and_tells_nothing_of_itself(
+        self, service: Service, pool: Pool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        failed = await finished(pool, await submit(service.engine, new(input_payload={"report_type": "none"})))
+        assert failed.error is not None
+        assert failed.error["type"] == "/problems/report-failed"
+        assert "KeyError" not in str(failed.error)
+        assert "KeyError" in caplog.text
+
+
+class TestTakeovers:
+    async def test_the_work_of_a_dead_replica_is_done_after_its_lease(
+        self, service: Service, pool: Pool, receiver: Receiver
+    ) -> None:
+        request = await left_by(pool, OTHER, seconds=0.3, callback_url=receiver.url())
+        done = await finished(pool, request)
+        assert (done.status, done.takeovers, done.tries) == (Status.COMPLETED, 1, 2)
+        assert [arrival.attempt for arrival in receiver.arrivals] == [1]
+
+    async def test_a_sync_request_of_a_dead_replica_is_done_too(self, service: Service, pool: Pool) -> None:
+        [request] = await inserted(pool, new(mode="sync", owner=OTHER, idempotency_key="left"))
+        await pool.execute("UPDATE requests SET lease_until = now() WHERE id = $1", request.id)
+        assert (await finished(pool, request)).status is Status.COMPLETED
+        answer = await store.stored_answer(pool, "left")
+        assert answer is not None
+        assert answer.status == 200
+
+    async def test_a_claim_whose_answer_was_lost_is_done_after_its_lease(self, service: Service, pool: Pool) -> None:
+        """The row says that we work on it; nobody does."""
+        request = await left_by(pool, service.engine.owner, seconds=0.3)
+        assert (await finished(pool, request)).status is Status.COMPLETED
+
+    async def test_work_that_takes_longer_than_a_lease_stays_with_its_owner(
+        self, settings: Settings, pool: Pool
+    ) -> None:
+        async with serving(replace(settings, lease_s=0.4)) as one, serving(replace(settings, lease_s=0.4)):
+            done = await finished(pool, await submit(one.engine, job(1_000)))
+        assert (done.status, done.takeovers, done.tries) == (Status.COMPLETED, 0, 1)
+
+    async def test_a_request_that_five_owners_left_fails(
+        self, service: Service, pool: Pool, receiver: Receiver
+    ) -> None:
+        fourth = await left_by(pool, OTHER, takeovers=3)
+        fifth = await left_by(pool, OTHER, takeovers=4, callback_url=receiver.url())
+        assert (await finished(pool, fourth)).status is Status.COMPLETED
+        given_up = await finished(pool, fifth)
+        assert given_up.status is Status.FAILED
+        assert given_up.error is not None
+        assert given_up.error["type"] == "/problems/gave-up"
+        assert receiver.arrivals[0].event["type"] == "report.failed"
+
+    async def test_an_end_that_could_not_be_written_is_made_again(
+        self, service: Service, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        finishes = service.engine.worker._finish
+        submit_end = finishes.submit
+        failures = 1
+
+        async def overloaded(end: store.Finish) -> bool:
+            nonlocal failures
+            if failures:
+                failures -= 1
+                raise Overloaded("finish")
+            return await submit_end(end)
+
+        monkeypatch.setattr(finishes, "submit", overloaded)
+        done = await finished(pool, await submit(service.engine, new()))
+        assert (done.status, done.tries) == (Status.COMPLETED, 2)
+
+    async def test_a_zombie_publishes_nothing(self, service: Service, pool: Pool) -> None:
+        request = await submit(service.engine, job(400))
+
+        async def working() -> bool:
+            return request.id in service.engine.worker.running_ids
+
+        await until(working)
+        # Somebody else takes it over, as after an outage of ours.
+        await pool.execute("UPDATE requests SET tries = tries + 1, owner = $2 WHERE id = $1", request.id, OTHER)
+
+        async def dropped() -> bool:
+            return service.engine.worker.lost_fences == 1
+
+        await until(dropped)
+        assert (await state(pool, request)).status is Status.PROCESSING
+
+
+class TestReplicas:
+    async def test_many_requests_are_each_done_once(self, settings: Settings, pool: Pool, receiver: Receiver) -> None:
+        async with serving(settings) as one, serving(settings) as other:
+            engines = [one.engine, other.engine]
+            rows = [new(callback_url=receiver.url()) if n % 4 == 0 else new() for n in range(200)]
+            requests = await asyncio.gather(*(submit(engines[n % 2], row) for n, row in enumerate(rows)))
+            done = [await finished(pool, request) for request in requests]
+            ended = [engine.counts.ended[Status.COMPLETED] for engine in engines]
+        assert {(each.status, each.tries, each.takeovers) for each in done} == {(Status.COMPLETED, 1, 0)}
+        assert sum(ended) == 200
+        assert min(ended) > 0
+        assert len(receiver.arrivals) == len({arrival.message_id for arrival in receiver.arrivals}) == 50
+
+    async def test_a_sync_request_is_done_where_its_client_waits(self, settings: Settings, pool: Pool) -> None:
+        async with serving(replace(settings, workers=1)) as busy, serving(settings) as idle:
+            await submit(busy.engine, job(400, mode="sync", owner=busy.engine.owner))
+            mine = await submit(busy.engine, new(mode="sync", owner=busy.engine.owner))
+            assert (await finished(pool, mine)).tries == 1
+            assert busy.engine.counts.ended[Status.COMPLETED] == 2
+            assert idle.engine.counts.ended[Status.COMPLETED] == 0
+
+
+class TestStopping:
+    async def test_work_that_ends_in_time_is_finished(self, settings: Settings, pool: Pool) -> None:
+        async with serving(replace(settings, shutdown_grace_s=5)) as service:
+            request = await submit(service.engine, job(300))
+
+            async def working() -> bool:
+                return request.id in service.engine.worker.running_ids
+
+            await until(working)
+        assert (await state(pool, request)).status is Status.COMPLETED
+
+    async def test_work_that_does_not_is_handed_over_at_once_and_does_not_count(
+        self, settings: Settings, pool: Pool
+    ) -> None:
+        slow = replace(settings, shutdown_grace_s=0.1, lease_s=60)
+        async with serving(slow) as service:
+            request = await submit(service.engine, job(3_000))
+
+            async def working() -> bool:
+                return request.id in service.engine.worker.running_ids
+
+            await until(working)
+        assert not (await state(pool, request)).ended
+        # The same request, told to be quick this time.
+        await pool.execute(
+            "UPDATE requests SET input_payload = $2 WHERE id = $1", request.id, '{"report_type": "none"}'
+        )
+        async with serving(slow):
+            done = await finished(pool, request)
+        assert (done.takeovers, done.tries) == (0, 2)
+
+    async def test_what_waits_for_a_slot_goes_to_whoever_comes_next(self, settings: Settings, pool: Pool) -> None:
+        async with serving(replace(settings, workers=1, lease_s=60)) as service:
+            await submit(service.engine, job(500))
+            waiting = [
+                await submit(service.engine, new()),
+                await submit(service.engine, new(mode="sync", owner=service.engine.owner)),
+            ]
+        async with serving(replace(settings, lease_s=60)):
+            for request in waiting:
+                done = await finished(pool, request)
+                assert (done.status, done.takeovers) == (Status.COMPLETED, 0)
+
+    async def test_nothing_of_ours_is_left_owned(self, settings: Settings, pool: Pool) -> None:
+        async with serving(replace(settings, shutdown_grace_s=0.1, workers=2)) as service:
+            for _ in range(6):
+                await submit(service.engine, job(2_000))
+        owned = "SELECT count(*) FROM requests WHERE owner IS NOT NULL OR lease_until > now()"
+        assert await pool.fetchval(owned) == 0
+
+
+async def test_cancelling_stops_the_work_and_frees_the_slot(settings: Settings, pool: Pool) -> None:
+    async with serving(replace(settings, workers=1)) as service:
+        request = await submit(service.engine, job(60_000))
+
+        async def working() -> bool:
+            return request.id in service.engine.worker.running_ids
+
+        await until(working)
+        cancelled = await service.engine.cancel(request.id)
+        assert cancelled is not None
+        assert cancelled.status is Status.FAILED
+        assert (await finished(pool, await submit(service.engine, new()))).status is Status.COMPLETED
+        assert await service.engine.cancel(request.id) is None
+        assert await service.engine.cancel(uuid4()) is None
