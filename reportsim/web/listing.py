@@ -12,6 +12,7 @@ from yarl import URL
 
 from reportsim.core.model import CallbackStatus, Mode, Request, Status
 from reportsim.core.problems import Problem
+from reportsim.reports.fields import Digits
 from reportsim.store import requests as store
 from reportsim.store.pool import Pool
 from reportsim.web.keys import ENGINE
@@ -29,7 +30,7 @@ FRESH_S: Final = 1.0
 class HomeQuery(ListQuery):
     """The list's parameters, whether only its live part is asked for, and of which rows."""
 
-    limit = fields.Integer(load_default=DEFAULT_PAGE, validate=validate.Range(1, LARGEST_PAGE))
+    limit = Digits(load_default=DEFAULT_PAGE, validate=validate.Range(1, LARGEST_PAGE))
     fragment = fields.String(validate=validate.Equal("list"))
     ids = fields.String()
 

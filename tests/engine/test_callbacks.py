@@ -217,6 +217,7 @@ class TestDestinations:
             await receiver.count(callbacks.PER_DESTINATION, "slow")
             await asyncio.sleep(0.2)
             assert len(receiver.arrivals) == callbacks.PER_DESTINATION
+            receiver.release()
 
 
 async def is_ended(pool: Pool, request: Request) -> bool:

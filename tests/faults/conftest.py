@@ -1,0 +1,22 @@
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.engine.receiver import Receiver, receiving
+from tests.faults.process import ServerProcess
+from tests.store.databases import empty_database
+
+
+@pytest.fixture
+async def server(server_dsn: str, tmp_path: Path) -> AsyncIterator[ServerProcess]:
+    """A running server on an empty database of its own."""
+    async with empty_database(server_dsn) as dsn, ServerProcess(dsn, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """A receiver outside: it outlives every life of the server."""
+    async with receiving() as running:
+        yield running

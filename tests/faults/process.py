@@ -1,0 +1,166 @@
+"""A real server process that can be killed at any moment and started again."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+READY_S = 30.0
+END_S = 15.0
+LOG_TAIL = 20_000
+
+
+class ServerProcess:
+    """`reportsim serve` on a port and a database of its own; its log is printed when the block fails."""
+
+    def __init__(self, dsn: str, folder: Path, **environ: str) -> None:
+        """Makes a server that is not started yet; `environ` adds settings to those that every test wants."""
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.starts = 0
+        self._folder = folder
+        self._log = folder / f"server-{port}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("REPORTSIM_")}
+        self._environ = {
+            **inherited,
+            "DATABASE_URL": dsn,
+            "REPORTSIM_PORT": str(port),
+            "REPORTSIM_DATA_DIR": str(folder / "data"),
+            "REPORTSIM_LEASE_S": "1",
+            "REPORTSIM_SYNC_RATE": "0",
+            "REPORTSIM_ASYNC_RATE": "0",
+            "REPORTSIM_CALLBACK_ALLOW": "127.0.0.0/8",
+            "REPORTSIM_CALLBACK_WAITS": "0.5",
+            "REPORTSIM_DEMO_LINES": "100",
+            **environ,
+        }
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self.kill()
+        if error is not None:
+            print(f"--- log of {self.url} ---\n{self.log[-LOG_TAIL:]}")
+
+    @property
+    def log(self) -> str:
+        """Everything that the process has written, over all its starts."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Starts the process and waits until it is ready."""
+        assert self._process is None
+        self.starts += 1
+        with self._log.open("ab") as log:
+            command = [sys.executable, "-W", "error", "-m", "reportsim", "serve"]
+            self._process = subprocess.Popen(
+                command, env=self._environ, cwd=self._folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+        async with asyncio.timeout(READY_S), aiohttp.ClientSession() as client:
+            while not await self._is_ready(client):
+                if self._process.poll() is not None:
+                    raise RuntimeError(f"the server ended with {self._process.returncode}:\n{self.log[-LOG_TAIL:]}")
+                await asyncio.sleep(0.02)
+
+    async def _is_ready(self, client: aiohttp.ClientSession) -> bool:
+        try:
+            async with client.get(f"{self.url}/readyz") as answer:
+                return answer.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    def kill(self) -> None:
+        """Ends the process the hard way, wherever it is; does nothing when it has ended."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    async def terminate(self) -> int:
+        """Asks the process to end, as a supervisor would, and returns its exit code."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(END_S):
+            while (code := self._process.poll()) is None:
+                await asyncio.sleep(0.02)
+        self._process = None
+        return code
+
+    async def restart(self) -> None:
+        """Kills the process and starts it again."""
+        self.kill()
+        await self.start()
+
+    @contextlib.asynccontextmanager
+    async def client(self) -> AsyncIterator["Api"]:
+        """Calls to the server, whichever of its lives answers them."""
+        async with aiohttp.ClientSession(self.url) as session:
+            yield Api(session)
+
+
+class Api:
+    """The calls that fault tests make."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.session = session
+
+    async def submit(self, body: dict[str, Any], *, key: str | None = None) -> str:
+        """The id of a request that the server has accepted: the promise is given with the 202."""
+        headers = {"X-Idempotency-Key": key} if key else {}
+        async with self.session.post("/api/async", json=body, headers=headers) as answer:
+            assert answer.status == 202, await answer.text()
+            return str((await answer.json())["id"])
+
+    async def request(self, id: str) -> dict[str, Any]:
+        async with self.session.get(f"/api/requests/{id}") as answer:
+            assert answer.status == 200, await answer.text()
+            found: dict[str, Any] = await answer.json()
+        return found
+
+    async def attempts(self, id: str) -> list[int]:
+        """The numbers of the attempts that were logged."""
+        async with self.session.get(f"/api/requests/{id}/callback-logs") as answer:
+            assert answer.status == 200, await answer.text()
+            return [item["attempt_number"] for item in (await answer.json())["items"]]
+
+    async def in_status(self, id: str, status: str, *, timeout: float = 15) -> dict[str, Any]:
+        """Waits until a request has a status."""
+        async with asyncio.timeout(timeout):
+            while (found := await self.request(id))["status"] != status:
+                await asyncio.sleep(0.02)
+        return found
+
+    async def attempted(self, id: str, count: int, *, timeout: float = 15) -> None:
+        """Waits until so many attempts of a request are logged."""
+        async with asyncio.timeout(timeout):
+            while len(await self.attempts(id)) < count:
+                await asyncio.sleep(0.02)
+
+    async def over(self, id: str, *, timeout: float = 30) -> dict[str, Any]:
+        """Waits until a request and its callback have ended."""
+        async with asyncio.timeout(timeout):
+            while True:
+                found = await self.request(id)
+                if found["status"] in {"COMPLETED", "FAILED"} and found["callback_status"] != "PENDING":
+                    return found
+                await asyncio.sleep(0.05)
