@@ -1,8 +1,8 @@
 """How fast reports and ledgers are made: `python -m benchmarks.reports [LINES]`, a million lines by default.
 
-The general ledger of all lines, through the service and without it, against psql's \\copy of the same statement, taken in
-turn, so that the ratio holds on a machine that others use too; the loop's longest hold meanwhile; generation and import.
-Everything is a median of three. Needs psql.
+The general ledger of all lines, through the service and without it, against psql's \\copy of the same statement, taken
+in turn, so that the ratio holds on a machine that others use too; the loop's longest hold meanwhile; generation and
+import. Every figure is a median. Needs psql.
 """
 
 import asyncio
@@ -43,6 +43,7 @@ from reportsim.store.pool import Connection, connect, create_pool
 from reportsim.web.keys import ENGINE, READY
 
 ROUNDS: Final = 3
+ROUNDS_OF_REPORTS: Final = 5
 LINES: Final = 1_000_000
 AIM_RATIO: Final = 0.85
 AIM_HOLD_MS: Final = 20.0
@@ -86,7 +87,7 @@ async def watched() -> AsyncIterator[Loop]:
             await asyncio.sleep(TICK_S)
             seen.lags.append((time.perf_counter() - due) * 1000)
 
-    asyncio.Handle._run = timed  # type: ignore[method-assign]
+    asyncio.Handle._run = timed  # type: ignore[method-assign, assignment]
     ticker = asyncio.create_task(tick())
     try:
         yield seen
@@ -209,7 +210,7 @@ async def general_ledger(dsn: str, folder: Path, lines: int) -> None:
         result = asked["result_payload"]
         statement = statement_of(request, result["exponent"])
         files = ReportFiles(folder / "alone", 10**12)
-        for _ in range(ROUNDS):
+        for _ in range(ROUNDS_OF_REPORTS):
             target = folder / "psql.csv"
             ways["psql \\copy"].append(await asyncio.to_thread(copy, dsn, statement, target))
             assert sha256_of(target) == result["sha256"]
@@ -267,7 +268,7 @@ async def run(dsn: str, folder: Path, lines: int) -> None:
 def main() -> None:
     """Runs the benchmark in a folder of its own."""
     lines = int(sys.argv[1].replace("_", "")) if len(sys.argv) > 1 else LINES
-    print(f"{lines:,} lines, median of {ROUNDS}")
+    print(f"{lines:,} lines, medians of {ROUNDS} (reports: of {ROUNDS_OF_REPORTS})")
     with temporary_folder() as folder, embedded.start(folder) as server:
         asyncio.run(run(server.dsn, folder, lines))
 

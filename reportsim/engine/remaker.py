@@ -31,7 +31,7 @@ class Remaker:
             Problem: 410 when it cannot be made again, 500 when it came out differently, 503 without a free slot.
         """
         path = self._files.path(request.id)
-        if path.is_file():
+        if is_whole(path, request):
             return path
         task = self._making.get(request.id)
         if task is None:
@@ -64,3 +64,11 @@ class Remaker:
             if draft.sha256 != expected:
                 raise Problem("report-differs", f"Its hash is {draft.sha256} now, and was {expected}.")
         return self._files.path(request.id)
+
+
+def is_whole(path: Path, request: Request) -> bool:
+    """Whether the file is there in its full length: a crash of the machine may have cut it."""
+    try:
+        return path.stat().st_size == (request.result_payload or {}).get("bytes")
+    except OSError:
+        return False

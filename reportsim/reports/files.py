@@ -6,6 +6,7 @@ A file that is lost can be made again from the same snapshot, byte for byte, so 
 import contextlib
 import hashlib
 import re
+import secrets
 import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -96,9 +97,10 @@ class ReportFiles:
     def draft(self, request_id: UUID, writer: str) -> Iterator[Draft]:
         """A file that appears whole when the block ends well, and not at all otherwise.
 
-        `writer` tells two executions apart that write the same report at once.
+        `writer` tells two executions apart that write the same report at once; what is random does so for other
+        processes on the same disk.
         """
-        part = self._folder / f"{request_id}.{writer}.part"
+        part = self._folder / f"{request_id}.{writer}.{secrets.token_hex(4)}.part"
         with disk():
             self._folder.mkdir(parents=True, exist_ok=True)
             handle = part.open("wb", buffering=1 << 20)

@@ -100,12 +100,12 @@ def day(name: str, *, old: bool = False) -> Column:
     return Column(name, either(pattern), fault)
 
 
-def decimals_fault(cell: str, currency: str, exponent: int) -> str | None:
-    """What is wrong with a plain decimal number as an amount."""
-    whole, _, fraction = cell.partition(".")
+def decimals_fault(cell: str, plain: str, currency: str, exponent: int) -> str | None:
+    """What is wrong with an amount, which as a plain decimal number is `plain`."""
+    whole, _, fraction = plain.partition(".")
     if len(fraction) > exponent:
         return f"{quote(cell)} has more decimals than {currency} has: {exponent}"
-    if len(whole.removeprefix("-")) > DIGITS or abs(Decimal(cell).scaleb(exponent)) > LARGEST:
+    if len(whole.removeprefix("-")) > DIGITS or abs(Decimal(plain).scaleb(exponent)) > LARGEST:
         return f"{quote(cell)} is too large"
     return None
 
@@ -124,7 +124,7 @@ def sides(currency: str, exponent: int) -> tuple[Column, Column]:
             return f"{quote(cell)} is negative: it belongs on the other side"
         if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", cell):
             return f"{quote(cell)} is not an amount like 1234.50"
-        return decimals_fault(cell, currency, exponent)
+        return decimals_fault(cell, cell, currency, exponent)
 
     return (
         Column("debit", f"(?:{amount}(?=,{nothing},)|{nothing})", fault),
@@ -153,11 +153,10 @@ def signed(name: str, currency: str, exponent: int) -> Column:
             return "empty: hledger print -x writes every amount"
         if not re.fullmatch(r"-?[0-9]+(\.[0-9]*|,[0-9]+)?", cell):
             return f"{quote(cell)} is not an amount like -1234.50"
-        whole, point, fraction = cell.partition(".")
-        plain = (
-            cell.replace(",", ".") if not point else f"{whole}.{fraction[:exponent]}{fraction[exponent:].rstrip('0')}"
-        )
-        return decimals_fault(plain, currency, exponent)
+        whole, point, fraction = cell.replace(",", ".").partition(".")
+        if "," not in cell:
+            fraction = fraction[:exponent] + fraction[exponent:].rstrip("0")
+        return decimals_fault(cell, whole + point + fraction, currency, exponent)
 
     return Column(name, either(pattern), fault)
 

@@ -2,10 +2,9 @@
 
 import asyncio
 import contextlib
+import functools
 import os
-import signal
 import socket
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +12,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+
+from tests.engine.jobs import until
 
 READY_S = 30.0
 END_S = 15.0
@@ -30,7 +31,7 @@ class ServerProcess:
         self.starts = 0
         self._folder = folder
         self._log = folder / f"server-{port}.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: asyncio.subprocess.Process | None = None
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("REPORTSIM_")}
         self._environ = {
             **inherited,
@@ -53,7 +54,7 @@ class ServerProcess:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        self.kill()
+        await self.kill()
         if error is not None:
             print(f"--- log of {self.url} ---\n{self.log[-LOG_TAIL:]}")
 
@@ -73,42 +74,41 @@ class ServerProcess:
         self.starts += 1
         with self._log.open("ab") as log:
             command = [sys.executable, "-W", "error", "-m", "reportsim", "serve"]
-            self._process = subprocess.Popen(
-                command, env=self._environ, cwd=self._folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            self._process = await asyncio.create_subprocess_exec(
+                *command, env=self._environ, cwd=self._folder, stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL
             )
-        async with asyncio.timeout(READY_S), aiohttp.ClientSession() as client:
-            while not await self._is_ready(client):
-                if self._process.poll() is not None:
-                    raise RuntimeError(f"the server ended with {self._process.returncode}:\n{self.log[-LOG_TAIL:]}")
-                await asyncio.sleep(0.02)
+        async with aiohttp.ClientSession() as client:
+            await until(functools.partial(self._is_ready, client, self._process), timeout=READY_S)
 
-    async def _is_ready(self, client: aiohttp.ClientSession) -> bool:
+    async def _is_ready(self, client: aiohttp.ClientSession, process: asyncio.subprocess.Process) -> bool:
+        if process.returncode is not None:
+            raise RuntimeError(f"the server ended with {process.returncode}:\n{self.log[-LOG_TAIL:]}")
         try:
             async with client.get(f"{self.url}/readyz") as answer:
                 return answer.status == 200
         except aiohttp.ClientError:
             return False
 
-    def kill(self) -> None:
+    async def kill(self) -> None:
         """Ends the process the hard way, wherever it is; does nothing when it has ended."""
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
             self._process = None
 
     async def terminate(self) -> int:
         """Asks the process to end, as a supervisor would, and returns its exit code."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
+        self._process.terminate()
         async with asyncio.timeout(END_S):
-            while (code := self._process.poll()) is None:
-                await asyncio.sleep(0.02)
+            code = await self._process.wait()
         self._process = None
         return code
 
     async def restart(self) -> None:
         """Kills the process and starts it again."""
-        self.kill()
+        await self.kill()
         await self.start()
 
     @contextlib.asynccontextmanager
@@ -116,6 +116,10 @@ class ServerProcess:
         """Calls to the server, whichever of its lives answers them."""
         async with aiohttp.ClientSession(self.url) as session:
             yield Api(session)
+
+
+class Refused(Exception):
+    """The server answered, and did not accept."""
 
 
 class Api:
@@ -128,7 +132,8 @@ class Api:
         """The id of a request that the server has accepted: the promise is given with the 202."""
         headers = {"X-Idempotency-Key": key} if key else {}
         async with self.session.post("/api/async", json=body, headers=headers) as answer:
-            assert answer.status == 202, await answer.text()
+            if answer.status != 202:
+                raise Refused(answer.status, await answer.text())
             return str((await answer.json())["id"])
 
     async def request(self, id: str) -> dict[str, Any]:
@@ -145,22 +150,34 @@ class Api:
 
     async def in_status(self, id: str, status: str, *, timeout: float = 15) -> dict[str, Any]:
         """Waits until a request has a status."""
-        async with asyncio.timeout(timeout):
-            while (found := await self.request(id))["status"] != status:
-                await asyncio.sleep(0.02)
-        return found
+
+        async def look() -> dict[str, Any] | None:
+            found = await self.request(id)
+            return found if found["status"] == status else None
+
+        return await until(look, timeout=timeout)
 
     async def attempted(self, id: str, count: int, *, timeout: float = 15) -> None:
         """Waits until so many attempts of a request are logged."""
-        async with asyncio.timeout(timeout):
-            while len(await self.attempts(id)) < count:
-                await asyncio.sleep(0.02)
+
+        async def look() -> bool:
+            return len(await self.attempts(id)) >= count
+
+        await until(look, timeout=timeout)
 
     async def over(self, id: str, *, timeout: float = 30) -> dict[str, Any]:
         """Waits until a request and its callback have ended."""
-        async with asyncio.timeout(timeout):
-            while True:
-                found = await self.request(id)
-                if found["status"] in {"COMPLETED", "FAILED"} and found["callback_status"] != "PENDING":
-                    return found
-                await asyncio.sleep(0.05)
+
+        async def look() -> dict[str, Any] | None:
+            found = await self.request(id)
+            ended = found["status"] in {"COMPLETED", "FAILED"} and found["callback_status"] != "PENDING"
+            return found if ended else None
+
+        return await until(look, timeout=timeout)
+
+    async def items(self) -> list[dict[str, Any]]:
+        """The newest requests."""
+        async with self.session.get("/api/requests") as answer:
+            assert answer.status == 200, await answer.text()
+            found: list[dict[str, Any]] = (await answer.json())["items"]
+        return found

@@ -63,9 +63,10 @@ async def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 async def test_two_writers_of_one_report_do_not_meet(tmp_path: Path) -> None:
     files = ReportFiles(tmp_path, LIMIT)
     id = new_id()
-    with files.draft(id, "one") as one:
+    # As another process on the same disk may do, under the same name.
+    with files.draft(id, "same") as one:
         await one.write(b"one")
-        with files.draft(id, "two") as two:
+        with ReportFiles(tmp_path, LIMIT).draft(id, "same") as two:
             await two.write(b"two")
         assert files.path(id).read_bytes() == b"two"
     assert files.path(id).read_bytes() == b"one"

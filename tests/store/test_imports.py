@@ -24,7 +24,7 @@ from reportsim.store.import_csv import CsvFile, Faulty, Irregular
 from reportsim.store.import_currencies import exponent
 from reportsim.store.imports import Import, ImportRefused, import_ledger
 from reportsim.store.pool import Connection, connect
-from tests.store.hostile_imports import HEADER, HLEDGER, HOSTILE, L1, L2, own
+from tests.store.hostile_imports import HEADER, HLEDGER, HOSTILE, L1, L2, hledger, own
 
 ACCOUNTS = "account_code,account_name,account_type,is_cash,cf_section"
 BOOKS = (
@@ -252,13 +252,13 @@ class TestHledger:
             )
         path = file(tmp_path, "\n".join(journal), "x.journal")
 
-        def hledger(*arguments: str) -> str:
+        def run(*arguments: str) -> str:
             return subprocess.run(
                 ["hledger", "-f", path, *arguments, "-O", "csv"], check=True, capture_output=True, text=True
             ).stdout
 
-        ledger = await load(connection, file(tmp_path, hledger("print")))
-        balances = csv.reader(io.StringIO(hledger("balance", "--flat", "--empty", "--no-total", "--commodity-column")))
+        ledger = await load(connection, file(tmp_path, run("print")))
+        balances = csv.reader(io.StringIO(run("balance", "--flat", "--empty", "--no-total", "--commodity-column")))
         found = await connection.fetch(
             "SELECT code, sum(amount) FROM postings JOIN accounts USING (ledger_id, account_id)"
             " WHERE ledger_id = $1 GROUP BY 1",
@@ -475,40 +475,55 @@ CELLS = st.one_of(
 
 
 @st.composite
-def files(draw: st.DrawFn) -> str:
-    """The good file with a few characters and cells changed."""
-    lines = [L1.rstrip("\n").split(","), L2.rstrip("\n").split(",")]
+def files(draw: st.DrawFn, good: str) -> str:
+    """A good file with a few cells and characters changed."""
+    header, *lines = [line.split(",") for line in good.splitlines()]
     for _ in range(draw(st.integers(0, 3))):
         line = draw(st.sampled_from(lines))
         cell = draw(CELLS)
         line[draw(st.integers(0, len(line) - 1))] = draw(st.sampled_from([cell, '"' + cell.replace('"', '""') + '"']))
-    text = own(*(",".join(line) for line in lines))
-    at = draw(st.integers(len(HEADER) + 1, len(text)))
+    text = "\n".join(",".join(line) for line in [header, *lines]) + "\n"
+    at = draw(st.integers(text.index("\n") + 1, len(text)))
     return text[:at] + draw(st.sampled_from(["", "", ",", '"', "\n", "\r", "\r\n", "\0", "é"])) + text[at:]
 
 
-class TestTwoReadings:
-    @given(content=files())
-    @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    def test_what_the_quick_one_refuses_the_slow_one_explains(self, tmp_path: Path, content: str) -> None:
-        path = file(tmp_path, content)
-        layout = import_formats.own_format("EUR", 2).layout
-        try:
-            read = b"".join(CsvFile(path).pieces(layout))
-        except Irregular:
-            assert CsvFile(path).faults(layout)
-        else:
-            assert HEADER.encode() + b"\n" + read == content.encode() + b"\n" * (not content.endswith("\n"))
+GOOD = {"own": own(L1, L2), "hledger": hledger(), "accounts": f"{ACCOUNTS}\na,A,asset,1,cash\nb,B,equity,,\n"}
+LAYOUTS = {
+    "own": import_formats.own_format("EUR", 2).layout,
+    "hledger": import_formats.hledger_format(HLEDGER.replace('"', "").strip().split(","), "EUR", 2, bare=False).layout,
+    "accounts": import_formats.accounts_format().layout,
+}
 
-    @given(content=files())
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    async def test_every_refusal_names_a_line(self, connection: Connection, tmp_path: Path, content: str) -> None:
+
+class TestTwoReadings:
+    @pytest.mark.parametrize("kind", GOOD)
+    @given(data=st.data())
+    @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_what_the_quick_one_refuses_the_slow_one_explains(
+        self, tmp_path: Path, kind: str, data: st.DataObject
+    ) -> None:
+        content = data.draw(files(GOOD[kind]))
+        path = file(tmp_path, content)
         try:
-            await load(connection, file(tmp_path, content), "drawn")
-        except Faulty as error:
-            assert all(fault.line for fault in error.faults) or content.count("\n") == 1
+            read = b"".join(CsvFile(path).pieces(LAYOUTS[kind]))
+        except Irregular:
+            assert CsvFile(path).faults(LAYOUTS[kind])
         else:
-            await ledgers.delete(connection, "drawn")
+            assert read == content.partition("\n")[2].encode() + b"\n" * (not content.endswith("\n"))
+
+    @pytest.mark.parametrize("kind", ["own", "hledger"])
+    @given(data=st.data())
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    async def test_every_refusal_names_a_line(
+        self, connection: Connection, tmp_path: Path, kind: str, data: st.DataObject
+    ) -> None:
+        with contextlib.suppress(ImportRefused):
+            try:
+                await load(connection, file(tmp_path, data.draw(files(GOOD[kind]))), "drawn")
+            except Faulty as error:
+                assert all(fault.line for fault in error.faults) or error.faults[0].what == "no entries"
+            else:
+                await ledgers.delete(connection, "drawn")
 
 
 AMOUNTS = st.integers(1, 10**12)
