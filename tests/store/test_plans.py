@@ -5,6 +5,7 @@ Each statement is planned as often as it takes for a prepared statement to settl
 
 import asyncio
 import json
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from reportsim.store import callbacks, requests
+from reportsim.store import callbacks, notifications, queue, requests
 from reportsim.store.migrate import migrate
 from reportsim.store.pool import Connection, connect, create_pool
 from tests.store.databases import empty_database
@@ -95,6 +96,10 @@ class Recorder:
 
     execute = fetch
 
+    async def fetchrow(self, sql: str, *arguments: Any) -> defaultdict[str, int]:
+        await self.fetch(sql, *arguments)
+        return defaultdict(int)
+
 
 async def plan(
     connection: Connection, function: Callable[..., Awaitable[Any]], *given: Any, analyze: bool = False, **named: Any
@@ -103,7 +108,8 @@ async def plan(
     recorder = Recorder()
     await function(recorder, *given, **named)
     await connection.execute(f"PREPARE settled AS {recorder.sql}")
-    execute = f"EXECUTE settled ({', '.join(map(literal, recorder.arguments))})"
+    values = ", ".join(map(literal, recorder.arguments))
+    execute = f"EXECUTE settled ({values})" if values else "EXECUTE settled"
     for _ in range(SETTLED):
         text = await connection.fetchval(f"EXPLAIN (FORMAT JSON{', ANALYZE' if analyze else ''}) {execute}")
     await connection.execute("DEALLOCATE settled")
@@ -193,3 +199,17 @@ async def test_a_page_is_read_from_its_index_wherever_it_is(
 async def test_pruning_reads_one_end_of_the_primary_key(history: Connection) -> None:
     oldest = await history.fetchval("SELECT id FROM requests ORDER BY id OFFSET 1000 LIMIT 1")
     assert "Seq Scan" not in indexes(await plan(history, requests.prune, oldest, timedelta(hours=1), 100))
+
+
+async def test_what_waits_is_counted_without_reading_the_history(history: Connection) -> None:
+    assert "Seq Scan" not in indexes(await plan(history, queue.backlog))
+
+
+async def test_what_changed_lately_is_found_without_reading_the_history(history: Connection) -> None:
+    moment = await history.fetchval("SELECT now() - interval '2 s'")
+    assert "Seq Scan" not in indexes(await plan(history, notifications.changed_since, moment, 2_000))
+
+
+async def test_the_newest_are_counted_without_reading_the_rest(history: Connection) -> None:
+    found = await plan(history, requests.counts, 1_000)
+    assert indexes(found) == {"requests_listed"}
