@@ -23,8 +23,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
     """The whole service; `settings.database_url` must be given."""
     dsn = clean_dsn(settings.database_url or "")
     pool = create_pool(dsn, size=STORE_CONNECTIONS, statement_cache=settings.statement_cache)
-    report_pool = create_pool(dsn, size=settings.workers, statement_cache=settings.statement_cache)
-    engine = Engine(settings=settings, dsn=dsn, pool=pool, report_pool=report_pool, clock=clock or SystemClock())
+    engine = Engine(settings=settings, dsn=dsn, pool=pool, clock=clock or SystemClock())
     collected = Metrics(engine)
     app = web.Application(
         middlewares=[

@@ -24,7 +24,7 @@ TINY_LINES: Final = 40
 async def pools_context(app: web.Application) -> AsyncIterator[None]:
     """Opens the pools, which connect when first used."""
     engine = app[ENGINE]
-    async with opened(engine.pool), opened(engine.report_pool):
+    async with opened(engine.pool):
         yield
 
 
@@ -46,6 +46,7 @@ async def engine_context(app: web.Application) -> AsyncIterator[None]:
     """Brings the engine up as soon as the database is there, and down before the pool closes."""
     stop = asyncio.Event()
     life = asyncio.create_task(live(app, stop), name="engine")
+    life.add_done_callback(say_why)
     ready = asyncio.create_task(app[READY].wait())
     try:
         # The first try is waited for, so that a service with a database starts ready.
@@ -60,6 +61,12 @@ async def engine_context(app: web.Application) -> AsyncIterator[None]:
             life.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await life
+
+
+def say_why(life: "asyncio.Task[None]") -> None:
+    """Logs at once what ended the engine; whoever awaits it learns that at shutdown."""
+    if not life.cancelled() and (error := life.exception()):
+        log.critical("the engine has ended: %s", error)
 
 
 async def live(app: web.Application, stop: asyncio.Event) -> None:

@@ -79,7 +79,7 @@ async def serve(settings: Settings, listening: socket.socket) -> None:
         handler_cancellation=True,
         access_log=None,
         keepalive_timeout=KEEP_ALIVE_S,
-        shutdown_timeout=max(settings.shutdown_grace_s, 0.1),
+        shutdown_timeout=max(settings.shutdown_grace_s - LET_GO_S, 0.1),
     )
     handle_signals(stop)
     try:
@@ -100,6 +100,7 @@ async def let_go(app: web.Application, runner: web.AppRunner) -> None:
     Answers close their connections meanwhile, so that nobody writes into one that is about to be reset.
     """
     app[DRAINING].set()
+    app[ENGINE].stop_taking()
     for _ in range(LET_GO_LOOKS):
         if runner.server is None or not runner.server.connections:
             return

@@ -26,8 +26,8 @@ from reportsim.core.encoding import dumps
 from reportsim.core.model import CallbackLog, CallbackStatus, Request, callback_event
 from reportsim.engine.delivery import Guard, Outcome, attempt, open_client
 from reportsim.store import callbacks as store
-from reportsim.store.batcher import Batcher
-from reportsim.store.pool import OUTAGES, Pool, persist
+from reportsim.store.batcher import Batcher, Overloaded
+from reportsim.store.pool import OUTAGES, Fetches, persist
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Courier:
     def __init__(
         self,
         *,
-        pool: Pool,
+        lines: Fetches,
         owner: UUID,
         lease: timedelta,
         policy: Policy,
@@ -73,7 +73,7 @@ class Courier:
         demo: Callable[[], OwnReceiver | None],
     ) -> None:
         """Makes a courier; `demo` is where this replica's own demo receiver listens."""
-        self._pool = pool
+        self._lines = lines
         self._owner = owner
         self._lease = lease
         self._policy = policy
@@ -93,10 +93,10 @@ class Courier:
         self._tasks: set[asyncio.Task[None]] = set()
         self._claiming: set[asyncio.Task[None]] = set()
         self._claims: Batcher[store.Claim, Request | None] = Batcher(
-            lambda claims: store.claim(pool, owner, lease, claims), name="claim-callback"
+            lambda claims: store.claim(lines, owner, lease, claims), name="claim-callback"
         )
         self._records: Batcher[store.Attempt, bool] = Batcher(
-            lambda attempts: store.record(pool, attempts), name="record-attempt"
+            lambda attempts: store.record(lines, attempts), name="record-attempt"
         )
 
     @property
@@ -118,7 +118,7 @@ class Courier:
         return True
 
     @contextlib.asynccontextmanager
-    async def running(self, grace: float) -> AsyncIterator["Courier"]:
+    async def running(self, grace: Callable[[], float]) -> AsyncIterator["Courier"]:
         """Delivers as long as the block lasts; then attempts on the wire get `grace` seconds."""
         async with self._claims.running(), self._records.running(), open_client(self._guard) as session:
             dispatcher = asyncio.create_task(self._dispatch(session), name="courier")
@@ -131,7 +131,7 @@ class Courier:
                     lane.waiting.clear()
                 self._stop_waiting()
                 if tasks := self._tasks | self._claiming:
-                    await asyncio.wait(tasks, timeout=grace)
+                    await asyncio.wait(tasks, timeout=grace())
                     for task in tasks:
                         task.cancel()
                     await asyncio.gather(*tasks, return_exceptions=True)
@@ -288,7 +288,7 @@ class Courier:
             )
             try:
                 claimed = await self._claims.submit(claim)
-            except OUTAGES as error:
+            except (*OUTAGES, Overloaded) as error:
                 log.warning("the claim of callback %s is left to the sweeper: %s", request.id, error)
                 continue
             if claimed:
@@ -299,7 +299,7 @@ class Courier:
         limit = min(self.room, AT_ONCE)
         if not limit:
             return 0
-        found = await store.claim_due(self._pool, self._owner, self._lease, limit, late)
+        found = await store.claim_due(self._lines, self._owner, self._lease, limit, late)
         for request in found:
             self.offer(request)
         return len(found)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import logging
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -33,10 +34,14 @@ from reportsim.settings import Settings
 from reportsim.store import callbacks as callback_store
 from reportsim.store import requests as store
 from reportsim.store.batcher import Batcher
-from reportsim.store.pool import Pool
+from reportsim.store.lines import Lines
+from reportsim.store.pool import OUTAGES, Pool, persist
+
+log = logging.getLogger(__name__)
 
 DEMO_PATH: Final = "/webhook-test/"
 LOOK_AGAIN_S: Final = 5.0
+RELEASE_S: Final = 5.0
 OPEN: Final = (Status.PENDING, Status.PROCESSING)
 
 
@@ -52,40 +57,45 @@ class Counts:
 class Engine:
     """Accepts requests, works on them, delivers their callbacks, and says what happened."""
 
-    def __init__(self, *, settings: Settings, dsn: str, pool: Pool, report_pool: Pool, clock: Clock) -> None:
+    def __init__(self, *, settings: Settings, dsn: str, pool: Pool, clock: Clock) -> None:
         """Builds the parts; they work while `running` is entered.
 
-        Reports have connections of their own: a long COPY must not keep a small statement waiting.
+        The pool is for those who ask from outside. The engine's own tasks have lines of their own, and reports others:
+        a long COPY must not keep a small statement waiting.
         """
         self.owner = uuid.uuid4()
         self.pool = pool
-        self.report_pool = report_pool
+        self._lines = Lines(dsn, statement_cache=settings.statement_cache)
+        self._report_lines = Lines(dsn, statement_cache=settings.statement_cache)
         self.clock = clock
         self.new_id = UUID7Generator()
         self.counts = Counts()
         self.hub = Hub()
         self.slots = Slots(settings.workers)
         self.files = ReportFiles(settings.reports_dir, settings.reports_max_mb * 1_000_000)
-        self.remaker = Remaker(pool=report_pool, files=self.files, slots=self.slots, timeout=settings.sync_timeout)
+        self.remaker = Remaker(
+            lines=self._report_lines, files=self.files, slots=self.slots, timeout=settings.sync_timeout
+        )
         self.ledgers = Ledgers(pool, clock.monotonic)
         self.base_url = settings.public_url or f"http://{settings.host}:{settings.port}"
         self.demo: OwnReceiver | None = None
         self.guard = Guard(settings.callback_allow, [])
         self._settings = settings
         self._lease = timedelta(seconds=settings.lease_s)
+        self._stop_at = float("inf")
         self.worker = Worker(
-            pool=pool,
+            lines=self._lines,
             owner=self.owner,
             lease=self._lease,
             slots=self.slots,
             clock=clock,
-            make=functools.partial(make_report, report_pool, self.files),
+            make=functools.partial(make_report, self._report_lines, self.files),
             discard=lambda request_id: self.files.remove([request_id]),
             published=self.publish,
             ended=self._ended,
         )
         self.courier = Courier(
-            pool=pool,
+            lines=self._lines,
             owner=self.owner,
             lease=self._lease,
             policy=Policy(
@@ -102,10 +112,16 @@ class Engine:
             demo=lambda: self.demo,
         )
         self._inserts: Batcher[store.NewRequest, bool] = Batcher(
-            lambda new: store.insert(pool, self._lease, new), name="insert"
+            lambda new: store.insert(self._lines, self._lease, new), name="insert"
         )
         self._leases = Leases(dsn=dsn, owner=self.owner, lease=self._lease, worker=self.worker, courier=self.courier)
-        self._replicas = Replicas(dsn=dsn, pool=pool, hub=self.hub, heard=self._heard)
+        self._replicas = Replicas(
+            dsn=dsn,
+            pool=pool,
+            hub=self.hub,
+            heard=self._heard,
+            concerns=lambda: self.hub.awaited | self.worker.running_ids,
+        )
         self._sweeper = Sweeper(
             pool=pool,
             worker=self.worker,
@@ -126,21 +142,28 @@ class Engine:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Engine"]:
         """Works as long as the block lasts; on leaving, what cannot be ended in time is given back."""
-        grace = self._settings.shutdown_grace_s
+        candidate = signing.new_secret()
         given = self._settings.webhook_secret
-        texts = given or (await callback_store.keep_secret(self.pool, signing.new_secret()),)
+        texts = given or (await persist(lambda: callback_store.keep_secret(self.pool, candidate)),)
         self.courier.secrets = [signing.parse_secret(text) for text in texts]
         async with self.hub.running(), self._inserts.running():
             try:
                 async with (
                     in_background(self._leases, self._sweeper, self._replicas),
-                    self.courier.running(grace),
-                    self.worker.running(grace),
+                    self.courier.running(self._grace),
+                    self.worker.running(self._grace),
                 ):
                     yield self
             finally:
-                async with asyncio.timeout(5):
-                    await store.release(self.pool, self.owner, self.courier.held)
+                try:
+                    async with asyncio.timeout(RELEASE_S):
+                        await store.release(self.pool, self.owner, self.courier.held)
+                except OUTAGES as error:
+                    log.warning(
+                        "what was held here is free when its leases end: %s", str(error) or type(error).__name__
+                    )
+                self._lines.close()
+                self._report_lines.close()
 
     async def submit(self, new: store.NewRequest) -> bool:
         """Accepts a request: True after its COMMIT, False when its idempotency key is taken."""
@@ -227,8 +250,15 @@ class Engine:
         self._replicas.tell(self.hub.publish(requests))
 
     def stop_taking(self) -> None:
-        """Claims nothing any more but what clients of this replica are waiting for."""
-        self.worker.draining = True
+        """Claims nothing any more but what clients of this replica are waiting for; from now on the grace time runs."""
+        if not self.worker.draining:
+            self.worker.draining = True
+            self._stop_at = self.clock.monotonic() + self._settings.shutdown_grace_s
+
+    def _grace(self) -> float:
+        """What is left of the time that ending may take in all."""
+        self.stop_taking()
+        return max(self._stop_at - self.clock.monotonic(), 0)
 
     @property
     def is_polling(self) -> bool:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import functools
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -18,8 +18,10 @@ from reportsim.core.identifiers import boot_id
 from reportsim.core.model import CallbackLog, Request
 
 GATHER_S: Final = 0.25
-RING: Final = 1_000
+# States that are kept for those who resume.
+RING: Final = 5_000
 QUEUE: Final = 200
+MOST_QUEUED: Final = 4_000_000
 MOST_CHANGES: Final = 2_000
 MOST_REMEMBERED: Final = 10_000
 
@@ -32,6 +34,14 @@ class Source(NamedTuple):
     state: Request | CallbackLog
 
 
+class Part(NamedTuple):
+    """A source as it is sent."""
+
+    id: UUID
+    run: UUID | None
+    data: bytes
+
+
 class Message:
     """One event, rendered when the first subscriber needs it: once for all who see everything."""
 
@@ -40,39 +50,45 @@ class Message:
         self.number = number
         self.id = id
         self.event = event
+        self.size = max(len(sources), 1)
         self._sources = sources
         self._data = data
 
     @functools.cached_property
-    def _parts(self) -> list[bytes]:
-        return [dumps(source.state.as_json()) for source in self._sources]
-
-    @functools.cached_property
-    def raw(self) -> bytes:
-        """The event as those see it who asked for nothing in particular; rows of benchmark runs are left out."""
-        if not self._sources:
-            return encode(self.id, self.event, self._data)
-        return self._joined(lambda source: source.run is None)
+    def _parts(self) -> list[Part]:
+        parts = [Part(source.id, source.run, dumps(source.state.as_json())) for source in self._sources]
+        # The ring keeps a message for long: bytes are smaller than what they were made of.
+        self._sources = ()
+        return parts
 
     def filtered(self, request_id: UUID | None, run: UUID | None) -> bytes:
-        """The event as a subscriber with these filters sees it; empty when it is not concerned."""
-        if (request_id is None and run is None) or not self._sources:
-            return self.raw
-        return self._joined(
-            lambda source: (request_id is None or source.id == request_id) and (run is None or source.run == run)
-        )
+        """The event as a subscriber with these filters sees it; empty when it is not concerned.
 
-    def _joined(self, concerns: Callable[[Source], bool]) -> bytes:
-        parts = [part for source, part in zip(self._sources, self._parts, strict=True) if concerns(source)]
-        if not parts:
+        Without a filter all is seen but the rows of benchmark runs.
+        """
+        if self._data:
+            return encode(self.id, self.event, self._data)
+        data = [
+            part.data
+            for part in self._parts
+            if (request_id is None or part.id == request_id)
+            and (part.run == run if run is not None else request_id is not None or part.run is None)
+        ]
+        if not data:
             return b""
-        data = parts[0] if self.event == "callback" else b'{"items":[' + b",".join(parts) + b"]}"
-        return encode(self.id, self.event, data)
+        return encode(
+            self.id, self.event, data[0] if self.event == "callback" else b'{"items":[' + b",".join(data) + b"]}"
+        )
 
 
 def encode(id: str, event: str, data: bytes) -> bytes:
     """An event on the wire (WHATWG HTML section 9.2); JSON has no line breaks, so one data line is enough."""
     return b"id: " + id.encode() + b"\nevent: " + event.encode() + b"\ndata: " + data + b"\n\n"
+
+
+def joined(messages: Iterable[Message], request_id: UUID | None = None, run: UUID | None = None) -> bytes:
+    """Some messages as a subscriber with these filters sees them."""
+    return b"".join(message.filtered(request_id, run) for message in messages)
 
 
 @dataclass(eq=False, slots=True)
@@ -82,15 +98,17 @@ class Subscriber:
     request_id: UUID | None
     run: UUID | None
     queue: deque[bytes] = field(default_factory=deque)
+    queued: int = 0
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     closed: bool = False
 
     def offer(self, data: bytes) -> None:
-        """Queues bytes; a reader too slow for the bound is cut, and resumes by its last id."""
-        if len(self.queue) >= QUEUE:
+        """Queues bytes; a reader too slow for the bounds is cut, and resumes by its last id."""
+        if len(self.queue) >= QUEUE or (self.queue and self.queued + len(data) > MOST_QUEUED):
             self.close()
         if not self.closed:
             self.queue.append(data)
+            self.queued += len(data)
             self.wake.set()
 
     def close(self) -> None:
@@ -108,6 +126,7 @@ class Subscriber:
         if self.queue:
             data = b"".join(self.queue)
             self.queue.clear()
+            self.queued = 0
             return data
         return None if self.closed else b""
 
@@ -119,9 +138,11 @@ class Hub:
         """Makes a hub; it sends once `run` runs."""
         self.boot = boot_id()
         self._number = 0
-        self._ring: deque[Message] = deque(maxlen=RING)
+        self._ring: deque[Message] = deque()
+        self._kept = 0
         self._subscribers: set[Subscriber] = set()
         self._changed: dict[UUID, Request] = {}
+        self._logs: list[Source] = []
         self._too_many = False
         self._wake = asyncio.Event()
         self._ends: dict[UUID, set[asyncio.Future[Request]]] = {}
@@ -137,6 +158,11 @@ class Hub:
     def subscribers(self) -> int:
         """How many streams are open."""
         return len(self._subscribers)
+
+    @property
+    def awaited(self) -> set[UUID]:
+        """The requests whose end somebody waits for."""
+        return set(self._ends)
 
     def publish(self, requests: Iterable[Request]) -> list[UUID]:
         """Takes the newest states of requests, after their commit; says which of them are news."""
@@ -167,36 +193,62 @@ class Hub:
         return True
 
     def publish_log(self, log: CallbackLog, run: UUID | None = None) -> None:
-        """Sends one row of the callback log."""
-        self._send("callback", [Source(log.request_id, run, log)])
+        """Takes one row of the callback log, to be sent as an event of its own."""
+        if len(self._logs) < MOST_CHANGES:
+            self._logs.append(Source(log.request_id, run, log))
+        else:
+            self._too_many = True
+        self._wake.set()
 
     def publish_event(self, event: str, data: Any) -> None:
         """Sends any other event to every subscriber."""
-        self._send(event, data=dumps(data))
+        self._send([*self._gathered_logs(), self._message(event, data=dumps(data))])
 
     def reset(self) -> None:
         """Tells every subscriber to read again: something may have been missed."""
-        self._send("reset", data=b"{}")
+        self.publish_event("reset", {})
 
     async def run(self) -> None:
         """The tick: renders what has gathered, once for all."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            changed, self._changed = self._changed, {}
-            if self._too_many:
-                self._too_many = False
-                self.reset()
-            elif changed:
-                self._send("requests", [Source(item.id, item.run_id, item) for item in changed.values()])
+            self._send(self._gathered())
             await asyncio.sleep(GATHER_S)
 
-    def _send(self, event: str, sources: Sequence[Source] = (), *, data: bytes = b"") -> None:
+    def _gathered(self) -> list[Message]:
+        changed, self._changed = self._changed, {}
+        if self._too_many:
+            self._too_many = False
+            self._logs = []
+            return [self._message("reset", data=b"{}")]
+        messages = self._gathered_logs()
+        if changed:
+            messages.append(
+                self._message("requests", [Source(item.id, item.run_id, item) for item in changed.values()])
+            )
+        return messages
+
+    def _gathered_logs(self) -> list[Message]:
+        logs, self._logs = self._logs, []
+        return [self._message("callback", [log]) for log in logs]
+
+    def _message(self, event: str, sources: Sequence[Source] = (), *, data: bytes = b"") -> Message:
         self._number += 1
-        message = Message(self._number, self.last_id, event, sources, data)
-        self._ring.append(message)
+        return Message(self._number, self.last_id, event, sources, data)
+
+    def _send(self, messages: list[Message]) -> None:
+        self._ring.extend(messages)
+        self._kept += sum(message.size for message in messages)
+        while self._kept > RING and len(self._ring) > 1:
+            self._kept -= self._ring.popleft().size
+        everything: bytes | None = None
         for subscriber in tuple(self._subscribers):
-            if chunk := message.filtered(subscriber.request_id, subscriber.run):
+            if subscriber.request_id is None and subscriber.run is None:
+                chunk = everything = joined(messages) if everything is None else everything
+            else:
+                chunk = joined(messages, subscriber.request_id, subscriber.run)
+            if chunk:
                 subscriber.offer(chunk)
 
     @contextlib.contextmanager
@@ -205,9 +257,8 @@ class Hub:
     ) -> Iterator[Subscriber]:
         """Opens a stream: what came after `last_id` first, or a reset when that is no longer known, then live."""
         subscriber = Subscriber(request_id, run)
-        if last_id:
-            for chunk in self._replay(last_id, subscriber):
-                subscriber.queue.append(chunk)
+        if last_id and (missed := self._missed_since(last_id, subscriber)):
+            subscriber.queue.append(missed)
         if self._closed:
             subscriber.close()
         self._subscribers.add(subscriber)
@@ -216,18 +267,14 @@ class Hub:
         finally:
             self._subscribers.discard(subscriber)
 
-    def _replay(self, last_id: str, subscriber: Subscriber) -> Iterator[bytes]:
+    def _missed_since(self, last_id: str, subscriber: Subscriber) -> bytes:
         boot, _, text = last_id.rpartition("-")
         number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
         oldest = self._ring[0].number if self._ring else self._number + 1
         if boot != self.boot or not oldest - 1 <= number <= self._number:
-            yield encode(self.last_id, "reset", b"{}")
-            return
-        for message in self._ring:
-            if message.number > number:
-                chunk = message.filtered(subscriber.request_id, subscriber.run)
-                if chunk:
-                    yield chunk
+            return encode(self.last_id, "reset", b"{}")
+        missed = [message for message in self._ring if message.number > number]
+        return joined(missed, subscriber.request_id, subscriber.run)
 
     @contextlib.contextmanager
     def end_of(self, request_id: UUID) -> Iterator[asyncio.Future[Request]]:

@@ -81,7 +81,8 @@ class Sweeper:
         late = timedelta(0)
         while True:
             try:
-                await self._courier.sweep(late)
+                while await self._courier.sweep(late):
+                    pass
                 late = LATE
                 self._worker.hint()
                 if time.monotonic() - pruned >= PRUNE_EVERY_S:
@@ -96,7 +97,7 @@ class Sweeper:
     async def prune(self) -> int:
         """Deletes what ended before the retention time, in small batches; says how many."""
         # Ids are ordered by time, so those that are old enough are one end of the primary key.
-        oldest = int((time.time() - self._retention.total_seconds()) * 4096_000)
+        oldest = max(int((time.time() - self._retention.total_seconds()) * 4096_000), 0)
         count = 0
         while deleted := await store.prune(self._pool, uuid7(oldest, bytes(8)), self._retention, PRUNE_BATCH):
             count += len(deleted)

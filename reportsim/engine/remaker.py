@@ -10,15 +10,15 @@ from reportsim.engine.slots import Slots
 from reportsim.reports.catalog import CATALOG
 from reportsim.reports.files import ReportFiles
 from reportsim.reports.generate import LedgerDeleted, generate
-from reportsim.store.pool import Pool
+from reportsim.store.pool import Lends
 
 
 class Remaker:
     """Hands out report files, and makes those again that are not there: in a slot, and each only once at a time."""
 
-    def __init__(self, *, pool: Pool, files: ReportFiles, slots: Slots, timeout: float) -> None:
+    def __init__(self, *, lines: Lends, files: ReportFiles, slots: Slots, timeout: float) -> None:
         """Makes a remaker that waits `timeout` seconds for a slot."""
-        self._pool = pool
+        self._lines = lines
         self._files = files
         self._slots = slots
         self._timeout = timeout
@@ -60,7 +60,7 @@ class Remaker:
     async def _write(self, request: Request) -> Path:
         expected = (request.result_payload or {}).get("sha256")
         with self._files.draft(request.id, "again") as draft:
-            await generate(self._pool, request, draft)
+            await generate(self._lines, request, draft)
             if draft.sha256 != expected:
                 raise Problem("report-differs", f"Its hash is {draft.sha256} now, and was {expected}.")
         return self._files.path(request.id)

@@ -26,6 +26,8 @@ GATHER_S: Final = 0.075
 ECHO_S: Final = 1.0
 POLL_S: Final = 1.0
 CHECK_S: Final = 10.0
+LEAVE_S: Final = 1.0
+CATCH_UP_S: Final = 0.5
 OVERLAP: Final = timedelta(seconds=2)
 MOST_CHANGES: Final = 2_000
 LOG_AGE: Final = timedelta(seconds=60)
@@ -35,19 +37,34 @@ MOST_SEEN: Final = 10_000
 class Replicas:
     """The line to the other replicas."""
 
-    def __init__(self, *, dsn: str, pool: Pool, hub: Hub, heard: Callable[[list[Request]], None]) -> None:
-        """Makes the line; `heard` is given what others changed, in its newest state."""
+    def __init__(
+        self,
+        *,
+        dsn: str,
+        pool: Pool,
+        hub: Hub,
+        heard: Callable[[list[Request]], None],
+        concerns: Callable[[], Iterable[UUID]],
+    ) -> None:
+        """Makes the line.
+
+        `heard` is given what others changed, in its newest state; `concerns` names what somebody here waits for or
+        works on, and is read whenever announcements were missed.
+        """
         self._dsn = dsn
         self._pool = pool
         self._hub = hub
         self._heard = heard
+        self._concerns = concerns
         self._boot = hub.boot
         self._outbox: dict[UUID, None] = {}
         self._inbox: dict[UUID, None] = {}
+        self._missed = False
         self._leave = asyncio.Event()
         self._arrive = asyncio.Event()
         self._echoed = asyncio.Event()
         self._seen_logs: OrderedDict[UUID, None] = OrderedDict()
+        self._said = False
         self.polling = False
 
     def tell(self, ids: Iterable[UUID]) -> None:
@@ -63,95 +80,125 @@ class Replicas:
 
     async def run(self) -> None:
         """Keeps the line up through every outage."""
-        first = True
         while True:
             try:
                 connection = await connect(self._dsn)
                 try:
-                    await self._converse(connection, first)
+                    await self._converse(connection)
                 finally:
                     connection.terminate()
             except OUTAGES as error:
                 log.warning("the line to other replicas is down: %s", str(error) or type(error).__name__)
-            first = False
+            except Exception:
+                log.exception("the line to other replicas is down")
+            self._miss()
             await asyncio.sleep(POLL_S)
 
-    async def _converse(self, connection: Connection, first: bool) -> None:
+    async def _converse(self, connection: Connection) -> None:
         lost = asyncio.get_running_loop().create_future()
         connection.add_termination_listener(lambda _: None if lost.done() else lost.set_result(None))
         await connection.add_listener(store.CHANNEL, self._hear)
-        self._echoed.clear()
-        await store.notify(connection, store.encode(self._boot, []))
-        self.polling = not await within(self._echoed.wait(), ECHO_S)
-        if self.polling and first:
-            log.warning("LISTEN delivers nothing here (a pooler in transaction mode?): changes are polled for")
-        if not first:
-            # What was said while the line was down is lost.
-            self._hub.reset()
-            self._heard([])
-        tasks = [asyncio.create_task(self._speak(connection)), asyncio.create_task(self._check(connection))]
-        tasks.append(asyncio.create_task(self._poll() if self.polling else self._read()))
+        await self._try_echo()
+        tasks = [asyncio.create_task(self._speak(connection)), asyncio.create_task(self._listen())]
         try:
             done, _ = await asyncio.wait([lost, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
+            raise ConnectionError("the connection was lost")
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        raise ConnectionError("the connection was lost")
+            if not lost.done() and self._outbox:
+                # What changed last is still said before leaving.
+                with contextlib.suppress(*OUTAGES):
+                    async with asyncio.timeout(LEAVE_S):
+                        await self._say(connection)
+
+    async def _try_echo(self) -> None:
+        """Finds out whether announcements arrive.
+
+        The test is sent over the pool: on the listening connection a pooler would pass our own words back, and nobody
+        else's.
+        """
+        self._echoed.clear()
+        await store.notify(self._pool, store.encode(self._boot, []))
+        self.polling = not await within(self._echoed.wait(), ECHO_S)
+        if self.polling and not self._said:
+            self._said = True
+            log.warning("LISTEN delivers nothing here (a pooler in transaction mode?): changes are polled for")
 
     async def _speak(self, connection: Connection) -> None:
         while True:
-            await self._leave.wait()
+            # A connection that died without a word is found by asking now and then.
+            await within(self._leave.wait(), CHECK_S)
             self._leave.clear()
-            changed, self._outbox = self._outbox, {}
-            if changed:
-                await store.notify(connection, store.encode(self._boot, list(changed)))
+            await self._say(connection)
             await asyncio.sleep(GATHER_S)
 
-    async def _check(self, connection: Connection) -> None:
-        """Finds a connection that died without a word."""
-        while True:
-            await asyncio.sleep(CHECK_S)
-            await connection.fetchval("SELECT 1")
+    async def _say(self, connection: Connection) -> None:
+        changed, self._outbox = self._outbox, {}
+        try:
+            if changed:
+                await store.notify(connection, store.encode(self._boot, list(changed)))
+            else:
+                await connection.fetchval("SELECT 1")
+        except BaseException:
+            self._outbox = changed | self._outbox
+            raise
 
     def _hear(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
         boot, ids = store.decode(str(payload))
         if boot == self._boot:
-            self._echoed.set()
+            if ids == []:
+                self._echoed.set()
         elif ids is None:
-            self._hub.reset()
-            self._heard([])
+            self._miss()
         else:
             self._inbox.update(dict.fromkeys(ids))
             self._arrive.set()
 
-    async def _read(self) -> None:
+    def _miss(self) -> None:
+        """Notes that there was something to hear that was not heard."""
+        self._missed = True
+        self._arrive.set()
+
+    async def _listen(self) -> None:
+        if self.polling:
+            await self._poll()
         while True:
             await self._arrive.wait()
             self._arrive.clear()
             changed, self._inbox = self._inbox, {}
-            await self._pass_on(await get(self._pool, changed))
+            missed, self._missed = self._missed, False
+            await self._pass_on(await get(self._pool, [*changed, *(self._concerns() if missed else ())]), missed)
+            if missed:
+                # Others may go on to say "many" all the time; pages cannot read everything again as often.
+                await asyncio.sleep(CATCH_UP_S)
 
     async def _poll(self) -> None:
+        """Looks for changes every second, as long as no announcement arrives."""
         moment = await store.database_now(self._pool)
-        while True:
-            await asyncio.sleep(POLL_S)
+        while not await within(self._echoed.wait(), POLL_S):
             # Commits come out of order: what was stamped before the last look may only be seen now.
             changed, latest = await store.changed_since(self._pool, moment - OVERLAP, MOST_CHANGES)
             moment = max(moment, latest)
-            if len(changed) == MOST_CHANGES:
-                self._hub.reset()
-            await self._pass_on(changed)
+            missed, self._missed = self._missed or len(changed) == MOST_CHANGES, False
+            if missed:
+                changed += await get(self._pool, self._concerns())
+            await self._pass_on(changed, missed)
+        self.polling = False
 
-    async def _pass_on(self, changed: list[Request]) -> None:
+    async def _pass_on(self, changed: list[Request], missed: bool) -> None:
+        if missed:
+            self._hub.reset()
+        runs = {request.id: request.run_id for request in changed}
         attempted = [request.id for request in changed if request.callback_attempts]
         if attempted:
             for row in await store.recent_logs(self._pool, attempted, LOG_AGE):
                 if row.id not in self._seen_logs:
                     self._remember(row.id)
-                    self._hub.publish_log(row)
+                    self._hub.publish_log(row, runs[row.request_id])
         self._heard(changed)
 
     def _remember(self, log_id: UUID) -> None:

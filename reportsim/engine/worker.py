@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from reportsim.core.answers import blocking_answer
 from reportsim.core.clock import Clock
@@ -24,7 +24,7 @@ from reportsim.reports.files import ReportFiles
 from reportsim.reports.generate import LedgerDeleted, Report, generate
 from reportsim.store import requests as store
 from reportsim.store.batcher import Batcher
-from reportsim.store.pool import OUTAGES, Pool, persist
+from reportsim.store.pool import OUTAGES, Fetches, Lends, persist
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +50,11 @@ class Work:
     holds_slot: bool = True
 
 
-async def make_report(pool: Pool, files: ReportFiles, request: Request) -> Made:
+async def make_report(lines: Lends, files: ReportFiles, request: Request) -> Made:
     """Writes a request's report into its file."""
-    with files.draft(request.id, f"try-{request.tries}") as draft:
-        report = await generate(pool, request, draft)
+    # A claim that a crash of the database undid is made again with the same `tries`, which thus names no writer.
+    with files.draft(request.id, uuid4().hex) as draft:
+        report = await generate(lines, request, draft)
     return Made(report, draft.sha256, draft.bytes)
 
 
@@ -63,7 +64,7 @@ class Worker:
     def __init__(
         self,
         *,
-        pool: Pool,
+        lines: Fetches,
         owner: UUID,
         lease: timedelta,
         slots: Slots,
@@ -78,7 +79,7 @@ class Worker:
         `make` does the work and `discard` undoes it when the request fails all the same; `published` takes new
         states, `ended` the requests that this worker ended.
         """
-        self._pool = pool
+        self._lines = lines
         self._owner = owner
         self._lease = lease
         self._slots = slots
@@ -93,7 +94,7 @@ class Worker:
         self.lost_fences = 0
         self.draining = False
         self._finish: Batcher[store.Finish, bool] = Batcher(
-            lambda ends: store.finish(pool, owner, lease, ends), name="finish"
+            lambda ends: store.finish(lines, owner, lease, ends), name="finish"
         )
 
     @property
@@ -112,8 +113,8 @@ class Worker:
             work.task.cancel()
 
     @contextlib.asynccontextmanager
-    async def running(self, grace: float) -> AsyncIterator["Worker"]:
-        """Claims as long as the block lasts, then gives running work `grace` seconds and stops the rest."""
+    async def running(self, grace: Callable[[], float]) -> AsyncIterator["Worker"]:
+        """Claims as long as the block lasts; then running work gets `grace` seconds, and the rest is stopped."""
         async with self._finish.running():
             claimer = asyncio.create_task(self._claim_forever(), name="claimer")
             try:
@@ -123,7 +124,7 @@ class Worker:
                 with contextlib.suppress(asyncio.CancelledError):
                     await claimer
                 if tasks := [work.task for work in self._works.values()]:
-                    await asyncio.wait(tasks, timeout=grace)
+                    await asyncio.wait(tasks, timeout=grace())
                     for task in tasks:
                         task.cancel()
                     await asyncio.gather(*tasks, return_exceptions=True)
@@ -139,6 +140,8 @@ class Worker:
                     pass
             except OUTAGES as error:
                 log.warning("claiming failed: %s", error)
+                # Whoever is alive renews its leases before anybody takes it for dead.
+                self._looked = time.monotonic() + self._lease.total_seconds() / 2
                 await asyncio.sleep(LOOK_EVERY_S)
             except Exception:
                 log.exception("claiming failed")
@@ -151,11 +154,12 @@ class Worker:
         claimed: list[Request] = []
         try:
             if not self.draining and time.monotonic() - self._looked >= LOOK_EVERY_S:
-                self._looked = time.monotonic()
-                claimed = await store.take_over(self._pool, self._owner, free, self._lease, self._clock.now())
+                claimed = await store.take_over(self._lines, self._owner, free, self._lease, self._clock.now())
+                if len(claimed) < free:
+                    self._looked = time.monotonic()
             if len(claimed) < free:
                 claimed += await store.claim(
-                    self._pool,
+                    self._lines,
                     self._owner,
                     free - len(claimed),
                     self._lease,
@@ -264,6 +268,8 @@ class Worker:
         if not await persist(lambda: self._finish.submit(end)):
             self.lost_fences += 1
             log.warning("request %s was taken over; its result is dropped", request.id)
+            # Or its end was written and the answer got lost: those who wait for it are told either way.
+            self._published(await persist(lambda: store.get(self._lines, [request.id])))
             return
         if request.status is Status.FAILED:
             self._discard(request.id)

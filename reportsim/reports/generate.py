@@ -15,7 +15,7 @@ from reportsim.reports.catalog import CATALOG
 from reportsim.reports.files import Draft
 from reportsim.reports.report_type import ReportType
 from reportsim.reports.sql import Job
-from reportsim.store.pool import Connection, Pool
+from reportsim.store.pool import Connection, Lends
 
 # A long listing gets memory to sort in, and no compiler. That one report takes one core is said by the table itself:
 # parallel workers would make concurrent reports bend each other, and what is measured.
@@ -60,7 +60,7 @@ async def prepared_for(connection: Connection, entries: int) -> AsyncIterator[No
         raise
 
 
-async def generate(pool: Pool, request: Request, draft: Draft) -> Report:
+async def generate(lines: Lends, request: Request, draft: Draft) -> Report:
     """Writes the report of a request into a draft.
 
     Raises:
@@ -75,7 +75,7 @@ async def generate(pool: Pool, request: Request, draft: Draft) -> Report:
         parameters=request.input_payload,
         csv_guard=request.csv_guard,
     )
-    async with pool.acquire(timeout=TIMEOUT_S) as connection:
+    async with lines.acquire(timeout=TIMEOUT_S) as connection:
         statement = SELECT_FIGURES.format(figures=report_type.figures(job), ledger_id=job.ledger_id)
         found = await connection.fetchrow(statement, timeout=TIMEOUT_S)
         if found is None:

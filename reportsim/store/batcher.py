@@ -11,13 +11,14 @@ import asyncpg
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Errors that one row can cause: its neighbours are tried again without it.
+# Errors that one row can cause: its neighbours are tried again without it. A deadlock takes several rows.
 ROW_ERRORS = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,
     asyncpg.CharacterNotInRepertoireError,
     asyncpg.UntranslatableCharacterError,
+    asyncpg.TransactionRollbackError,
 )
 
 

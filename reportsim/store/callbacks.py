@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from reportsim.core.model import CallbackLog, CallbackStatus, Request
-from reportsim.store.pool import LIGHTLY, Connection, Pool
+from reportsim.store.pool import LIGHTLY, Connection, Fetches, Pool
 from reportsim.store.requests import COLUMNS, OF_R, from_row
 
 
@@ -46,7 +46,7 @@ RETURNING {OF_R}
 """
 
 
-async def claim(pool: Pool, owner: UUID, lease: timedelta, claims: Sequence[Claim]) -> list[Request | None]:
+async def claim(pool: Fetches, owner: UUID, lease: timedelta, claims: Sequence[Claim]) -> list[Request | None]:
     """Takes many next attempts; None for each that somebody else took. The clock has no say."""
     rows = await pool.fetch(
         CLAIM,
@@ -73,7 +73,7 @@ RETURNING {OF_R}
 """
 
 
-async def claim_due(pool: Pool, owner: UUID, lease: timedelta, limit: int, late: timedelta) -> list[Request]:
+async def claim_due(pool: Fetches, owner: UUID, lease: timedelta, limit: int, late: timedelta) -> list[Request]:
     """Takes attempts that have been due for `late` and that nobody holds."""
     return [from_row(row) for row in await pool.fetch(CLAIM_DUE, owner, lease, limit, late)]
 
@@ -102,7 +102,7 @@ RETURNING id
 """
 
 
-async def record(pool: Pool, attempts: Sequence[Attempt]) -> list[bool]:
+async def record(pool: Fetches, attempts: Sequence[Attempt]) -> list[bool]:
     """Logs many attempts and moves their requests on, in one statement; False where the fence refuses."""
     logs = [item.log for item in attempts]
     rows = await pool.fetch(

@@ -15,7 +15,7 @@ MOST_IDS: Final = 200
 
 NOTIFY: Final = "SELECT pg_notify($1, $2)"
 SELECT_CHANGED: Final = f"""
-SELECT {COLUMNS}, changed_at FROM requests WHERE changed_at > $1 ORDER BY changed_at LIMIT $2
+SELECT {COLUMNS}, changed_at FROM requests WHERE changed_at > $1 ORDER BY changed_at DESC LIMIT $2
 """
 SELECT_NOW: Final = "SELECT clock_timestamp()"
 SELECT_RECENT_LOGS: Final = """
@@ -39,15 +39,15 @@ def decode(payload: str) -> tuple[str, list[UUID] | None]:
         return boot, None
 
 
-async def notify(connection: Connection, payload: str) -> None:
+async def notify(connection: Connection | Pool, payload: str) -> None:
     """Sends one notification."""
     await connection.execute(NOTIFY, CHANNEL, payload)
 
 
 async def changed_since(pool: Pool, moment: datetime, limit: int) -> tuple[list[Request], datetime]:
-    """What changed after a moment of the database's clock, and the moment of the last of it."""
+    """What changed last after a moment of the database's clock, and the moment of the newest of it."""
     found = []
-    for row in await pool.fetch(SELECT_CHANGED, moment, limit):
+    for row in reversed(await pool.fetch(SELECT_CHANGED, moment, limit)):
         values = dict(row.items())
         moment = values.pop("changed_at")
         found.append(from_row(values))

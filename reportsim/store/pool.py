@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -16,6 +17,23 @@ else:  # asyncpg's classes are generic for the type checker alone
     Connection = asyncpg.Connection
 
 T = TypeVar("T")
+
+
+class Fetches(Protocol):
+    """Whatever runs one statement and returns its rows."""
+
+    async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
+        """Runs the statement."""
+        ...
+
+
+class Lends(Protocol):
+    """Whatever lends a connection for a while."""
+
+    def acquire(self, *, timeout: float | None = None) -> AbstractAsyncContextManager[Connection]:
+        """Lends one as long as the block lasts."""
+        ...
+
 
 # Parameters that other drivers and vendors put into the address; asyncpg would hand them to the server, which refuses.
 FOREIGN: Final = frozenset(
@@ -33,6 +51,8 @@ FOREIGN: Final = frozenset(
 # Joined to a statement whose loss in a crash of the database would only mean that it is repeated: claims and renewals
 # need not wait for the disk. What they lead to is committed after them, and durably.
 LIGHTLY: Final = "(SELECT set_config('synchronous_commit', 'off', true)) AS lightly"
+# Startup parameters that poolers keep per client.
+SESSION: Final = {"datestyle": "ISO, YMD", "standard_conforming_strings": "on"}
 STATEMENT_TIMEOUT_S: Final = 15.0
 CONNECT_TIMEOUT_S: Final = 5.0
 
@@ -78,8 +98,7 @@ def create_pool(dsn: str, *, size: int, statement_cache: int) -> Pool:
         command_timeout=STATEMENT_TIMEOUT_S,
         timeout=CONNECT_TIMEOUT_S,
         reset=keep_state,
-        # Both are startup parameters that poolers keep per client.
-        server_settings={"datestyle": "ISO, YMD", "standard_conforming_strings": "on"},
+        server_settings=SESSION,
     )
 
 
@@ -90,6 +109,7 @@ async def connect(dsn: str, *, statement_cache: int = 0) -> "asyncpg.Connection[
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=STATEMENT_TIMEOUT_S,
         statement_cache_size=statement_cache,
+        server_settings=SESSION,
     )
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from reportsim.core.model import CallbackStatus, Mode, Request, Status
-from reportsim.store.pool import LIGHTLY, Connection, Pool
+from reportsim.store.pool import LIGHTLY, Connection, Fetches, Pool
 
 COLUMNS: Final = (
     "id, mode, status, input_payload, result_payload, error, callback_url, callback_status, callback_attempts,"
@@ -89,7 +89,7 @@ RETURNING id
 """
 
 
-async def insert(pool: Pool, lease: timedelta, new: Sequence[NewRequest]) -> list[bool]:
+async def insert(pool: Fetches, lease: timedelta, new: Sequence[NewRequest]) -> list[bool]:
     """Inserts many; False for each whose idempotency key exists already."""
     rows = [item.request for item in new]
     inserted = await pool.fetch(
@@ -136,7 +136,7 @@ RETURNING {OF_R}
 
 
 async def claim(
-    pool: Pool, owner: UUID, limit: int, lease: timedelta, started_at: datetime, *, only_own: bool = False
+    pool: Fetches, owner: UUID, limit: int, lease: timedelta, started_at: datetime, *, only_own: bool = False
 ) -> list[Request]:
     """Takes the oldest waiting requests, oldest first; fewer than asked for does not mean that none are left."""
     rows = await pool.fetch(CLAIM, owner, limit, lease, started_at, only_own)
@@ -155,7 +155,7 @@ RETURNING {OF_R}
 """
 
 
-async def take_over(pool: Pool, owner: UUID, limit: int, lease: timedelta, started_at: datetime) -> list[Request]:
+async def take_over(pool: Fetches, owner: UUID, limit: int, lease: timedelta, started_at: datetime) -> list[Request]:
     """Takes requests whose lease ran out; each time counts, except after a release."""
     return [from_row(row) for row in await pool.fetch(TAKE_OVER, owner, limit, lease, started_at)]
 
@@ -174,7 +174,7 @@ RETURNING r.id, r.tries
 """
 
 
-async def finish(pool: Pool, owner: UUID, lease: timedelta, ends: Sequence[Finish]) -> list[bool]:
+async def finish(pool: Fetches, owner: UUID, lease: timedelta, ends: Sequence[Finish]) -> list[bool]:
     """Ends many requests and takes the lease of each first callback; False where the fence refuses."""
     rows = await pool.fetch(
         FINISH,
@@ -266,7 +266,7 @@ async def release(pool: Pool, owner: UUID, delivering: Sequence[UUID]) -> None:
 SELECT_MANY: Final = f"SELECT {COLUMNS} FROM requests WHERE id = ANY($1::uuid[])"
 
 
-async def get(pool: Pool, ids: Iterable[UUID]) -> list[Request]:
+async def get(pool: Fetches, ids: Iterable[UUID]) -> list[Request]:
     """Reads many by id; unknown ids are left out."""
     return [from_row(row) for row in await pool.fetch(SELECT_MANY, list(ids))]
 

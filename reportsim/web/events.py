@@ -1,5 +1,6 @@
 """GET /api/events: the hub's messages as Server-Sent Events."""
 
+import asyncio
 import re
 from typing import Final
 from uuid import UUID
@@ -13,6 +14,7 @@ from reportsim.web.schemas import Strict
 
 ID: Final = re.compile(r"[0-9a-f]{1,32}-[0-9]{1,18}", re.ASCII)
 PING_S: Final = 15.0
+STALL_S: Final = 5.0
 RETRY_MS: Final = 2000
 MOST_SUBSCRIBERS: Final = 2_000
 
@@ -48,10 +50,20 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
         opening = f"retry: {RETRY_MS}\nid: {opened_at}\n\n"
         await response.prepare(request)
         try:
-            await response.write(opening.encode())
+            await write(response, opening.encode())
             while (data := await subscriber.read(PING_S)) is not None:
-                await response.write(data or b": ping\n\n")
+                await write(response, data or b": ping\n\n")
             await response.write_eof()
         except ConnectionResetError:
             pass
+        except TimeoutError:
+            # Whoever does not read would be kept, with all that is buffered, for as long as it likes.
+            if request.transport is not None:
+                request.transport.abort()
     return response
+
+
+async def write(response: web.StreamResponse, data: bytes) -> None:
+    """Writes to a stream whose reader must not stand still for long."""
+    async with asyncio.timeout(STALL_S):
+        await response.write(data)

@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
@@ -116,17 +116,22 @@ class Metrics:
             buckets=BUCKETS,
             registry=self._registry,
         )
-        self._children: dict[tuple[str, str, int], Histogram] = {}
+        self._answers = Counter(
+            "reportsim_http_requests", "Answers, by route.", ["method", "route", "status"], registry=self._registry
+        )
+        self._children: dict[tuple[str, str, int], tuple[Histogram, Counter]] = {}
 
     def observe(self, request: web.Request, status: int, seconds: float) -> None:
         """Counts one answer; the route is its template, so that labels stay few."""
         resource = request.match_info.route.resource
         method = request.method if request.method in METHODS else "OTHER"
         key = (method, resource.canonical if resource is not None else UNMATCHED, status)
-        child = self._children.get(key)
-        if child is None:
-            child = self._children[key] = self._duration.labels(*key)
-        child.observe(seconds)
+        children = self._children.get(key)
+        if children is None:
+            children = self._children[key] = self._duration.labels(*key), self._answers.labels(*key)
+        duration, answers = children
+        duration.observe(seconds)
+        answers.inc()
 
     async def render(self) -> bytes:
         """The exposition text; what only the database knows is left out while it is away."""

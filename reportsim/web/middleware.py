@@ -18,7 +18,7 @@ from reportsim.engine.engine import DEMO_PATH
 from reportsim.settings import Settings
 from reportsim.store.batcher import Overloaded
 from reportsim.store.pool import OUTAGES
-from reportsim.web.keys import DRAINING, EXTRA_HEADERS, REQUEST_ID, ROW_ID, TRACE
+from reportsim.web.keys import DRAINING, EXTRA_HEADERS, READY, REQUEST_ID, ROW_ID, TRACE
 
 log = logging.getLogger("reportsim.http")
 
@@ -43,14 +43,15 @@ PAGE_POLICY: Final = (
 
 
 def refuse_new_work() -> Middleware:
-    """While the service stops: every answer closes its connection, and new work is refused."""
+    """Until the service is ready and while it stops, new work is refused; callbacks of its own are let in."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not request.app[DRAINING].is_set():
-            return await handler(request)
         if request.method not in SAFE and not request.path.startswith(DEMO_PATH):
-            raise unavailable("The service is stopping.")
+            if request.app[DRAINING].is_set():
+                raise unavailable("The service is stopping.")
+            if not request.app[READY].is_set():
+                raise unavailable("The service is waiting for its database.")
         return await handler(request)
 
     return middleware
@@ -65,7 +66,9 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
     for name, value in (request.get(EXTRA_HEADERS) or {}).items():
         headers[name] = value
     if request.app[DRAINING].is_set():
+        # aiohttp has already decided whether the header says so.
         response.force_close()
+        headers[hdrs.CONNECTION] = "close"
     html = response.content_type == "text/html"
     headers.setdefault("Content-Security-Policy", PAGE_POLICY if html else API_POLICY)
     headers.setdefault("Cache-Control", "no-cache" if html else "no-store")
@@ -91,7 +94,7 @@ def identify() -> Middleware:
             if log.isEnabledFor(logging.INFO) and not request.path.startswith(("/healthz", "/readyz", "/static")):
                 took = (time.monotonic() - started) * 1000
                 ids = {"request_id": request[REQUEST_ID], "row": request.get(ROW_ID), "trace": request.get(TRACE)}
-                log.info("%s %s %d %.1f ms", request.method, request.path, status, took, extra=ids)
+                log.info("%s %s %d %.1f ms", request.method, request.rel_url.raw_path, status, took, extra=ids)
 
     return middleware
 

@@ -81,16 +81,16 @@ async def test_what_was_accepted_ends_when_it_is_back(
 async def test_connections_that_break_at_any_moment_lose_nothing(
     service: Service, line: Line, pool: Pool, receiver: Receiver
 ) -> None:
-    requests = []
-    for _ in range(8):
-        accepting = [service.engine.submit(row := new(callback_url=receiver.url())) for _ in range(1)]
-        outcomes = await asyncio.gather(*accepting, return_exceptions=True)
-        if outcomes == [True]:
-            requests.append(row.request)
+    accepted = []
+    for number in range(8):
+        rows = [new(callback_url=receiver.url()) for _ in range(5)]
+        submissions = [asyncio.create_task(service.engine.submit(row)) for row in rows]
+        await asyncio.sleep(0.003 * number)
         await line.break_connections()
-        await asyncio.sleep(0.03)
-    assert requests
-    for request in requests:
+        outcomes = await asyncio.gather(*submissions, return_exceptions=True)
+        accepted += [row.request for row, outcome in zip(rows, outcomes, strict=True) if outcome is True]
+    assert accepted
+    for request in accepted:
         done = await finished(pool, request)
         assert (done.status, done.callback_status) == (Status.COMPLETED, CallbackStatus.SUCCESS)
 

@@ -9,9 +9,16 @@ from tests.store.databases import empty_database
 
 
 @pytest.fixture
-async def server(server_dsn: str, tmp_path: Path) -> AsyncIterator[ServerProcess]:
+async def own_dsn(server_dsn: str) -> AsyncIterator[str]:
+    """An empty database of the test's own."""
+    async with empty_database(server_dsn) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+async def server(own_dsn: str, tmp_path: Path) -> AsyncIterator[ServerProcess]:
     """A running server on an empty database of its own."""
-    async with empty_database(server_dsn) as dsn, ServerProcess(dsn, tmp_path) as running:
+    async with ServerProcess(own_dsn, tmp_path) as running:
         yield running
 
 

@@ -12,7 +12,7 @@ from reportsim.store import callbacks, ledgers, requests
 from reportsim.store.pool import Connection
 
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
-ROWS = [
+ROWS: list[tuple[str, type]] = [
     (requests.SELECT_MANY, Request),
     (requests.CLAIM, Request),
     (callbacks.CLAIM, Request),
@@ -41,12 +41,14 @@ def test_the_constants_are_found() -> None:
     assert len(STATEMENTS) > 20
 
 
-@pytest.mark.parametrize("name", STATEMENTS)
-async def test_a_statement_prepares(connection: Connection, name: str) -> None:
-    await connection.prepare(STATEMENTS[name])
+async def test_every_statement_prepares(connection: Connection, subtests: pytest.Subtests) -> None:
+    for name, sql in STATEMENTS.items():
+        with subtests.test(name):
+            await connection.prepare(sql)
 
 
-@pytest.mark.parametrize(("sql", "kind"), ROWS)
-async def test_rows_have_exactly_the_fields_of_the_model(connection: Connection, sql: str, kind: type) -> None:
-    prepared = await connection.prepare(sql)
-    assert [column.name for column in prepared.get_attributes()] == [item.name for item in fields(kind)]
+async def test_rows_have_exactly_the_fields_of_the_model(connection: Connection, subtests: pytest.Subtests) -> None:
+    for sql, kind in ROWS:
+        with subtests.test(kind.__name__):
+            prepared = await connection.prepare(sql)
+            assert [column.name for column in prepared.get_attributes()] == [item.name for item in fields(kind)]

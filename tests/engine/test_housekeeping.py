@@ -1,0 +1,58 @@
+"""Housekeeping: leases that outlive mishaps, and rows that go when their time is over."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from reportsim.core.model import Status
+from reportsim.settings import Settings
+from reportsim.store import requests as store
+from reportsim.store.pool import Pool
+from tests.conftest import Service, serving
+from tests.engine.jobs import finished, job, state, submit
+from tests.store.rows import new
+
+
+@pytest.mark.parametrize("error", [asyncpg.DeadlockDetectedError("deadlock"), ConnectionResetError("gone")])
+async def test_leases_are_renewed_after_a_renewal_that_failed(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    renew: Callable[..., Awaitable[None]] = store.renew
+    failures = [error]
+
+    async def failing(*arguments: Any) -> None:
+        if failures:
+            raise failures.pop()
+        await renew(*arguments)
+
+    monkeypatch.setattr(store, "renew", failing)
+    async with serving(replace(settings, lease_s=0.6)) as one, serving(replace(settings, lease_s=60)):
+        done = await finished(pool, await submit(one.engine, job(1_500)))
+    assert not failures
+    assert (done.status, done.takeovers) == (Status.COMPLETED, 0)
+
+
+async def test_what_ended_before_the_retention_time_is_deleted_with_its_file(service: Service, pool: Pool) -> None:
+    old, recent = [await finished(pool, await submit(service.engine, new())) for _ in range(2)]
+    files = [service.engine.files.path(request.id) for request in (old, recent)]
+    assert all(file.exists() for file in files)
+    # Both its id and its end are from long ago.
+    long_ago = UUID("01890000-0000-7000-8000-000000000000")
+    aged = "UPDATE requests SET id = $2, completed_at = now() - interval '8 days' WHERE id = $1"
+    await pool.execute(aged, old.id, long_ago)
+    files[0].rename(service.engine.files.path(long_ago))
+    assert await service.engine._sweeper.prune() == 1
+    assert not service.engine.files.path(long_ago).exists()
+    assert files[1].exists()
+    assert (await state(pool, recent)) == recent
+
+
+async def test_a_retention_longer_than_time_itself_deletes_nothing(settings: Settings, pool: Pool) -> None:
+    async with serving(replace(settings, retention_hours=1_000_000)) as service:
+        done = await finished(pool, await submit(service.engine, new()))
+        assert await service.engine._sweeper.prune() == 0
+        assert await state(pool, done) == done
