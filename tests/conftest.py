@@ -20,9 +20,14 @@ from reportsim.store import embedded, ledgers
 from reportsim.store.migrate import migrate
 from reportsim.store.pool import Connection, Pool, clean_dsn, connect, create_pool
 from reportsim.web.keys import ENGINE, READY
+from tests.pooler import pooled
 
 DEMO_LINES = 2_000
 TABLES = "requests, callback_logs, webhook_secrets"
+
+# With REPORTSIM_TEST_POOLER=1 everything goes through a PgBouncer, which keeps no prepared statement.
+THROUGH_POOLER = os.environ.get("REPORTSIM_TEST_POOLER") == "1"
+STATEMENT_CACHE = 0 if THROUGH_POOLER else 100
 
 for name in [name for name in os.environ if name.startswith("REPORTSIM_")]:
     if name not in {"REPORTSIM_TEST_DATABASE_URL", "REQUIRE_BROWSER"}:
@@ -41,7 +46,14 @@ def server_dsn() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def session_dsn(server_dsn: str) -> Iterator[str]:
+def front_dsn(server_dsn: str) -> Iterator[str]:
+    """The server as services and tests reach it: directly, or through a pooler."""
+    with pooled(server_dsn) if THROUGH_POOLER else contextlib.nullcontext(server_dsn) as front:
+        yield front
+
+
+@pytest.fixture(scope="session")
+def session_dsn(server_dsn: str, front_dsn: str) -> Iterator[str]:
     """A migrated database of this session with the ledgers demo and tiny."""
     name = f"reportsim_test_{os.getpid()}"
 
@@ -56,7 +68,7 @@ def session_dsn(server_dsn: str) -> Iterator[str]:
         await ledgers.generate(connection, "demo", lines=DEMO_LINES, seed=42)
         await ledgers.generate(connection, "tiny", lines=40, seed=42)
         await connection.close()
-        return dsn
+        return on_database(front_dsn, name)
 
     async def drop() -> None:
         connection = await connect(server_dsn)
@@ -95,7 +107,7 @@ async def connection(dsn: str) -> AsyncIterator[Connection]:
 @pytest.fixture
 async def pool(dsn: str) -> AsyncIterator[Pool]:
     """A pool of the test's own."""
-    async with create_pool(dsn, size=4, statement_cache=100) as opened:
+    async with create_pool(dsn, size=4, statement_cache=STATEMENT_CACHE) as opened:
         yield opened
 
 
@@ -113,6 +125,7 @@ def settings(dsn: str, tmp_path: Path) -> Settings:
         callback_timeout=1.0,
         demo_lines=DEMO_LINES,
         shutdown_grace_s=2.0,
+        statement_cache=STATEMENT_CACHE,
     )
 
 

@@ -33,14 +33,12 @@ def lines(job: Job) -> str:
     """Amounts by section and account in minor units, and the two computed rows, in their order."""
     day = job.day("as_of")
     year = literal(date(day.year, 1, 1))
-    balances = f"""
-        SELECT a.type, a.code, a.name, sum(p.amount) AS amount,
-            sum(p.amount) FILTER (WHERE p.posted_on < {year}) AS before
-        FROM postings p JOIN accounts a USING (ledger_id, account_id)
-        WHERE ledger_id = {job.ledger_id} AND p.version <= {job.version} AND p.posted_on <= {literal(day)}
-        GROUP BY a.type, a.code, a.name"""
     return f"""
-    WITH balance AS MATERIALIZED ({balances}),
+    WITH sums AS MATERIALIZED (
+        SELECT account_id, sum(amount) AS amount, sum(amount) FILTER (WHERE posted_on < {year}) AS before
+        FROM postings WHERE {job.postings} AND posted_on <= {literal(day)} GROUP BY account_id),
+    balance AS MATERIALIZED (
+        SELECT type, code, name, amount, before FROM accounts JOIN sums USING (account_id) WHERE {job.accounts}),
     earned AS (
         SELECT coalesce(-sum(before), 0) AS prior, coalesce(-sum(amount), 0) - coalesce(-sum(before), 0) AS current
         FROM balance WHERE type IN ('revenue', 'expense'))

@@ -51,9 +51,15 @@ FROM postings WHERE ledger_id = $1 AND version = $2 GROUP BY account_id, posted_
 
 
 async def write_balances(connection: Connection, ledger_id: int, version: int) -> None:
-    """Adds up the entries of one version; part of the transaction that wrote them, as is the index made ready."""
+    """Adds up the entries of one version; part of the transaction that wrote them.
+
+    Statistics come first: planned without a word on a new ledger, these sums would sort all its entries, and reports
+    would read all of it once per account until autovacuum looks.
+    """
     await connection.execute(SUMMARIZE, timeout=3600)
+    await connection.execute("ANALYZE postings, accounts", timeout=3600)
     await connection.execute(WRITE_BALANCES, ledger_id, version, timeout=3600)
+    await connection.execute("ANALYZE balances", timeout=3600)
 
 
 # code, name, type, is cash, section of the cash flow statement
@@ -195,10 +201,7 @@ async def generate(
         await connection.execute(INSERT_CHART, ledger_id, codes, titles, types, cash, sections)
         await connection.execute("SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL work_mem = '64MB'")
         await connection.execute(GENERATE, ledger_id, lines, seed, first_on, days, timeout=3600)
-        # Planned without a word on the new ledger, the sums would sort all its entries.
-        await connection.execute("ANALYZE postings", timeout=600)
         await write_balances(connection, ledger_id, 1)
-    await connection.execute("ANALYZE accounts, balances", timeout=600)
     return Ledger(
         ledger_id=ledger_id,
         name=name,

@@ -41,11 +41,13 @@ class Line:
         assert task is not None
         self._relays.add(task)
         try:
-            await self._relay(reader, writer)
+            if self._server is not None:
+                await self._relay(reader, writer)
         except (asyncio.CancelledError, OSError):
             pass
         finally:
             self._relays.discard(task)
+            writer.transport.abort()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host, port = self._target
@@ -57,11 +59,10 @@ class Line:
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            back_writer.transport.abort()
             for each in pumps:
                 each.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
-            for end in (writer, back_writer):
-                end.transport.abort()
 
 
 async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -14,11 +14,12 @@ import aiohttp
 from reportsim.core.model import Request
 from reportsim.engine.callbacks import message_id
 from reportsim.store import requests
-from reportsim.store.pool import Pool, create_pool
+from reportsim.store.pool import Connection, Pool, create_pool
 from tests.engine.jobs import until
 from tests.engine.receiver import Arrival, Receiver
 
 PAUSE_S = 0.02
+BROKEN_PAUSE_S = 0.1
 FAILURE_SHARE = 0.25
 REPLAYED = 30
 # What a client may be told: done, accepted, not in this state, failed, and not now.
@@ -121,6 +122,7 @@ class Load:
                 status, raw, document = answer.status, await answer.read(), await answer.json(content_type=None)
         except (aiohttp.ClientError, OSError) as error:
             self.broken[type(error).__name__] += 1
+            await asyncio.sleep(BROKEN_PAUSE_S)
             return None
         self.statuses[status] += 1
         failed_by_itself = status == 500 and document.get("type") != "/problems/report-failed"
@@ -152,7 +154,7 @@ class Load:
 
     def _any(self) -> str:
         """One that was accepted lately."""
-        return self._random.choice(self.accepted[-20:])
+        return self._random.choice(self.accepted[-100:])
 
     async def verify(self, dsn: str, *, timeout: float = 60) -> str:
         """Waits until nothing is left to do, and checks every promise; says what was counted."""
@@ -207,7 +209,7 @@ class Load:
                 assert self.answers[key] == {(answer.status, await answer.read())}
 
 
-async def is_quiet(pool: Pool) -> bool:
+async def is_quiet(pool: Pool | Connection) -> bool:
     """Whether every request and every callback has ended."""
     open_rows = "SELECT count(*) FROM requests WHERE completed_at IS NULL OR callback_status = 'PENDING'"
     return bool(await pool.fetchval(open_rows) == 0)

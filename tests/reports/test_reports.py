@@ -499,7 +499,7 @@ def questions(draw: st.DrawFn, book: Book) -> dict[str, dict[str, Any]]:
 
 
 @settings(
-    max_examples=100,
+    max_examples=60,
     deadline=None,
     derandomize=True,
     database=None,

@@ -1,0 +1,63 @@
+"""Behind a PgBouncer in transaction mode: everything works, and what LISTEN does not bring is looked for."""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reportsim.settings import Settings
+from tests.conftest import serving
+from tests.engine.jobs import submit, until
+from tests.engine.test_replicas import POLLED, page_of, paired, polls
+from tests.pooler import pooled, require_pgbouncer
+from tests.store.rows import new
+
+ROOT = Path(__file__).parents[2]
+LATEST_S = 2.5
+
+
+@pytest.fixture
+def settings(settings: Settings, pooler: str) -> Settings:
+    """Settings for a service that reaches its database through the pooler."""
+    return replace(settings, database_url=pooler, statement_cache=0)
+
+
+@pytest.fixture
+def pooler(dsn: str) -> Iterator[str]:
+    with pooled(dsn) as address:
+        yield address
+
+
+async def test_changes_are_polled_for_and_that_is_said_once(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    waits = []
+    async with paired(settings) as pair, page_of(pair.looks) as page:
+        await until(lambda: polls(pair))
+        for _ in range(3):
+            request = await submit(pair.works.engine, new())
+            waits.append(await page.until("requests", id=str(request.id), status="COMPLETED"))
+    print(f"\nshown on the other replica's page after {', '.join(f'{wait:.2f}' for wait in waits)} s")
+    assert sorted(waits)[1] < LATEST_S
+    assert len([record for record in caplog.records if POLLED in record.getMessage()]) == 2, "once for each replica"
+
+
+async def test_a_direct_connection_is_listened_on(settings: Settings, dsn: str) -> None:
+    async with serving(replace(settings, database_url=dsn)) as service:
+        assert not service.engine.is_polling
+
+
+@pytest.mark.slow
+def test_the_api_tests_pass(tmp_path: Path) -> None:
+    require_pgbouncer()
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not slow", "tests/api"]
+    environ = {**os.environ, "REPORTSIM_TEST_POOLER": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=600)
+    print(f"\n{done.stdout[-4000:]}")
+    assert done.returncode == 0
