@@ -174,6 +174,9 @@ class Worker:
         return bool(claimed)
 
     def _start(self, request: Request) -> None:
+        if (older := self._works.get(request.id)) is not None:
+            # Its lease ran out, or a crash of the database undid its claim.
+            older.task.cancel()
         task = asyncio.create_task(self._work(request), name=f"work-{request.id}")
         work = self._works[request.id] = Work(task, request.tries)
         task.add_done_callback(lambda _: self._done(request.id, work))

@@ -169,7 +169,7 @@ UPDATE requests r SET status = f.status, result_payload = f.result::json, error 
     callback_fence = r.callback_fence + 1, changed_at = clock_timestamp()
 FROM unnest($3::uuid[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::smallint[],
     $10::bytea[]) AS f (id, tries, status, result, error, completed_at, answer_status, answer_body)
-WHERE r.id = f.id AND r.tries = f.tries AND r.status = 'PROCESSING'
+WHERE r.id = f.id AND r.tries = f.tries AND r.owner = $1 AND r.status = 'PROCESSING'
 RETURNING r.id, r.tries
 """
 

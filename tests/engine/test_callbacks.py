@@ -99,13 +99,13 @@ class TestOwners:
     async def test_a_delivery_on_the_wire_stays_with_its_owner_beyond_the_lease(
         self, settings: Settings, pool: Pool, receiver: Receiver
     ) -> None:
-        quick = replace(settings, lease_s=0.4, callback_timeout=10)
+        quick = replace(settings, lease_s=0.9, callback_timeout=10)
         receiver.holds = {"slow"}
         async with serving(quick) as service, serving(quick):
             request = await submit(service.engine, new(callback_url=receiver.url("slow")))
             await receiver.count(1)
             # Long enough for leases to run out and sweeps to look, were it not renewed.
-            await asyncio.sleep(1)
+            await asyncio.sleep(1.6)
             receiver.release()
             await finished(pool, request)
         assert len(receiver.arrivals) == 1
@@ -114,13 +114,13 @@ class TestOwners:
         self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(callbacks, "PER_DESTINATION", 1)
-        quick = replace(settings, lease_s=0.4, callback_timeout=10)
+        quick = replace(settings, lease_s=0.9, callback_timeout=10)
         receiver.holds = {"slow"}
         async with serving(quick) as service:
             first = await submit(service.engine, new(callback_url=receiver.url("slow")))
             await receiver.count(1)
             second = await submit(service.engine, new(callback_url=receiver.url("quick")))
-            await asyncio.sleep(1)
+            await asyncio.sleep(1.6)
             receiver.release()
             for request in (first, second):
                 assert await attempts(pool, await finished(pool, request)) == [(1, 1)]

@@ -126,5 +126,5 @@ async def test_a_service_that_stops_without_it_stops_all_the_same(settings: Sett
         await line.cut()
     await line.mend()
     await pool.execute("UPDATE requests SET input_payload = $2 WHERE id = $1", request.id, '{"report_type": "none"}')
-    async with serving(settings):
+    async with serving(replace(settings, lease_s=60)):
         assert (await finished(pool, request)).takeovers == 1

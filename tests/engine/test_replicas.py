@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reportsim.core.model import Status
+from reportsim.core.model import Status, rfc3339
 from reportsim.engine import replicas
 from reportsim.engine.replicas import Replicas
 from reportsim.settings import Settings
@@ -271,6 +271,27 @@ class TestDeafLine:
 
 async def polls(pair: Pair) -> bool:
     return pair.works.engine.is_polling and pair.looks.engine.is_polling
+
+
+async def test_a_claim_that_a_crash_of_the_database_undid_is_made_again_and_ends_once(
+    service: Service, pool: Pool, receiver: Receiver
+) -> None:
+    """Claims do not wait for the disk: the second one has the same number, and only one of both may tell its end."""
+    receiver.status = lambda arrival: 503 if arrival.attempt == 1 else 204
+    request = await submit(service.engine, job(500, callback_url=receiver.url()))
+
+    async def working() -> bool:
+        return request.id in service.engine.worker.running_ids
+
+    await until(working)
+    await pool.execute(
+        "UPDATE requests SET status = 'PENDING', tries = 0, owner = NULL, lease_until = NULL, started_at = NULL"
+    )
+    done = await finished(pool, request)
+    assert (done.status, done.tries) == (Status.COMPLETED, 1)
+    assert [arrival.attempt for arrival in receiver.arrivals] == [1, 2]
+    assert len({arrival.body for arrival in receiver.arrivals}) == 1
+    assert receiver.arrivals[0].event["data"]["started_at"] == rfc3339(done.started_at)
 
 
 async def test_keys_that_two_replicas_take_in_crossing_order_hurt_nobody(

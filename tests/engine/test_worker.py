@@ -173,8 +173,8 @@ class TestTakeovers:
     async def test_work_that_takes_longer_than_a_lease_stays_with_its_owner(
         self, settings: Settings, pool: Pool
     ) -> None:
-        async with serving(replace(settings, lease_s=0.4)) as one, serving(replace(settings, lease_s=0.4)):
-            done = await finished(pool, await submit(one.engine, job(1_000)))
+        async with serving(replace(settings, lease_s=0.9)) as one, serving(replace(settings, lease_s=0.9)):
+            done = await finished(pool, await submit(one.engine, job(1_800)))
         assert (done.status, done.takeovers, done.tries) == (Status.COMPLETED, 0, 1)
 
     async def test_a_request_that_five_owners_left_fails(

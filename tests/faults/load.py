@@ -195,7 +195,7 @@ class Load:
                 assert {arrival.attempt for arrival in came} == set(numbers)
                 assert {arrival.request_id for arrival in came} == {str(row.id)}
                 bodies |= {arrival.body for arrival in came}
-            assert len(bodies) == 1
+            assert len(bodies) == 1, (row, bodies)
             assert len(logged[row.id, row.callback_series]) == row.callback_attempts
         assert arrivals.keys() == messages
 

@@ -1,15 +1,15 @@
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import asyncpg
+import psutil
 import pytest
 
 from reportsim.store import embedded
@@ -55,6 +55,16 @@ def let_go(process: subprocess.Popen[str]) -> None:
     assert process.stdin is not None
     process.stdin.close()
     assert process.wait(20) == 0
+
+
+def kill(process_id: int) -> None:
+    """Kills a process and waits until it is gone, or a zombie that nobody reaps."""
+    process = psutil.Process(process_id)
+    process.kill()
+    deadline = time.monotonic() + 20
+    with suppress(psutil.NoSuchProcess):
+        while process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+            time.sleep(0.01)
 
 
 def postmaster(data_dir: Path) -> int:
@@ -118,7 +128,7 @@ async def test_a_killed_server_is_started_again(data_dir: Path, victim: str) -> 
     with holder(data_dir) as other:
         if victim == "everything":
             other.kill()
-        os.kill(postmaster(data_dir), signal.SIGKILL)
+        kill(postmaster(data_dir))
         with embedded.start(data_dir) as server:
             assert await answer(server.dsn) == 1
             other.kill()
@@ -130,7 +140,7 @@ async def test_a_process_id_that_now_belongs_to_another_process_is_no_server(dat
     with holder(data_dir) as other:
         other.kill()
         killed = postmaster(data_dir)
-        os.kill(killed, signal.SIGKILL)
+        kill(killed)
         other.wait()
     notes = data_dir / "postgres" / "postmaster.pid"
     notes.write_text(notes.read_text().replace(str(killed), str(os.getpid()), 1))
