@@ -11,7 +11,7 @@ from reportsim.lifespan import drain, engine_context, pools_context
 from reportsim.settings import Settings
 from reportsim.store.pool import clean_dsn, create_pool
 from reportsim.web import downloads, events, ops, pages, receiver, rendering, requests, submissions
-from reportsim.web.keys import DRAINING, ENGINE, LIMITS, READY, SETTINGS, TRUSTED
+from reportsim.web.keys import DRAINING, ENGINE, FAILED, LIMITS, READY, SETTINGS, TRUSTED
 from reportsim.web.limits import Limits, parse_networks
 from reportsim.web.metrics import METRICS, Metrics, lag_context, measure, show_metrics
 from reportsim.web.middleware import answer_problems, check_origin, finish_headers, identify, refuse_new_work
@@ -42,6 +42,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
     app[TRUSTED] = parse_networks(settings.trusted_proxies)
     app[READY] = asyncio.Event()
     app[DRAINING] = asyncio.Event()
+    app[FAILED] = asyncio.Event()
     app[receiver.INBOXES] = receiver.Inboxes()
 
     app.on_response_prepare.append(finish_headers)

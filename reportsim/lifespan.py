@@ -11,7 +11,7 @@ from aiohttp import web
 from reportsim.store import ledgers
 from reportsim.store.migrate import migrate
 from reportsim.store.pool import OUTAGES, Pool, clean_dsn, connect
-from reportsim.web.keys import DRAINING, ENGINE, READY, SETTINGS
+from reportsim.web.keys import DRAINING, ENGINE, FAILED, READY, SETTINGS
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ async def engine_context(app: web.Application) -> AsyncIterator[None]:
     """Brings the engine up as soon as the database is there, and down before the pool closes."""
     stop = asyncio.Event()
     life = asyncio.create_task(live(app, stop), name="engine")
-    life.add_done_callback(say_why)
+    life.add_done_callback(lambda life: say_why(app, life))
     ready = asyncio.create_task(app[READY].wait())
     try:
         # The first try is waited for, so that a service with a database starts ready.
@@ -63,10 +63,11 @@ async def engine_context(app: web.Application) -> AsyncIterator[None]:
             await life
 
 
-def say_why(life: "asyncio.Task[None]") -> None:
-    """Logs at once what ended the engine; whoever awaits it learns that at shutdown."""
+def say_why(app: web.Application, life: "asyncio.Task[None]") -> None:
+    """Logs at once what ended the engine, and tells whoever serves the application to stop."""
     if not life.cancelled() and (error := life.exception()):
         log.critical("the engine has ended: %s", error)
+        app[FAILED].set()
 
 
 async def live(app: web.Application, stop: asyncio.Event) -> None:

@@ -92,6 +92,7 @@ async def dsn(session_dsn: str) -> AsyncIterator[str]:
     connection = await connect(session_dsn)
     await connection.execute(f"TRUNCATE {TABLES} CASCADE")
     await connection.execute("DELETE FROM postings WHERE ledger_id > 2")
+    await connection.execute("DELETE FROM balances WHERE ledger_id > 2")
     await connection.execute("DELETE FROM ledgers WHERE ledger_id > 2")
     await connection.close()
 

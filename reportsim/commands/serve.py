@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
 from typing import Any, Final
 
@@ -17,7 +16,8 @@ from reportsim.commands.database import with_database
 from reportsim.commands.failure import CommandError
 from reportsim.commands.logs import set_up_logging
 from reportsim.settings import Settings
-from reportsim.web.keys import DRAINING, ENGINE, READY
+from reportsim.store.migrate import MigrationError
+from reportsim.web.keys import DRAINING, ENGINE, FAILED, READY
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +41,11 @@ def run(options: argparse.Namespace) -> int:
     listening = bind(settings.host, settings.port)
     with listening, with_database(settings) as ready:
         runner = asyncio.Runner(loop_factory=loop_factory())
-        with runner:
-            runner.run(serve(ready, listening))
+        try:
+            with runner:
+                runner.run(serve(ready, listening))
+        except MigrationError as error:
+            raise CommandError(str(error)) from None
     return 0
 
 
@@ -86,7 +89,7 @@ async def serve(settings: Settings, listening: socket.socket) -> None:
         await runner.setup()
         await web.SockSite(runner, listening, backlog=BACKLOG).start()
         await announce(app, stop)
-        await stop.wait()
+        await first_of(stop, app[FAILED])
         log.info("stopping")
         await let_go(app, runner)
     finally:
@@ -108,13 +111,21 @@ async def let_go(app: web.Application, runner: web.AppRunner) -> None:
 
 
 async def announce(app: web.Application, stop: asyncio.Event) -> None:
-    """Prints the address once the service is ready."""
+    """Says the address once the service is ready."""
     waits = [asyncio.create_task(app[READY].wait()), asyncio.create_task(stop.wait())]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
         wait.cancel()
     if app[READY].is_set():
-        print(f"reportsim is ready: {app[ENGINE].base_url}", file=sys.stderr, flush=True)
+        log.info("reportsim is ready: %s", app[ENGINE].base_url)
+
+
+async def first_of(*events: asyncio.Event) -> None:
+    """Waits until any of some events is set."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
 
 
 def handle_signals(stop: asyncio.Event) -> None:

@@ -18,8 +18,9 @@ from reportsim.core.identifiers import boot_id
 from reportsim.core.model import CallbackLog, Request
 
 GATHER_S: Final = 0.25
-# States that are kept for those who resume.
-RING: Final = 5_000
+# Bytes that are kept for those who resume, and what a state counts for while nobody has asked for its bytes.
+RING: Final = 10_000_000
+UNRENDERED: Final = 10_000
 QUEUE: Final = 200
 MOST_QUEUED: Final = 4_000_000
 MOST_CHANGES: Final = 2_000
@@ -50,15 +51,16 @@ class Message:
         self.number = number
         self.id = id
         self.event = event
-        self.size = max(len(sources), 1)
+        self.size = len(data) + UNRENDERED * len(sources)
         self._sources = sources
         self._data = data
 
     @functools.cached_property
     def _parts(self) -> list[Part]:
         parts = [Part(source.id, source.run, dumps(source.state.as_json())) for source in self._sources]
-        # The ring keeps a message for long: bytes are smaller than what they were made of.
+        # The ring keeps a message for long, and bytes are smaller than what they were made of.
         self._sources = ()
+        self.size = sum(len(part.data) for part in parts)
         return parts
 
     def filtered(self, request_id: UUID | None, run: UUID | None) -> bytes:
@@ -139,7 +141,6 @@ class Hub:
         self.boot = boot_id()
         self._number = 0
         self._ring: deque[Message] = deque()
-        self._kept = 0
         self._subscribers: set[Subscriber] = set()
         self._changed: dict[UUID, Request] = {}
         self._logs: list[Source] = []
@@ -239,9 +240,9 @@ class Hub:
 
     def _send(self, messages: list[Message]) -> None:
         self._ring.extend(messages)
-        self._kept += sum(message.size for message in messages)
-        while self._kept > RING and len(self._ring) > 1:
-            self._kept -= self._ring.popleft().size
+        kept = sum(message.size for message in self._ring)
+        while kept > RING and len(self._ring) > 1:
+            kept -= self._ring.popleft().size
         everything: bytes | None = None
         for subscriber in tuple(self._subscribers):
             if subscriber.request_id is None and subscriber.run is None:

@@ -3,7 +3,7 @@
 from marshmallow import Schema, fields, validate
 
 from reportsim.reports.report_type import INTERVAL, Check, ReportType, complete_interval
-from reportsim.reports.sql import Job, texts
+from reportsim.reports.sql import Job, literal, texts
 
 MOST_CODES = 1_000
 
@@ -51,14 +51,16 @@ ORDER BY a.place, p.posted_on, p.transaction_id, p.line_no"""
 
 def figures(job: Job) -> str:
     """Totals straight from the entries, and the kept closing balance of the account that comes last."""
+    whole = not job.parameters.get("account_codes")
+    among = "" if whole else f" AND account_id IN (SELECT account_id FROM accounts WHERE {chosen(job)})"
     return f"""
-WITH moved AS MATERIALIZED (
-    SELECT account_id, count(*) AS entries, sum(greatest(amount, 0)) AS debit, sum(greatest(-amount, 0)) AS credit
-    FROM postings WHERE {job.interval} GROUP BY account_id)
-SELECT sum(entries) AS entries, sum(debit) AS debit, sum(credit) AS credit,
-    {"0" if job.parameters.get("account_codes") else "1"} AS whole,
-    (array_agg({job.balance_before("to")} ORDER BY code DESC))[1] AS last_closing
-FROM moved JOIN accounts USING (account_id) WHERE {chosen(job)}"""
+SELECT count(*) AS entries, sum(amount) FILTER (WHERE amount > 0) AS debit,
+    -sum(amount) FILTER (WHERE amount < 0) AS credit, {int(whole)} AS whole,
+    (SELECT {job.balance_before("to")} FROM accounts WHERE {chosen(job)} AND (
+        SELECT true FROM balances WHERE {job.postings} AND account_id = accounts.account_id
+            AND day >= {literal(job.day("from"))} AND day < {literal(job.day("to"))} LIMIT 1)
+        ORDER BY code DESC LIMIT 1) AS last_closing
+FROM postings WHERE {job.interval}{among}"""
 
 
 GENERAL_LEDGER = ReportType(

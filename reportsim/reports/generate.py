@@ -4,7 +4,7 @@ Both see the same entries without a transaction around them, since the version o
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
@@ -60,12 +60,21 @@ async def prepared_for(connection: Connection, entries: int) -> AsyncIterator[No
         raise
 
 
+@contextlib.contextmanager
+def in_time() -> Iterator[None]:
+    """Makes a report that takes too long fail: unlike an absent database, that would only happen again."""
+    try:
+        yield
+    except TimeoutError:
+        raise Problem("report-failed", f"The report took longer than {TIMEOUT_S:g} s.") from None
+
+
 async def generate(lines: Lends, request: Request, draft: Draft) -> Report:
     """Writes the report of a request into a draft.
 
     Raises:
         LedgerDeleted: there is nothing to report on any more.
-        Problem: `report-failed`, when a check does not hold; it names the check.
+        Problem: `report-failed`, when it takes too long, or when a check does not hold; it names the check.
         asyncpg.PostgresError, OSError: the database is away; the report can be tried again.
     """
     report_type = CATALOG[request.input_payload["report_type"]]
@@ -77,15 +86,17 @@ async def generate(lines: Lends, request: Request, draft: Draft) -> Report:
     )
     async with lines.acquire(timeout=TIMEOUT_S) as connection:
         statement = SELECT_FIGURES.format(figures=report_type.figures(job), ledger_id=job.ledger_id)
-        found = await connection.fetchrow(statement, timeout=TIMEOUT_S)
+        with in_time():
+            found = await connection.fetchrow(statement, timeout=TIMEOUT_S)
         if found is None:
             raise LedgerDeleted
         currency, job = found["currency"], replace(job, exponent=found["exponent"])
         figures = {name: int(value or 0) for name, value in list(found.items())[2:]}
-        async with prepared_for(connection, figures.get("entries", 0)):
-            tag = await connection.copy_from_query(
-                report_type.rows(job), output=draft.write, format="csv", header=True, timeout=TIMEOUT_S
-            )
+        with in_time():
+            async with prepared_for(connection, figures.get("entries", 0)):
+                tag = await connection.copy_from_query(
+                    report_type.rows(job), output=draft.write, format="csv", header=True, timeout=TIMEOUT_S
+                )
     figures["rows"] = rows = int(tag.rpartition(" ")[2])
     if rows and report_type.balance_column is not None:
         last = Decimal(draft.last_record()[report_type.balance_column])

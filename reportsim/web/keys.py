@@ -15,6 +15,7 @@ LIMITS: Final = web.AppKey("LIMITS", Limits)
 TRUSTED: Final = web.AppKey("TRUSTED", tuple[Network, ...])
 READY: Final = web.AppKey("READY", asyncio.Event)
 DRAINING: Final = web.AppKey("DRAINING", asyncio.Event)
+FAILED: Final = web.AppKey("FAILED", asyncio.Event)
 
 REQUEST_ID: Final = web.RequestKey("REQUEST_ID", str)
 ROW_ID: Final = web.RequestKey("ROW_ID", str)

@@ -72,8 +72,14 @@ def client(request: web.Request) -> str:
     trusted = request.app[TRUSTED]
     if not trusted:
         return request.remote or ""
+    peer = request.remote or ""
     standard = forwarded_for(request.headers.getall("Forwarded", []))
-    return client_of(request.remote or "", standard or request.headers.getall("X-Forwarded-For", []), trusted)
+    common = request.headers.getall("X-Forwarded-For", [])
+    if not (standard and common):
+        return client_of(peer, standard or common, trusted)
+    # A proxy writes one of them and passes the other on as the client sent it; which one is not known here.
+    clients = {client_of(peer, standard, trusted), client_of(peer, common, trusted)}
+    return clients.pop() if len(clients) == 1 else peer
 
 
 @limited("sync")

@@ -9,6 +9,7 @@ import pytest
 
 from reportsim.core.model import Request, Status
 from reportsim.engine import housekeeping, worker
+from reportsim.reports import generate
 from reportsim.settings import Settings
 from reportsim.store import requests as store
 from reportsim.store.batcher import Overloaded
@@ -137,6 +138,14 @@ class TestFailures:
         failed = await finished(pool, await submit(service.engine, new(ledger_id=999)))
         assert failed.error is not None
         assert "ledger was deleted" in failed.error["detail"]
+
+    async def test_a_report_that_takes_too_long_fails_and_is_not_tried_for_ever(
+        self, service: Service, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(generate, "TIMEOUT_S", 1e-6)
+        failed = await finished(pool, await submit(service.engine, new()))
+        assert failed.error is not None
+        assert "took longer" in failed.error["detail"]
 
     async def test_a_bug_fails_the_request_and_tells_nothing_of_itself(
         self, service: Service, pool: Pool, caplog: pytest.LogCaptureFixture

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("tests.faults.load")
-
 from tests.engine.receiver import Receiver, receiving
 from tests.faults.process import ServerProcess
 from tests.store.databases import empty_database
+
+pytest.register_assert_rewrite("tests.faults.load")
 
 
 @pytest.fixture

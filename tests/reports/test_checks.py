@@ -66,6 +66,7 @@ NOTICED: Final = [
     ("cash_flow", "opening_plus_change_is_closing", "a line is moved out"),
     ("general_ledger", "debits_equal_credits", "an amount is changed"),
     ("general_ledger", "debits_equal_credits", "a line is moved out"),
+    ("general_ledger", "rows_are_entries", "a transaction is moved to an account that is not there"),
     ("general_ledger", "last_balance_is_closing", "the last account has moved in secret"),
 ]
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportsim.web.limits import Limits, Verdict, bucket_key, client_of, parse_networks
+from reportsim.web.limits import Limits, Verdict, bucket_key, client_of, forwarded_for, parse_networks
 
 QUOTAS = st.one_of(st.integers(1, 120), st.sampled_from([600, 997, 6_000, 1_000_000]))
 # Times that a double holds exactly: what adding them up would lose is not the bucket's fault.
@@ -231,6 +231,30 @@ class TestClient:
     @given(st.text(max_size=40), st.lists(st.text(max_size=60), max_size=5))
     def test_any_text_is_read_without_an_error(self, peer: str, forwarded: list[str]) -> None:
         bucket_key(client_of(peer, forwarded, self.TRUSTED))
+
+
+class TestForwarded:
+    @pytest.mark.parametrize(
+        ("values", "hops"),
+        [
+            ([], []),
+            (["for=192.0.2.43"], ["192.0.2.43"]),
+            (["For=192.0.2.43;proto=https;by=203.0.113.43"], ["192.0.2.43"]),
+            (['for="[2001:db8:cafe::17]:4711"'], ["[2001:db8:cafe::17]:4711"]),
+            (["for=192.0.2.43, for=198.51.100.17"], ["192.0.2.43", "198.51.100.17"]),
+            (["for=192.0.2.43", "for=198.51.100.17;proto=http"], ["192.0.2.43", "198.51.100.17"]),
+        ],
+    )
+    def test_names_each_hop(self, values: list[str], hops: list[str]) -> None:
+        assert [hop.strip('"') for hop in forwarded_for(values)] == hops
+
+    @pytest.mark.parametrize("value", ["for=unknown", "for=_hidden", "proto=https", 'for="_gazonk"', "by=203.0.113.43"])
+    def test_a_hop_that_hides_is_no_address(self, value: str) -> None:
+        assert client_of("10.0.0.1", forwarded_for([value]), TestClient.TRUSTED) == "10.0.0.1"
+
+    @given(st.lists(st.text(max_size=60), max_size=4))
+    def test_any_text_is_read_without_an_error(self, values: list[str]) -> None:
+        client_of("10.0.0.1", forwarded_for(values), TestClient.TRUSTED)
 
 
 class TestKey:

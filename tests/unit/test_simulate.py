@@ -61,6 +61,11 @@ def test_a_service_time_is_within_its_bounds(seed: int, service: dict[str, Any])
     assert low <= drawn <= high or drawn == pytest.approx(low) or drawn == pytest.approx(high)
 
 
+@given(SEEDS, SERVICES)
+def test_no_slot_is_held_for_longer_than_a_minute(seed: int, service: dict[str, Any]) -> None:
+    assert 0 <= draw({"seed": seed, "service_time": service}).service_s <= 60
+
+
 @given(SEEDS)
 def test_without_a_service_time_the_slot_is_held_for_the_report_alone(seed: int) -> None:
     assert draw({"seed": seed}).service_s == 0
