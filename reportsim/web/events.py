@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import socket
 from typing import Final
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from reportsim.web.schemas import Strict
 ID: Final = re.compile(r"[0-9a-f]{1,32}-[0-9]{1,18}", re.ASCII)
 PING_S: Final = 15.0
 STALL_S: Final = 5.0
+KERNEL_BUFFER: Final = 64 * 1024
 RETRY_MS: Final = 2000
 MOST_SUBSCRIBERS: Final = 2_000
 
@@ -49,6 +51,9 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
         opened_at = last_id if last_id and ID.fullmatch(last_id) else hub.last_id
         opening = f"retry: {RETRY_MS}\nid: {opened_at}\n\n"
         await response.prepare(request)
+        if (stream := request.get_extra_info("socket")) is not None:
+            # The kernel would keep megabytes for each that does not read.
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
         try:
             await write(response, opening.encode())
             while (data := await subscriber.read(PING_S)) is not None:
