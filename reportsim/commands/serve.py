@@ -112,10 +112,7 @@ async def let_go(app: web.Application, runner: web.AppRunner) -> None:
 
 async def announce(app: web.Application, stop: asyncio.Event) -> None:
     """Says the address once the service is ready."""
-    waits = [asyncio.create_task(app[READY].wait()), asyncio.create_task(stop.wait())]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()
+    await first_of(app[READY], app[FAILED], stop)
     if app[READY].is_set():
         log.info("reportsim is ready: %s", app[ENGINE].base_url)
 

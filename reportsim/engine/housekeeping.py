@@ -19,6 +19,8 @@ from reportsim.store.pool import OUTAGES, Connection, Pool, connect
 log = logging.getLogger(__name__)
 
 SWEEP_EVERY_S: Final = 1.0
+RETRY_S: Final = 1.0
+LEAST_PATIENCE_S: Final = 2.0
 PRUNE_EVERY_S: Final = 60.0
 PRUNE_BATCH: Final = 1_000
 # The replica that holds a wait takes its end by itself; the sweep looks for those that nobody took.
@@ -42,16 +44,21 @@ class Leases:
     async def run(self) -> None:
         """Renews for ever, through outages."""
         connection: Connection | None = None
+        third = wait = self._lease.total_seconds() / 3
         try:
             while True:
-                await asyncio.sleep(self._lease.total_seconds() / 3)
+                await asyncio.sleep(wait)
+                wait = third
                 try:
-                    if connection is None or connection.is_closed():
-                        connection = await connect(self._dsn)
-                    held = self._worker.running_ids, self._courier.held
-                    await store.renew(connection, self._owner, self._lease, *held)
+                    # A connection that hangs must not be waited for until the leases have run out.
+                    async with asyncio.timeout(max(third, LEAST_PATIENCE_S)):
+                        if connection is None or connection.is_closed():
+                            connection = await connect(self._dsn)
+                        held = self._worker.running_ids, self._courier.held
+                        await store.renew(connection, self._owner, self._lease, *held)
                 except OUTAGES as error:
-                    log.warning("leases could not be renewed: %s", error)
+                    log.warning("leases could not be renewed: %r", error)
+                    wait = min(third, RETRY_S)
                     if connection is not None:
                         connection.terminate()
                         connection = None
@@ -89,7 +96,7 @@ class Sweeper:
                     await self.prune()
                     pruned = time.monotonic()
             except OUTAGES as error:
-                log.warning("the sweep failed: %s", error)
+                log.warning("the sweep failed: %r", error)
             except Exception:
                 log.exception("the sweep failed")
             await asyncio.sleep(SWEEP_EVERY_S)

@@ -139,7 +139,7 @@ class Worker:
                 while await self._claim_free_slots():
                     pass
             except OUTAGES as error:
-                log.warning("claiming failed: %s", error)
+                log.warning("claiming failed: %r", error)
                 # Whoever is alive renews its leases before anybody takes it for dead.
                 self._looked = time.monotonic() + self._lease.total_seconds() / 2
                 await asyncio.sleep(LOOK_EVERY_S)

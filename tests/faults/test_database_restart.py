@@ -3,13 +3,18 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
 import psutil
 import pytest
 
-from tests.engine.jobs import until
+from reportsim.core.model import Status
+from reportsim.settings import Settings
+from reportsim.store.pool import Pool
+from tests.conftest import serving
+from tests.engine.jobs import finished, job, submit, until
 from tests.engine.receiver import Receiver
 from tests.faults.database import Database, own_database
 from tests.faults.load import Load
@@ -121,3 +126,30 @@ async def test_a_server_that_starts_before_it_waits_says_so_and_works(database: 
     finally:
         await server.kill()
         await asyncio.gather(starting, return_exceptions=True)
+
+
+@pytest.mark.slow
+async def test_a_connection_that_hangs_costs_no_lease(settings: Settings, pool: Pool) -> None:
+    """Its backend stands still without a word: what it was to renew is renewed over another one, in time."""
+    patient = replace(settings, lease_s=6.0)
+    renewing = (
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        " AND query LIKE '%held AS MATERIALIZED%'"
+    )
+    async with serving(patient) as one, serving(patient):
+        request = await submit(one.engine, job(10_000))
+
+        async def renewer() -> int | None:
+            pid: int | None = await pool.fetchval(renewing)
+            return pid
+
+        backend = psutil.Process(await until(renewer))
+        try:
+            backend.suspend()
+        except psutil.AccessDenied:
+            pytest.skip("the database belongs to somebody else")
+        try:
+            done = await finished(pool, request, timeout=30)
+        finally:
+            backend.resume()
+    assert (done.status, done.takeovers) == (Status.COMPLETED, 0)
