@@ -12,7 +12,7 @@ from reportsim.benchmark.results import side_result
 from reportsim.benchmark.samples import Integrals, Samples
 from reportsim.benchmark.schedule import Schedule
 from reportsim.benchmark.slo import judge, objectives
-from reportsim.benchmark.words import duration, percent
+from reportsim.benchmark.words import duration, percent, three
 from reportsim.core.model import Mode
 
 Json = dict[str, Any]
@@ -122,7 +122,7 @@ def waits(results: Mapping[Mode, Json]) -> str:
     """When clients were free again, and what they held until then."""
     sync, other = results[Mode.SYNC], results[Mode.ASYNC]
     first, second = (side["accept_ms"]["p50"] for side in (sync, other))
-    held = f"{sync['open_connections']['mean']:.3g} connections open against {other['open_connections']['mean']:.3g}"
+    held = " connections open against ".join(three(side["open_connections"]["mean"]) for side in (sync, other))
     if first["value"] is None or second["value"] is None:
         return f"On average sync held {held}."
     least = "at least " if first["censored"] else ""

@@ -6,7 +6,7 @@ import math
 def percent(share: float) -> str:
     """A share in whole percent, or with a digit more where it is small."""
     if 0 < share < 0.001:
-        return "less than 0.1 %"
+        return "<0.1 %"
     value = 100 * share
     return f"{value:.1f} %" if 0 < value < 9.95 and round(value, 1) % 1 else f"{value:.0f} %"
 
@@ -27,4 +27,4 @@ def three(value: float) -> str:
         return "0"
     digits = max(2 - math.floor(math.log10(abs(value))), 0)
     text = f"{value:,.{min(digits, 3)}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")
