@@ -61,9 +61,9 @@ def simulate(
 ) -> Flow:
     """Runs customers through the service, from empty.
 
-    `arrivals` ascend; `deadlines` are the moments at which clients leave, one for each arrival. Under `none` they change
-    nothing for the workers; under `queued` a customer whose turn comes at its deadline or later was dropped at it;
-    under `running` a worker stops at it, too.
+    `arrivals` ascend; `deadlines` are the moments at which clients leave, one for each arrival. Under `none` they
+    change nothing for the workers; under `queued` a customer whose turn comes at its deadline or later was dropped at
+    it; under `running` a worker stops at it, too.
     """
     free = [-math.inf] * workers
     starts, ends = array("d"), array("d")
