@@ -14,6 +14,8 @@ from reportsim.benchmark.theory import Theory
 # States whose probability is below this share of the likeliest one are left out.
 DUST: Final = 1e-18
 MOST_STATES: Final = 1_000_000
+# Exponents whose square no longer matters.
+TINY: Final = 1e-9
 
 
 def birth_death(birth: Callable[[int], float], death: Callable[[int], float], most: int | None = None) -> list[float]:
@@ -110,7 +112,9 @@ def exponential_area(k: float, b: float, until: float) -> float:
     x = k * until
     if x > 1:
         return (math.exp(b + x) - math.exp(b)) / k
-    return math.exp(b) * (math.expm1(x) / k if k else until)
+    if abs(x) < TINY:
+        return math.exp(b) * until * (1 + x / 2)
+    return math.exp(b) * math.expm1(x) / k
 
 
 def exponential_moment(k: float, b: float, until: float) -> float:

@@ -132,7 +132,7 @@ def run(queue: Queue, span: float, number: int) -> Flow:
     while at < span:
         arrivals.append(at)
         at += source.expovariate(queue.rate)
-    services = array("d", (queue.service.draw_s(source) for _ in arrivals))
+    services = queue.service.draws_s(len(arrivals), source)
     return simulate_bounded(
         arrivals,
         services,

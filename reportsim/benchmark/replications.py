@@ -10,7 +10,7 @@ from typing import Final
 
 from reportsim.benchmark.figures import Figures, figures
 from reportsim.benchmark.plan import Plan
-from reportsim.benchmark.schedule import draw_services, intended_times
+from reportsim.benchmark.schedule import intended_times
 from reportsim.benchmark.simulation import Flow, simulate
 from reportsim.core.model import Mode
 
@@ -51,7 +51,7 @@ def replicate(plan: Plan, number: int) -> dict[Mode, Figures]:
     blocks = [
         (
             intended_times(plan.arrivals, len(half), plan.rate, plan.block_s, source),
-            draw_services(plan, len(half), source),
+            plan.service.draws_s(len(half), source),
         )
         for half in plan.halves
     ]

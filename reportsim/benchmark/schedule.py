@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from reportsim.benchmark.plan import Arrivals, Plan
-from reportsim.engine.simulate import LONGEST_MS, draw
+from reportsim.engine.simulate import draw
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,13 +85,3 @@ def intended_times(arrivals: Arrivals, count: int, rate: float, block_s: float, 
         case Arrivals.BURST:
             size = max(round(rate), 2)
             return array("d", (index // size * size / rate for index in range(count)))
-
-
-def draw_services(plan: Plan, count: int, source: Random) -> "array[float]":
-    """Service times in seconds as those of the plan are distributed, from one stream: for replications."""
-    service = plan.service
-    if service.exponential and service.parameters:
-        scale = -service.parameters["mean_ms"] / 1000
-        longest = LONGEST_MS / 1000
-        return array("d", (min(scale * math.log(1 - source.random()), longest) for _ in range(count)))
-    return array("d", (service.draw_s(source) for _ in range(count)))

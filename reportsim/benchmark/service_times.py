@@ -1,6 +1,7 @@
 """What a `service_time` of the API comes to: its mean, its spread, its quantiles and draws."""
 
 import math
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
@@ -91,6 +92,13 @@ class ServiceTime:
         if not self.parameters:
             return 0.0
         return min(service_time(self.parameters, source), self.longest_ms) / 1000
+
+    def draws_s(self, count: int, source: Random) -> "array[float]":
+        """So many service times in seconds, distributed like `draw_s` but from one stream, and faster."""
+        if self.parameters and self.parameters["distribution"] == "exponential":
+            scale, longest = -self.parameters["mean_ms"] / 1000, self.longest_ms / 1000
+            return array("d", (min(scale * math.log(1 - source.random()), longest) for _ in range(count)))
+        return array("d", (self.draw_s(source) for _ in range(count)))
 
 
 def bounded_exponential_moment(mean: float, longest: float, order: int) -> float:

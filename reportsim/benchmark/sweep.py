@@ -86,7 +86,7 @@ def point(setting: Setting, variable: str, value: float) -> Point:
 def timeout_share(setting: Setting, count: int, source: Random) -> float:
     """The share of clients that leave without a result, in one run."""
     arrivals = intended_times(Arrivals.POISSON, count, setting.rate, setting.duration_s, source)
-    services = [setting.service.draw_s(source) for _ in range(count)]
+    services = setting.service.draws_s(count, source)
     deadlines = [arrival + setting.timeout for arrival in arrivals]
     flow = simulate(arrivals, services, workers=setting.workers, deadlines=deadlines, cancel=setting.cancel)
     return flow.results().count(math.inf) / count
