@@ -74,8 +74,9 @@ def typical(plan: Plan, sync: Samples, count: int) -> int:
 
 def left(plan: Plan, side: Samples, index: int) -> float:
     """When the client's connection ended: with an answer, or because it gave up."""
-    if side.outcomes[index] == Outcome.CLIENT_TIMEOUT:
-        return side.intended[index] + plan.timeout_of(side.mode)
+    timeout = plan.timeout_of(side.mode)
+    if side.outcomes[index] == Outcome.CLIENT_TIMEOUT and timeout < math.inf:
+        return side.intended[index] + timeout
     return side.accepted[index] if not math.isnan(side.accepted[index]) else side.sent[index]
 
 

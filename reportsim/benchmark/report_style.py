@@ -21,6 +21,8 @@ background:light-dark(#f6f8fa,#171d24);font-size:1.0625rem}
 figure{margin:.75rem 0 0;overflow-x:auto}
 svg{display:block;max-width:100%;height:auto;min-width:34rem}
 .wide{overflow-x:auto;margin:.75rem 0}
+.tables{display:flex;flex-wrap:wrap;gap:0 2.5rem}
+.tables .wide{max-width:100%}
 table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nums}
 caption{text-align:start;font-weight:600;padding-bottom:.25rem}
 th,td{padding:.25rem .9rem .25rem 0;text-align:start;vertical-align:top;
@@ -32,8 +34,16 @@ tbody th{font-weight:400}
 .warn{color:light-dark(#8a5300,#f0b429)}
 .fail{color:light-dark(#b3261e,#ff8f87)}
 code{font-family:ui-monospace,"SF Mono","DejaVu Sans Mono",Menlo,Consolas,monospace;font-size:.9em}
-@media print{:root{color-scheme:light}body{max-width:none;padding:0;font-size:10pt}h2{break-after:avoid}
-figure,tr,.verdict{break-inside:avoid}caption,thead{break-after:avoid}svg{min-width:0}.wide,figure{overflow:visible}@page{margin:15mm}}
+@media print{
+:root{color-scheme:light}
+body{max-width:none;padding:0;font-size:10pt}
+table{font-size:8pt;line-height:1.35}
+h2,caption,thead{break-after:avoid}
+figure,tr,.verdict,.tables .wide{break-inside:avoid}
+svg{min-width:0;max-width:84%}
+.wide,figure{overflow:visible}
+@page{margin:15mm}
+}
 """
 # For the policy of whoever serves the page: `style-src 'sha256-…'`.
 STYLE_HASH: Final = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()

@@ -1,11 +1,11 @@
 """From records to a side's result: the object S of the API, over all that were offered."""
 
 import math
-import statistics
 from array import array
 from collections import Counter
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import compress, pairwise
+from operator import sub
 from typing import Any, Final
 
 from reportsim.benchmark.percentiles import percentiles, rank
@@ -97,30 +97,26 @@ def from_send(samples: Samples, times: "array[float]") -> "array[float]":
     )
 
 
-def parts(samples: Samples, index: int) -> tuple[float, ...]:
-    """The segments of one request in seconds, which add up to its time to result."""
-    moments = (
-        samples.intended[index],
-        samples.sent[index],
-        samples.queued[index],
-        samples.started[index],
-        samples.ended[index],
-        samples.result[index],
-    )
-    return tuple(later - earlier for earlier, later in pairwise(moments))
+def segment_columns(samples: Samples) -> "tuple[array[float], ...]":
+    """The segments of every request in seconds; those of one add up to its time to result. NaN where one is unknown."""
+    moments = (samples.intended, samples.sent, samples.queued, samples.started, samples.ended, samples.result)
+    return tuple(array("d", map(sub, later, earlier)) for earlier, later in pairwise(moments))
 
 
 def segments(samples: Samples) -> Json:
     """The means of the segments over all requests with a result and the server's record of them."""
+    columns = segment_columns(samples)
     known = [
-        spent
-        for index in range(len(samples))
-        if samples.resolved(index) and not math.isnan(sum(spent := parts(samples, index)))
+        outcome <= Outcome.OK_LATE and not math.isnan(sum(spent))
+        for outcome, *spent in zip(samples.outcomes, *columns, strict=True)
     ]
-    if not known:
+    count = sum(known)
+    if not count:
         return dict.fromkeys(SEGMENTS)
-    means = (statistics.fmean(column) for column in zip(*known, strict=True))
-    return {name: round(1000 * mean, 3) for name, mean in zip(SEGMENTS, means, strict=True)}
+    return {
+        name: round(1000 * math.fsum(compress(column, known)) / count, 3)
+        for name, column in zip(SEGMENTS, columns, strict=True)
+    }
 
 
 def drain_s(samples: Samples) -> float:

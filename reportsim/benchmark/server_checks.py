@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from reportsim.benchmark.evidence import Check, Evidence, Verdict
 from reportsim.benchmark.percentiles import LEVELS, Percentile, needed, percentiles
-from reportsim.benchmark.results import parts
+from reportsim.benchmark.results import segment_columns
 from reportsim.benchmark.samples import Outcome, Samples
 from reportsim.benchmark.words import duration, percent
 from reportsim.core.model import Mode
@@ -62,9 +62,7 @@ def conservation(evidence: Evidence) -> Check:
     accepted = {Outcome.OK, Outcome.OK_LATE, Outcome.JOB_FAILED, Outcome.CALLBACK_LOST}
     ended = sum(samples.outcomes.count(outcome) for outcome in accepted)
     unaccounted = abs(ended - evidence.integrals[Mode.ASYNC].accepted)
-    backwards = sum(
-        disordered(samples, index) for samples in evidence.samples.values() for index in range(len(samples))
-    )
+    backwards = sum(map(disordered, evidence.samples.values()))
     value = {"outcomes": lost, "accepted": unaccounted, "segments": backwards}
     good = not any(value.values())
     detail = (
@@ -82,9 +80,10 @@ def conservation(evidence: Evidence) -> Check:
     )
 
 
-def disordered(samples: Samples, index: int) -> bool:
-    """Whether a request with a result has a segment that ends before it begins, by more than the clocks' agreement."""
-    return samples.resolved(index) and any(part < -SEGMENT_S for part in parts(samples, index))
+def disordered(samples: Samples) -> int:
+    """Requests with a result and a segment that ends before it begins, by more than the clocks' agreement."""
+    columns = zip(samples.outcomes, *segment_columns(samples), strict=True)
+    return sum(outcome <= Outcome.OK_LATE and any(spent < -SEGMENT_S for spent in spans) for outcome, *spans in columns)
 
 
 def same_work(evidence: Evidence) -> Check:

@@ -163,7 +163,7 @@ class Log:
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
         factors = (1, 2, 5) if last - first <= about / 2 else (1,)
         values = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]
-        return [value for value in values if self.low * 0.999 <= value <= self.high * 1.001]
+        return [value for value in values if self.low * (1 - 1e-9) <= value <= self.high * (1 + 1e-9)]
 
 
 def time_axis(scale: Linear | Log, y: float, top: float, name: str) -> str:
