@@ -43,7 +43,7 @@ def took(row: Request) -> str:
 def money(minor: int, exponent: int) -> str:
     """Minor units as an amount in major units."""
     whole, part = divmod(abs(minor), 10**exponent)
-    sign = "−" if minor < 0 else ""  # noqa: RUF001
+    sign = "−" if minor < 0 else ""
     return f"{sign}{whole:,}" + (f".{part:0{exponent}}" if exponent else "")
 
 

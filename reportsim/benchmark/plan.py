@@ -1,0 +1,172 @@
+"""What a benchmark is asked for: one load, the same for both sides."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final
+
+from reportsim.benchmark.service_times import ServiceTime
+from reportsim.core.model import Mode
+from reportsim.engine.simulate import LONGEST_MS
+
+MOST_REQUESTS: Final = 200_000
+# Each side's two blocks, in the order in which they run: whatever drifts meanwhile hits both sides alike.
+ORDER: Final = ((Mode.SYNC, 0), (Mode.ASYNC, 0), (Mode.ASYNC, 1), (Mode.SYNC, 1))
+BOUNDS: Final = MappingProxyType(
+    {
+        "rate": (0.1, 5_000),
+        "duration_s": (1, 600),
+        "seed": (0, 2**31 - 1),
+        "workers": (1, 32),
+        "client_timeout_s": (0.001, 600),
+        "slo_s": (0.001, 600),
+    }
+)
+WHOLE: Final = frozenset({"seed", "workers"})
+
+
+class Arrivals(StrEnum):
+    """How requests are spread over a block; the mean rate is the same for all."""
+
+    POISSON = "poisson"
+    """Independently of each other."""
+    CONSTANT = "constant"
+    """Evenly; kinder than life."""
+    BURST = "burst"
+    """A second's worth at once, at least two."""
+    RAMP = "ramp"
+    """Independently of each other, from none to twice the rate."""
+
+
+class Cancel(StrEnum):
+    """What a sync server does about a client that left."""
+
+    NONE = "none"
+    """Nothing: it works for nobody."""
+    QUEUED = "queued"
+    """It drops the request if no worker has begun."""
+    RUNNING = "running"
+    """It stops the worker, too."""
+
+
+class PlanError(ValueError):
+    """The parameters are no plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A stretch of a run in which one side takes a half of the load, from empty to empty."""
+
+    mode: Mode
+    number: int
+    """0 for the first half of the indices, 1 for the second."""
+    indices: range
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The parameters of `POST /api/benchmark/both`; the defaults are a minute at 80 % load."""
+
+    rate: float = 8.0
+    """Arrivals per second and side."""
+    duration_s: float = 60.0
+    """Seconds of load per side, in two blocks."""
+    arrivals: Arrivals = Arrivals.POISSON
+    seed: int = 1
+    workers: int = 10
+    service_time: Mapping[str, Any] | None = field(
+        default_factory=lambda: {"distribution": "exponential", "mean_ms": 1000}
+    )
+    """As in `simulate`, in milliseconds; None: the report's own time."""
+    client_timeout_s: float | None = 8.0
+    """Seconds from the intended time after which a sync client leaves; None: it never does."""
+    slo_s: float = 8.0
+    """Seconds within which a result is good."""
+    cancel: Cancel = Cancel.NONE
+    report: Mapping[str, Any] = field(default_factory=lambda: {"ledger": "tiny"})
+    """The ledger, and fields of a report."""
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in BOUNDS.items():
+            value = getattr(self, name)
+            if value is None and name == "client_timeout_s":
+                continue
+            kind = int if name in WHOLE else (int, float)
+            if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+                raise PlanError(f"{name} must be a{' whole' if name in WHOLE else ''} number from {low:g} to {high:g}")
+        if self.rate * self.duration_s > MOST_REQUESTS:
+            raise PlanError(f"rate × duration_s must not exceed {MOST_REQUESTS:,}")
+
+    @property
+    def count(self) -> int:
+        """Requests per side; at least one in each block."""
+        return max(round(self.rate * self.duration_s), 2)
+
+    @property
+    def halves(self) -> tuple[range, range]:
+        """The indices of a side's two blocks."""
+        first = (self.count + 1) // 2
+        return range(first), range(first, self.count)
+
+    @property
+    def block_s(self) -> float:
+        """Seconds of load per block."""
+        return self.duration_s / 2
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The blocks in the order in which they run: A-B-B-A."""
+        return tuple(Block(mode, number, self.halves[number]) for mode, number in ORDER)
+
+    @property
+    def service(self) -> ServiceTime:
+        """The distribution of service times, as the server bounds it."""
+        return ServiceTime(self.service_time, LONGEST_MS)
+
+    @property
+    def rho(self) -> float:
+        """Offered load per worker."""
+        return self.rate * self.service.mean_s / self.workers
+
+    def simulate(self, seed: int) -> dict[str, Any] | None:
+        """What a request asks to be simulated, given its own seed."""
+        return {"service_time": dict(self.service_time), "seed": seed} if self.service_time else None
+
+    def body(self, seed: int) -> dict[str, Any]:
+        """The body of the request with this seed, but for its callback."""
+        simulate = self.simulate(seed)
+        return {**self.report, **({"simulate": simulate} if simulate else {})}
+
+    def timeout_of(self, mode: Mode) -> float:
+        """When a client gives up, in seconds from the intended time; who is called back never does."""
+        return math.inf if mode is Mode.ASYNC or self.client_timeout_s is None else self.client_timeout_s
+
+    def cancel_of(self, mode: Mode) -> Cancel:
+        """What the server does about clients that left; from async it does not hear of any."""
+        return Cancel.NONE if mode is Mode.ASYNC else self.cancel
+
+    def as_json(self) -> dict[str, Any]:
+        """The parameters as the API has them."""
+        parameters = asdict(self)
+        report = parameters.pop("report")
+        return {**parameters, **report}
+
+    @classmethod
+    def from_json(cls, parameters: Mapping[str, Any]) -> "Plan":
+        """A plan from validated parameters; what is no parameter of the load belongs to the report.
+
+        Raises:
+            PlanError: A value is out of its bounds.
+        """
+        own = {item.name for item in fields(cls)} - {"report"}
+        given = {name: value for name, value in parameters.items() if name in own}
+        report = {name: value for name, value in parameters.items() if name not in own}
+        for name, kind in (("arrivals", Arrivals), ("cancel", Cancel)):
+            if name in given:
+                try:
+                    given[name] = kind(given[name])
+                except ValueError:
+                    raise PlanError(f"{name} must be one of {', '.join(kind)}") from None
+        return cls(**given, report={"ledger": "tiny", **report})

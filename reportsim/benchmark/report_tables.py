@@ -1,0 +1,208 @@
+"""The tables of the HTML report: markup out of a finished result."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any, Final
+
+from reportsim.benchmark.plots import WORDS
+from reportsim.benchmark.words import duration, percent, three
+
+Json = Mapping[str, Any]
+SIDES: Final = ("sync", "async")
+LEVELS: Final = {"p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "p99_9": "p99.9", "max": "max"}
+MARKS: Final = {"ok": "✓ ok", "warn": "! warn", "fail": "✗ fail"}
+FIGURES: Final = {
+    "mean_wait_ms": ("mean wait in the queue", "ms"),
+    "timeout_share": ("sync clients that gave up", "share"),
+    "late_share": ("results later than the SLO", "share"),
+    "mean_in_system": ("requests in queue and service, mean", ""),
+    "busy_workers": ("busy workers, mean", ""),
+    "wasted_share": ("worker time spent on clients that left", "share"),
+}
+
+
+def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; cells are markup, the first of each row is its heading."""
+    heads = "".join(f'<th scope="col">{name}</th>' for name in head)
+    body = "".join(
+        f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td>{cell}</td>" for cell in row[1:])}</tr>' for row in rows
+    )
+    return (
+        f'<div class="wide"><table><caption>{caption}</caption><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def percentile(found: Json) -> str:
+    """A percentile with its interval, as it may be said."""
+    if found["value"] is None:
+        return f'<span class="hint">{found["n"]:,} are too few</span>'
+    value = duration(found["value"] / 1000)
+    if found["censored"]:
+        return f"≥ {value}"
+    if found["low"] == found["high"]:
+        return value
+    high = "?" if found["high"] is None else duration(found["high"] / 1000)
+    return f'{value} <span class="hint interval">{duration(found["low"] / 1000)} … {high}</span>'
+
+
+def outcomes(result: Json) -> str:
+    """How the requests ended, with the share of each."""
+    rows = []
+    for name, words in WORDS.items():
+        amounts = [(result[side]["outcomes"][name], result[side]["offered"]) for side in SIDES]
+        if any(amount for amount, _ in amounts):
+            rows.append([words, *(f"{amount:,} · {percent(amount / offered)}" for amount, offered in amounts)])
+    rows.append(["offered", *(f"{result[side]['offered']:,}" for side in SIDES)])
+    return table("How the requests ended", ("", *SIDES), rows)
+
+
+def times(result: Json) -> str:
+    """The percentiles of the three clocks."""
+    clocks = {
+        "time_to_result_ms": "Time to result, from the intended time",
+        "accept_ms": "Until the client was free, from the intended time",
+        "from_send_ms": "Time to result from when it was sent, as most tools measure; it hides a late generator",
+    }
+    return "".join(
+        table(
+            f'{name} <span class="hint">with 95 % intervals</span>',
+            ("", *SIDES),
+            [[level, *(percentile(result[side][clock][key]) for side in SIDES)] for key, level in LEVELS.items()],
+        )
+        for clock, name in clocks.items()
+    )
+
+
+def service(result: Json) -> str:
+    """What the server saw."""
+    rows = [
+        ["good results per second", *(three(result[side]["goodput"]) for side in SIDES)],
+        ["results per second", *(three(result[side]["throughput"]) for side in SIDES)],
+        ["time to empty after the last arrival", *(duration(result[side]["drain_s"]) for side in SIDES)],
+        ["open connections, mean · most", *(mean_most(result[side]["open_connections"]) for side in SIDES)],
+        ["requests in the queue, mean · most", *(mean_most(result[side]["queue"]) for side in SIDES)],
+        ["busy workers, mean", *(three(result[side]["busy_workers_mean"]) for side in SIDES)],
+        ["worker time spent on clients that left", *(percent(result[side]["wasted_share"]) for side in SIDES)],
+        ["callbacks that came twice", *(f"{result[side]['duplicates']:,}" for side in SIDES)],
+        ["sent late by, p99", *(milliseconds(result[side]["sched_lag_ms"]["p99"]) for side in SIDES)],
+    ]
+    return table("What the server saw", ("", *SIDES), rows)
+
+
+def mean_most(found: Json) -> str:
+    """A mean and a maximum."""
+    return f"{three(found['mean'])} · {found['max']:,}"
+
+
+def milliseconds(value: float | None) -> str:
+    """A time in milliseconds, or a dash."""
+    return "–" if value is None else duration(value / 1000)
+
+
+def segments(result: Json) -> str:
+    """Where the time to result went, in the mean."""
+    names = {
+        "lag": "generator late",
+        "accept": "on the way into the queue",
+        "queue": "in the queue",
+        "service": "in service",
+        "delivery": "on the way back to the client",
+    }
+    rows = [
+        [words, *(milliseconds(result[side]["segments_ms"][name]) for side in SIDES)] for name, words in names.items()
+    ]
+    return table("Where the time went, means over requests with a result", ("", *SIDES), rows)
+
+
+def theory(result: Json) -> str:
+    """Measurement, replay and expectation of each figure."""
+    rows = []
+    for side in SIDES:
+        for name, (words, unit) in FIGURES.items():
+            row = result["theory"][side][name]
+            band = row["expected"]
+            if not (row["measured"] or band["high"]):
+                continue
+            low, high = (figure(band[end], unit) for end in ("low", "high"))
+            expected = f'{figure(band["value"], unit)} <span class="hint interval">{low} … {high}</span>'
+            inside = "inside" if row["inside"] else "<strong>outside</strong>"
+            rows.append(
+                [f"{side}: {words}", *(figure(row[key], unit) for key in ("measured", "replayed")), expected, inside]
+            )
+    head = ("", "measured", "simulated with this run’s own load", "expected before, 95 % band", "")
+    return table("Measurement and theory", head, rows)
+
+
+def figure(value: float, unit: str) -> str:
+    """A figure in its unit."""
+    if unit == "share":
+        return percent(value)
+    return duration(value / 1000) if unit == "ms" else three(value)
+
+
+def objectives(result: Json) -> str:
+    """The objectives and whether each side met them."""
+    rows = []
+    for side in SIDES:
+        for row in result["slo"][side]["objectives"]:
+            measured = "–" if row["measured"] is None else three(row["measured"])
+            rows.append(
+                [
+                    f"{side}: {escape(row['metric'])} {escape(row['op'])} {row['value']:g}",
+                    measured,
+                    MARKS["ok" if row["pass"] else "fail"],
+                ]
+            )
+    return table("Objectives", ("", "measured", ""), rows)
+
+
+def checks(result: Json) -> str:
+    """The honesty checks."""
+    rows = [
+        [
+            check["id"],
+            f'<span class="{check["verdict"]}">{MARKS[check["verdict"]]}</span>',
+            f'{escape(check["detail"])}<br><span class="hint">{escape(check["name"])}: '
+            f"{against(check['value'], check['limit'])}</span>",
+        ]
+        for check in result["checks"]
+    ]
+    return table("Honesty checks", ("", "", ""), rows)
+
+
+def against(value: Any, limit: Any) -> str:
+    """The value of a check with its limit, where it has one."""
+    if isinstance(value, Mapping):
+        limits = limit if isinstance(limit, Mapping) else {}
+        return "; ".join(
+            f"{escape(name.replace('_', ' '))} {against(item, limits.get(name))}" for name, item in value.items()
+        )
+    return compact(value) + ("" if limit is None or limit == [] else f" (limit {compact(limit)})")
+
+
+def compact(value: Any) -> str:
+    """A value of a check in little room."""
+    match value:
+        case None:
+            return "–"
+        case list():
+            words = all(isinstance(item, str) for item in value)
+            return f"{len(value)} figures" if words else " → ".join(compact(item) for item in value)
+        case float():
+            return three(value)
+        case _:
+            return escape(str(value))
+
+
+def parameters(plan: Json) -> str:
+    """The plan as it was asked for."""
+    rows = [[f"<code>{escape(name)}</code>", f"<code>{escape(shown(value))}</code>"] for name, value in plan.items()]
+    return table("The plan", ("parameter", "value"), rows)
+
+
+def shown(value: Any) -> str:
+    """A parameter's value on one line."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {shown(item)}" for name, item in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,182 @@
+"""What was recorded of every request of one side, in arrays: eight bytes a moment, no object a request."""
+
+import json
+import math
+import sys
+import zlib
+from array import array
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final, Self
+
+from reportsim.core.model import Mode
+
+MOMENTS: Final = ("intended", "sent", "accepted", "result", "queued", "started", "ended")
+COLUMNS: Final = (*MOMENTS, "held")
+
+
+class Outcome(IntEnum):
+    """How a request ended for its client: exactly one for each that was offered."""
+
+    OK = 0
+    """The result came, within the SLO once that is applied."""
+    OK_LATE = 1
+    """The result came, but later than the SLO."""
+    CLIENT_TIMEOUT = 2
+    """The client gave up waiting."""
+    REFUSED = 3
+    """No connection, or one that was reset."""
+    SHED = 4
+    """429 or 503."""
+    HTTP_4XX = 5
+    HTTP_5XX = 6
+    JOB_FAILED = 7
+    """The report failed, and the client was told."""
+    CALLBACK_LOST = 8
+    """Accepted, but no valid callback until the end of the run."""
+
+    @property
+    def label(self) -> str:
+        """The name in JSON."""
+        return self.name.lower()
+
+
+def nothing(count: int) -> "array[float]":
+    """So many moments that have not happened."""
+    return array("d", [math.nan]) * count
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Samples:
+    """The requests of one side by index, both blocks one after the other.
+
+    Moments are seconds from the start of the request's own block on one monotonic clock; NaN: it did not happen.
+    """
+
+    mode: Mode
+    first_block: int
+    """How many of the requests belong to the first block."""
+    intended: "array[float]"
+    sent: "array[float]"
+    accepted: "array[float]"
+    """The first final status was there: 202 for async, any for sync."""
+    result: "array[float]"
+    """The result was in the client's hands: the body read, or a callback received and its signature verified."""
+    queued: "array[float]"
+    """The server: the request is in the queue."""
+    started: "array[float]"
+    """The server: a worker began."""
+    ended: "array[float]"
+    """The server: the worker was done or stopped, or the request was dropped from the queue."""
+    held: "array[float]"
+    """The server: seconds for which it held the client's connection."""
+    outcomes: "array[int]"
+    """An `Outcome` each; results are OK whether late or not."""
+    duplicates: int = 0
+    """Callbacks that came more than once."""
+
+    @classmethod
+    def empty(cls, mode: Mode, intended: "array[float]", first_block: int) -> Self:
+        """Samples of requests of which nothing is known but when they are due."""
+        count = len(intended)
+        rest = {name: nothing(count) for name in COLUMNS if name != "intended"}
+        outcomes = array("b", [Outcome.REFUSED]) * count
+        return cls(mode=mode, first_block=first_block, duplicates=0, intended=intended, outcomes=outcomes, **rest)
+
+    def __len__(self) -> int:
+        return len(self.intended)
+
+    @property
+    def blocks(self) -> tuple[range, range]:
+        """The indices of the two blocks."""
+        return range(self.first_block), range(self.first_block, len(self))
+
+    def resolved(self, index: int) -> bool:
+        """Whether a request's result came."""
+        return self.outcomes[index] in {Outcome.OK, Outcome.OK_LATE}
+
+    def times_to_result(self) -> "array[float]":
+        """Seconds from the intended time to the result; infinite where none came."""
+        return array(
+            "d",
+            (
+                result - due if outcome <= Outcome.OK_LATE else math.inf
+                for due, result, outcome in zip(self.intended, self.result, self.outcomes, strict=True)
+            ),
+        )
+
+    def waits(self) -> "array[float]":
+        """Seconds in the server's queue; until it was dropped where no worker began, NaN where it never got there."""
+        return array(
+            "d",
+            (
+                (ended if math.isnan(started) else started) - queued
+                for queued, started, ended in zip(self.queued, self.started, self.ended, strict=True)
+            ),
+        )
+
+    def pack(self) -> bytes:
+        """The samples as compressed bytes, about half of their eight bytes a moment."""
+        head = {"mode": self.mode, "first_block": self.first_block, "count": len(self), "duplicates": self.duplicates}
+        body = b"".join(little(getattr(self, name)).tobytes() for name in COLUMNS) + self.outcomes.tobytes()
+        return json.dumps(head).encode() + b"\n" + zlib.compress(body, 1)
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Self:
+        """The samples that were packed."""
+        line, _, rest = packed.partition(b"\n")
+        head, body = json.loads(line), zlib.decompress(rest)
+        size = 8 * head["count"]
+        columns = {}
+        for number, name in enumerate(COLUMNS):
+            column = array("d")
+            column.frombytes(body[number * size : (number + 1) * size])
+            columns[name] = little(column)
+        outcomes = array("b")
+        outcomes.frombytes(body[len(COLUMNS) * size :])
+        return cls(
+            mode=Mode(head["mode"]),
+            first_block=head["first_block"],
+            duplicates=head["duplicates"],
+            outcomes=outcomes,
+            **columns,
+        )
+
+
+def little(column: "array[float]") -> "array[float]":
+    """A column with its bytes in little-endian order, or back."""
+    if sys.byteorder == "little":
+        return column
+    swapped = array("d", column)
+    swapped.byteswap()
+    return swapped
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Integrals:
+    """What the server itself counted while a side ran: areas below curves, not samples of them."""
+
+    elapsed_s: float
+    """From the start of a block until it was empty, summed over the blocks."""
+    open_s: float
+    """Connection-seconds."""
+    open_max: int
+    busy_s: float
+    """Worker-seconds."""
+    queue_s: float
+    """Request-seconds in the queue."""
+    queue_max: int
+    accepted: int = field(default=0)
+    """Requests that the server took on."""
+
+    def __add__(self, other: "Integrals") -> "Integrals":
+        """Both blocks of a side together."""
+        return Integrals(
+            elapsed_s=self.elapsed_s + other.elapsed_s,
+            open_s=self.open_s + other.open_s,
+            open_max=max(self.open_max, other.open_max),
+            busy_s=self.busy_s + other.busy_s,
+            queue_s=self.queue_s + other.queue_s,
+            queue_max=max(self.queue_max, other.queue_max),
+            accepted=self.accepted + other.accepted,
+        )

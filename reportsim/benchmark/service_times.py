@@ -1,0 +1,129 @@
+"""What a `service_time` of the API comes to: its mean, its spread, its quantiles and draws."""
+
+import math
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from statistics import NormalDist
+from typing import Any, Final
+
+from reportsim.engine.simulate import service_time
+
+# Letters of Kendall's notation, as far as it has any.
+SYMBOLS: Final = {"fixed": "D", "exponential": "M", "uniform": "U", "lognormal": "LogN", "bimodal": "Bi"}
+# The part of an exponential distribution above its bound that can be left out of every theory.
+NEGLIGIBLE: Final = 1e-4
+STANDARD: Final = NormalDist()
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceTime:
+    """A distribution of service times, its parameters in milliseconds as the API has them, its answers in seconds.
+
+    None stands for no service time at all: a slot is held for an instant. Nothing is longer than `longest_ms`.
+    """
+
+    parameters: Mapping[str, Any] | None
+    longest_ms: float = math.inf
+
+    @property
+    def symbol(self) -> str:
+        """How the distribution is called within a model's name."""
+        return SYMBOLS[self.parameters["distribution"]] if self.parameters else "D"
+
+    @property
+    def exponential(self) -> bool:
+        """Whether theory may take it for an exponential distribution."""
+        if not self.parameters or self.parameters["distribution"] != "exponential" or not self.parameters["mean_ms"]:
+            return False
+        return math.exp(-self.longest_ms / self.parameters["mean_ms"]) < NEGLIGIBLE
+
+    @property
+    def mean_s(self) -> float:
+        """The mean in seconds."""
+        return self._moment(1) / 1000
+
+    @property
+    def scv(self) -> float:
+        """The squared coefficient of variation: variance over squared mean, 1 for the exponential distribution."""
+        mean = self._moment(1)
+        return max(self._moment(2) / mean**2 - 1, 0.0) if mean else 0.0
+
+    def _moment(self, order: int) -> float:
+        """E[X^order] for order 1 or 2, in milliseconds to that power."""
+        if not self.parameters:
+            return 0.0
+        match self.parameters:
+            case {"distribution": "exponential", "mean_ms": mean}:
+                return bounded_exponential_moment(mean, self.longest_ms, order)
+            case {"distribution": "uniform", "min_ms": low, "max_ms": high}:
+                return float((low + high) / 2 if order == 1 else (low * low + low * high + high * high) / 3)
+            case {"distribution": "lognormal", "median_ms": median, "sigma": sigma, "max_ms": longest}:
+                return bounded_lognormal_moment(median, sigma, min(longest, self.longest_ms), order)
+            case {"distribution": "bimodal", "fast_ms": fast, "slow_ms": slow, "slow_share": share}:
+                return float(share * slow**order + (1 - share) * fast**order)
+            case _:
+                return float(self.parameters["mean_ms"] ** order)
+
+    def quantile_s(self, share: float) -> float:
+        """The time in seconds that this share (0 < share < 1) of all service times does not exceed."""
+        return min(self._quantile_ms(share), self.longest_ms) / 1000
+
+    def _quantile_ms(self, share: float) -> float:
+        match self.parameters:
+            case None:
+                return 0.0
+            case {"distribution": "exponential", "mean_ms": mean}:
+                return float(-mean * math.log1p(-share))
+            case {"distribution": "uniform", "min_ms": low, "max_ms": high}:
+                return float(low + share * (high - low))
+            case {"distribution": "lognormal", "median_ms": median, "sigma": sigma, "max_ms": longest}:
+                return float(min(median * math.exp(sigma * STANDARD.inv_cdf(share)), longest))
+            case {"distribution": "bimodal", "fast_ms": fast, "slow_ms": slow, "slow_share": slow_share}:
+                # The order of the two is not prescribed.
+                low, high, low_share = (fast, slow, 1 - slow_share) if fast <= slow else (slow, fast, slow_share)
+                return float(low if share <= low_share else high)
+            case parameters:
+                return float(parameters["mean_ms"])
+
+    def draw_s(self, source: Random) -> float:
+        """One service time in seconds, from the function that the server draws with."""
+        if not self.parameters:
+            return 0.0
+        return min(service_time(self.parameters, source), self.longest_ms) / 1000
+
+    def draws_s(self, count: int, source: Random) -> "array[float]":
+        """So many service times in seconds, distributed like `draw_s` but from one stream, and faster."""
+        if self.parameters and self.parameters["distribution"] == "exponential":
+            scale, longest = -self.parameters["mean_ms"] / 1000, self.longest_ms / 1000
+            return array("d", (min(scale * math.log(1 - source.random()), longest) for _ in range(count)))
+        return array("d", (self.draw_s(source) for _ in range(count)))
+
+
+def bounded_exponential_moment(mean: float, longest: float, order: int) -> float:
+    """E[min(X, longest)^order] of an exponential X, for order 1 or 2."""
+    if not mean or math.isinf(longest):
+        return float(order * mean**order)
+    beyond = math.exp(-longest / mean)
+    if order == 1:
+        return mean * (1 - beyond)
+    return 2 * mean * mean * (1 - beyond * (1 + longest / mean))
+
+
+def bounded_lognormal_moment(median: float, sigma: float, longest: float, order: int) -> float:
+    """E[min(X, longest)^order] of a lognormal X: the partial expectation below the bound, and the bound beyond it."""
+    if not median or not longest:
+        return 0.0
+    if not sigma:
+        return float(min(median, longest) ** order)
+    whole = median**order * math.exp((order * sigma) ** 2 / 2)
+    if math.isinf(longest):
+        return float(whole)
+    bound = math.log(longest / median) / sigma
+    return float(whole * normal_below(bound - order * sigma) + longest**order * normal_below(-bound))
+
+
+def normal_below(x: float) -> float:
+    """The standard normal distribution function, accurate far below 0 as well."""
+    return math.erfc(-x / math.sqrt(2)) / 2

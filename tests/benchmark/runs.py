@@ -1,0 +1,63 @@
+"""Finished runs to test with: a plan on an ideal server, and everything that follows from it."""
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+from reportsim.benchmark.evidence import Conditions
+from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.predict import predict
+from reportsim.benchmark.rehearsal import rehearse
+from reportsim.benchmark.samples import Integrals, Samples
+from reportsim.benchmark.schedule import Schedule, make_schedule
+from reportsim.benchmark.verdict import conclude
+from reportsim.core.model import Mode
+
+EXPONENTIAL = {"distribution": "exponential", "mean_ms": 2000}
+IDLE = Conditions(
+    server_loop_lag_p99_ms=1.0,
+    generator_loop_lag_p99_ms=1.0,
+    server_cpu_share=0.2,
+    generator_cpu_share=0.1,
+    load_average=0.3,
+)
+
+
+@dataclass
+class Run:
+    """A run and all that is known of it."""
+
+    plan: Plan
+    schedule: Schedule
+    prediction: dict[str, Any]
+    samples: dict[Mode, Samples]
+    integrals: dict[Mode, Integrals]
+
+    def conclude(self, conditions: Conditions = IDLE) -> dict[str, Any]:
+        """The result, from the samples as they are now."""
+        return conclude(self.plan, self.schedule, self.prediction, self.samples, self.integrals, conditions)
+
+
+def rehearsed(plan: Plan) -> Run:
+    """A run of this plan on an ideal server."""
+    schedule = make_schedule(plan)
+    sides = {mode: rehearse(plan, schedule, mode) for mode in Mode}
+    return Run(
+        plan,
+        schedule,
+        predict(plan, 20),
+        {mode: side[0] for mode, side in sides.items()},
+        {mode: side[1] for mode, side in sides.items()},
+    )
+
+
+def overload(**changes: Any) -> Run:
+    """A fresh run at ρ = 1.2 in which clients give up."""
+    return rehearsed(Plan(**{"rate": 4.8, "workers": 8, "service_time": EXPONENTIAL, "duration_s": 60.0, **changes}))
+
+
+@functools.cache
+def example() -> tuple[Run, dict[str, Any]]:
+    """A run in overload and its result, made once: not to be changed."""
+    run = overload()
+    return run, run.conclude()

@@ -1,0 +1,165 @@
+"""What is taken along: JSON, CSV, the percentile distribution, and a page that needs nothing else."""
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import math
+import re
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from reportsim.benchmark.export import HEADER, distribution_shares, hgrm, run_json, samples_csv
+from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.report import html_report
+from reportsim.benchmark.report_style import POLICY, STYLE_HASH
+from reportsim.benchmark.schedule import Schedule, make_schedule
+from reportsim.core.model import Mode
+from tests.benchmark.runs import IDLE, Run, example, overload
+
+VOID = {"meta", "link", "br"}
+
+
+def page(run: Run, result: dict[str, Any], **more: Any) -> str:
+    return html_report(run.plan, run.prediction, result, run.samples, **more)
+
+
+def test_json_has_the_run_and_can_be_repeated_exactly() -> None:
+    run, result = example()
+    shown = {"id": "x", "status": "COMPLETED", "plan": run.plan.as_json(), "prediction": run.prediction}
+    read = json.loads(run_json({**shown, "progress": 1, "result": result}, run.schedule))
+    assert {"id", "status", "plan", "prediction", "progress", "result", "schedule"} == set(read)
+    again = make_schedule(Plan.from_json(read["plan"]))
+    assert Schedule.from_json(read["schedule"]) == again == run.schedule
+    for side in ("sync", "async"):
+        assert read["result"][side] == result[side]
+
+
+def test_csv_has_a_row_for_each_request_of_each_side() -> None:
+    run, result = example()
+    text = "".join(samples_csv(run.plan, run.schedule, [run.samples[mode] for mode in Mode]))
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert list(rows[0]) == list(HEADER)
+    assert len(rows) == 2 * run.plan.count
+    for mode in Mode:
+        side = [row for row in rows if row["mode"] == mode]
+        assert [int(row["index"]) for row in side] == list(range(run.plan.count))
+        outcomes = {name: amount for name, amount in result[mode]["outcomes"].items() if amount}
+        assert Counter(row["outcome"] for row in side) == outcomes
+        times = sorted(float(row["time_to_result_ms"]) for row in side if row["time_to_result_ms"])
+        assert times[0] > 0
+        assert len(times) == result[mode]["outcomes"]["ok"] + result[mode]["outcomes"]["ok_late"]
+    assert {row["block"] for row in rows} == {"1", "2"}
+    unanswered = next(row for row in rows if row["outcome"] == "client_timeout")
+    assert unanswered["result_s"] == unanswered["time_to_result_ms"] == ""
+
+
+def test_csv_comes_in_pieces() -> None:
+    run = overload(rate=60, duration_s=20.0, service_time=None)
+    pieces = list(samples_csv(run.plan, run.schedule, [run.samples[mode] for mode in Mode]))
+    assert len(pieces) == 3
+    assert "".join(pieces).count("\n") == 1 + 2 * 1_200
+
+
+def test_the_distribution_is_as_hdrhistogram_prints_it() -> None:
+    run, _ = example()
+    for mode in Mode:
+        lines = hgrm(run.plan, run.samples[mode]).splitlines()
+        assert lines[0].split() == ["Value", "Percentile", "TotalCount", "1/(1-Percentile)"]
+        rows = [[float(word) for word in line.split()] for line in lines if line and line[0] != "#" and "V" not in line]
+        values, shares, counts = ([row[column] for row in rows] for column in range(3))
+        assert values == sorted(values)
+        assert shares == sorted(shares)
+        assert (shares[0], shares[-1], counts[-1]) == (0, 1, run.plan.count)
+        assert all(row[3] == pytest.approx(1 / (1 - row[1]), abs=0.006) for row in rows[:-1])
+        times = sorted(run.samples[mode].times_to_result())
+        for value, _, count, *_ in rows:
+            time = times[int(count) - 1]
+            assert value == pytest.approx(8_000 if time == math.inf else 1000 * time, abs=0.001)
+
+
+def test_the_shares_halve_what_is_left() -> None:
+    shares = list(distribution_shares(1_000))
+    assert shares[:6] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    assert shares[6] == pytest.approx(0.55)
+    assert shares[-1] == 1
+    assert 1 - shares[-2] > 1 / 1_000
+    assert list(distribution_shares(0)) == []
+    assert list(distribution_shares(1)) == [1.0]
+
+
+class Balanced(HTMLParser):
+    """Fails on elements that are not closed in their order; gathers what the page asks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: Counter[str] = Counter()
+        self.ids: Counter[str] = Counter()
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen[tag] += 1
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            assert name != "style"
+            assert not name.startswith("on")
+            if name in {"src", "href"}:
+                self.addresses.append(value or "")
+            if name == "id":
+                self.ids[value or ""] += 1
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_needs_nothing_else() -> None:
+    run, result = example()
+    text = page(run, result, id="0190", finished_at="2026-11-24T07:00:00Z")
+    parser = Balanced()
+    parser.feed(text)
+    assert parser.open == []
+    assert parser.addresses == ["data:,"]
+    assert parser.seen["script"] == parser.seen["img"] == 0
+    assert parser.seen["style"] == 1
+    assert parser.seen["svg"] == 7
+    assert set(parser.ids.values()) == {1}
+    assert "run 0190 · 2026-11-24T07:00:00Z" in text
+    assert result["verdict"].replace("'", "&#x27;") in text
+    assert len(text) < 400_000
+
+
+def test_the_policy_names_the_one_style() -> None:
+    text = page(*example())
+    style = re.search(r"<style>(.*?)</style>", text, re.DOTALL)
+    assert style is not None
+    assert base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode() == STYLE_HASH
+    assert f'content="{POLICY}"' in text
+
+
+def test_a_run_that_failed_a_check_bears_a_banner() -> None:
+    run, result = example()
+    assert 'role="alert"' not in page(run, result)
+    broken = run.conclude(replace(IDLE, pool_waits=3))
+    text = page(run, broken)
+    assert 'role="alert">Do not trust this run. H7: 3 requests waited for a connection.' in text
+    assert '<span class="fail">' in text
+
+
+def test_whatever_stands_in_a_plan_is_text() -> None:
+    run, result = example()
+    hostile = Plan.from_json({**run.plan.as_json(), "ledger": "<script>alert(1)</script>"})
+    text = html_report(hostile, run.prediction, result, run.samples, id="<b>")
+    assert "<script>" not in text
+    assert "<b>" not in text

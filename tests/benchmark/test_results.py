@@ -1,0 +1,209 @@
+"""From records to results: nothing is lost in counting, whatever the records are."""
+
+import math
+from array import array
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reportsim.benchmark.occupancy import averages, counts, integral, most_at_once, spans
+from reportsim.benchmark.plan import Cancel, Plan
+from reportsim.benchmark.rehearsal import integrals_of
+from reportsim.benchmark.results import SEGMENTS, segment_columns, side_result
+from reportsim.benchmark.samples import COLUMNS, MOMENTS, Integrals, Outcome, Samples
+from reportsim.core.model import Mode
+from tests.benchmark.runs import example, overload
+
+PLAN = Plan(rate=10, duration_s=4, client_timeout_s=8, slo_s=5)
+NONE = Integrals(elapsed_s=0, open_s=0, open_max=0, busy_s=0, queue_s=0, queue_max=0)
+FIELDS = {
+    "offered",
+    "sent",
+    "outcomes",
+    "duplicates",
+    "sched_lag_ms",
+    "accept_ms",
+    "time_to_result_ms",
+    "from_send_ms",
+    "segments_ms",
+    "goodput",
+    "throughput",
+    "drain_s",
+    "open_connections",
+    "busy_workers_mean",
+    "queue",
+    "wasted_share",
+}
+
+
+@st.composite
+def records(draw: st.DrawFn) -> Samples:
+    """Any records at all, of two blocks."""
+    count = draw(st.integers(2, 60))
+    mode = draw(st.sampled_from(Mode))
+    dues = sorted(draw(st.lists(st.floats(0, 2), min_size=count, max_size=count)))
+    samples = Samples.empty(mode, array("d", dues), (count + 1) // 2)
+    samples.duplicates = draw(st.integers(0, 3))
+    for index, due in enumerate(dues):
+        outcome = draw(st.sampled_from([one for one in Outcome if one is not Outcome.OK_LATE]))
+        samples.outcomes[index] = outcome
+        moment = due
+        known = draw(st.integers(0, 5)) if outcome is not Outcome.OK else 5
+        for name in ("sent", "queued", "started", "ended", "result")[:known]:
+            moment += draw(st.floats(0, 4))
+            getattr(samples, name)[index] = moment
+        if outcome is not Outcome.OK:
+            samples.result[index] = math.nan
+        if draw(st.booleans()):
+            samples.accepted[index] = due + draw(st.floats(0, 4))
+        samples.held[index] = draw(st.floats(0, 4))
+    return samples
+
+
+@given(records())
+@settings(max_examples=200)
+def test_every_request_offered_ends_in_exactly_one_way(samples: Samples) -> None:
+    result = side_result(samples, PLAN, NONE)
+    assert set(result) == FIELDS
+    assert result["offered"] == len(samples) == sum(result["outcomes"].values())
+    assert set(result["outcomes"]) == {outcome.label for outcome in Outcome}
+    counted = Counter(samples.outcomes)
+    for outcome in Outcome:
+        if outcome > Outcome.OK_LATE:
+            assert result["outcomes"][outcome.label] == counted[outcome]
+    times = samples.times_to_result()
+    assert result["outcomes"]["ok"] == sum(time <= PLAN.slo_s for time in times)
+    assert result["outcomes"]["ok_late"] == sum(PLAN.slo_s < time < math.inf for time in times)
+    assert result["sent"] <= result["offered"]
+    for clock in ("accept_ms", "time_to_result_ms", "from_send_ms"):
+        assert {value["n"] for value in result[clock].values()} == {len(samples)}
+    assert 0 <= result["wasted_share"] <= 1
+    assert result["drain_s"] >= 0
+
+
+@given(records())
+def test_segments_add_up_to_the_time_to_result(samples: Samples) -> None:
+    times = samples.times_to_result()
+    for index, (time, *spent) in enumerate(zip(times, *segment_columns(samples), strict=True)):
+        if samples.resolved(index):
+            assert sum(spent) == pytest.approx(time, abs=1e-9)
+    result = side_result(samples, PLAN, NONE)
+    finite = [time for time in times if time < math.inf]
+    if finite:
+        assert sum(result["segments_ms"].values()) == pytest.approx(1000 * sum(finite) / len(finite), abs=0.01)
+    else:
+        assert result["segments_ms"] == dict.fromkeys(SEGMENTS)
+
+
+@given(records())
+def test_records_survive_packing(samples: Samples) -> None:
+    again = Samples.unpack(samples.pack())
+    assert (again.mode, again.first_block, again.duplicates) == (samples.mode, samples.first_block, samples.duplicates)
+    assert again.outcomes == samples.outcomes
+    for name in COLUMNS:
+        assert getattr(again, name).tobytes() == getattr(samples, name).tobytes()
+
+
+@given(records())
+def test_the_uncorrected_clock_hides_the_lag_of_the_generator(samples: Samples) -> None:
+    result = side_result(samples, PLAN, NONE)
+    for level, value in result["from_send_ms"].items():
+        corrected = result["time_to_result_ms"][level]
+        if value["value"] is not None and not corrected["censored"]:
+            assert value["value"] <= corrected["value"] + 1e-6
+
+
+def test_a_side_by_hand() -> None:
+    samples = Samples.empty(Mode.SYNC, array("d", [0.0, 1.0, 0.0, 1.0]), 2)
+    rows: list[tuple[Outcome, list[float]]] = [
+        (Outcome.OK, [0.1, 2.1, 2.1, 0.2, 0.5, 2.0]),
+        (Outcome.CLIENT_TIMEOUT, [1.1, math.nan, math.nan, 1.2, 2.0, 10.0]),
+        (Outcome.OK, [0.0, 6.0, 6.0, 0.0, 1.0, 6.0]),
+        (Outcome.SHED, [1.0, 1.1, math.nan, math.nan, math.nan, math.nan]),
+    ]
+    for index, (outcome, moments) in enumerate(rows):
+        samples.outcomes[index] = outcome
+        for name, moment in zip(("sent", "accepted", "result", "queued", "started", "ended"), moments, strict=True):
+            getattr(samples, name)[index] = moment
+    integrals = Integrals(elapsed_s=16, open_s=24, open_max=2, busy_s=14.5, queue_s=2.1, queue_max=1)
+    result = side_result(samples, PLAN, integrals)
+    assert result["outcomes"]["ok"] == result["outcomes"]["ok_late"] == 1
+    assert result["outcomes"]["client_timeout"] == result["outcomes"]["shed"] == 1
+    assert result["sched_lag_ms"] == {"p50": 0.0, "p99": 100.0, "max": 100.0}
+    assert result["time_to_result_ms"]["max"] == {"value": 8000, "low": 8000, "high": None, "n": 4, "censored": True}
+    assert result["segments_ms"] == {"lag": 50, "accept": 50, "queue": 650, "service": 3250, "delivery": 50}
+    assert (result["goodput"], result["throughput"]) == (1 / 16, 2 / 16)
+    assert result["open_connections"] == {"mean": 1.5, "max": 2}
+    assert (result["busy_workers_mean"], result["queue"]["mean"]) == (0.90625, 0.13125)
+    # The first block is empty at 10, its last arrival was at 1.
+    assert result["drain_s"] == 9
+    assert result["wasted_share"] == pytest.approx(8 / 14.5, abs=1e-6)
+
+
+def test_an_overload_is_told_as_it_is() -> None:
+    _, result = example()
+    sync, other = result["sync"], result["async"]
+    assert sync["offered"] == other["offered"] == 288
+    assert sync["outcomes"]["client_timeout"] > 20
+    assert other["outcomes"]["ok_late"] == pytest.approx(sync["outcomes"]["client_timeout"], abs=2)
+    assert other["outcomes"]["ok"] + other["outcomes"]["ok_late"] == 288
+    assert sync["wasted_share"] > other["wasted_share"] == 0
+    assert sync["open_connections"]["mean"] > 100 * other["open_connections"]["mean"]
+    assert sync["time_to_result_ms"]["max"]["censored"]
+    assert sync["time_to_result_ms"]["p99"]["value"] is None
+    assert 0 < sync["busy_workers_mean"] <= 8
+
+
+@pytest.mark.parametrize("cancel", Cancel)
+def test_who_cancels_wastes_less(cancel: Cancel) -> None:
+    run = overload(cancel=cancel)
+    result = run.conclude()["sync"]
+    lost = result["outcomes"]["client_timeout"] / 288
+    wasted = {Cancel.NONE: (0.1, 0.9), Cancel.QUEUED: (0.1, 0.8), Cancel.RUNNING: (0.0, 0.3)}[cancel]
+    assert wasted[0] <= result["wasted_share"] <= wasted[1]
+    assert lost > 0
+
+
+SPANS = st.lists(
+    st.tuples(st.floats(0, 20), st.floats(0, 20)).map(sorted).map(lambda pair: (pair[0], pair[1])), max_size=40
+)
+
+
+@given(SPANS)
+def test_areas_and_averages_agree(pairs: list[tuple[float, float]]) -> None:
+    found = averages(pairs, 0.7, 30)
+    assert sum(found) * 0.7 == pytest.approx(integral(pairs), abs=1e-6)
+    assert max(found) <= most_at_once(pairs) + 1e-9
+    assert min(found) >= -1e-9
+    assert sum(counts([start for start, _ in pairs], 0.7, 30)) == len(pairs)
+
+
+@given(SPANS)
+def test_the_most_at_once_is_found_at_some_beginning(pairs: list[tuple[float, float]]) -> None:
+    brute = max((sum(start <= moment < end for start, end in pairs) for moment, _ in pairs), default=0)
+    assert most_at_once(pairs) == brute
+
+
+def test_unknown_moments_are_no_spans() -> None:
+    assert list(spans([1.0, math.nan, 2.0, 3.0], [2.0, 5.0, math.nan, 1.0])) == [(1.0, 2.0)]
+    assert list(counts([math.nan, -1.0, 0.5, 7.0], 1.0, 2)) == [1, 0]
+    assert averages([(5.0, 9.0)], 1.0, 2).tolist() == [0, 0]
+
+
+def test_the_integrals_of_a_block_are_those_of_its_records() -> None:
+    run, _ = example()
+    for mode, samples in run.samples.items():
+        halves = [integrals_of(samples, half) for half in run.plan.halves]
+        assert halves[0] + halves[1] == run.integrals[mode]
+        spent = sum(end - start for start, end in zip(samples.started, samples.ended, strict=True))
+        assert run.integrals[mode].busy_s == pytest.approx(spent)
+        assert run.integrals[mode].open_s == pytest.approx(sum(samples.held))
+
+
+def test_all_moments_are_columns() -> None:
+    described: Any = Samples.__dataclass_fields__
+    assert set(COLUMNS) <= set(described)
+    assert set(MOMENTS) < set(COLUMNS)
