@@ -24,7 +24,8 @@ from reportsim.core.callback_urls import CallbackTarget, OwnReceiver, Refusal
 from reportsim.core.clock import Clock
 from reportsim.core.encoding import dumps
 from reportsim.core.model import CallbackLog, CallbackStatus, Request, callback_event
-from reportsim.engine.delivery import Guard, Outcome, attempt, open_client
+from reportsim.engine.delivery import Outcome, Reason, attempt
+from reportsim.engine.guard import Guard, open_client
 from reportsim.store import callbacks as store
 from reportsim.store.batcher import Batcher
 from reportsim.store.pool import OUTAGES, Pool, persist
@@ -248,7 +249,7 @@ class Courier:
         target = self._target(request)
         if isinstance(target, Refusal):
             message = f"{target.reason}: {target.detail}"
-            return Outcome(success=False, reason="refused", error_message=message, response_time_ms=0, final=True)
+            return Outcome(success=False, reason=Reason.REFUSED, error_message=message, response_time_ms=0, final=True)
         now = self._clock.now()
         headers = signing.headers(self.secrets, message_id(request), int(now.timestamp()), body)
         headers["webhook-attempt"] = str(request.callback_attempts + 1)

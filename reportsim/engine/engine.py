@@ -20,8 +20,8 @@ from reportsim.core.identifiers import UUID7Generator
 from reportsim.core.model import CallbackLog, Mode, Request, Status
 from reportsim.core.problems import Problem
 from reportsim.engine.callbacks import Courier, Policy
-from reportsim.engine.delivery import Guard
 from reportsim.engine.events import Hub
+from reportsim.engine.guard import Guard
 from reportsim.engine.housekeeping import Leases, Sweeper, in_background
 from reportsim.engine.ledgers import Ledgers
 from reportsim.engine.remaker import Remaker
@@ -119,6 +119,7 @@ class Engine:
         address = ip_address(host)
         if address.is_unspecified:
             address = ip_address("::1" if address.version == 6 else "127.0.0.1")
+            self.guard.everywhere = port
         self.demo = OwnReceiver(address, port, DEMO_PATH)
         self.guard.own = [self.demo]
         self.base_url = self._settings.public_url or str(self.demo).removesuffix(DEMO_PATH)

@@ -15,7 +15,7 @@ from marshmallow import Schema
 from reportsim.core.addresses import AllowList
 from reportsim.core.model import Ledger
 from reportsim.core.problems import Problem
-from reportsim.engine.delivery import Guard
+from reportsim.engine.guard import Guard
 from reportsim.engine.engine import Engine
 from reportsim.reports.catalog import CATALOG
 from reportsim.web.schemas import (
