@@ -90,6 +90,7 @@ class Engine:
             lease=self._lease,
             policy=Policy(
                 waits=settings.callback_waits,
+                jitter=settings.callback_jitter,
                 attempts=settings.callback_attempts,
                 timeout=settings.callback_timeout,
             ),

@@ -4,9 +4,10 @@
 `callback_due_at` is the end of a wait, or of the lease of whoever is delivering: either way, when the next may try.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
@@ -61,11 +62,30 @@ async def claim(pool: Pool, owner: UUID, lease: timedelta, claims: Sequence[Clai
     return [taken.get(item.id) for item in claims]
 
 
+# The destinations that have anything are read off the index one by one, then what is longest due of each.
 CLAIM_DUE: Final = f"""
-WITH due AS MATERIALIZED (
-    SELECT id FROM requests
-    WHERE callback_status = 'PENDING' AND callback_due_at IS NOT NULL AND callback_due_at < now() - $4::interval
-    ORDER BY callback_due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+WITH RECURSIVE destinations AS (
+    (SELECT callback_origin AS origin FROM requests
+    WHERE callback_status = 'PENDING' AND callback_due_at IS NOT NULL
+    ORDER BY callback_origin LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT callback_origin FROM requests
+        WHERE callback_status = 'PENDING' AND callback_due_at IS NOT NULL AND callback_origin > destinations.origin
+        ORDER BY callback_origin LIMIT 1)
+    FROM destinations WHERE destinations.origin IS NOT NULL),
+first AS (
+    SELECT due.id FROM destinations LEFT JOIN unnest($5::text[], $6::integer[]) AS known (origin, room) USING (origin)
+    CROSS JOIN LATERAL (
+        SELECT id, callback_due_at, row_number() OVER (ORDER BY callback_due_at) AS place FROM requests
+        WHERE callback_status = 'PENDING' AND callback_origin = destinations.origin
+            AND callback_due_at < now() - $4::interval
+        ORDER BY callback_due_at LIMIT least(coalesce(known.room, $7), $3)) AS due
+    ORDER BY due.place, due.callback_due_at LIMIT $3),
+due AS MATERIALIZED (
+    SELECT r.id FROM requests r JOIN first USING (id)
+    WHERE r.callback_status = 'PENDING' AND r.callback_due_at < now() - $4::interval
+    FOR UPDATE OF r SKIP LOCKED)
 UPDATE requests r SET callback_fence = r.callback_fence + 1, callback_owner = $1,
     callback_due_at = now() + $2::interval
 FROM {LIGHTLY} CROSS JOIN due WHERE r.id = due.id
@@ -73,9 +93,41 @@ RETURNING {OF_R}
 """
 
 
-async def claim_due(pool: Pool, owner: UUID, lease: timedelta, limit: int, late: timedelta) -> list[Request]:
-    """Takes attempts that have been due for `late` and that nobody holds."""
-    return [from_row(row) for row in await pool.fetch(CLAIM_DUE, owner, lease, limit, late)]
+async def claim_due(
+    pool: Pool,
+    owner: UUID,
+    lease: timedelta,
+    limit: int,
+    late: timedelta,
+    rooms: Mapping[str, int] = MappingProxyType({}),
+    elsewhere: int | None = None,
+) -> list[Request]:
+    """Takes attempts that have been due for `late` and that nobody holds: of every destination the first, and so on.
+
+    No more for any destination than there is in `rooms`, or `elsewhere` where it is not named.
+    """
+    found = await pool.fetch(
+        CLAIM_DUE,
+        owner,
+        lease,
+        limit,
+        late,
+        list(rooms),
+        list(rooms.values()),
+        limit if elsewhere is None else elsewhere,
+    )
+    return [from_row(row) for row in found]
+
+
+GIVE_BACK: Final = f"""
+UPDATE requests r SET callback_owner = NULL, callback_due_at = now() - interval '1 s' FROM {LIGHTLY}
+WHERE r.id = ANY($2::uuid[]) AND r.callback_owner = $1 AND r.callback_status = 'PENDING'
+"""
+
+
+async def give_back(pool: Pool, owner: UUID, ids: Sequence[UUID]) -> None:
+    """Lets anyone take, from now on, attempts that were claimed."""
+    await pool.execute(GIVE_BACK, owner, list(ids))
 
 
 RECORD: Final = """

@@ -1,6 +1,7 @@
 """The callbacks store: one claim per attempt, one log row per end, and nothing from whoever lost the fence."""
 
 import asyncio
+from collections import Counter
 from datetime import timedelta
 from uuid import UUID
 
@@ -186,6 +187,55 @@ class TestClaimDue:
             await connection.execute("SELECT 1 FROM requests WHERE id = $1 FOR UPDATE", locked.id)
             async with asyncio.timeout(5):
                 assert [found.id for found in await store.claim_due(pool, ME, LEASE, 10, AT_ONCE)] == [free.id]
+
+
+class TestFairness:
+    """A thousand attempts for one destination, longest due, and a few for others."""
+
+    @staticmethod
+    async def backlog(pool: Pool, **counts: int) -> None:
+        for minutes, (name, count) in enumerate(reversed(counts.items())):
+            url = f"https://{name}.example/hook"
+            found = await ended(pool, *(new(callback_url=url) for _ in range(count)))
+            await pool.execute(
+                "UPDATE requests SET callback_due_at = now() - $2::interval WHERE id = ANY($1)",
+                [request.id for request in found],
+                timedelta(minutes=minutes + 1),
+            )
+
+    @staticmethod
+    async def taken(pool: Pool, limit: int, rooms: dict[str, int] | None = None, elsewhere: int = 100) -> Counter[str]:
+        found = await store.claim_due(pool, ME, LEASE, limit, AT_ONCE, rooms or {}, elsewhere)
+        return Counter(str(request.callback_origin).removeprefix("https://").partition(".")[0] for request in found)
+
+    async def test_every_destination_has_its_turn(self, pool: Pool) -> None:
+        await self.backlog(pool, dead=1_000, slow=50, live=2)
+        assert await self.taken(pool, 32) == {"dead": 15, "slow": 15, "live": 2}
+        assert await self.taken(pool, 3) == {"dead": 2, "slow": 1}
+
+    async def test_the_first_turns_go_to_those_that_waited_longest(self, pool: Pool) -> None:
+        await self.backlog(pool, dead=10, slow=10, live=10)
+        assert await self.taken(pool, 2) == {"dead": 1, "slow": 1}
+
+    async def test_no_destination_gets_more_than_there_is_room_for(self, pool: Pool) -> None:
+        await self.backlog(pool, dead=1_000, slow=50, live=50)
+        rooms = {"https://dead.example": 0, "https://slow.example": 3, "https://unknown.example": 9}
+        assert await self.taken(pool, 300, rooms, 16) == {"slow": 3, "live": 16}
+
+    async def test_a_destination_is_a_scheme_a_host_and_a_port(self, pool: Pool) -> None:
+        urls = ["HTTPS://A.example/x", "https://a.example?y", "https://a.example:8443/", "http://a.example", "odd"]
+        rows = await ended(pool, *(new(callback_url=url) for url in urls), new())
+        origins = ["https://a.example", "https://a.example", "https://a.example:8443", "http://a.example", "odd", None]
+        assert [request.callback_origin for request in rows] == origins
+
+    async def test_what_was_given_back_is_due_at_once(self, pool: Pool) -> None:
+        held, theirs = [
+            *await ended(pool, new(callback_url=URL)),
+            *await ended(pool, new(callback_url=URL), owner=OTHER),
+        ]
+        await store.give_back(pool, ME, [held.id, theirs.id])
+        late = timedelta(seconds=0.5)
+        assert [request.id for request in await store.claim_due(pool, OTHER, LEASE, 10, late)] == [held.id]
 
 
 class TestRedeliver:
