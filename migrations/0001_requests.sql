@@ -52,6 +52,7 @@ CREATE INDEX requests_pending_owned ON requests (owner, id) WHERE status = 'PEND
 CREATE INDEX requests_leased ON requests (lease_until) WHERE status IN ('PENDING', 'PROCESSING');
 CREATE INDEX requests_callback_due ON requests (callback_origin, callback_due_at)
     WHERE callback_status = 'PENDING' AND callback_due_at IS NOT NULL;
+CREATE INDEX requests_callback_failed ON requests (id) WHERE callback_status = 'FAILED' AND run_id IS NULL;
 CREATE INDEX requests_listed ON requests (id) WHERE run_id IS NULL;
 CREATE INDEX requests_run ON requests (run_id, id) WHERE run_id IS NOT NULL;
 CREATE INDEX requests_changed ON requests USING brin (changed_at) WITH (pages_per_range = 16);

@@ -219,10 +219,20 @@ class Engine:
 
     async def redeliver(self, request_id: UUID) -> Request | None:
         """Starts a new series of callbacks; None while one is running or where there is none to repeat."""
-        started = await callback_store.redeliver(self.pool, [request_id])
-        self.publish(started)
-        await self.courier.take(started)
+        started = await callback_store.redeliver(self.pool, self.owner, self._lease, [request_id])
+        self._restarted(started)
         return started[0] if started else None
+
+    async def redeliver_matching(self, matching: callback_store.Matching, limit: int) -> list[Request]:
+        """Starts a new series of callbacks for the oldest requests that match and have none running."""
+        started = await callback_store.redeliver_matching(self.pool, self.owner, self._lease, matching, limit)
+        self._restarted(started)
+        return started
+
+    def _restarted(self, started: list[Request]) -> None:
+        self.publish(started)
+        for request in started:
+            self.courier.offer(request)
 
     def publish(self, requests: list[Request]) -> None:
         """Makes new states known, here and to the other replicas; after their commit."""

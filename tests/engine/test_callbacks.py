@@ -14,6 +14,7 @@ from reportsim.engine import callbacks as courier
 from reportsim.engine import housekeeping, lanes
 from reportsim.engine.lanes import LIMITS, Limits, Standing
 from reportsim.settings import Settings
+from reportsim.store import callbacks as store
 from reportsim.store.batcher import Overloaded
 from reportsim.store.callbacks import Attempt
 from reportsim.store.pool import Pool
@@ -316,6 +317,42 @@ async def test_a_redelivery_goes_out_at_once_in_a_series_of_its_own(
         assert first.message_id != second.message_id
         assert (first.attempt, second.attempt) == (1, 1)
         assert first.body == second.body
+
+
+async def test_a_redelivery_whose_starter_died_is_made_after_its_lease(
+    service: Service, pool: Pool, receiver: Receiver
+) -> None:
+    requests = [await submit(service.engine, new(callback_url=receiver.url())) for _ in range(5)]
+    for request in requests:
+        await finished(pool, request)
+    one, *many = requests
+    lease = timedelta(seconds=0.3)
+    assert await store.redeliver(pool, OTHER, lease, [one.id])
+    matching = store.Matching(callback_status=CallbackStatus.SUCCESS)
+    assert len(await store.redeliver_matching(pool, OTHER, lease, matching, 100)) == len(many)
+    assert (await state(pool, one)).callback_status is CallbackStatus.PENDING
+    for request in requests:
+        assert (await finished(pool, request)).callback_series == 2
+        assert await attempts(pool, request) == [(1, 1), (2, 1)]
+    assert len(receiver.arrivals) == 10
+
+
+async def test_a_redelivery_of_many_goes_out_at_once(
+    settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+    receiver.status = lambda _: 500
+    async with serving(replace(settings, callback_attempts=1)) as service:
+        requests = [await submit(service.engine, new(callback_url=receiver.url())) for _ in range(30)]
+        for request in requests:
+            await finished(pool, request)
+        receiver.status = lambda _: 200
+        calls = [service.engine.redeliver_matching(store.Matching(), 20) for _ in range(4)]
+        started = [request.id for found in await asyncio.gather(*calls) for request in found]
+        assert sorted(started) == [request.id for request in requests]
+        for request in requests:
+            assert (await finished(pool, request)).callback_status is CallbackStatus.SUCCESS
+            assert await attempts(pool, request) == [(1, 1), (2, 1)]
 
 
 async def test_a_cancelled_request_is_announced_at_once(

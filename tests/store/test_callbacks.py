@@ -2,15 +2,18 @@
 
 import asyncio
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
+from reportsim.core.identifiers import uuid7
 from reportsim.core.model import CallbackStatus, Request
 from reportsim.store import callbacks as store
 from reportsim.store import requests
 from reportsim.store.pool import Connection, Pool
-from tests.store.rows import LEASE, ME, OTHER, URL, attempt_at, ended, expire, field, inserted, new, read
+from tests.store.rows import LEASE, ME, OTHER, URL, attempt_at, ended, expire, field, inserted, new, new_id, now, read
 
+FAILED, SUCCESS = CallbackStatus.FAILED, CallbackStatus.SUCCESS
 AT_ONCE = timedelta(0)
 WAIT = timedelta(seconds=2)
 
@@ -141,7 +144,7 @@ class TestRecord:
     async def test_an_attempt_of_an_older_series_changes_nothing(self, pool: Pool) -> None:
         [request] = await ended(pool, new(callback_url=URL))
         await store.record(pool, [attempt_at(request, status=CallbackStatus.FAILED)])
-        [again] = await store.redeliver(pool, [request.id])
+        [again] = await store.redeliver(pool, ME, LEASE, [request.id])
         assert await store.record(pool, [attempt_at(request, fence=again.callback_fence)]) == [False]
         assert await read_one(pool, request) == again
 
@@ -243,7 +246,7 @@ class TestRedeliver:
         [request] = await ended(pool, new(callback_url=URL))
         first = attempt_at(request, status=CallbackStatus.FAILED)
         await store.record(pool, [first])
-        [again] = await store.redeliver(pool, [request.id])
+        [again] = await store.redeliver(pool, ME, LEASE, [request.id])
         assert (again.callback_series, again.callback_attempts, again.callback_status) == (2, 0, CallbackStatus.PENDING)
         [taken] = await store.claim(pool, ME, LEASE, [claim_of(again)])
         assert taken is not None
@@ -251,23 +254,100 @@ class TestRedeliver:
         assert await store.record(pool, [second]) == [True]
         assert [(log.series, log.attempt_number) for log in await store.logs(pool, request.id)] == [(1, 1), (2, 1)]
 
-    async def test_is_due_at_once_should_nobody_claim_it(self, pool: Pool) -> None:
+    async def test_is_claimed_by_whoever_starts_it(self, pool: Pool) -> None:
         [request] = await ended(pool, new(callback_url=URL))
         await store.record(pool, [attempt_at(request)])
-        await store.redeliver(pool, [request.id])
+        [again] = await store.redeliver(pool, ME, LEASE, [request.id])
+        assert await store.claim_due(pool, OTHER, LEASE, 10, AT_ONCE) == []
+        assert await store.record(pool, [attempt_at(again)]) == [True]
+        assert [log.series for log in await store.logs(pool, request.id)] == [1, 2]
+
+    async def test_is_due_after_the_lease_of_whoever_died_with_it(self, pool: Pool) -> None:
+        [request] = await ended(pool, new(callback_url=URL))
+        await store.record(pool, [attempt_at(request)])
+        await store.redeliver(pool, OTHER, timedelta(0), [request.id])
         assert [found.id for found in await store.claim_due(pool, ME, LEASE, 10, AT_ONCE)] == [request.id]
 
     async def test_is_refused_while_a_series_runs_and_where_there_is_none(self, pool: Pool) -> None:
         [running, silent] = await ended(pool, new(callback_url=URL), new())
         [open_] = await inserted(pool, new(callback_url=URL))
-        assert await store.redeliver(pool, [running.id, silent.id, open_.id]) == []
+        assert await store.redeliver(pool, ME, LEASE, [running.id, silent.id, open_.id]) == []
 
     async def test_of_many_at_once_one_starts_a_series(self, pool: Pool) -> None:
         [request] = await ended(pool, new(callback_url=URL))
         await store.record(pool, [attempt_at(request)])
-        started = await asyncio.gather(*(store.redeliver(pool, [request.id]) for _ in range(8)))
+        started = await asyncio.gather(*(store.redeliver(pool, ME, LEASE, [request.id]) for _ in range(8)))
         assert sum(map(len, started)) == 1
         assert (await read_one(pool, request)).callback_series == 2
+
+
+class TestRedeliverMatching:
+    @staticmethod
+    async def over(pool: Pool, status: CallbackStatus, *rows: requests.NewRequest) -> list[Request]:
+        found = await ended(pool, *rows)
+        assert all(await store.record(pool, [attempt_at(request, status=status) for request in found]))
+        return await read(pool, *found)
+
+    @staticmethod
+    async def matched(pool: Pool, limit: int = 100, **fields: Any) -> list[UUID]:
+        found = await store.redeliver_matching(pool, ME, LEASE, store.Matching(**fields), limit)
+        assert all((request.callback_series, request.callback_attempts) == (2, 0) for request in found)
+        return [request.id for request in found]
+
+    async def test_takes_those_whose_series_failed_oldest_first(self, pool: Pool) -> None:
+        failed = await self.over(pool, FAILED, *(new(callback_url=URL) for _ in range(5)))
+        await self.over(pool, SUCCESS, new(callback_url=URL))
+        await ended(pool, new(callback_url=URL), new())
+        await inserted(pool, new(callback_url=URL))
+        assert await self.matched(pool, 2) == [request.id for request in failed[:2]]
+        assert await self.matched(pool) == [request.id for request in failed[2:]]
+        assert await self.matched(pool) == []
+
+    async def test_takes_delivered_ones_when_asked_to(self, pool: Pool) -> None:
+        await self.over(pool, FAILED, new(callback_url=URL))
+        [done] = await self.over(pool, SUCCESS, new(callback_url=URL))
+        assert await self.matched(pool, callback_status=SUCCESS) == [done.id]
+
+    async def test_leaves_benchmark_runs_alone(self, pool: Pool) -> None:
+        await self.over(pool, FAILED, new(callback_url=URL, run_id=new_id()))
+        assert await self.matched(pool) == []
+
+    async def test_takes_those_of_a_time(self, pool: Pool) -> None:
+        moments = [now() - timedelta(minutes=minutes) for minutes in (30, 20, 10, 0)]
+        rows = [
+            new(callback_url=URL, id=uuid7(int(moment.timestamp() * 4096_000), bytes(8)), created_at=moment)
+            for moment in moments
+        ]
+        ids = [request.id for request in await self.over(pool, FAILED, *rows)]
+        assert await self.matched(pool, since=moments[1], until=moments[3]) == ids[1:3]
+        assert await self.matched(pool, until=moments[0]) == []
+        assert await self.matched(pool, since=moments[3]) == ids[3:]
+        assert await self.matched(pool, since=datetime.max.replace(tzinfo=UTC)) == []
+        assert await self.matched(pool, since=datetime.min.replace(tzinfo=UTC)) == ids[:1]
+
+    async def test_takes_those_of_a_destination(self, pool: Pool) -> None:
+        ids = [
+            request.id
+            for request in await self.over(
+                pool, FAILED, *(new(callback_url=f"https://{name}.example/hook") for name in ("a", "b", "a"))
+            )
+        ]
+        assert await self.matched(pool, origin="https://a.example") == [ids[0], ids[2]]
+        assert await self.matched(pool, origin="https://b.example:8443") == []
+
+    async def test_takes_those_of_a_mode_and_a_status(self, pool: Pool) -> None:
+        [request] = await self.over(pool, FAILED, new(callback_url=URL))
+        assert await self.matched(pool, mode="sync") == await self.matched(pool, status="FAILED") == []
+        assert await self.matched(pool, mode="async", status="COMPLETED") == [request.id]
+
+    async def test_of_many_at_once_each_series_is_started_once(self, pool: Pool) -> None:
+        ids = {request.id for request in await self.over(pool, FAILED, *(new(callback_url=URL) for _ in range(60)))}
+        calls = [self.matched(pool, 20) for _ in range(4)]
+        single = [store.redeliver(pool, OTHER, LEASE, [id]) for id in ids]
+        many = [id for found in await asyncio.gather(*calls) for id in found]
+        one = [request.id for found in await asyncio.gather(*single) for request in found]
+        assert len(many) + len(one) == len({*many, *one}) == 60
+        assert await pool.fetchval("SELECT count(*) FROM requests WHERE callback_series = 2") == 60
 
 
 class TestSecret:
