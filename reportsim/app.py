@@ -10,7 +10,7 @@ from reportsim.engine.engine import Engine
 from reportsim.lifespan import drain, engine_context, pools_context
 from reportsim.settings import Settings
 from reportsim.store.pool import clean_dsn, create_pool
-from reportsim.web import downloads, events, ops, pages, receiver, redelivery, rendering, requests, submissions
+from reportsim.web import downloads, events, inboxes, ops, pages, receiver, redelivery, rendering, requests, submissions
 from reportsim.web.keys import DRAINING, ENGINE, LIMITS, READY, SETTINGS, TRUSTED
 from reportsim.web.limits import Limits, parse_networks
 from reportsim.web.metrics import METRICS, Metrics, lag_context, measure, show_metrics
@@ -43,7 +43,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
     app[TRUSTED] = parse_networks(settings.trusted_proxies)
     app[READY] = asyncio.Event()
     app[DRAINING] = asyncio.Event()
-    app[receiver.INBOXES] = receiver.Inboxes()
+    app[inboxes.INBOXES] = inboxes.Inboxes()
 
     app.on_response_prepare.append(finish_headers)
     app.on_shutdown.append(drain)
