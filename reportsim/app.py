@@ -10,7 +10,7 @@ from reportsim.engine.engine import Engine
 from reportsim.lifespan import drain, engine_context, pools_context
 from reportsim.settings import Settings
 from reportsim.store.pool import clean_dsn, create_pool
-from reportsim.web import downloads, events, ops, pages, receiver, rendering, requests, submissions
+from reportsim.web import downloads, events, inboxes, ops, pages, receiver, redelivery, rendering, requests, submissions
 from reportsim.web.keys import DRAINING, ENGINE, FAILED, LIMITS, READY, SETTINGS, TRUSTED
 from reportsim.web.limits import Limits, parse_networks
 from reportsim.web.metrics import METRICS, Metrics, lag_context, measure, show_metrics
@@ -43,7 +43,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
     app[READY] = asyncio.Event()
     app[DRAINING] = asyncio.Event()
     app[FAILED] = asyncio.Event()
-    app[receiver.INBOXES] = receiver.Inboxes()
+    app[inboxes.INBOXES] = inboxes.Inboxes()
 
     app.on_response_prepare.append(finish_headers)
     app.on_shutdown.append(drain)
@@ -65,6 +65,7 @@ def add_routes(app: web.Application) -> None:
             web.get("/api/requests/{id}", requests.get_request),
             web.post("/api/requests/{id}/cancel", requests.cancel_request),
             web.post("/api/requests/{id}/redeliver", requests.redeliver),
+            web.post("/api/requests/redeliver", redelivery.redeliver_many),
             web.get("/api/requests/{id}/callback-logs", requests.get_callback_logs),
             web.get("/api/reports/{file}", downloads.download),
             web.get("/api/ledgers", requests.list_ledgers),

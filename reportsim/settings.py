@@ -134,6 +134,9 @@ class Settings:
         (2.0, 4.0, 8.0),
         "seconds to wait after failed attempt 1, 2, 3, …; the last one repeats",
     )
+    callback_jitter: float = setting(
+        "REPORTSIM_CALLBACK_JITTER", seconds(0, 1), 0.0, "share of each wait by which it varies at random, 0 to 1"
+    )
     callback_attempts: int = setting(
         "REPORTSIM_CALLBACK_ATTEMPTS", whole(1, 100), 3, "attempts per series of callbacks"
     )

@@ -8,7 +8,7 @@ A NAT64 prefix that an operator took from global unicast space looks like any pu
 or an egress proxy keeps such a translator away from private IPv4 addresses.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from types import MappingProxyType
@@ -129,6 +129,9 @@ _IPV6: Final = tuple(
     )
 )
 
+_IPV4_ROWS: Final = tuple((int(network[0]), int(network.netmask), code) for network, code in _IPV4)
+_IPV6_ROWS: Final = tuple((int(network[0]), int(network.netmask), code) for network, code in _IPV6)
+
 
 def parse_address(address: str | Address) -> Address | None:
     """Reads a canonical literal, without brackets; None for anything else. Never raises."""
@@ -151,11 +154,18 @@ def classify(address: str | Address) -> str | None:
     if parsed is None:
         return "not-an-address"
     if isinstance(parsed, IPv4Address):
-        return next((code for network, code in _IPV4 if parsed in network), None)
+        return _code_of(int(parsed), _IPV4_ROWS)
     if parsed.scope_id is not None:
         return "zone-id"
-    code = next((code for network, code in _IPV6 if parsed in network), None)
+    code = _code_of(int(parsed), _IPV6_ROWS)
     return code if code or parsed in _GLOBAL_UNICAST else "not-global-unicast"
+
+
+def _code_of(address: int, rows: Iterable[tuple[int, int, str]]) -> str | None:
+    for start, mask, code in rows:
+        if address & mask == start:
+            return code
+    return None
 
 
 def explain(address: str | Address, reason: str) -> str:

@@ -51,6 +51,7 @@ class Request:
     result_payload: Json | None = None
     error: Json | None = None
     callback_url: str | None = None
+    callback_origin: str | None = None
     callback_status: CallbackStatus | None = None
     callback_attempts: int = 0
     callback_series: int = 1

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from reportsim.core.model import CallbackStatus
 from reportsim.store import callbacks, notifications, queue, requests
 from reportsim.store.migrate import migrate
 from reportsim.store.pool import Connection, connect, create_pool
@@ -157,6 +158,22 @@ async def test_a_sweep_of_callbacks_reads_those_that_are_due(history: Connection
     assert indexes(found) <= {"requests_callback_due", "requests_pkey"}
 
 
+@pytest.mark.parametrize(
+    ("status", "index"),
+    [
+        pytest.param(CallbackStatus.FAILED, "requests_callback_failed", id="failed"),
+        pytest.param(CallbackStatus.SUCCESS, "requests_listed", id="delivered"),
+    ],
+)
+async def test_what_is_redelivered_is_found_in_its_order(
+    history: Connection, status: CallbackStatus, index: str
+) -> None:
+    matching = callbacks.Matching(callback_status=status, since=now() - timedelta(hours=1))
+    found = await plan(history, callbacks.redeliver_matching, ME, LEASE, matching, 100)
+    assert index in indexes(found)
+    assert indexes(found) <= {index, "requests_pkey"}
+
+
 async def test_what_is_held_is_renewed_and_released_without_reading_the_history(history: Connection) -> None:
     some = [row["id"] for row in await history.fetch("SELECT id FROM requests WHERE owner = $1 LIMIT 20", ME)]
     assert "Seq Scan" not in indexes(await plan(history, requests.renew, ME, LEASE, some, some))
@@ -170,7 +187,7 @@ async def test_what_ends_is_found_by_its_id(history: Connection) -> None:
         await plan(history, requests.finish, ME, LEASE, [end_of(request)] * 3),
         await plan(history, callbacks.claim, ME, LEASE, [claim] * 3),
         await plan(history, callbacks.record, [attempt_at(request)] * 3),
-        await plan(history, callbacks.redeliver, [request.id]),
+        await plan(history, callbacks.redeliver, ME, LEASE, [request.id]),
         await plan(history, callbacks.logs, request.id),
     ):
         assert "Seq Scan" not in indexes(found)
