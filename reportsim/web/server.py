@@ -1,4 +1,4 @@
-"""The listening socket: how many connections it takes, and how long each may be silent."""
+"""The listening socket: how many connections it takes, how long each may be silent, and what is no HTTP at all."""
 
 import asyncio
 import contextlib
@@ -7,12 +7,12 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Final, cast
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from reportsim.core.encoding import dumps
-from reportsim.core.problems import unavailable
+from reportsim.core.problems import Problem, unavailable
 from reportsim.settings import Settings
-from reportsim.web.middleware import PROBLEM, SECURITY
+from reportsim.web.middleware import API_POLICY, PROBLEM, SECURITY
 
 if sys.platform != "win32":
     import resource
@@ -20,6 +20,8 @@ if sys.platform != "win32":
 BACKLOG: Final = 2048
 # Between two requests, and from a connection's start to the end of its first headers.
 SILENT_S: Final = 15.0
+LONGEST_LINE: Final = 8190
+MOST_HEADERS: Final = 100
 # For everything that is no connection of a client: the database's, reports, callbacks, the log.
 SPARE_FILES: Final = 768
 
@@ -29,13 +31,7 @@ async def served(
     app: web.Application, listener: socket.socket, settings: Settings, *, shutdown_s: float
 ) -> AsyncIterator[web.Server]:
     """Serves an application on a bound socket as long as the block lasts."""
-    runner = web.AppRunner(
-        app,
-        handler_cancellation=True,
-        access_log=None,
-        keepalive_timeout=SILENT_S,
-        shutdown_timeout=shutdown_s,
-    )
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=shutdown_s)
     try:
         await runner.setup()
         assert runner.server is not None
@@ -65,7 +61,40 @@ class Door:
         if self._room <= 0:
             return Full()
         self._room -= 1
-        return self._server()
+        return Connection(
+            self._server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]
+            keepalive_timeout=SILENT_S,
+            max_line_size=LONGEST_LINE,
+            max_field_size=LONGEST_LINE,
+            max_headers=MOST_HEADERS,
+        )
+
+
+class Connection(web.RequestHandler):
+    """A client's connection, on which even what is no HTTP is answered by a problem."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Says that the request cannot be read; errors of ours, beyond every middleware, go to the log as well."""
+        problem = Problem("malformed-request", "The request line or a header cannot be read.")
+        if status >= 500:
+            super().handle_error(request, status, exc, message)
+            problem = Problem("internal-error", "The service failed unexpectedly.")
+        elif request.writer.output_size > 0:
+            raise ConnectionError("an answer has begun")
+        headers, body = bare(problem)
+        response = web.Response(status=problem.status, headers=headers, body=body)
+        response.force_close()
+        return response
 
 
 class Full(asyncio.Protocol):
@@ -74,19 +103,23 @@ class Full(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Writes the problem and closes."""
         stream = cast(asyncio.Transport, transport)
-        problem = unavailable("There are as many connections as this service takes.")
-        body = dumps(problem.as_json())
-        headers = {
-            "Content-Type": PROBLEM,
-            "Content-Length": str(len(body)),
-            "Connection": "close",
-            "Cache-Control": "no-store",
-            **problem.headers,
-            **SECURITY,
-        }
-        lines = ["HTTP/1.1 503 Service Unavailable", *(f"{name}: {value}" for name, value in headers.items())]
-        stream.write("\r\n".join([*lines, "", ""]).encode() + body)
+        headers, body = bare(unavailable("There are as many connections as this service takes."))
+        headers |= {hdrs.CONTENT_LENGTH: str(len(body)), hdrs.CONNECTION: "close"}
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        stream.write(f"HTTP/1.1 503 Service Unavailable\r\n{head}\r\n".encode() + body)
         stream.close()
+
+
+def bare(problem: Problem) -> tuple[dict[str, str], bytes]:
+    """Headers and body of a problem that no request came with."""
+    headers = {
+        **SECURITY,
+        **problem.headers,
+        hdrs.CONTENT_TYPE: PROBLEM,
+        hdrs.CACHE_CONTROL: "no-store",
+        "Content-Security-Policy": API_POLICY,
+    }
+    return headers, dumps(problem.as_json())
 
 
 def allowed_connections(wanted: int) -> int:
