@@ -11,8 +11,18 @@ from reportsim.lifespan import drain, engine_context, pools_context
 from reportsim.settings import Settings
 from reportsim.store.pool import clean_dsn, create_pool
 from reportsim.web import downloads, events, inboxes, ops, pages, receiver, redelivery, rendering, requests, submissions
-from reportsim.web.keys import DRAINING, ENGINE, FAILED, LIMITS, READY, SETTINGS, TRUSTED
-from reportsim.web.limits import Limits, parse_networks
+from reportsim.web.keys import (
+    DRAINING,
+    ENGINE,
+    FAILED,
+    LIMITS,
+    READY,
+    SETTINGS,
+    STREAM_PLACES,
+    SYNC_PLACES,
+    TRUSTED,
+)
+from reportsim.web.limits import Limits, Places, parse_networks
 from reportsim.web.metrics import METRICS, Metrics, lag_context, measure, show_metrics
 from reportsim.web.middleware import answer_problems, check_origin, finish_headers, identify, refuse_new_work
 
@@ -39,6 +49,8 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
     app[ENGINE] = engine
     app[METRICS] = collected
     app[LIMITS] = Limits({"sync": settings.sync_rate, "async": settings.async_rate})
+    app[SYNC_PLACES] = Places("sync requests", settings.sync_max)
+    app[STREAM_PLACES] = Places("event streams", events.MOST_STREAMS, settings.streams_per_client)
     app[TRUSTED] = parse_networks(settings.trusted_proxies)
     app[READY] = asyncio.Event()
     app[DRAINING] = asyncio.Event()

@@ -128,6 +128,18 @@ class Settings:
     async_rate: int = setting(
         "REPORTSIM_ASYNC_RATE", whole(0, 1_000_000), 60, "async requests per minute and client; 0: no limit"
     )
+    sync_max: int = setting(
+        "REPORTSIM_SYNC_MAX", whole(1, 1_000_000), 2_000, "sync requests that may wait at once; one more gets 503"
+    )
+    streams_per_client: int = setting(
+        "REPORTSIM_STREAMS_PER_CLIENT", whole(1, 1_000_000), 100, "event streams that a client may have open"
+    )
+    connections_max: int = setting(
+        "REPORTSIM_CONNECTIONS_MAX",
+        whole(1, 1_000_000),
+        10_000,
+        "open connections, as far as the process may have files; one more gets 503",
+    )
     callback_waits: tuple[float, ...] = setting(
         "REPORTSIM_CALLBACK_WAITS",
         waits,

@@ -208,6 +208,12 @@ def unavailable(detail: str, retry_after: int = 1) -> Problem:
     return Problem("unavailable", detail, headers={"Retry-After": str(retry_after)})
 
 
+def quota_exceeded(policy: str, detail: str, retry_after: int) -> Problem:
+    """The 429 that names the policy and says when to come back."""
+    headers = {"Retry-After": str(retry_after)}
+    return Problem("quota-exceeded", detail, {"violated-policies": (policy,)}, headers)
+
+
 def pointer(*steps: str | int) -> str:
     """A JSON Pointer in its URI fragment form."""
     return "#" + "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)

@@ -11,6 +11,7 @@ from aiohttp import web
 from marshmallow import ValidationError, fields, validate
 from yarl import URL
 
+from reportsim.core.answers import server_timing
 from reportsim.core.encoding import dumps
 from reportsim.core.model import CallbackStatus, Mode, Request, Status
 from reportsim.core.problems import Problem
@@ -134,8 +135,12 @@ async def get_request(request: web.Request) -> web.Response:
     row = await existing(request.app[ENGINE], id_in(request))
     if preferred.wait and not row.ended:
         row = await held(request, row.id, preferred.wait) or await existing(request.app[ENGINE], row.id)
-    headers = preferred.applied(wait=True)
-    return json_response(row.as_json(), headers=headers if row.ended else {**headers, "Retry-After": "1"})
+    return json_response(row.as_json(), headers={**preferred.applied(wait=True), **progress_headers(row)})
+
+
+def progress_headers(row: Request) -> dict[str, str]:
+    """When to look again while a request has not ended; afterwards, where its time went."""
+    return {"Server-Timing": server_timing(row)} if row.ended else {"Retry-After": "1"}
 
 
 async def held(request: web.Request, id: UUID, seconds: float) -> Request | None:
