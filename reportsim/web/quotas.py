@@ -32,14 +32,16 @@ def limited(policy: str) -> Callable[[Handler], Handler]:
 
 
 def client(request: web.Request) -> str:
-    """The address of whoever asks, as far as trusted proxies may say."""
-    trusted, peer = request.app[TRUSTED], request.remote or ""
+    """Whoever asks, by address: the peer's, or what trusted proxies say.
+
+    A proxy writes one of the two headers and passes the other one on as the client wrote it: where they disagree,
+    neither is believed.
+    """
+    peer = request.remote or ""
+    trusted = request.app[TRUSTED]
     if not trusted:
-        return peer
+        return bucket_key(peer)
     standard = forwarded_for(request.headers.getall("Forwarded", []))
-    common = request.headers.getall("X-Forwarded-For", [])
-    if not (standard and common):
-        return client_of(peer, standard or common, trusted)
-    # A proxy writes one of them and passes the other on as the client sent it; which one is not known here.
-    clients = {client_of(peer, standard, trusted), client_of(peer, common, trusted)}
-    return clients.pop() if len(clients) == 1 else peer
+    customary = request.headers.getall("X-Forwarded-For", [])
+    said = {client_of(peer, hops, trusted) for hops in (standard, customary) if hops}
+    return bucket_key(said.pop() if len(said) == 1 else peer)
