@@ -43,7 +43,17 @@ def server_dsn() -> Iterator[str]:
         return
     # Not below pytest's own folder, which every other session of root closes to the server's user.
     with tempfile.TemporaryDirectory(prefix="reportsim-test-") as folder, embedded.start(Path(folder)) as server:
+        asyncio.run(forget_the_disk(server.dsn))
         yield server.dsn
+
+
+async def forget_the_disk(dsn: str) -> None:
+    """Spares a server that lives for a session the waits for the disk: no test cuts the machine's power."""
+    connection = await connect(dsn)
+    await connection.execute("ALTER SYSTEM SET fsync = off")
+    await connection.execute("ALTER SYSTEM SET full_page_writes = off")
+    await connection.execute("SELECT pg_reload_conf()")
+    await connection.close()
 
 
 @pytest.fixture(scope="session")
