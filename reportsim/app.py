@@ -10,7 +10,7 @@ from reportsim.engine.engine import Engine
 from reportsim.lifespan import drain, engine_context, pools_context
 from reportsim.settings import Settings
 from reportsim.store.pool import clean_dsn, create_pool
-from reportsim.web import downloads, events, ops, pages, receiver, rendering, requests, submissions
+from reportsim.web import docs, downloads, events, ops, pages, receiver, rendering, requests, submissions
 from reportsim.web.keys import DRAINING, ENGINE, LIMITS, READY, SETTINGS, STREAM_PLACES, SYNC_PLACES, TRUSTED
 from reportsim.web.limits import Limits, Places, parse_networks
 from reportsim.web.metrics import METRICS, Metrics, lag_context, measure, show_metrics
@@ -53,6 +53,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
     app.cleanup_ctx.append(pools_context)
     app.cleanup_ctx.append(engine_context)
     pages.setup(app)
+    docs.setup(app)
     add_routes(app)
     return app
 
@@ -80,6 +81,8 @@ def add_routes(app: web.Application) -> None:
             web.post("/requests/{id}/cancel", pages.cancel_form),
             web.post("/requests/{id}/redeliver", pages.redeliver_form),
             web.get("/problems/{slug}", pages.show_problem),
+            web.get("/docs", docs.show_docs),
+            web.get("/openapi.json", docs.show_document),
             web.get("/healthz", ops.healthz),
             web.get("/readyz", ops.readyz),
             web.get("/metrics", show_metrics),

@@ -18,6 +18,7 @@ from reportsim.web.keys import ENGINE
 
 CHUNK: Final = 256 * 1024
 RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+HEADERS: Final = ("ETag", "Last-Modified", "Repr-Digest", "Accept-Ranges", "Content-Disposition")
 TAG: Final = re.compile(r'(?:W/)?"[^"]*"|\*')
 
 
@@ -58,7 +59,7 @@ async def send(request: web.Request, row: Request, path: Path) -> web.StreamResp
     if not is_wanted(request, etag, modified):
         raise Problem("precondition-failed", "The file is not the one that the request's condition names.")
     if is_known(request, etag, modified):
-        return web.Response(status=304, headers=headers)
+        return web.Response(status=304, headers={name: headers[name] for name in (hdrs.ETAG, hdrs.CACHE_CONTROL)})
     span = wanted_span(request, etag, size)
     if span is None:
         status, span = 200, Span(0, size)

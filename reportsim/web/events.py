@@ -7,8 +7,8 @@ from typing import Final
 from uuid import UUID
 
 from aiohttp import hdrs, web
-from marshmallow import fields
 
+from reportsim.reports.fields import Identifier, Text
 from reportsim.web.keys import ENGINE, STREAM_PLACES
 from reportsim.web.quotas import client
 from reportsim.web.requests import load_query
@@ -26,9 +26,9 @@ AGAIN_MS: Final = 50
 class EventsQuery(Strict):
     """What a stream is about, and where it resumes."""
 
-    request_id = fields.UUID()
-    run = fields.UUID()
-    last_event_id = fields.String()
+    request_id = Identifier(metadata={"description": "Only what is about this request."})
+    run = Identifier(metadata={"description": "Only what is about this benchmark run."})
+    last_event_id = Text(metadata={"description": "Where to resume."})
 
 
 async def stream_events(request: web.Request) -> web.StreamResponse:

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import hashlib
-import re
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,14 +15,13 @@ from reportsim.core.encoding import dumps
 from reportsim.core.model import CallbackStatus, Mode, Request, Status
 from reportsim.core.problems import Problem
 from reportsim.engine.engine import Engine
-from reportsim.reports.fields import Digits
+from reportsim.reports.fields import UUID_FORM, Digits, Identifier, Text
 from reportsim.store import callbacks as callback_store
 from reportsim.store import requests as store
 from reportsim.web.keys import DRAINING, ENGINE
 from reportsim.web.prefer import preferences
 from reportsim.web.schemas import Strict
 
-UUID_FORM: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 LARGEST_PAGE: Final = 200
 DEFAULT_PAGE: Final = 50
 CHECK_BYTES: Final = 8
@@ -33,11 +31,11 @@ class ListQuery(Strict):
     """The parameters of the list."""
 
     limit = Digits(load_default=DEFAULT_PAGE, validate=validate.Range(1, LARGEST_PAGE))
-    cursor = fields.String()
+    cursor = Text(metadata={"description": "Where the last page ended, from `next`."})
     status = fields.String(validate=validate.OneOf(list(Status)))
     mode = fields.String(validate=validate.OneOf(list(Mode)))
     callback_status = fields.String(validate=validate.OneOf(list(CallbackStatus)))
-    run = fields.UUID()
+    run = Identifier(metadata={"description": "Only the requests of this benchmark run, which are left out otherwise."})
 
 
 def json_response(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
