@@ -25,6 +25,7 @@ from reportsim.core.backoff import wait_after
 from reportsim.core.callback_urls import CallbackTarget, OwnReceiver, Refusal
 from reportsim.core.clock import Clock
 from reportsim.core.encoding import dumps
+from reportsim.core.identifiers import Entropy
 from reportsim.core.model import CallbackLog, CallbackStatus, Request, callback_event
 from reportsim.engine.delivery import Outcome, Reason, attempt
 from reportsim.engine.guard import Guard, open_client
@@ -84,12 +85,13 @@ class Courier:
         self._demo = demo
         self.secrets: Sequence[bytes] = ()
         self._new_id = new_id
+        self._entropy = Entropy()
         self._queue: asyncio.Queue[Request] = asyncio.Queue()  # bounded by the lanes
         self._lanes: Lanes[Request] = Lanes()
         self._held: set[UUID] = set()
         self._declined: deque[UUID] = deque(maxlen=MOST_DECLINED)
         self._timers: dict[UUID, asyncio.TimerHandle] = {}
-        self._tasks: set[asyncio.Task[Standing | None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._claiming: set[asyncio.Task[None]] = set()
         self._claims: Batcher[store.Claim, Request | None] = Batcher(
             lambda claims: store.claim(pool, owner, lease, claims), name="claim-callback"
@@ -147,36 +149,38 @@ class Courier:
     def _pump(self, session: aiohttp.ClientSession) -> None:
         """Starts deliveries while there is room on the wire."""
         while place := self._lanes.next():
-            task = asyncio.create_task(self._deliver(session, place.item), name=f"deliver-{place.item.id}")
+            task = asyncio.create_task(self._deliver(session, place))
             self._tasks.add(task)
             task.add_done_callback(functools.partial(self._delivered, session, place))
 
-    def _delivered(
-        self, session: aiohttp.ClientSession, place: Place[Request], task: "asyncio.Task[Standing | None]"
-    ) -> None:
-        self._tasks.discard(task)
-        standing = None
-        if not task.cancelled():
-            if error := task.exception():
-                log.error("a delivery ended badly", exc_info=error)
-            else:
-                standing = task.result()
+    async def _deliver(self, session: aiohttp.ClientSession, place: Place[Request]) -> None:
+        request = place.item
+        try:
+            outcome = await self._attempt(session, request)
+        except BaseException:
+            self._leave(place, None)
+            raise
+        self._leave(place, standing_after(outcome))
+        self._pump(session)
+        await self._record(request, outcome)
+
+    def _leave(self, place: Place[Request], standing: Standing | None) -> None:
         for request in self._lanes.leave(place, standing):
             self._held.discard(request.id)
             self._declined.append(request.id)
-        if not task.cancelled():
-            self._pump(session)
 
-    async def _deliver(self, session: aiohttp.ClientSession, request: Request) -> Standing | None:
-        try:
-            return await self._attempt_and_record(session, request)
-        except Exception:
+    def _delivered(self, session: aiohttp.ClientSession, place: Place[Request], task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        self._lanes.written(place)
+        if task.cancelled():
+            return
+        if error := task.exception():
             # No longer held, its lease runs out, and the sweeper makes the attempt again.
-            self._held.discard(request.id)
-            raise
+            self._held.discard(place.item.id)
+            log.error("a delivery ended badly", exc_info=error)
+        self._pump(session)
 
-    async def _attempt_and_record(self, session: aiohttp.ClientSession, request: Request) -> Standing | None:
-        outcome = await self._attempt(session, request)
+    async def _record(self, request: Request, outcome: Outcome) -> None:
         number = request.callback_attempts + 1
         over = outcome.success or outcome.final or number >= self._policy.attempts
         wait = None if over else self._wait_after(number, outcome)
@@ -222,13 +226,13 @@ class Courier:
                 "ms": outcome.response_time_ms,
             },
         )
-        if recorded:
-            moved = replace(request, callback_status=status, callback_attempts=number)
-            self._logged(row, request.run_id)
-            self._published([moved])
-            if wait is not None:
-                self._wait(moved, wait)
-        return standing_after(outcome)
+        if not recorded:
+            return
+        moved = replace(request, callback_status=status, callback_attempts=number)
+        self._logged(row, request.run_id)
+        self._published([moved])
+        if wait is not None:
+            self._wait(moved, wait)
 
     def _wait_after(self, number: int, outcome: Outcome) -> float:
         return wait_after(
@@ -249,7 +253,7 @@ class Courier:
         headers = signing.headers(self.secrets, message_id(request), int(now.timestamp()), body)
         headers["webhook-attempt"] = str(request.callback_attempts + 1)
         if request.traceparent and (context := tracing.parse_traceparent([request.traceparent])):
-            headers["traceparent"] = tracing.child(context).traceparent
+            headers["traceparent"] = tracing.child(context, self._entropy).traceparent
         return await attempt(session, target, body, headers, timeout=self._policy.timeout, now=now)
 
     def _target(self, request: Request) -> CallbackTarget | Refusal:

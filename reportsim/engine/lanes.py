@@ -15,6 +15,7 @@ from typing import Final, Generic, TypeVar
 T = TypeVar("T")
 
 MOST_LANES: Final = 10_000
+MOST_WRITING: Final = 256
 REMEMBERED: Final = 10_000
 FEW: Final = 16
 
@@ -104,6 +105,7 @@ class Lanes(Generic[T]):
         self._tracks: dict[Standing, Track[T]] = {standing: Track(LIMITS[standing]) for standing in Standing}
         self._lanes: dict[str, Lane[T]] = {}
         self._known: OrderedDict[str, Standing] = OrderedDict()
+        self._writing = 0
 
     def take(self, origin: str) -> bool:
         """Reserves memory for one item; False when the destination has no room left."""
@@ -126,7 +128,13 @@ class Lanes(Generic[T]):
         lane.line_up()
 
     def next(self) -> Place[T] | None:
-        """The next item that there is a place for on the wire; destinations take turns."""
+        """The next item that there is a place for on the wire; destinations take turns.
+
+        None either while many wait to be written down that have left the wire: were all of them lost, all would be
+        made again.
+        """
+        if self._writing >= MOST_WRITING:
+            return None
         for track in self._tracks.values():
             if track.turns and track.active < track.limits.together:
                 lane = track.turns.popleft()
@@ -139,17 +147,25 @@ class Lanes(Generic[T]):
         return None
 
     def leave(self, place: Place[T], standing: Standing | None = None) -> list[T]:
-        """Frees a place; returns items of the destination that its new standing leaves no room for, last ones first."""
-        lane = place.lane
+        """Frees a place on the wire; what was there is still to be written down.
+
+        Returns items of the destination that its new standing leaves no room for, last ones first.
+        """
         place.track.active -= 1
-        lane.active -= 1
+        place.lane.active -= 1
+        self._writing += 1
+        too_many = self._stand(place.lane, standing) if standing else []
+        place.lane.line_up()
+        return too_many
+
+    def written(self, place: Place[T]) -> None:
+        """Frees the memory of what has left the wire."""
+        lane = place.lane
+        self._writing -= 1
         lane.held -= 1
         lane.track.held -= 1
-        too_many = self._stand(lane, standing) if standing else []
-        lane.line_up()
         if not lane.held:
             self._lanes.pop(lane.origin, None)
-        return too_many
 
     def _stand(self, lane: Lane[T], standing: Standing) -> list[T]:
         self._known[lane.origin] = standing

@@ -34,11 +34,18 @@ def items(places: list[Place[str]]) -> list[str]:
     return [place.item for place in places]
 
 
+def end(lanes: Lanes[str], place: Place[str], standing: Standing | None = None) -> list[str]:
+    """An attempt that has ended and is written down."""
+    back = lanes.leave(place, standing)
+    lanes.written(place)
+    return back
+
+
 def stand(lanes: Lanes[str], origin: str, standing: Standing) -> None:
     """Gives a destination a standing by one attempt."""
     put(lanes, origin, "first")
     [place] = [place for place in start(lanes) if place.lane.origin == origin]
-    assert lanes.leave(place, standing) == []
+    assert end(lanes, place, standing) == []
 
 
 def numbered(count: int) -> Iterator[str]:
@@ -53,7 +60,7 @@ class TestTheWire:
         put(lanes, "a", *numbered(12))
         places = start(lanes)
         assert items(places) == list(numbered(LIMITS[standing].each))
-        lanes.leave(places[0], standing)
+        end(lanes, places[0], standing)
         assert len(start(lanes)) == 1
 
     def test_is_shared_in_turns(self, lanes: Lanes[str]) -> None:
@@ -91,7 +98,7 @@ class TestTheWire:
         while places := start(lanes):
             tried += [place.lane.origin for place in places]
             for place in places:
-                lanes.leave(place, SILENT)
+                end(lanes, place, SILENT)
         assert tried == [f"dead {number}" for number in range(count)] * 2
 
     def test_a_destination_that_answers_again_leaves_the_dead_at_once(self, lanes: Lanes[str]) -> None:
@@ -102,24 +109,42 @@ class TestTheWire:
             stand(lanes, f"dead {number}", SILENT)
             put(lanes, f"dead {number}", "x")
         start(lanes)
-        lanes.leave(place, PROMPT)
+        end(lanes, place, PROMPT)
         assert items(start(lanes))[:2] == ["2", "3"]
+
+    def test_is_left_before_what_was_there_is_written_down(
+        self, lanes: Lanes[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "MOST_WRITING", 5)
+        stand(lanes, "a", PROMPT)
+        put(lanes, "a", *numbered(20))
+        written: list[Place[str]] = []
+        while places := start(lanes):
+            for place in places:
+                lanes.leave(place, PROMPT)
+            written += places
+        # Eight left it at once, and no more are sent until some are written down.
+        assert len(written) == 8
+        assert lanes._lanes["a"].held == 20
+        for place in written[:4]:
+            lanes.written(place)
+        assert len(start(lanes)) == 8
 
     def test_a_destination_that_falls_silent_waits_its_turn_among_the_dead(self, lanes: Lanes[str]) -> None:
         stand(lanes, "a", PROMPT)
         put(lanes, "a", *numbered(20))
         places = start(lanes)
-        lanes.leave(places[0], SILENT)
+        end(lanes, places[0], SILENT)
         assert start(lanes) == []
         for place in places[1:]:
-            lanes.leave(place, SILENT)
+            end(lanes, place, SILENT)
         assert len(start(lanes)) == 1
 
     def test_an_attempt_that_says_nothing_changes_no_standing(self, lanes: Lanes[str]) -> None:
         stand(lanes, "a", PROMPT)
         put(lanes, "a", "x")
         [place] = start(lanes)
-        lanes.leave(place)
+        end(lanes, place)
         put(lanes, "a", *numbered(8))
         assert len(start(lanes)) == 8
 
@@ -163,18 +188,17 @@ class TestMemory:
         stand(lanes, "a", PROMPT)
         put(lanes, "a", *numbered(2_000))
         places = start(lanes)
-        back = lanes.leave(places[0], SILENT)
+        back = end(lanes, places[0], SILENT)
         # The last ones go back, so that the order is kept.
         assert back == [f"item {number}" for number in range(1_999, 1_999 - len(back), -1)]
-        assert lanes.rooms["a"] == 0
-        assert lanes._tracks[SILENT].held == lanes._lanes["a"].held == 15
+        assert lanes._tracks[SILENT].held == lanes._lanes["a"].held == 14  # of fifteen, one is written down
         assert lanes._tracks[PROMPT].held == 0
 
     def test_is_free_again_after_the_last_item(self, lanes: Lanes[str]) -> None:
         put(lanes, "a", *numbered(50))
         while places := start(lanes):
             for place in places:
-                lanes.leave(place, PROMPT)
+                end(lanes, place, PROMPT)
         assert lanes.rooms == {}
         assert lanes._lanes == {}
         assert all(track.held == track.active == 0 for track in lanes._tracks.values())
@@ -196,7 +220,7 @@ class TestMemory:
         put(lanes, "a", "1", "2")
         [place] = start(lanes)
         lanes.clear()
-        lanes.leave(place, PROMPT)
+        end(lanes, place, PROMPT)
         assert start(lanes) == []
 
 
@@ -219,6 +243,7 @@ class Machine(RuleBasedStateMachine):
             self.lanes: Lanes[int] = Lanes()
         self.number = 0
         self.places: list[Place[int]] = []
+        self.writing: list[Place[int]] = []
         self.waiting: dict[str, list[int]] = collections.defaultdict(list)
 
     @rule(origin=ORIGINS)
@@ -240,14 +265,21 @@ class Machine(RuleBasedStateMachine):
         place = self.places.pop(data.draw(st.integers(0, len(self.places) - 1)))
         for item in self.lanes.leave(place, standing):
             assert self.waiting[place.lane.origin].pop() == item
+        self.writing.append(place)
+
+    @precondition(lambda self: self.writing)
+    @rule(data=st.data())
+    def write(self, data: st.DataObject) -> None:
+        self.lanes.written(self.writing.pop(data.draw(st.integers(0, len(self.writing) - 1))))
 
     @invariant()
     def counts_are_right(self) -> None:
         active = collections.Counter(place.lane.origin for place in self.places)
+        writing = collections.Counter(place.lane.origin for place in self.writing)
         for origin, lane in self.lanes._lanes.items():
             assert list(lane.waiting) == self.waiting[origin]
             assert lane.active == active[origin]
-            assert lane.held == lane.active + len(lane.waiting) > 0
+            assert lane.held == lane.active + writing[origin] + len(lane.waiting) > 0
             # Whoever may have a place has a turn, once.
             may = bool(lane.waiting) and lane.active < lane.track.limits.each
             assert lane.in_turn == may
