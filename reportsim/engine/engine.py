@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import logging
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -34,6 +35,8 @@ from reportsim.store import callbacks as callback_store
 from reportsim.store import requests as store
 from reportsim.store.batcher import Batcher
 from reportsim.store.pool import Pool
+
+log = logging.getLogger(__name__)
 
 DEMO_PATH: Final = "/webhook-test/"
 LOOK_AGAIN_S: Final = 5.0
@@ -132,6 +135,8 @@ class Engine:
         given = self._settings.webhook_secret
         texts = given or (await callback_store.keep_secret(self.pool, signing.new_secret()),)
         self.courier.secrets = [signing.parse_secret(text) for text in texts]
+        if opened := self._settings.callback_allow.networks:
+            log.warning("callbacks may also go to %s", ", ".join(map(str, opened)))
         async with self.hub.running(), self._inserts.running():
             try:
                 async with (

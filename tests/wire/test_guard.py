@@ -324,6 +324,13 @@ class TestLookups:
         subprocess.run([sys.executable, "-c", program], timeout=30, check=True)
 
 
+async def test_what_is_opened_is_said_at_the_start(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(settings):
+        assert "callbacks may also go to" not in caplog.text
+    async with serving(replace(settings, callback_allow=AllowList.parse("10.0.0.0/8 ::1"))):
+        assert "callbacks may also go to 10.0.0.0/8, ::1/128" in caplog.text
+
+
 async def test_a_service_refuses_a_name_that_was_rebound(
     settings: Settings, pool: Pool, silent: Silent, look_up: Any
 ) -> None:
