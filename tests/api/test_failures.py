@@ -126,7 +126,7 @@ async def test_the_inbox_shows_what_arrived_and_that_it_was_signed(service: Serv
 
 async def test_another_replica_plays_the_script_on(settings: Settings) -> None:
     """It is in the URL, and the number of the attempt picks the step: nothing has to be remembered."""
-    patient = replace(settings, callback_waits=(0.8, 0.1), callback_attempts=4)
+    patient = replace(settings, callback_waits=(3, 0.1), callback_attempts=4)
     async with serving(patient) as second:
         async with serving(patient) as first:
             script = {**TINY, "script": ["503", "404", "reset"]}
@@ -134,7 +134,7 @@ async def test_another_replica_plays_the_script_on(settings: Settings) -> None:
                 id = (await answer.json())["id"]
             await until(lambda: logs_of(second, id))
             assert [arrival["answer"] for arrival in await inbox(first, id)] == ["503"]
-        ended = await second.ended(id, timeout=20)
+        ended = await second.ended(id, timeout=30)
         arrivals = await inbox(second, id)
         logs = await logs_of(second, id)
     assert (ended["callback_status"], ended["callback_attempts"]) == ("SUCCESS", 4)
