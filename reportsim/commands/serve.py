@@ -82,7 +82,8 @@ async def serve(settings: Settings, listening: socket.socket) -> None:
         handler_cancellation=True,
         access_log=None,
         keepalive_timeout=KEEP_ALIVE_S,
-        shutdown_timeout=max(settings.shutdown_grace_s - LET_GO_S, 0.1),
+        # aiohttp waits for handlers twice as long: once before it cancels what they read, and once after.
+        shutdown_timeout=max(settings.shutdown_grace_s - LET_GO_S, 0.1) / 2,
     )
     handle_signals(stop)
     try:

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections import Counter
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -126,6 +127,33 @@ async def test_nobody_notices_but_for_being_sent_elsewhere(
     assert {str(row["id"]) for row in rows} == set(clients.accepted)
     assert {(row["status"], row["callback_status"], row["takeovers"]) for row in rows} == {("COMPLETED", "SUCCESS", 0)}
     assert {arrival.request_id for arrival in receiver.arrivals} == set(clients.accepted)
+
+
+async def test_the_grace_time_is_for_everything_together(own_dsn: str, tmp_path: Path, receiver: Receiver) -> None:
+    """A report, its client, and a callback, none of which would end: what runs is handed over."""
+    receiver.holds = {"held"}
+    async with ServerProcess(own_dsn, tmp_path, REPORTSIM_SHUTDOWN_GRACE_S="2") as server, server.client() as api:
+        delivering = await api.submit({**TINY, "callback_url": receiver.url("held")})
+        await receiver.count(1)
+        client = asyncio.create_task(api.session.post("/api/sync", json=held_for(60_000)))
+        running = await api.submit(held_for(60_000))
+        await api.in_status(running, "PROCESSING")
+        began = time.monotonic()
+        assert await server.terminate() == 0
+        took = time.monotonic() - began
+        with pytest.raises(aiohttp.ClientError):
+            await client
+    connection = await connect(own_dsn)
+    try:
+        rows = await connection.fetch("SELECT id, status, owner, lease_until < now() AS free FROM requests")
+        due = await connection.fetchval("SELECT id FROM requests WHERE callback_due_at <= now()")
+    finally:
+        await connection.close()
+    print(f"\nexit after {took:.1f} s with a grace time of 2 s")
+    assert took < 6
+    assert all(row["owner"] is None for row in rows)
+    assert [row["free"] for row in rows if row["status"] == "PROCESSING"] == [True, True]
+    assert str(due) == delivering
 
 
 @pytest.mark.parametrize(("pause_s", "status"), [(0.3, 200), (1.5, None)])
