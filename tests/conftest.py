@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
+import hypothesis
 import pytest
 from aiohttp import web
 
@@ -21,6 +22,10 @@ from reportsim.store.migrate import migrate
 from reportsim.store.pool import Connection, Pool, clean_dsn, connect, create_pool
 from reportsim.web.keys import ENGINE, READY
 from tests.pooler import pooled
+
+# The same examples on every run, however slow the machine: what fails here fails everywhere.
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("suite")
 
 DEMO_LINES = 2_000
 TABLES = "requests, callback_logs, webhook_secrets"

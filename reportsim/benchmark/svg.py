@@ -140,7 +140,9 @@ class Linear:
         power = 10.0 ** math.floor(math.log10(raw))
         step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-        return [index * step for index in range(first, last + 1)]
+        near = span * 1e-9
+        values = (index * step for index in range(first, last + 1))
+        return [value for value in values if self.low - near <= value <= self.high + near]
 
 
 @dataclass(frozen=True, slots=True)
