@@ -7,6 +7,9 @@ CREATE TABLE requests (
     result_payload    json,
     error             json,
     callback_url      text,
+    -- the destination: deliveries to one never hold up those to another; every inbox of the demo receiver is one
+    callback_origin   text COLLATE "C" GENERATED ALWAYS AS (lower(coalesce(substring(callback_url FROM
+        CASE WHEN callback_demo THEN '^[a-zA-Z]+://[^?#]*' ELSE '^[a-zA-Z]+://[^/?#]*' END), callback_url))) STORED,
     callback_status   text CHECK (callback_status IN ('PENDING', 'SUCCESS', 'FAILED')),
     callback_attempts integer NOT NULL DEFAULT 0,
     callback_series   integer NOT NULL DEFAULT 1,
@@ -47,9 +50,14 @@ CREATE TABLE requests (
 CREATE INDEX requests_pending ON requests (id) WHERE status = 'PENDING' AND owner IS NULL;
 CREATE INDEX requests_pending_owned ON requests (owner, id) WHERE status = 'PENDING' AND owner IS NOT NULL;
 CREATE INDEX requests_leased ON requests (lease_until) WHERE status IN ('PENDING', 'PROCESSING');
-CREATE INDEX requests_callback_due ON requests (callback_due_at)
+CREATE INDEX requests_callback_due ON requests (callback_origin, callback_due_at)
     WHERE callback_status = 'PENDING' AND callback_due_at IS NOT NULL;
+-- The list, whole and by its filters. What has COMPLETED is found in the whole list; every other state is rare.
 CREATE INDEX requests_listed ON requests (id) WHERE run_id IS NULL;
+CREATE INDEX requests_listed_mode ON requests (mode, id) WHERE run_id IS NULL;
+CREATE INDEX requests_listed_status ON requests (status, id) WHERE run_id IS NULL AND status <> 'COMPLETED';
+CREATE INDEX requests_listed_callback ON requests (callback_status, id)
+    WHERE run_id IS NULL AND callback_status IS NOT NULL;
 CREATE INDEX requests_run ON requests (run_id, id) WHERE run_id IS NOT NULL;
 CREATE INDEX requests_changed ON requests USING brin (changed_at) WITH (pages_per_range = 16);
 

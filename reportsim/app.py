@@ -10,9 +10,31 @@ from reportsim.engine.engine import Engine
 from reportsim.lifespan import drain, engine_context, pools_context
 from reportsim.settings import Settings
 from reportsim.store.pool import clean_dsn, create_pool
-from reportsim.web import downloads, events, ops, pages, receiver, rendering, requests, submissions
-from reportsim.web.keys import DRAINING, ENGINE, FAILED, LIMITS, READY, SETTINGS, TRUSTED
-from reportsim.web.limits import Limits, parse_networks
+from reportsim.web import (
+    docs,
+    downloads,
+    events,
+    inboxes,
+    ops,
+    pages,
+    receiver,
+    redelivery,
+    rendering,
+    requests,
+    submissions,
+)
+from reportsim.web.keys import (
+    DRAINING,
+    ENGINE,
+    FAILED,
+    LIMITS,
+    READY,
+    SETTINGS,
+    STREAM_PLACES,
+    SYNC_PLACES,
+    TRUSTED,
+)
+from reportsim.web.limits import Limits, Places, parse_networks
 from reportsim.web.metrics import METRICS, Metrics, lag_context, measure, show_metrics
 from reportsim.web.middleware import answer_problems, check_origin, finish_headers, identify, refuse_new_work
 
@@ -39,11 +61,13 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
     app[ENGINE] = engine
     app[METRICS] = collected
     app[LIMITS] = Limits({"sync": settings.sync_rate, "async": settings.async_rate})
+    app[SYNC_PLACES] = Places("sync requests", settings.sync_max)
+    app[STREAM_PLACES] = Places("event streams", events.MOST_STREAMS, settings.streams_per_client)
     app[TRUSTED] = parse_networks(settings.trusted_proxies)
     app[READY] = asyncio.Event()
     app[DRAINING] = asyncio.Event()
     app[FAILED] = asyncio.Event()
-    app[receiver.INBOXES] = receiver.Inboxes()
+    app[inboxes.INBOXES] = inboxes.Inboxes()
 
     app.on_response_prepare.append(finish_headers)
     app.on_shutdown.append(drain)
@@ -51,6 +75,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
     app.cleanup_ctx.append(pools_context)
     app.cleanup_ctx.append(engine_context)
     pages.setup(app)
+    docs.setup(app)
     add_routes(app)
     return app
 
@@ -65,6 +90,7 @@ def add_routes(app: web.Application) -> None:
             web.get("/api/requests/{id}", requests.get_request),
             web.post("/api/requests/{id}/cancel", requests.cancel_request),
             web.post("/api/requests/{id}/redeliver", requests.redeliver),
+            web.post("/api/requests/redeliver", redelivery.redeliver_many),
             web.get("/api/requests/{id}/callback-logs", requests.get_callback_logs),
             web.get("/api/reports/{file}", downloads.download),
             web.get("/api/ledgers", requests.list_ledgers),
@@ -78,6 +104,8 @@ def add_routes(app: web.Application) -> None:
             web.post("/requests/{id}/cancel", pages.cancel_form),
             web.post("/requests/{id}/redeliver", pages.redeliver_form),
             web.get("/problems/{slug}", pages.show_problem),
+            web.get("/docs", docs.show_docs),
+            web.get("/openapi.json", docs.show_document),
             web.get("/healthz", ops.healthz),
             web.get("/readyz", ops.readyz),
             web.get("/metrics", show_metrics),

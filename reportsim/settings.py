@@ -128,11 +128,26 @@ class Settings:
     async_rate: int = setting(
         "REPORTSIM_ASYNC_RATE", whole(0, 1_000_000), 60, "async requests per minute and client; 0: no limit"
     )
+    sync_max: int = setting(
+        "REPORTSIM_SYNC_MAX", whole(1, 1_000_000), 2_000, "sync requests that may wait at once; one more gets 503"
+    )
+    streams_per_client: int = setting(
+        "REPORTSIM_STREAMS_PER_CLIENT", whole(1, 1_000_000), 100, "event streams that a client may have open"
+    )
+    connections_max: int = setting(
+        "REPORTSIM_CONNECTIONS_MAX",
+        whole(1, 1_000_000),
+        10_000,
+        "open connections, as far as the process may have files; one more gets 503",
+    )
     callback_waits: tuple[float, ...] = setting(
         "REPORTSIM_CALLBACK_WAITS",
         waits,
         (2.0, 4.0, 8.0),
         "seconds to wait after failed attempt 1, 2, 3, …; the last one repeats",
+    )
+    callback_jitter: float = setting(
+        "REPORTSIM_CALLBACK_JITTER", seconds(0, 1), 0.0, "share of each wait by which it varies at random, 0 to 1"
     )
     callback_attempts: int = setting(
         "REPORTSIM_CALLBACK_ATTEMPTS", whole(1, 100), 3, "attempts per series of callbacks"

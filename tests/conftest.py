@@ -21,6 +21,7 @@ from reportsim.store import embedded, ledgers
 from reportsim.store.migrate import migrate
 from reportsim.store.pool import Connection, Pool, clean_dsn, connect, create_pool
 from reportsim.web.keys import ENGINE, READY
+from reportsim.web.server import served
 from tests.pooler import pooled
 
 # The same examples on every run, however slow the machine: what fails here fails everywhere.
@@ -170,25 +171,21 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[Service]:
-    """Runs a service on a free port of the loopback address."""
+async def serving(settings: Settings, *, port: int = 0) -> AsyncIterator[Service]:
+    """Runs a service on a port of the loopback address, by default a free one."""
     listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind(("127.0.0.1", port))
     address, port = listening.getsockname()
     url = f"http://{address}:{port}"
     app = build_app(replace(settings, host=address, port=port))
     app[ENGINE].listens_on(address, port)
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=2.0)
-    await runner.setup()
-    try:
-        await web.SockSite(runner, listening).start()
-        async with asyncio.timeout(10):
-            await app[READY].wait()
-        async with aiohttp.ClientSession(url) as client:
-            yield Service(url, app, client)
-    finally:
-        await runner.cleanup()
-        listening.close()
+    with listening:
+        async with served(app, listening, settings, shutdown_s=2.0):
+            async with asyncio.timeout(10):
+                await app[READY].wait()
+            async with aiohttp.ClientSession(url) as client:
+                yield Service(url, app, client)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import time
+from ipaddress import ip_address
 from typing import Any, Final
 
 from aiohttp import web
@@ -18,11 +19,10 @@ from reportsim.commands.logs import set_up_logging
 from reportsim.settings import Settings
 from reportsim.store.migrate import MigrationError
 from reportsim.web.keys import DRAINING, ENGINE, FAILED, READY
+from reportsim.web.server import served
 
 log = logging.getLogger(__name__)
 
-BACKLOG: Final = 2048
-KEEP_ALIVE_S: Final = 15.0
 # One press of Ctrl-C arrives twice when make passes it on; what comes within a second is one wish.
 SAME_WISH_S: Final = 1.0
 LET_GO_S: Final = 1.0
@@ -65,8 +65,12 @@ def bind(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+        except OSError:
+            listening.close()
+            raise
     except OSError as error:
         raise CommandError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
     return listening
@@ -77,28 +81,18 @@ async def serve(settings: Settings, listening: socket.socket) -> None:
     stop = asyncio.Event()
     app = build_app(settings)
     app[ENGINE].listens_on(*listening.getsockname()[:2])
-    runner = web.AppRunner(
-        app,
-        handler_cancellation=True,
-        access_log=None,
-        keepalive_timeout=KEEP_ALIVE_S,
-        # aiohttp waits for handlers twice as long: once before it cancels what they read, and once after.
-        shutdown_timeout=max(settings.shutdown_grace_s - LET_GO_S, 0.1) / 2,
-    )
+    if not ip_address(listening.getsockname()[0]).is_loopback:
+        log.warning("listening beyond this machine, and there is no login: put the service behind one")
     handle_signals(stop)
-    try:
-        await runner.setup()
-        await web.SockSite(runner, listening, backlog=BACKLOG).start()
+    async with served(app, listening, settings, shutdown_s=max(settings.shutdown_grace_s - LET_GO_S, 0.1)) as server:
         await announce(app, stop)
         await first_of(stop, app[FAILED])
         log.info("stopping")
-        await let_go(app, runner)
-    finally:
-        await runner.cleanup()
+        await let_go(app, server)
     log.info("stopped")
 
 
-async def let_go(app: web.Application, runner: web.AppRunner) -> None:
+async def let_go(app: web.Application, server: web.Server) -> None:
     """Tells clients and load balancers to go elsewhere, for as long as any is connected, at most a second.
 
     Answers close their connections meanwhile, so that nobody writes into one that is about to be reset.
@@ -106,7 +100,7 @@ async def let_go(app: web.Application, runner: web.AppRunner) -> None:
     app[DRAINING].set()
     app[ENGINE].stop_taking()
     for _ in range(LET_GO_LOOKS):
-        if runner.server is None or not runner.server.connections:
+        if not server.connections:
             return
         await asyncio.sleep(LET_GO_S / LET_GO_LOOKS)
 

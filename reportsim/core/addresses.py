@@ -8,8 +8,9 @@ A NAT64 prefix that an operator took from global unicast space looks like any pu
 or an egress proxy keeps such a translator away from private IPv4 addresses.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -18,6 +19,7 @@ Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
 SETTING: Final = "REPORTSIM_CALLBACK_ALLOW"
+LONGEST: Final = 100
 
 REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -129,13 +131,21 @@ _IPV6: Final = tuple(
     )
 )
 
+_IPV4_ROWS: Final = tuple((int(network[0]), int(network.netmask), code) for network, code in _IPV4)
+_IPV6_ROWS: Final = tuple((int(network[0]), int(network.netmask), code) for network, code in _IPV6)
+
 
 def parse_address(address: str | Address) -> Address | None:
     """Reads a canonical literal, without brackets; None for anything else. Never raises."""
     if not isinstance(address, str):
         return address
+    return _parse(address) if len(address) <= LONGEST else None
+
+
+@lru_cache(1_024)
+def _parse(text: str) -> Address | None:
     try:
-        return ip_address(address)
+        return ip_address(text)
     except ValueError:
         return None
 
@@ -151,11 +161,18 @@ def classify(address: str | Address) -> str | None:
     if parsed is None:
         return "not-an-address"
     if isinstance(parsed, IPv4Address):
-        return next((code for network, code in _IPV4 if parsed in network), None)
+        return _code_of(int(parsed), _IPV4_ROWS)
     if parsed.scope_id is not None:
         return "zone-id"
-    code = next((code for network, code in _IPV6 if parsed in network), None)
+    code = _code_of(int(parsed), _IPV6_ROWS)
     return code if code or parsed in _GLOBAL_UNICAST else "not-global-unicast"
+
+
+def _code_of(address: int, rows: Iterable[tuple[int, int, str]]) -> str | None:
+    for start, mask, code in rows:
+        if address & mask == start:
+            return code
+    return None
 
 
 def explain(address: str | Address, reason: str) -> str:
@@ -190,8 +207,8 @@ class AllowList:
 
     def refusal(self, address: str | Address) -> str | None:
         """Says why an address may not be dialed under this list, a key of `REASONS`, or None when it may."""
-        reason = classify(address)
         parsed = parse_address(address)
+        reason = classify(address if parsed is None else parsed)
         if reason is None or reason in NEVER_OPENED or parsed is None:
             return reason
         if not any(parsed in network for network in self.networks):

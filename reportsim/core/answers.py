@@ -1,8 +1,25 @@
 """The answers that are stored with a request and given again to whoever repeats its idempotency key."""
 
+from datetime import datetime
+
 from reportsim.core.encoding import dumps
 from reportsim.core.model import Request, Status
 from reportsim.core.problems import Problem
+
+
+def server_timing(request: Request) -> str:
+    """Where the time of an ended request went, in milliseconds, as the Server-Timing header says it."""
+    timings = (request.result_payload or {}).get("timings_ms") or {
+        "queue": milliseconds(request.created_at, request.started_at or request.completed_at),
+        "service": milliseconds(request.started_at, request.completed_at),
+        "total": milliseconds(request.created_at, request.completed_at),
+    }
+    return ", ".join(f"{name};dur={value:.1f}" for name, value in timings.items())
+
+
+def milliseconds(start: datetime | None, end: datetime | None) -> float:
+    """The time between two moments; none where one of them never came."""
+    return (end - start).total_seconds() * 1000 if start and end else 0.0
 
 
 def report_failed(request: Request) -> Problem:

@@ -73,8 +73,9 @@ class OwnReceiver:
 
     def listens_at(self, address: Address, port: int) -> bool:
         """Says whether the service may answer there: the same port at its or at any loopback address."""
-        loopback = classify(address) == "loopback" == classify(self.address)
-        return port == self.port and (loopback or address == self.address)
+        if port != self.port:
+            return False
+        return address == self.address or classify(address) == "loopback" == classify(self.address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +110,8 @@ def check_dial(
     For every address that a resolver returned, of which a single refused one refuses the attempt, and again
     for the one that is dialed.
     """
-    reason = allow.refusal(address)
     parsed = parse_address(address)
+    reason = allow.refusal(address if parsed is None else parsed)
     if parsed is None or reason == "zone-id":
         return Refusal(reason or "not-an-address", explain(address, reason or "not-an-address"))
     if port != target.port or (target.address is not None and parsed != target.address):

@@ -32,6 +32,7 @@ _NUMBER = re.compile("[0-9]+|0x[0-9a-f]*")
 _LABEL = re.compile("[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _UNTIDY = re.compile(r"//|%(?:00|25|2e|2f|5c)|/\.{1,2}(?:/|$)", re.IGNORECASE)
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"})
+_INVISIBLE_ASCII = re.compile(r"[\x00-\x20\x7f]")
 
 
 class _RefusedError(Exception):
@@ -88,13 +89,20 @@ def _target(text: str, allow: AllowList, own: Sequence[OwnReceiver]) -> Callback
 def _check_text(text: str) -> None:
     if len(text) > LONGEST:
         raise _RefusedError("too-long", f"A callback URL has at most {LONGEST:,} characters.")
-    if any(unicodedata.category(character) in _INVISIBLE for character in text):
+    if _has_invisible(text):
         raise _RefusedError(
             "forbidden-character",
             "A callback URL has no blanks, control or invisible characters; percent-encode them.",
         )
     if "\\" in text:
         raise _RefusedError("backslash", "A callback URL has no backslash; percent-encode it as %5C.")
+
+
+def _has_invisible(text: str) -> bool:
+    """Whether a text has blanks, control, format or surrogate characters."""
+    if text.isascii():
+        return _INVISIBLE_ASCII.search(text) is not None
+    return any(unicodedata.category(character) in _INVISIBLE for character in text)
 
 
 def _host_and_port(authority: str, default: int) -> tuple[str, int]:
@@ -127,10 +135,12 @@ def _check_port(port: int) -> None:
 def _url(text: str, host: str) -> tuple[URL, str]:
     try:
         url = URL(text).with_fragment(None)
-        _ = url.host  # decodes an IDN, as aiohttp may do later
+        dialed = url.raw_host or ""
+        if "xn--" in dialed.lower():
+            _ = url.host  # decodes an IDN, as aiohttp may do later
     except ValueError:
         raise _RefusedError("bad-host", f"{_shown(host)} is not a valid host name.") from None
-    return url, url.raw_host or ""
+    return url, dialed
 
 
 def _dns_name(host: str, dialed: str, allow: AllowList, own: Sequence[OwnReceiver]) -> str:

@@ -51,6 +51,7 @@ class Request:
     result_payload: Json | None = None
     error: Json | None = None
     callback_url: str | None = None
+    callback_origin: str | None = None
     callback_status: CallbackStatus | None = None
     callback_attempts: int = 0
     callback_series: int = 1
@@ -185,7 +186,8 @@ def rfc3339(moment: datetime | None) -> str | None:
     """An aware moment in UTC with `Z` (RFC 3339), microseconds kept."""
     if moment is None:
         return None
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return utc.isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def callback_event(request: Request, base_url: str) -> Mapping[str, Any]:

@@ -103,6 +103,12 @@ KINDS: Final[Mapping[str, Kind]] = {
             "Content-Range says how long the file is.",
         ),
         Kind(
+            "expectation-failed",
+            417,
+            "The expectation cannot be met",
+            "The Expect header may be left out, or say 100-continue.",
+        ),
+        Kind(
             "misdirected",
             421,
             "This host is not served here",
@@ -206,6 +212,12 @@ def invalid(errors: Sequence[Mapping[str, str]]) -> Problem:
 def unavailable(detail: str, retry_after: int = 1) -> Problem:
     """The 503 that asks to come back."""
     return Problem("unavailable", detail, headers={"Retry-After": str(retry_after)})
+
+
+def quota_exceeded(policy: str, detail: str, retry_after: int) -> Problem:
+    """The 429 that names the policy and says when to come back."""
+    headers = {"Retry-After": str(retry_after)}
+    return Problem("quota-exceeded", detail, {"violated-policies": (policy,)}, headers)
 
 
 def pointer(*steps: str | int) -> str:

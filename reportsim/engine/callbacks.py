@@ -1,16 +1,18 @@
 """Callback delivery: an in-process queue for speed, the table for certainty.
 
-What ends is queued here; a lane per destination keeps one slow receiver from holding up the others. Waits between
-attempts run on the loop's clock and stand in the table too, where the sweeper finds those that a crash left behind.
+What ends is queued here; `lanes` says whose turn it is on the wire. What finds no room here goes back to the table.
+Waits between attempts run on the loop's clock while they are short, and stand in the table too, where the sweeper
+finds those that a crash left behind.
 """
 
 import asyncio
 import contextlib
 import functools
 import logging
+import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -23,26 +25,23 @@ from reportsim.core.backoff import wait_after
 from reportsim.core.callback_urls import CallbackTarget, OwnReceiver, Refusal
 from reportsim.core.clock import Clock
 from reportsim.core.encoding import dumps
+from reportsim.core.identifiers import Entropy
 from reportsim.core.model import CallbackLog, CallbackStatus, Request, callback_event
-from reportsim.engine.delivery import Guard, Outcome, attempt, open_client
+from reportsim.engine.delivery import Outcome, Reason, attempt
+from reportsim.engine.guard import Guard, open_client
+from reportsim.engine.lanes import Lanes, Place, Standing
 from reportsim.store import callbacks as store
 from reportsim.store.batcher import Batcher, Overloaded
 from reportsim.store.pool import OUTAGES, Fetches, persist
 
 log = logging.getLogger(__name__)
 
-PER_DESTINATION: Final = 8
-AT_ONCE: Final = 256
-HELD: Final = 10_000
-
-
-@dataclass(slots=True)
-class Lane:
-    """What goes to one destination: some deliveries on the wire, the others in line."""
-
-    waiting: deque[Request] = field(default_factory=deque)
-    active: int = 0
-    in_turn: bool = False
+PROMPT_MS: Final = 1_000
+SHORT_S: Final = 60.0
+MOST_TIMERS: Final = 10_000
+MOST_DECLINED: Final = 100_000
+SWEEP: Final = 256
+MOST_SWEEPS: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +49,7 @@ class Policy:
     """How callbacks are made: the settings that delivery depends on."""
 
     waits: tuple[float, ...]
+    jitter: float
     attempts: int
     timeout: float
 
@@ -85,10 +85,11 @@ class Courier:
         self._demo = demo
         self.secrets: Sequence[bytes] = ()
         self._new_id = new_id
-        self._queue: asyncio.Queue[Request] = asyncio.Queue(HELD)
-        self._lanes: dict[str, Lane] = {}
-        self._turns: deque[Lane] = deque()
+        self._entropy = Entropy()
+        self._queue: asyncio.Queue[Request] = asyncio.Queue()  # bounded by the lanes
+        self._lanes: Lanes[Request] = Lanes()
         self._held: set[UUID] = set()
+        self._declined: deque[UUID] = deque(maxlen=MOST_DECLINED)
         self._timers: dict[UUID, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._claiming: set[asyncio.Task[None]] = set()
@@ -104,14 +105,12 @@ class Courier:
         """The requests whose next attempt this replica has claimed."""
         return list(self._held)
 
-    @property
-    def room(self) -> int:
-        """How many more deliveries may be taken on."""
-        return max(HELD - len(self._held) - len(self._timers), 0)
-
     def offer(self, request: Request) -> bool:
-        """Takes on an ended request whose next attempt is claimed already; False when there is no room."""
-        if request.id in self._held or not self.room:
+        """Takes on an ended request whose next attempt is claimed already; False when there is no room for it."""
+        if request.id in self._held:
+            return False
+        if not self._lanes.take(origin(request)):
+            self._declined.append(request.id)
             return False
         self._held.add(request.id)
         self._queue.put_nowait(request)
@@ -126,9 +125,7 @@ class Courier:
                 yield self
             finally:
                 dispatcher.cancel()
-                self._turns.clear()
-                for lane in self._lanes.values():
-                    lane.waiting.clear()
+                self._lanes.clear()
                 self._stop_waiting()
                 if tasks := self._tasks | self._claiming:
                     await asyncio.wait(tasks, timeout=grace())
@@ -136,6 +133,7 @@ class Courier:
                         task.cancel()
                     await asyncio.gather(*tasks, return_exceptions=True)
                 self._stop_waiting()
+                self._held.update(self._declined)
 
     def _stop_waiting(self) -> None:
         for timer in self._timers.values():
@@ -145,54 +143,47 @@ class Courier:
     async def _dispatch(self, session: aiohttp.ClientSession) -> None:
         while True:
             request = await self._queue.get()
-            key = destination(request)
-            lane = self._lanes.setdefault(key, Lane())
-            lane.waiting.append(request)
-            self._line_up(lane)
+            self._lanes.add(origin(request), request)
             self._pump(session)
-
-    def _line_up(self, lane: Lane) -> None:
-        """Gives a destination its turn, unless it has one, nothing waits for it, or it has its share."""
-        if lane.waiting and lane.active < PER_DESTINATION and not lane.in_turn:
-            lane.in_turn = True
-            self._turns.append(lane)
 
     def _pump(self, session: aiohttp.ClientSession) -> None:
-        """Starts deliveries while there is room on the wire: one for each destination in turn."""
-        while self._turns and len(self._tasks) < AT_ONCE:
-            lane = self._turns.popleft()
-            lane.in_turn = False
-            request = lane.waiting.popleft()
-            lane.active += 1
-            task = asyncio.create_task(self._deliver(session, request), name=f"deliver-{request.id}")
+        """Starts deliveries while there is room on the wire."""
+        while place := self._lanes.next():
+            task = asyncio.create_task(self._deliver(session, place))
             self._tasks.add(task)
-            task.add_done_callback(functools.partial(self._delivered, session, lane, destination(request)))
-            self._line_up(lane)
+            task.add_done_callback(functools.partial(self._delivered, session, place))
 
-    def _delivered(self, session: aiohttp.ClientSession, lane: Lane, key: str, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        lane.active -= 1
-        if not task.cancelled() and (error := task.exception()):
-            log.error("a delivery ended badly", exc_info=error)
-        if not lane.active and not lane.waiting:
-            self._lanes.pop(key, None)
-        if not task.cancelled():
-            self._line_up(lane)
-            self._pump(session)
-
-    async def _deliver(self, session: aiohttp.ClientSession, request: Request) -> None:
+    async def _deliver(self, session: aiohttp.ClientSession, place: Place[Request]) -> None:
+        request = place.item
         try:
-            await self._attempt_and_record(session, request)
-        except Exception:
-            # No longer held, its lease runs out, and the sweeper makes the attempt again.
-            self._held.discard(request.id)
+            outcome = await self._attempt(session, request)
+        except BaseException:
+            self._leave(place, None)
             raise
+        self._leave(place, standing_after(outcome))
+        self._pump(session)
+        await self._record(request, outcome)
 
-    async def _attempt_and_record(self, session: aiohttp.ClientSession, request: Request) -> None:
-        outcome = await self._attempt(session, request)
+    def _leave(self, place: Place[Request], standing: Standing | None) -> None:
+        for request in self._lanes.leave(place, standing):
+            self._held.discard(request.id)
+            self._declined.append(request.id)
+
+    def _delivered(self, session: aiohttp.ClientSession, place: Place[Request], task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        self._lanes.written(place)
+        if task.cancelled():
+            return
+        if error := task.exception():
+            # No longer held, its lease runs out, and the sweeper makes the attempt again.
+            self._held.discard(place.item.id)
+            log.error("a delivery ended badly", exc_info=error)
+        self._pump(session)
+
+    async def _record(self, request: Request, outcome: Outcome) -> None:
         number = request.callback_attempts + 1
         over = outcome.success or outcome.final or number >= self._policy.attempts
-        wait = None if over else wait_after(number, self._policy.waits, retry_after=outcome.retry_after)
+        wait = None if over else self._wait_after(number, outcome)
         now = self._clock.now()
         status = (
             CallbackStatus.PENDING if not over else CallbackStatus.SUCCESS if outcome.success else CallbackStatus.FAILED
@@ -243,17 +234,26 @@ class Courier:
         if wait is not None:
             self._wait(moved, wait)
 
+    def _wait_after(self, number: int, outcome: Outcome) -> float:
+        return wait_after(
+            number,
+            self._policy.waits,
+            retry_after=outcome.retry_after,
+            jitter=self._policy.jitter,
+            random=random.random(),
+        )
+
     async def _attempt(self, session: aiohttp.ClientSession, request: Request) -> Outcome:
         body = dumps(callback_event(request, self._base_url()))
         target = self._target(request)
         if isinstance(target, Refusal):
             message = f"{target.reason}: {target.detail}"
-            return Outcome(success=False, reason="refused", error_message=message, response_time_ms=0, final=True)
+            return Outcome(success=False, reason=Reason.REFUSED, error_message=message, response_time_ms=0, final=True)
         now = self._clock.now()
         headers = signing.headers(self.secrets, message_id(request), int(now.timestamp()), body)
         headers["webhook-attempt"] = str(request.callback_attempts + 1)
         if request.traceparent and (context := tracing.parse_traceparent([request.traceparent])):
-            headers["traceparent"] = tracing.child(context).traceparent
+            headers["traceparent"] = tracing.child(context, self._entropy).traceparent
         return await attempt(session, target, body, headers, timeout=self._policy.timeout, now=now)
 
     def _target(self, request: Request) -> CallbackTarget | Refusal:
@@ -267,7 +267,7 @@ class Courier:
         return self._guard.check_url(url)
 
     def _wait(self, request: Request, wait: float) -> None:
-        if self.room:
+        if wait <= SHORT_S and len(self._timers) < MOST_TIMERS:
             loop = asyncio.get_running_loop()
             self._timers[request.id] = loop.call_later(wait, self._due, request)
 
@@ -295,14 +295,20 @@ class Courier:
                 self.offer(claimed)
 
     async def sweep(self, late: timedelta) -> int:
-        """Takes on what has been due for `late` and is held by nobody; says how many."""
-        limit = min(self.room, AT_ONCE)
-        if not limit:
-            return 0
-        found = await store.claim_due(self._lines, self._owner, self._lease, limit, late)
-        for request in found:
-            self.offer(request)
-        return len(found)
+        """Takes on what has been due for `late` and is held by nobody, as far as there is room; says how many."""
+        if declined := [id for id in self._declined if id not in self._held]:
+            self._declined.clear()
+            await store.give_back(self._lines, self._owner, declined)
+        taken = 0
+        for _ in range(MOST_SWEEPS):
+            rooms, elsewhere = self._lanes.rooms, self._lanes.room_elsewhere
+            found = await store.claim_due(self._lines, self._owner, self._lease, SWEEP, late, rooms, elsewhere)
+            for request in found:
+                self.offer(request)
+            taken += len(found)
+            if len(found) < SWEEP:
+                break
+        return taken
 
 
 def message_id(request: Request) -> str:
@@ -310,12 +316,20 @@ def message_id(request: Request) -> str:
     return f"msg_{request.id.hex}_{request.callback_series}"
 
 
-def destination(request: Request) -> str:
-    """The key of a request's lane: the origin of its URL."""
-    try:
-        return str(URL(request.callback_url or "").origin())
-    except ValueError:
-        return ""
+def origin(request: Request) -> str:
+    """The key of a request's lane."""
+    return request.callback_origin or ""
+
+
+def standing_after(outcome: Outcome) -> Standing | None:
+    """What an attempt says of its destination; nothing when it was never on the wire."""
+    match outcome.reason:
+        case None | Reason.STATUS:
+            return Standing.PROMPT if outcome.response_time_ms <= PROMPT_MS else Standing.LATE
+        case Reason.REFUSED:
+            return None
+        case _:
+            return Standing.SILENT
 
 
 def demo_url(receiver: OwnReceiver, path: str) -> str:

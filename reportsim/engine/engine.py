@@ -21,8 +21,8 @@ from reportsim.core.identifiers import UUID7Generator
 from reportsim.core.model import CallbackLog, Mode, Request, Status
 from reportsim.core.problems import Problem
 from reportsim.engine.callbacks import Courier, Policy
-from reportsim.engine.delivery import Guard
 from reportsim.engine.events import Hub
+from reportsim.engine.guard import Guard
 from reportsim.engine.housekeeping import Leases, Sweeper, in_background
 from reportsim.engine.ledgers import Ledgers
 from reportsim.engine.remaker import Remaker
@@ -36,6 +36,8 @@ from reportsim.store import requests as store
 from reportsim.store.batcher import Batcher
 from reportsim.store.lines import Lines
 from reportsim.store.pool import OUTAGES, Pool, persist
+
+log = logging.getLogger(__name__)
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +102,7 @@ class Engine:
             lease=self._lease,
             policy=Policy(
                 waits=settings.callback_waits,
+                jitter=settings.callback_jitter,
                 attempts=settings.callback_attempts,
                 timeout=settings.callback_timeout,
             ),
@@ -135,6 +138,7 @@ class Engine:
         address = ip_address(host)
         if address.is_unspecified:
             address = ip_address("::1" if address.version == 6 else "127.0.0.1")
+            self.guard.everywhere = port
         self.demo = OwnReceiver(address, port, DEMO_PATH)
         self.guard.own = [self.demo]
         self.base_url = self._settings.public_url or str(self.demo).removesuffix(DEMO_PATH)
@@ -146,6 +150,8 @@ class Engine:
         given = self._settings.webhook_secret
         texts = given or (await persist(lambda: callback_store.keep_secret(self.pool, candidate)),)
         self.courier.secrets = [signing.parse_secret(text) for text in texts]
+        if opened := self._settings.callback_allow.networks:
+            log.warning("callbacks may also go to %s", ", ".join(map(str, opened)))
         async with self.hub.running(), self._inserts.running():
             try:
                 async with (
@@ -240,10 +246,20 @@ class Engine:
 
     async def redeliver(self, request_id: UUID) -> Request | None:
         """Starts a new series of callbacks; None while one is running or where there is none to repeat."""
-        started = await callback_store.redeliver(self.pool, [request_id])
-        self.publish(started)
-        await self.courier.take(started)
+        started = await callback_store.redeliver(self.pool, self.owner, self._lease, [request_id])
+        self._restarted(started)
         return started[0] if started else None
+
+    async def redeliver_matching(self, matching: callback_store.Matching, limit: int) -> list[Request]:
+        """Starts a new series of callbacks for the oldest requests that match and have none running."""
+        started = await callback_store.redeliver_matching(self.pool, self.owner, self._lease, matching, limit)
+        self._restarted(started)
+        return started
+
+    def _restarted(self, started: list[Request]) -> None:
+        self.publish(started)
+        for request in started:
+            self.courier.offer(request)
 
     def publish(self, requests: list[Request]) -> None:
         """Makes new states known, here and to the other replicas; after their commit."""

@@ -3,12 +3,34 @@
 import math
 import re
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Final
+from uuid import UUID
 
 from marshmallow import ValidationError, fields
 
+UUID_FORM: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 ISO_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+MOMENT: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII)
+
+
+class Text(fields.String):
+    """A text that a database can keep: without NUL."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        if "\0" in text:
+            raise ValidationError("A text has no NUL.")
+        return text
+
+
+class Identifier(fields.UUID):
+    """A UUID in its usual form."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> UUID:
+        if not isinstance(value, str) or not UUID_FORM.fullmatch(value):
+            raise ValidationError("Not a UUID.")
+        return UUID(value)
 
 
 class Whole(fields.Integer):
@@ -58,3 +80,15 @@ class IsoDate(fields.Date):
         except ValueError:
             raise ValidationError("There is no such day.") from None
         return value
+
+
+class Moment(fields.AwareDateTime):
+    """A moment as RFC 3339 writes it, with its offset from UTC."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> datetime:
+        if not isinstance(value, str) or not MOMENT.fullmatch(value):
+            raise ValidationError("Not a moment like 2025-01-31T12:00:00Z.")
+        try:
+            return datetime.fromisoformat(value.upper())
+        except ValueError:
+            raise ValidationError("There is no such moment.") from None

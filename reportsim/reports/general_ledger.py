@@ -2,6 +2,7 @@
 
 from marshmallow import Schema, fields, validate
 
+from reportsim.reports.fields import Text
 from reportsim.reports.report_type import INTERVAL, Check, ReportType, complete_interval
 from reportsim.reports.sql import Job, literal, texts
 
@@ -11,7 +12,7 @@ Parameters = Schema.from_dict(
     {
         **INTERVAL,
         "account_codes": fields.List(
-            fields.String(validate=validate.Length(1, 100)),
+            Text(validate=validate.Length(1, 100)),
             validate=validate.Length(1, MOST_CODES),
             metadata={"description": "Only these accounts; by default all."},
         ),

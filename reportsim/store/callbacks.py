@@ -4,15 +4,19 @@
 `callback_due_at` is the end of a wait, or of the lease of whoever is delivering: either way, when the next may try.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
+from reportsim.core.identifiers import uuid7
 from reportsim.core.model import CallbackLog, CallbackStatus, Request
 from reportsim.store.pool import LIGHTLY, Connection, Fetches, Pool
-from reportsim.store.requests import COLUMNS, OF_R, from_row
+from reportsim.store.requests import OF_R, from_row
+
+LATEST_MS: Final = (1 << 48) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +65,30 @@ async def claim(pool: Fetches, owner: UUID, lease: timedelta, claims: Sequence[C
     return [taken.get(item.id) for item in claims]
 
 
+# The destinations that have anything are read off the index one by one, then what is longest due of each.
 CLAIM_DUE: Final = f"""
-WITH due AS MATERIALIZED (
-    SELECT id FROM requests
-    WHERE callback_status = 'PENDING' AND callback_due_at IS NOT NULL AND callback_due_at < now() - $4::interval
-    ORDER BY callback_due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+WITH RECURSIVE destinations AS (
+    (SELECT callback_origin AS origin FROM requests
+    WHERE callback_status = 'PENDING' AND callback_due_at IS NOT NULL
+    ORDER BY callback_origin LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT callback_origin FROM requests
+        WHERE callback_status = 'PENDING' AND callback_due_at IS NOT NULL AND callback_origin > destinations.origin
+        ORDER BY callback_origin LIMIT 1)
+    FROM destinations WHERE destinations.origin IS NOT NULL),
+first AS (
+    SELECT due.id FROM destinations LEFT JOIN unnest($5::text[], $6::integer[]) AS known (origin, room) USING (origin)
+    CROSS JOIN LATERAL (
+        SELECT id, callback_due_at, row_number() OVER (ORDER BY callback_due_at) AS place FROM requests
+        WHERE callback_status = 'PENDING' AND callback_origin = destinations.origin
+            AND callback_due_at < now() - $4::interval
+        ORDER BY callback_due_at LIMIT least(coalesce(known.room, $7), $3)) AS due
+    ORDER BY due.place, due.callback_due_at LIMIT $3),
+due AS MATERIALIZED (
+    SELECT r.id FROM requests r JOIN first USING (id)
+    WHERE r.callback_status = 'PENDING' AND r.callback_due_at < now() - $4::interval
+    FOR UPDATE OF r SKIP LOCKED)
 UPDATE requests r SET callback_fence = r.callback_fence + 1, callback_owner = $1,
     callback_due_at = now() + $2::interval
 FROM {LIGHTLY} CROSS JOIN due WHERE r.id = due.id
@@ -73,9 +96,41 @@ RETURNING {OF_R}
 """
 
 
-async def claim_due(pool: Fetches, owner: UUID, lease: timedelta, limit: int, late: timedelta) -> list[Request]:
-    """Takes attempts that have been due for `late` and that nobody holds."""
-    return [from_row(row) for row in await pool.fetch(CLAIM_DUE, owner, lease, limit, late)]
+async def claim_due(
+    pool: Fetches,
+    owner: UUID,
+    lease: timedelta,
+    limit: int,
+    late: timedelta,
+    rooms: Mapping[str, int] = MappingProxyType({}),
+    elsewhere: int | None = None,
+) -> list[Request]:
+    """Takes attempts that have been due for `late` and that nobody holds: of every destination the first, and so on.
+
+    No more for any destination than there is in `rooms`, or `elsewhere` where it is not named.
+    """
+    found = await pool.fetch(
+        CLAIM_DUE,
+        owner,
+        lease,
+        limit,
+        late,
+        list(rooms),
+        list(rooms.values()),
+        limit if elsewhere is None else elsewhere,
+    )
+    return [from_row(row) for row in found]
+
+
+GIVE_BACK: Final = f"""
+UPDATE requests r SET callback_owner = NULL, callback_due_at = now() - interval '1 s' FROM {LIGHTLY}
+WHERE r.id = ANY($2::uuid[]) AND r.callback_owner = $1 AND r.callback_status = 'PENDING'
+"""
+
+
+async def give_back(pool: Fetches, owner: UUID, ids: Sequence[UUID]) -> None:
+    """Lets anyone take, from now on, attempts that were claimed."""
+    await pool.fetch(GIVE_BACK, owner, list(ids))
 
 
 RECORD: Final = """
@@ -140,18 +195,75 @@ async def logs(pool: Pool, request_id: UUID) -> list[CallbackLog]:
     return [CallbackLog(**row) for row in await pool.fetch(SELECT_LOGS, request_id)]
 
 
+ANEW: Final = """callback_series = r.callback_series + 1, callback_attempts = 0, callback_status = 'PENDING',
+    callback_fence = r.callback_fence + 1, callback_owner = $1, callback_due_at = now() + $2::interval,
+    changed_at = clock_timestamp()"""
 REDELIVER: Final = f"""
-UPDATE requests SET callback_series = callback_series + 1, callback_attempts = 0, callback_status = 'PENDING',
-    callback_fence = callback_fence + 1, callback_owner = NULL, callback_due_at = now(),
-    changed_at = clock_timestamp()
-WHERE id = ANY($1::uuid[]) AND callback_url IS NOT NULL AND callback_status <> 'PENDING'
-RETURNING {COLUMNS}
+UPDATE requests r SET {ANEW}
+WHERE r.id = ANY($3::uuid[]) AND r.callback_url IS NOT NULL AND r.callback_status <> 'PENDING'
+RETURNING {OF_R}
 """
 
 
-async def redeliver(pool: Pool, ids: Sequence[UUID]) -> list[Request]:
-    """Starts a new series for each that has none running, and returns those."""
-    return [from_row(row) for row in await pool.fetch(REDELIVER, list(ids))]
+async def redeliver(pool: Pool, owner: UUID, lease: timedelta, ids: Sequence[UUID]) -> list[Request]:
+    """Starts a new series for each that has none running, claims its first attempt, and returns those."""
+    return [from_row(row) for row in await pool.fetch(REDELIVER, owner, lease, list(ids))]
+
+
+# What somebody else starts a series for at this moment is left to them. The state is part of the text, so that even
+# a plan for all parameters reads its index.
+MATCHING: Final = f"""
+WITH picked AS MATERIALIZED (
+    SELECT id FROM requests
+    WHERE callback_status = '%s' AND run_id IS NULL AND id >= $3
+        AND ($4::timestamptz IS NULL OR created_at >= $4) AND ($5::timestamptz IS NULL OR created_at < $5)
+        AND ($6::text IS NULL OR mode = $6) AND ($7::text IS NULL OR status = $7)
+        AND ($8::text IS NULL OR callback_origin = $8)
+    ORDER BY id LIMIT $9 FOR UPDATE SKIP LOCKED)
+UPDATE requests r SET {ANEW}
+FROM picked WHERE r.id = picked.id
+RETURNING {OF_R}
+"""
+REDELIVER_FAILED: Final = MATCHING % CallbackStatus.FAILED
+REDELIVER_SUCCESS: Final = MATCHING % CallbackStatus.SUCCESS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matching:
+    """Which ended series are to be started anew; None takes all."""
+
+    callback_status: CallbackStatus = CallbackStatus.FAILED
+    since: datetime | None = None
+    until: datetime | None = None
+    mode: str | None = None
+    status: str | None = None
+    origin: str | None = None
+
+
+async def redeliver_matching(
+    pool: Pool, owner: UUID, lease: timedelta, matching: Matching, limit: int
+) -> list[Request]:
+    """Starts a new series for the oldest that match and have none running, and claims their first attempts."""
+    failed = matching.callback_status is CallbackStatus.FAILED
+    rows = await pool.fetch(
+        REDELIVER_FAILED if failed else REDELIVER_SUCCESS,
+        owner,
+        lease,
+        first_id_at(matching.since),
+        matching.since,
+        matching.until,
+        matching.mode,
+        matching.status,
+        matching.origin,
+        limit,
+    )
+    return sorted((from_row(row) for row in rows), key=lambda request: request.id)
+
+
+def first_id_at(moment: datetime | None) -> UUID:
+    """An id that none is smaller than that was made from a moment on; a second's grace for the clocks of replicas."""
+    milliseconds = int(moment.timestamp() * 1000) - 1000 if moment else 0
+    return uuid7(min(max(milliseconds, 0), LATEST_MS) << 12, bytes(8))
 
 
 SECRET: Final = """

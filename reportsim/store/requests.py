@@ -16,10 +16,10 @@ from reportsim.core.model import CallbackStatus, Mode, Request, Status
 from reportsim.store.pool import LIGHTLY, Connection, Fetches, Pool
 
 COLUMNS: Final = (
-    "id, mode, status, input_payload, result_payload, error, callback_url, callback_status, callback_attempts,"
-    " callback_series, callback_fence, callback_demo, idempotency_key, endpoint, ledger_id, ledger_version,"
-    " report_version, csv_guard, run_id, http_request_id, traceparent, tries, takeovers, created_at, started_at,"
-    " completed_at"
+    "id, mode, status, input_payload, result_payload, error, callback_url, callback_origin, callback_status,"
+    " callback_attempts, callback_series, callback_fence, callback_demo, idempotency_key, endpoint, ledger_id,"
+    " ledger_version, report_version, csv_guard, run_id, http_request_id, traceparent, tries, takeovers, created_at,"
+    " started_at, completed_at"
 )
 OF_R: Final = ", ".join(f"r.{column.strip()}" for column in COLUMNS.split(","))
 
@@ -277,20 +277,7 @@ async def get_one(pool: Pool, id: UUID) -> Request | None:
     return found[0] if found else None
 
 
-SELECT_PAGE: Final = f"""
-SELECT {COLUMNS} FROM requests
-WHERE ($1::uuid IS NULL OR id < $1) AND run_id IS NULL
-    AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR mode = $3)
-    AND ($4::text IS NULL OR callback_status = $4)
-ORDER BY id DESC LIMIT $5
-"""
-SELECT_RUN_PAGE: Final = f"""
-SELECT {COLUMNS} FROM requests
-WHERE ($1::uuid IS NULL OR id < $1) AND run_id = $6
-    AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR mode = $3)
-    AND ($4::text IS NULL OR callback_status = $4)
-ORDER BY id DESC LIMIT $5
-"""
+SELECT_PAGE: Final = f"SELECT {COLUMNS} FROM requests WHERE {{conditions}} ORDER BY id DESC LIMIT $1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,13 +291,22 @@ class Filters:
 
 
 async def page(pool: Pool, filters: Filters, *, before: UUID | None, limit: int) -> list[Request]:
-    """One page, newest first: the `limit` rows before an id."""
-    arguments = [before, filters.status, filters.mode, filters.callback_status, limit]
+    """One page, newest first: the `limit` rows before an id.
+
+    Values are written out, so that the planner knows how rare they are and which partial index holds them.
+    """
+    kinds = {"mode": Mode, "status": Status, "callback_status": CallbackStatus}
+    chosen = [(name, kind(value)) for name, kind in kinds.items() if (value := getattr(filters, name)) is not None]
+    conditions = [f"{name} = '{value}'" for name, value in chosen]
+    arguments: list[Any] = [limit]
+    for column, argument in (("run_id =", filters.run), ("id <", before)):
+        if argument is not None:
+            arguments.append(argument)
+            conditions.append(f"{column} ${len(arguments)}")
     if filters.run is None:
-        rows = await pool.fetch(SELECT_PAGE, *arguments)
-    else:
-        rows = await pool.fetch(SELECT_RUN_PAGE, *arguments, filters.run)
-    return [from_row(row) for row in rows]
+        conditions.append("run_id IS NULL")
+    statement = SELECT_PAGE.format(conditions=" AND ".join(conditions))
+    return [from_row(row) for row in await pool.fetch(statement, *arguments)]
 
 
 COUNT: Final = """

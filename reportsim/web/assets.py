@@ -1,7 +1,9 @@
 """Static files: read once, sent from memory, kept by browsers for as long as their content stays."""
 
+import functools
 import gzip
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
@@ -31,6 +33,14 @@ class Asset:
     digest: str
 
 
+@dataclass(frozen=True, slots=True)
+class Vendored:
+    """Where a page gets a file of others, and the hash that its browser holds it against."""
+
+    url: str
+    integrity: str
+
+
 class Assets:
     """The package's static files, read once: no URL ever reaches the file system."""
 
@@ -38,7 +48,7 @@ class Assets:
         """Reads a folder; `fresh` reads it again at each use, for those who work on it."""
         self._folder = folder
         self._fresh = fresh
-        self._assets = dict(read_assets(folder))
+        self._assets = loaded(folder)  # type: ignore[arg-type]
 
     def get(self, name: str) -> Asset | None:
         """A file by its path in the folder."""
@@ -52,6 +62,20 @@ class Assets:
         if asset is None:
             raise LookupError(f"there is no static file {name}")
         return f"/static/{asset.digest}/{name}"
+
+    def vendored(self, package: str, file: str) -> "Vendored":
+        """A file of a package that others made, as vendor.json lists it."""
+        listed = self.get("vendor/vendor.json")
+        for row in json.loads(listed.body) if listed else []:
+            if row["name"] == package:
+                return Vendored(self.url(f"vendor/{package}-{row['version']}/{file}"), row["files"][file])
+        raise LookupError(f"there is no vendored package {package}")
+
+
+@functools.cache
+def loaded(folder: Traversable) -> dict[str, Asset]:
+    """The files of a folder, read once by a process."""
+    return dict(read_assets(folder))
 
 
 ASSETS: Final = web.AppKey("ASSETS", Assets)

@@ -11,6 +11,7 @@ from reportsim.core.problems import Problem
 
 MOST_BYTES: Final = 64 * 1024
 DEEPEST: Final = 32
+ENCODINGS: Final = frozenset({"identity", "gzip", "deflate"})
 LONGEST_S: Final = 10.0
 MOST_DIGITS: Final = 300
 
@@ -21,6 +22,12 @@ async def read_json(request: web.Request) -> bytes:
     Raises:
         Problem: 400, 408, 413 or 415, whatever is wrong with the body.
     """
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower() not in ENCODINGS:
+        raise Problem(
+            "unsupported-media-type",
+            "Send the body as it is, or as gzip.",
+            headers={hdrs.ACCEPT_ENCODING: "gzip, deflate"},
+        )
     raw = await read_body(request)
     if raw and (request.content_type != "application/json" or not is_utf8(request.charset)):
         raise Problem(

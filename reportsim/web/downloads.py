@@ -1,7 +1,10 @@
 """GET /api/reports/{file}: conditional and range downloads (RFC 9110), from files named by request id alone."""
 
+import base64
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +18,7 @@ from reportsim.web.keys import ENGINE
 
 CHUNK: Final = 256 * 1024
 RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+HEADERS: Final = ("ETag", "Last-Modified", "Repr-Digest", "Accept-Ranges", "Content-Disposition")
 TAG: Final = re.compile(r'(?:W/)?"[^"]*"|\*')
 
 
@@ -39,20 +43,23 @@ async def download(request: web.Request) -> web.StreamResponse:
 async def send(request: web.Request, row: Request, path: Path) -> web.StreamResponse:
     """The file as the request's conditions and range ask for it."""
     assert row.result_payload is not None
-    etag = f'"{row.result_payload["sha256"]}"'
+    assert row.completed_at is not None
+    sha256 = row.result_payload["sha256"]
+    etag = f'"{sha256}"'
     size = row.result_payload["bytes"]
+    modified = row.completed_at.astimezone(UTC).replace(microsecond=0)
     headers = {
         hdrs.ETAG: etag,
+        hdrs.LAST_MODIFIED: format_datetime(modified, usegmt=True),
+        "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:",
         hdrs.ACCEPT_RANGES: "bytes",
         hdrs.CACHE_CONTROL: "private, max-age=3600, immutable",
         hdrs.CONTENT_DISPOSITION: f'attachment; filename="{row.file}"',
     }
-    matches = tags(request, hdrs.IF_MATCH)
-    if matches and "*" not in matches and etag not in matches:
-        raise Problem("precondition-failed", "The file is not the one that If-Match names.")
-    known = {tag.removeprefix("W/") for tag in tags(request, hdrs.IF_NONE_MATCH)}
-    if "*" in known or etag in known:
-        return web.Response(status=304, headers=headers)
+    if not is_wanted(request, etag, modified):
+        raise Problem("precondition-failed", "The file is not the one that the request's condition names.")
+    if is_known(request, etag, modified):
+        return web.Response(status=304, headers={name: headers[name] for name in (hdrs.ETAG, hdrs.CACHE_CONTROL)})
     span = wanted_span(request, etag, size)
     if span is None:
         status, span = 200, Span(0, size)
@@ -72,6 +79,32 @@ async def send(request: web.Request, row: Request, path: Path) -> web.StreamResp
                 await response.write(chunk)
     await response.write_eof()
     return response
+
+
+def is_wanted(request: web.Request, etag: str, modified: datetime) -> bool:
+    """Whether If-Match, or else If-Unmodified-Since, lets the request be done (RFC 9110, section 13.2.2)."""
+    if hdrs.IF_MATCH in request.headers:
+        return not {"*", etag}.isdisjoint(tags(request, hdrs.IF_MATCH))
+    since = date(request, hdrs.IF_UNMODIFIED_SINCE)
+    return since is None or modified <= since
+
+
+def is_known(request: web.Request, etag: str, modified: datetime) -> bool:
+    """Whether If-None-Match, or else If-Modified-Since, says that the client has the file already."""
+    if hdrs.IF_NONE_MATCH in request.headers:
+        known = {tag.removeprefix("W/") for tag in tags(request, hdrs.IF_NONE_MATCH)}
+        return not {"*", etag}.isdisjoint(known)
+    since = date(request, hdrs.IF_MODIFIED_SINCE)
+    return since is not None and modified <= since
+
+
+def date(request: web.Request, header: str) -> datetime | None:
+    """The moment in a header; None for anything that is no date, which counts as not sent."""
+    try:
+        moment = parsedate_to_datetime(request.headers.get(header, ""))
+    except (ValueError, OverflowError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def tags(request: web.Request, header: str) -> set[str]:

@@ -1,6 +1,7 @@
 """GET /api/events: the hub's messages as Server-Sent Events."""
 
 import asyncio
+import random
 import re
 import socket
 from typing import Final
@@ -9,7 +10,9 @@ from uuid import UUID
 from aiohttp import hdrs, web
 from marshmallow import fields
 
-from reportsim.web.keys import ENGINE
+from reportsim.reports.fields import Identifier
+from reportsim.web.keys import ENGINE, STREAM_PLACES
+from reportsim.web.quotas import client
 from reportsim.web.requests import load_query
 from reportsim.web.schemas import Strict
 
@@ -18,15 +21,18 @@ PING_S: Final = 15.0
 STALL_S: Final = 5.0
 KERNEL_BUFFER: Final = 64 * 1024
 RETRY_MS: Final = 2000
-MOST_SUBSCRIBERS: Final = 2_000
+MOST_STREAMS: Final = 2_000
+# No stream lives for ever, and those that were opened together end apart.
+LONGEST_S: Final = (600.0, 900.0)
+AGAIN_MS: Final = 50
 
 
 class EventsQuery(Strict):
     """What a stream is about, and where it resumes."""
 
-    request_id = fields.UUID()
-    run = fields.UUID()
-    last_event_id = fields.String()
+    request_id = Identifier(metadata={"description": "Only what is about this request."})
+    run = Identifier(metadata={"description": "Only what is about this benchmark run."})
+    last_event_id = fields.String(metadata={"description": "Where to resume."})
 
 
 async def stream_events(request: web.Request) -> web.StreamResponse:
@@ -35,8 +41,6 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     last_id = request.headers.get("Last-Event-ID") or query.get("last_event_id")
     request_id: UUID | None = query.get("request_id")
     hub = request.app[ENGINE].hub
-    if hub.subscribers >= MOST_SUBSCRIBERS:
-        raise web.HTTPServiceUnavailable(headers={"Retry-After": "5"})
     response = web.StreamResponse(
         headers={
             "Content-Type": "text/event-stream; charset=utf-8",
@@ -46,10 +50,13 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     )
     if request.method == hdrs.METH_HEAD:
         return response
-    with hub.subscribe(last_id, request_id=request_id, run=query.get("run")) as subscriber:
+    places = request.app[STREAM_PLACES].place(client(request))
+    with places, hub.subscribe(last_id, request_id=request_id, run=query.get("run")) as subscriber:
         # Whoever resumes keeps the id it came with until what it missed has been read.
         opened_at = last_id if last_id and ID.fullmatch(last_id) else hub.last_id
         opening = f"retry: {RETRY_MS}\nid: {opened_at}\n\n"
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + random.uniform(*LONGEST_S)
         await response.prepare(request)
         if (stream := request.get_extra_info("socket")) is not None:
             # The kernel would keep megabytes for each that does not read.
@@ -58,6 +65,9 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
             await write(response, opening.encode())
             while (data := await subscriber.read(PING_S)) is not None:
                 await write(response, data or b": ping\n\n")
+                if loop.time() > ends_at:
+                    await write(response, f"retry: {AGAIN_MS}\n\n".encode())
+                    break
             await response.write_eof()
         except ConnectionResetError:
             pass

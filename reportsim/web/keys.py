@@ -7,11 +7,13 @@ from aiohttp import web
 
 from reportsim.engine.engine import Engine
 from reportsim.settings import Settings
-from reportsim.web.limits import Limits, Network
+from reportsim.web.limits import Limits, Network, Places
 
 SETTINGS: Final = web.AppKey("SETTINGS", Settings)
 ENGINE: Final = web.AppKey("ENGINE", Engine)
 LIMITS: Final = web.AppKey("LIMITS", Limits)
+SYNC_PLACES: Final = web.AppKey("SYNC_PLACES", Places)
+STREAM_PLACES: Final = web.AppKey("STREAM_PLACES", Places)
 TRUSTED: Final = web.AppKey("TRUSTED", tuple[Network, ...])
 READY: Final = web.AppKey("READY", asyncio.Event)
 DRAINING: Final = web.AppKey("DRAINING", asyncio.Event)

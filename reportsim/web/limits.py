@@ -1,14 +1,17 @@
-"""Rate limits: a leaky bucket per client and policy that refuses instead of waiting."""
+"""Limits: on the rate, a leaky bucket per client and policy that refuses instead of waiting; on what runs at once."""
 
+import contextlib
+import functools
 import math
 import re
-from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiolimiter import AsyncLimiter
+
+from reportsim.core.problems import quota_exceeded, unavailable
 
 WINDOW_S: Final = 60
 MOST_CLIENTS: Final = 100_000
@@ -20,8 +23,7 @@ class Bucket(AsyncLimiter):
     """aiolimiter's leaky bucket, which can also say how full it is."""
 
     def state(self) -> tuple[int, int]:
-        """Whole requests possible now, and the seconds until one more is."""
-        self.has_capacity()
+        """Whole requests possible, and the seconds until one more is, at the time when that was last looked at."""
         left = self.max_rate - self._level
         whole = max(math.floor(left), 0)
         if whole >= self.max_rate:
@@ -29,8 +31,7 @@ class Bucket(AsyncLimiter):
         return whole, math.ceil((whole + 1 - left) * self.time_period / self.max_rate)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Whether a request may go on, and the headers that say what is left."""
 
     allowed: bool
@@ -48,6 +49,7 @@ class Limits:
     def __init__(self, quotas: dict[str, int], most_clients: int = MOST_CLIENTS) -> None:
         """Takes requests per minute for each policy; 0 means no limit."""
         self._quotas = quotas
+        self._policies = {name: f'"{name}";q={quota};w={WINDOW_S}' for name, quota in quotas.items()}
         self._most = most_clients
         self._buckets: OrderedDict[tuple[str, str], Bucket] = OrderedDict()
 
@@ -68,7 +70,7 @@ class Limits:
             await bucket.acquire()
         remaining, wait = bucket.state()
         headers = {
-            "RateLimit-Policy": f'"{policy}";q={quota};w={WINDOW_S}',
+            "RateLimit-Policy": self._policies[policy],
             "RateLimit": f'"{policy}";r={remaining};t={wait}',
         }
         return Verdict(allowed, max(wait, 1), headers)
@@ -83,6 +85,39 @@ class Limits:
         else:
             self._buckets.move_to_end(key)
         return bucket
+
+
+class Places:
+    """A bounded number of places, in all and for each client; whoever finds none is asked to come back."""
+
+    def __init__(self, what: str, most: int, most_each: int | None = None) -> None:
+        """Takes what the places are for, as problems name it, and how many there are."""
+        self._what = what
+        self._most = most
+        self._most_each = most if most_each is None else most_each
+        self._taken: Counter[str] = Counter()
+        self._sum = 0
+
+    @contextlib.contextmanager
+    def place(self, client: str = "") -> Iterator[None]:
+        """Keeps a place as long as the block lasts.
+
+        Raises:
+            Problem: 429 when the client has all of its places, 503 when everybody together has.
+        """
+        if self._taken[client] >= self._most_each < self._most:
+            raise quota_exceeded(self._what, f"There are {self._most_each:,} {self._what} of yours already.", 1)
+        if self._sum >= self._most:
+            raise unavailable(f"There are {self._most:,} {self._what} already.")
+        self._taken[client] += 1
+        self._sum += 1
+        try:
+            yield
+        finally:
+            self._sum -= 1
+            self._taken[client] -= 1
+            if not self._taken[client]:
+                del self._taken[client]
 
 
 Network = IPv4Network | IPv6Network
@@ -140,6 +175,7 @@ def bare(hop: str) -> str | None:
         return None
 
 
+@functools.lru_cache(10_000)
 def bucket_key(address: str) -> str:
     """The key of a client: an IPv4 address, or the /64 of an IPv6 address, since one user has all of it."""
     try:

@@ -12,11 +12,11 @@ from yarl import URL
 
 from reportsim.core.model import CallbackStatus, Mode, Request, Status
 from reportsim.core.problems import Problem
-from reportsim.reports.fields import Digits
+from reportsim.reports.fields import UUID_FORM, Digits
 from reportsim.store import requests as store
 from reportsim.store.pool import Pool
 from reportsim.web.keys import ENGINE
-from reportsim.web.requests import DEFAULT_PAGE, UUID_FORM, ListQuery, make_cursor, read_cursor
+from reportsim.web.requests import DEFAULT_PAGE, ListQuery, make_cursor, read_cursor
 
 FILTERS: Final = ("status", "mode", "callback_status")
 MOST_IDS: Final = 50

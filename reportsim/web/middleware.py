@@ -1,17 +1,19 @@
 """What every request passes through, outermost first: id and headers, problems, hosts and sites."""
 
+import functools
 import itertools
 import logging
 import re
 import secrets
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from yarl import URL
 
+from reportsim.core import tracing
 from reportsim.core.encoding import dumps
 from reportsim.core.problems import Problem, plain, unavailable
 from reportsim.engine.engine import DEMO_PATH
@@ -24,6 +26,7 @@ log = logging.getLogger("reportsim.http")
 
 SANE_ID: Final = re.compile(r"[A-Za-z0-9._~+/=@:-]{1,128}", re.ASCII)
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/@?#\s]+))(?::[0-9]*)?", re.ASCII)
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_SITE: Final = frozenset({"same-origin", "none"})
 PROBLEM: Final = "application/problem+json"
@@ -34,6 +37,10 @@ SECURITY: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+}
+PAGE_SECURITY: Final = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
 API_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
 PAGE_POLICY: Final = (
@@ -70,6 +77,8 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
         response.force_close()
         headers[hdrs.CONNECTION] = "close"
     html = response.content_type == "text/html"
+    if html:
+        headers.update(PAGE_SECURITY)
     headers.setdefault("Content-Security-Policy", PAGE_POLICY if html else API_POLICY)
     headers.setdefault("Cache-Control", "no-cache" if html else "no-store")
 
@@ -91,10 +100,13 @@ def identify() -> Middleware:
             status = response.status
             return response
         finally:
-            if log.isEnabledFor(logging.INFO) and not request.path.startswith(("/healthz", "/readyz", "/static")):
+            # Refusals are counted by the metrics; a flood of them must not fill the log.
+            level = logging.DEBUG if status == 429 else logging.INFO
+            if log.isEnabledFor(level) and not request.path.startswith(("/healthz", "/readyz", "/static")):
                 took = (time.monotonic() - started) * 1000
                 ids = {"request_id": request[REQUEST_ID], "row": request.get(ROW_ID), "trace": request.get(TRACE)}
-                log.info("%s %s %d %.1f ms", request.method, request.rel_url.raw_path, status, took, extra=ids)
+                path = request.rel_url.raw_path
+                log.log(level, "%s %s %d %.1f ms", request.method, path, status, took, extra=ids)
 
     return middleware
 
@@ -104,11 +116,37 @@ ProblemAnswer = Callable[[web.Request, Problem], web.Response]
 
 def problem_response(request: web.Request, problem: Problem) -> web.Response:
     """The answer for a problem."""
-    document = problem.as_json()
-    document.setdefault("request_id", request.get(REQUEST_ID))
-    return web.Response(
-        status=problem.status, body=dumps(document), content_type=PROBLEM, headers=dict(problem.headers)
-    )
+    headers = {**problem.headers, hdrs.CONTENT_TYPE: PROBLEM}
+    return web.Response(status=problem.status, body=document(request, problem), headers=headers)
+
+
+def document(request: web.Request, problem: Problem) -> bytes:
+    """The problem document with the ids of its request, which have nothing in them that JSON would escape.
+
+    What is said again and again is rendered once: a flood of refusals must cost next to nothing.
+    """
+    try:
+        body = rendered(problem.slug, problem.status, problem.detail, tuple(problem.members.items()))
+    except TypeError:  # members that are not hashable
+        body = dumps(problem.as_json())
+    ids = "" if "request_id" in problem.members else f',"request_id":"{request[REQUEST_ID]}"'
+    if trace := trace_id(request):
+        ids += f',"trace_id":"{trace}"'
+    return body[:-1] + ids.encode() + b"}"
+
+
+@functools.lru_cache(256)
+def rendered(slug: str, status: int, detail: str, members: tuple[tuple[str, Any], ...]) -> bytes:
+    """A problem document without the ids of a request."""
+    return dumps(Problem(slug, detail, dict(members), status=status).as_json())
+
+
+def trace_id(request: web.Request) -> str | None:
+    """The trace that the caller has started."""
+    if "traceparent" not in request.headers:
+        return None
+    context = tracing.parse_traceparent(request.headers.getall("traceparent"))
+    return context.trace_id if context else None
 
 
 def answer_problems(answer: ProblemAnswer) -> Middleware:
@@ -173,10 +211,9 @@ def served_hosts(settings: Settings) -> frozenset[str] | None:
 
 
 def host_name(host: str) -> str:
-    """The name in a Host header, without port and brackets."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower()
+    """The name in a Host header, without port and brackets; empty for what is no host."""
+    match = HOST.fullmatch(host)
+    return (match[1] or match[2]).lower() if match else ""
 
 
 def is_cross_site(request: web.Request) -> bool:

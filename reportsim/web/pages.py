@@ -19,13 +19,14 @@ from reportsim.reports.catalog import CATALOG
 from reportsim.store import callbacks as callback_store
 from reportsim.web import rendering
 from reportsim.web.forms import form_errors, number, read_form, submission
-from reportsim.web.keys import DRAINING, ENGINE, READY, SETTINGS
+from reportsim.web.keys import DRAINING, ENGINE, READY, SETTINGS, SYNC_PLACES
 from reportsim.web.listing import COUNTERS, Counters, HomeQuery, listing, stream_url
 from reportsim.web.ops import check_database
+from reportsim.web.quotas import limited
 from reportsim.web.rendering import page, render
 from reportsim.web.requests import existing, id_in, load_query
 from reportsim.web.schemas import AsyncSubmission, FailingSubmission, Submission, parse, read_submission
-from reportsim.web.submissions import ASYNC, FAILURES, SYNC, failure_script, limited, new_request, own_receiver
+from reportsim.web.submissions import ASYNC, FAILURES, SYNC, new_request, own_receiver
 
 Json = dict[str, Any]
 
@@ -125,8 +126,8 @@ async def submit_sync(request: web.Request) -> web.StreamResponse:
     engine = request.app[ENGINE]
     form = request[FORM]
     accepted = await read_submission(engine, parse(Submission, submission(form)))
-    new = new_request(request, accepted, Mode.SYNC, SYNC, None)
-    with engine.hub.end_of(new.request.id) as ended:
+    new = new_request(request, accepted, Mode.SYNC, SYNC)
+    with request.app[SYNC_PLACES].place(), engine.hub.end_of(new.request.id) as ended:
         await engine.submit(new)
         # No slot in time: the request's own page says so.
         with contextlib.suppress(Problem):
@@ -146,11 +147,10 @@ async def submit_async(request: web.Request) -> web.StreamResponse:
             detail = "Only the demo receiver fails when it is told to; leave this at 0, or the callback URL empty."
             raise invalid([{"detail": detail, "pointer": "#/failures"}])
         accepted = await read_submission(engine, parse(AsyncSubmission, {**body, "callback_url": url}))
-        new = new_request(request, accepted, Mode.ASYNC, ASYNC, None)
+        new = new_request(request, accepted, Mode.ASYNC, ASYNC)
     else:
         accepted = await read_submission(engine, parse(FailingSubmission, {**body, "failures": failures}))
-        script = failure_script(accepted.extra)
-        new = new_request(request, accepted, Mode.ASYNC, FAILURES, None, script=script)
+        new = new_request(request, accepted, Mode.ASYNC, FAILURES)
     await engine.submit(new)
     return see_other(new.request.id)
 

@@ -2,84 +2,41 @@
 
 import asyncio
 import contextlib
+import itertools
+import json
 import re
-from collections import OrderedDict, deque
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from marshmallow import EXCLUDE, fields, validate
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from reportsim.core.model import rfc3339
 from reportsim.core.problems import Problem
 from reportsim.engine.callbacks import Courier
 from reportsim.web.body import read_body
+from reportsim.web.inboxes import INBOXES, Arrival
 from reportsim.web.keys import ENGINE
-from reportsim.web.requests import json_response
+from reportsim.web.listing import stream_url
+from reportsim.web.rendering import render
+from reportsim.web.requests import json_response, load_query
+from reportsim.web.schemas import Strict
 
 INBOX: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 STEP: Final = re.compile(r"[2-5][0-9]{2}|timeout|reset|slow", re.ASCII)
-MOST_INBOXES: Final = 1_000
-MOST_ARRIVALS: Final = 50
 MOST_BODY: Final = 256 * 1024
 KEPT_BODY: Final = 8 * 1024
 SHOWN_HEADERS: Final = re.compile(r"webhook-|content-|traceparent|user-agent", re.IGNORECASE)
+KEPT_HEADERS: Final = 32
+KEPT_VALUE: Final = 1_000
 HANG_S: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrival:
-    """One callback as it came in."""
+class InboxQuery(Strict):
+    """Whether JSON is asked for, whatever is accepted, or only the live part of the page."""
 
-    at: datetime
-    headers: dict[str, str]
-    body: str
-    verified: bool
-    duplicate: bool
-    step: str
-
-    def as_json(self) -> dict[str, Any]:
-        """The arrival as the inbox shows it."""
-        return {
-            "received_at": rfc3339(self.at),
-            "headers": self.headers,
-            "body": self.body,
-            "verified": self.verified,
-            "duplicate": self.duplicate,
-            "answer": self.step,
-        }
-
-
-class Inboxes:
-    """The last arrivals of the inboxes used last; everything else is forgotten."""
-
-    def __init__(self) -> None:
-        """Makes no inbox; each comes with its first arrival."""
-        self._inboxes: OrderedDict[str, deque[Arrival]] = OrderedDict()
-
-    def add(self, name: str, arrival: Arrival) -> None:
-        """Keeps an arrival."""
-        inbox = self._inboxes.setdefault(name, deque(maxlen=MOST_ARRIVALS))
-        self._inboxes.move_to_end(name)
-        inbox.append(arrival)
-        if len(self._inboxes) > MOST_INBOXES:
-            self._inboxes.popitem(last=False)
-
-    def arrivals(self, name: str) -> list[Arrival]:
-        """What arrived in an inbox, oldest first."""
-        return list(self._inboxes.get(name, ()))
-
-    def has_accepted(self, name: str, message_id: str) -> bool:
-        """Whether a message was accepted here before."""
-        return any(
-            arrival.verified and arrival.headers.get("webhook-id") == message_id and arrival.step.startswith("2")
-            for arrival in self._inboxes.get(name, ())
-        )
-
-
-INBOXES: Final = web.AppKey("INBOXES", Inboxes)
+    format = fields.String(validate=validate.Equal("json"))
+    fragment = fields.String(validate=validate.Equal("inbox"))
 
 
 def verify(courier: Courier, body: bytes, headers: dict[str, str]) -> bool:
@@ -93,6 +50,14 @@ def is_signed(secret: bytes, body: bytes, headers: dict[str, str]) -> bool:
         Webhook(secret).verify(body.decode("utf-8", "replace"), headers)
         return True
     return False
+
+
+def since_accepted_ms(body: bytes, at: datetime) -> float | None:
+    """How long ago the request was accepted that a callback is about; None when the body does not say."""
+    with contextlib.suppress(ValueError, RecursionError, LookupError, TypeError):
+        accepted = datetime.fromisoformat(json.loads(body)["data"]["created_at"])
+        return round((at - accepted).total_seconds() * 1000, 3)
+    return None
 
 
 def inbox_in(request: web.Request) -> str:
@@ -121,11 +86,14 @@ async def receive(request: web.Request) -> web.StreamResponse:
     body = await read_body(request, MOST_BODY)
     headers = {name.lower(): value for name, value in request.headers.items() if SHOWN_HEADERS.match(name)}
     inboxes = request.app[INBOXES]
+    at = engine.clock.now()
+    verified = verify(engine.courier, body, headers)
     arrival = Arrival(
-        at=engine.clock.now(),
-        headers=headers,
+        at=at,
+        since_accepted_ms=since_accepted_ms(body, at) if verified else None,
+        headers={name: value[:KEPT_VALUE] for name, value in itertools.islice(headers.items(), KEPT_HEADERS)},
         body=body[:KEPT_BODY].decode("utf-8", "replace"),
-        verified=verify(engine.courier, body, headers),
+        verified=verified,
         duplicate=inboxes.has_accepted(name, headers.get("webhook-id", "")),
         step=step,
     )
@@ -157,6 +125,17 @@ async def play(request: web.Request, step: str) -> web.StreamResponse:
 
 
 async def show_inbox(request: web.Request) -> web.Response:
-    """What arrived in an inbox on this replica, oldest first."""
-    arrivals: Sequence[Arrival] = request.app[INBOXES].arrivals(inbox_in(request))
-    return json_response({"inbox": inbox_in(request), "items": [arrival.as_json() for arrival in arrivals]})
+    """What arrived in an inbox on this replica, oldest first: a page for browsers, else JSON."""
+    name = inbox_in(request)
+    # Read before the arrivals, so that the stream goes on from a moment that they include.
+    last_event_id = request.app[ENGINE].hub.last_id
+    arrivals = request.app[INBOXES].arrivals(name)
+    query = load_query(InboxQuery(unknown=EXCLUDE), request)
+    likes_pages = "format" not in query and "text/html" in request.headers.get(hdrs.ACCEPT, "")
+    if likes_pages or "fragment" in query:
+        template = "partials/inbox.html" if "fragment" in query else "inbox.html"
+        response = render(request, template, inbox=name, arrivals=arrivals, events=stream_url(last_event_id))
+    else:
+        response = json_response({"inbox": name, "items": [arrival.as_json() for arrival in arrivals]})
+    response.headers[hdrs.VARY] = hdrs.ACCEPT
+    return response

@@ -34,7 +34,7 @@ def setup(app: web.Application) -> None:
         default_helpers=False,
         filters=FORMATS,
     )
-    environment.globals.update(static=assets.url, version=__version__, COUNTS=COUNTS)
+    environment.globals.update(static=assets.url, vendored=assets.vendored, version=__version__, COUNTS=COUNTS)
     app.router.add_get("/static/{digest}/{name:.+}", send_asset)
     app.router.add_get("/favicon.ico", send_icon)
 

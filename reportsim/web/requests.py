@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import hashlib
-import re
 from typing import Any, Final
 from uuid import UUID
 
@@ -11,18 +10,18 @@ from aiohttp import web
 from marshmallow import ValidationError, fields, validate
 from yarl import URL
 
+from reportsim.core.answers import server_timing
 from reportsim.core.encoding import dumps
 from reportsim.core.model import CallbackStatus, Mode, Request, Status
 from reportsim.core.problems import Problem
 from reportsim.engine.engine import Engine
-from reportsim.reports.fields import Digits
+from reportsim.reports.fields import UUID_FORM, Digits, Identifier
 from reportsim.store import callbacks as callback_store
 from reportsim.store import requests as store
 from reportsim.web.keys import DRAINING, ENGINE
 from reportsim.web.prefer import preferences
 from reportsim.web.schemas import Strict
 
-UUID_FORM: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 LARGEST_PAGE: Final = 200
 DEFAULT_PAGE: Final = 50
 CHECK_BYTES: Final = 8
@@ -32,11 +31,11 @@ class ListQuery(Strict):
     """The parameters of the list."""
 
     limit = Digits(load_default=DEFAULT_PAGE, validate=validate.Range(1, LARGEST_PAGE))
-    cursor = fields.String()
+    cursor = fields.String(metadata={"description": "Where the last page ended, from `next`."})
     status = fields.String(validate=validate.OneOf(list(Status)))
     mode = fields.String(validate=validate.OneOf(list(Mode)))
     callback_status = fields.String(validate=validate.OneOf(list(CallbackStatus)))
-    run = fields.UUID()
+    run = Identifier(metadata={"description": "Only the requests of this benchmark run, which are left out otherwise."})
 
 
 def json_response(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
@@ -134,8 +133,12 @@ async def get_request(request: web.Request) -> web.Response:
     row = await existing(request.app[ENGINE], id_in(request))
     if preferred.wait and not row.ended:
         row = await held(request, row.id, preferred.wait) or await existing(request.app[ENGINE], row.id)
-    headers = preferred.applied(wait=True)
-    return json_response(row.as_json(), headers=headers if row.ended else {**headers, "Retry-After": "1"})
+    return json_response(row.as_json(), headers={**preferred.applied(wait=True), **progress_headers(row)})
+
+
+def progress_headers(row: Request) -> dict[str, str]:
+    """When to look again while a request has not ended; afterwards, where its time went."""
+    return {"Server-Timing": server_timing(row)} if row.ended else {"Retry-After": "1"}
 
 
 async def held(request: web.Request, id: UUID, seconds: float) -> Request | None:

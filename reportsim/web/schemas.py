@@ -15,7 +15,7 @@ from reportsim.core.model import Ledger
 from reportsim.core.problems import flatten, invalid, pointer
 from reportsim.engine.engine import Engine
 from reportsim.reports.catalog import CATALOG
-from reportsim.reports.fields import Number, Whole
+from reportsim.reports.fields import Number, Text, Whole
 from reportsim.reports.report_type import ReportType
 from reportsim.web.body import parse_json
 
@@ -87,14 +87,20 @@ class Submission(Strict):
     """The fields that every submission may have."""
 
     report_type = fields.String(load_default=DEFAULT_REPORT, validate=validate.OneOf(list(CATALOG)))
-    ledger = fields.String(load_default=DEFAULT_LEDGER, validate=validate.Length(1, 100))
+    ledger = Text(load_default=DEFAULT_LEDGER, validate=validate.Length(1, 100))
     simulate = fields.Nested(Simulate)
 
 
 class AsyncSubmission(Submission):
     """A submission that may be called back."""
 
-    callback_url = fields.String(validate=validate.Length(1, LONGEST))
+    callback_url = Text(
+        validate=validate.Length(1, LONGEST),
+        metadata={
+            "description": "Called when the request has ended; not at addresses that are private or reserved.",
+            "pattern": "[Hh][Tt][Tt][Pp][Ss]?://.+",
+        },
+    )
 
 
 class FailingSubmission(Submission):

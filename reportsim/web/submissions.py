@@ -1,8 +1,6 @@
 """POST /api/sync and POST /api/async: one way in, two ways to wait."""
 
-import functools
 import re
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any, Final
@@ -10,7 +8,7 @@ from typing import Any, Final
 from aiohttp import hdrs, web
 
 from reportsim.core import tracing
-from reportsim.core.answers import blocking_answer
+from reportsim.core.answers import blocking_answer, server_timing
 from reportsim.core.callback_urls import OwnReceiver
 from reportsim.core.encoding import dumps
 from reportsim.core.model import CallbackStatus, Mode, Request, Status
@@ -19,11 +17,11 @@ from reportsim.engine.callbacks import demo_url
 from reportsim.engine.engine import DEMO_PATH, Engine
 from reportsim.store import requests as store
 from reportsim.web.body import read_json
-from reportsim.web.keys import ENGINE, EXTRA_HEADERS, LIMITS, REQUEST_ID, ROW_ID, SETTINGS, TRACE, TRUSTED
-from reportsim.web.limits import bucket_key, client_of, forwarded_for
+from reportsim.web.keys import ENGINE, REQUEST_ID, ROW_ID, SETTINGS, SYNC_PLACES, TRACE
 from reportsim.web.middleware import PROBLEM
 from reportsim.web.prefer import Preferences, preferences
-from reportsim.web.requests import held, json_response
+from reportsim.web.quotas import limited
+from reportsim.web.requests import held, json_response, progress_headers
 from reportsim.web.schemas import (
     Accepted,
     AsyncSubmission,
@@ -40,84 +38,42 @@ SYNC: Final = "/api/sync"
 ASYNC: Final = "/api/async"
 FAILURES: Final = "/api/callbacks/simulate-failures"
 
-TypedHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-def limited(policy: str) -> Callable[[TypedHandler], TypedHandler]:
-    """Decides by the client's rate before anything else is read or asked."""
-
-    def decorate(handler: TypedHandler) -> TypedHandler:
-        @functools.wraps(handler)
-        async def wrapper(request: web.Request) -> web.StreamResponse:
-            limits = request.app[LIMITS]
-            if limits.applies(policy):
-                verdict = await limits.take(policy, bucket_key(client(request)))
-                request[EXTRA_HEADERS].update(verdict.headers)
-                if not verdict.allowed:
-                    raise Problem(
-                        "quota-exceeded",
-                        f"The {policy} quota is used up.",
-                        {"violated-policies": [policy]},
-                        {"Retry-After": str(verdict.retry_after)},
-                    )
-            return await handler(request)
-
-        return wrapper
-
-    return decorate
-
-
-def client(request: web.Request) -> str:
-    """The address of whoever asks, as far as trusted proxies may say."""
-    trusted = request.app[TRUSTED]
-    if not trusted:
-        return request.remote or ""
-    peer = request.remote or ""
-    standard = forwarded_for(request.headers.getall("Forwarded", []))
-    common = request.headers.getall("X-Forwarded-For", [])
-    if not (standard and common):
-        return client_of(peer, standard or common, trusted)
-    # A proxy writes one of them and passes the other on as the client sent it; which one is not known here.
-    clients = {client_of(peer, standard, trusted), client_of(peer, common, trusted)}
-    return clients.pop() if len(clients) == 1 else peer
-
 
 @limited("sync")
 async def create_sync(request: web.Request) -> web.StreamResponse:
     """Makes a report while the client waits, or for later when it prefers that."""
     engine = request.app[ENGINE]
-    key = idempotency_key(request)
-    accepted = await read_submission(engine, parse_raw(Submission, await read_json(request)))
-    if (preferred := preferences(request)).respond_async:
-        new = new_request(request, accepted, Mode.ASYNC, SYNC, key)
-        return await accept_for_later(request, new, preferred)
-    new = new_request(request, accepted, Mode.SYNC, SYNC, key)
-    with engine.hub.end_of(new.request.id) as ended:
-        if not await engine.submit(new):
-            return await replay(engine, new)
-        found = await engine.blocking_end(new.request.id, ended)
-    status, body = blocking_answer(found)
-    return stored_response(status, body)
+    preferred = preferences(request)
+    if preferred.respond_async:
+        return await accept_for_later(request, await read_new(request, Submission, Mode.ASYNC, SYNC), preferred)
+    with request.app[SYNC_PLACES].place():
+        new = await read_new(request, Submission, Mode.SYNC, SYNC)
+        with engine.hub.end_of(new.request.id) as ended:
+            if not await engine.submit(new):
+                return await replay(engine, new)
+            found = await engine.blocking_end(new.request.id, ended)
+    return ended_response(found, *blocking_answer(found))
 
 
 @limited("async")
 async def create_async(request: web.Request) -> web.StreamResponse:
     """Accepts a report for later and answers at once."""
-    engine = request.app[ENGINE]
-    key = idempotency_key(request)
-    accepted = await read_submission(engine, parse_raw(AsyncSubmission, await read_json(request)))
-    new = new_request(request, accepted, Mode.ASYNC, ASYNC, key)
+    new = await read_new(request, AsyncSubmission, Mode.ASYNC, ASYNC)
     return await accept_for_later(request, new, replace(preferences(request), respond_async=False))
 
 
 @limited("async")
 async def simulate_failures(request: web.Request) -> web.StreamResponse:
     """Accepts a report whose callback goes to the demo receiver, which plays a script of failures and then accepts."""
-    engine = request.app[ENGINE]
-    key = idempotency_key(request)
-    accepted = await read_submission(engine, parse_raw(FailingSubmission, await read_json(request)))
-    new = new_request(request, accepted, Mode.ASYNC, FAILURES, key, script=failure_script(accepted.extra))
+    new = await read_new(request, FailingSubmission, Mode.ASYNC, FAILURES)
     return await accept_for_later(request, new, replace(preferences(request), respond_async=False))
+
+
+async def read_new(request: web.Request, schema: type[Submission], mode: Mode, endpoint: str) -> store.NewRequest:
+    """The row of the submission that a request carries."""
+    key = idempotency_key(request)
+    accepted = await read_submission(request.app[ENGINE], parse_raw(schema, await read_json(request)))
+    return new_request(request, accepted, mode, endpoint, key)
 
 
 async def accept_for_later(request: web.Request, new: store.NewRequest, preferred: Preferences) -> web.Response:
@@ -133,25 +89,19 @@ async def accept_for_later(request: web.Request, new: store.NewRequest, preferre
     if preferred.wait:
         ended = await held(request, new.request.id, preferred.wait)
         if ended is not None:
-            return json_response(ended.as_json(), headers=applied)
+            return json_response(ended.as_json(), headers={**applied, **progress_headers(ended)})
     return accepted_response(new.request, new.answer_body, applied)
 
 
 def new_request(
-    request: web.Request,
-    accepted: Accepted,
-    mode: Mode,
-    endpoint: str,
-    key: str | None,
-    *,
-    script: str | None = None,
+    request: web.Request, accepted: Accepted, mode: Mode, endpoint: str, key: str | None = None
 ) -> store.NewRequest:
     """The row of a submission, with the answer that is given when it is accepted for later."""
     engine = request.app[ENGINE]
     id = engine.new_id()
     url, demo = accepted.callback_url, accepted.callback_demo
-    if script is not None:
-        url, demo = demo_url(own_receiver(request), f"{DEMO_PATH}{id}?script={script}"), True
+    if endpoint == FAILURES:
+        url, demo = demo_url(own_receiver(request), f"{DEMO_PATH}{id}?script={failure_script(accepted.extra)}"), True
     row = Request(
         id=id,
         mode=mode,
@@ -255,7 +205,7 @@ async def replay(engine: Engine, new: store.NewRequest) -> web.Response:
     replayed = {"Idempotent-Replayed": "true"}
     if stored.status == 202:
         return accepted_response(first, stored.body, replayed)
-    return stored_response(stored.status, stored.body, replayed)
+    return ended_response(first, stored.status, stored.body, replayed)
 
 
 def accepted_response(row: Request, body: bytes, headers: dict[str, str] | None = None) -> web.Response:
@@ -268,7 +218,11 @@ def accepted_response(row: Request, body: bytes, headers: dict[str, str] | None 
     )
 
 
-def stored_response(status: int, body: bytes, headers: dict[str, str] | None = None) -> web.Response:
-    """An answer whose bytes are known."""
-    kind = "application/json" if status < 400 else PROBLEM
-    return web.Response(status=status, body=body, content_type=kind, headers=headers)
+def ended_response(row: Request, status: int, body: bytes, headers: dict[str, str] | None = None) -> web.Response:
+    """The answer to whoever waited for a request's end, with where the time went."""
+    return web.Response(
+        status=status,
+        body=body,
+        content_type="application/json" if status < 400 else PROBLEM,
+        headers={"Server-Timing": server_timing(row), **(headers or {})},
+    )

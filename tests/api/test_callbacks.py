@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -216,6 +217,19 @@ async def test_the_waits_between_attempts_are_those_of_the_settings(service: Ser
         assert attempted[number + 1] >= due[number]
 
 
+@pytest.mark.parametrize(("drawn", "wait"), [(0.0, 15), (0.5, 30), (1.0, 45)])
+async def test_a_wait_varies_by_its_jitter(
+    settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, drawn: float, wait: float
+) -> None:
+    monkeypatch.setattr(random, "random", lambda: drawn)
+    receiver.answers = [web.Response(status=503)]
+    async with serving(replace(settings, callback_waits=(30,), callback_jitter=0.5)) as service:
+        id = await order(service, receiver.url)
+        logs = await until(lambda: logs_of(service, id))
+    attempted, due = (datetime.fromisoformat(logs[0][name]) for name in ("attempted_at", "next_attempt_at"))
+    assert wait <= (due - attempted).total_seconds() < wait + 0.5
+
+
 async def test_by_default_the_first_retry_comes_two_seconds_later(settings: Settings, receiver: Receiver) -> None:
     receiver.answers = [web.Response(status=503)]
     async with serving(replace(settings, callback_waits=Settings().callback_waits)) as service:
@@ -253,7 +267,7 @@ async def test_a_redirect_is_a_failure_and_never_followed(service: Service, rece
     assert {arrival.path for arrival in receiver.arrivals} == {"/hooks/reports?tenant=7"}
 
 
-@pytest.mark.parametrize(("hint", "expected"), [("120", 120), ("0", 0.05), ("nonsense", 0.05)])
+@pytest.mark.parametrize(("hint", "expected"), [("120", 120), ("0", 0.05), ("nonsense", 0.05), ("999999999", 3600)])
 async def test_retry_after_lengthens_a_wait_and_never_shortens_it(
     service: Service, receiver: Receiver, hint: str, expected: float
 ) -> None:

@@ -10,7 +10,9 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from reportsim.settings import Settings
-from tests.api.calls import TINY, logs_of, read
+from reportsim.web.receiver import KEPT_BODY, KEPT_HEADERS, KEPT_VALUE
+from tests.api.calls import TINY, logs_of, read, until
+from tests.api.test_pages import get_page
 from tests.conftest import Service, serving
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -107,7 +109,11 @@ async def test_the_inbox_shows_what_arrived_and_that_it_was_signed(service: Serv
     arrivals = await inbox(service, ended["id"])
     assert len(arrivals) == 3
     for number, arrival in enumerate(arrivals, start=1):
-        assert list(arrival) == ["received_at", "headers", "body", "verified", "duplicate", "answer"]
+        assert list(arrival) == [
+            *("received_at", "since_accepted_ms", "headers", "body", "verified", "duplicate", "answer"),
+        ]
+        since = datetime.fromisoformat(arrival["received_at"]) - datetime.fromisoformat(ended["created_at"])
+        assert arrival["since_accepted_ms"] == pytest.approx(since.total_seconds() * 1000, abs=1)
         assert arrival["verified"] is True
         assert arrival["duplicate"] is False
         assert arrival["headers"]["webhook-attempt"] == str(number)
@@ -116,6 +122,44 @@ async def test_the_inbox_shows_what_arrived_and_that_it_was_signed(service: Serv
         assert event["type"] == "report.completed"
         assert event["data"]["id"] == ended["id"]
     assert len({arrival["headers"]["webhook-id"] for arrival in arrivals}) == 1
+
+
+async def test_another_replica_plays_the_script_on(settings: Settings) -> None:
+    """It is in the URL, and the number of the attempt picks the step: nothing has to be remembered."""
+    patient = replace(settings, callback_waits=(3, 0.1), callback_attempts=4)
+    async with serving(patient) as second:
+        async with serving(patient) as first:
+            script = {**TINY, "script": ["503", "404", "reset"]}
+            async with first.client.post("/api/callbacks/simulate-failures", json=script) as answer:
+                id = (await answer.json())["id"]
+            await until(lambda: logs_of(second, id))
+            assert [arrival["answer"] for arrival in await inbox(first, id)] == ["503"]
+        ended = await second.ended(id, timeout=30)
+        arrivals = await inbox(second, id)
+        logs = await logs_of(second, id)
+    assert (ended["callback_status"], ended["callback_attempts"]) == ("SUCCESS", 4)
+    assert [arrival["answer"] for arrival in arrivals] == ["404", "reset", "200"]
+    assert [arrival["headers"]["webhook-attempt"] for arrival in arrivals] == ["2", "3", "4"]
+    assert all(arrival["verified"] for arrival in arrivals)
+    assert [log["status_code"] for log in logs] == [503, 404, None, 200]
+
+
+async def test_a_callback_that_hangs_delays_none_to_another_inbox(settings: Settings) -> None:
+    async with serving(replace(settings, callback_timeout=30, shutdown_grace_s=0.1)) as service:
+        hanging = {**TINY, "failures": 1, "fault": "timeout"}
+        for _ in range(3):
+            async with service.client.post("/api/callbacks/simulate-failures", json=hanging) as answer:
+                await answer.read()
+        assert (await simulate(service, {"failures": 0}))["callback_status"] == "SUCCESS"
+
+
+async def test_a_redelivery_plays_the_script_again(service: Service) -> None:
+    ended = await simulate(service, {"script": ["503"]})
+    async with service.client.post(f"/api/requests/{ended['id']}/redeliver") as answer:
+        assert answer.status == 202
+        await answer.read()
+    await service.ended(str(ended["id"]))
+    assert [arrival["answer"] for arrival in await inbox(service, str(ended["id"]))] == ["503", "200", "503", "200"]
 
 
 async def test_an_inbox_that_got_nothing_is_empty(service: Service) -> None:
@@ -185,3 +229,56 @@ async def test_an_inbox_keeps_the_last_arrivals_only(service: Service) -> None:
     arrivals = await inbox(service, "busy")
     assert len(arrivals) == 50
     assert arrivals[-1]["headers"]["webhook-id"] == "msg_59"
+
+
+async def test_an_inbox_keeps_a_part_of_what_is_long(service: Service) -> None:
+    headers = {f"webhook-{number}": "x" * 7000 for number in range(100)}
+    async with service.client.post("/webhook-test/long", data="y" * 100_000, headers=headers) as answer:
+        assert answer.status == 200
+        await answer.read()
+    [arrival] = await inbox(service, "long")
+    assert len(arrival["body"]) == KEPT_BODY
+    assert len(arrival["headers"]) == KEPT_HEADERS
+    assert max(map(len, arrival["headers"].values())) == KEPT_VALUE
+
+
+async def test_a_body_that_nobody_signed_is_not_believed(service: Service) -> None:
+    for body in ('{"data": {"created_at": "2020-01-01T00:00:00Z"}}', "[" * 100_000, "\xff"):
+        async with service.client.post("/webhook-test/mine", data=body.encode("latin-1")) as answer:
+            assert answer.status == 200
+            await answer.read()
+    assert [arrival["since_accepted_ms"] for arrival in await inbox(service, "mine")] == [None] * 3
+
+
+class TestPage:
+    async def test_a_browser_gets_a_page(self, service: Service) -> None:
+        ended = await simulate(service, {"failures": 1})
+        text = await get_page(service, f"/webhook-test/{ended['id']}")
+        assert text.count("verified") == 2
+        assert "2 callbacks" in text
+        assert "webhook-signature: v1," in text
+        assert "report.completed" in text
+        assert 'data-events="/api/events?last_event_id=' in text
+        assert f'data-live="/webhook-test/{ended["id"]}?fragment=inbox"' in text
+
+    async def test_its_live_part_comes_alone(self, service: Service) -> None:
+        async with service.client.get("/webhook-test/mine?fragment=inbox") as answer:
+            text = await answer.text()
+        assert text.lstrip().startswith('<article id="inbox"')
+        assert "Nothing has arrived" in text
+
+    async def test_json_can_be_asked_for_all_the_same(self, service: Service) -> None:
+        for query, accept in (("", "*/*"), ("", "application/json"), ("?format=json", "text/html")):
+            async with service.client.get(f"/webhook-test/mine{query}", headers={"Accept": accept}) as answer:
+                assert await answer.json() == {"inbox": "mine", "items": []}
+                assert answer.headers["Vary"] == "Accept"
+
+    async def test_what_arrived_is_text_and_nothing_else(self, service: Service) -> None:
+        headers = {"webhook-id": "</pre><script>alert(1)</script>", "webhook-attempt": '"><b onclick=x>'}
+        script = "<script>alert(2)</script>"
+        async with service.client.post("/webhook-test/evil", data=script, headers=headers) as answer:
+            await answer.read()
+        text = await get_page(service, "/webhook-test/evil")
+        assert "<script>alert" not in text
+        assert "<b onclick" not in text
+        assert "not ours" in text

@@ -81,6 +81,23 @@ async def test_a_request_is_followed_live(service: Any, browser: Browser, compla
     assert complaints.heard == []
 
 
+async def test_an_inbox_is_followed_live(service: Any, browser: Browser, complaints: Complaints) -> None:
+    context = await browser.new_context()
+    page = await open_page(context, complaints, f"{service.url}/webhook-test/mine")
+    await expect(page.get_by_text("Nothing has arrived here")).to_be_visible()
+    url = f"{service.url}/webhook-test/mine?script=503"
+    await service.client.post("/api/async", json={"ledger": "tiny", "callback_url": url})
+    arrivals = page.locator("#inbox tbody tr")
+    await expect(arrivals).to_have_count(2, timeout=LATE_MS)
+    await expect(arrivals.nth(0)).to_contain_text("503")
+    await expect(arrivals.nth(1)).to_contain_text("verified")
+    await arrivals.nth(1).get_by_text("headers and body").click()
+    await expect(arrivals.nth(1).get_by_text("webhook-signature: v1,")).to_be_visible()
+    assert await same_document(page)
+    await context.close()
+    assert complaints.heard == []
+
+
 async def test_new_requests_wait_where_they_would_disturb(
     service: Any, browser: Browser, complaints: Complaints
 ) -> None:
@@ -158,7 +175,7 @@ async def test_the_narrowest_screen_needs_no_sideways_scrolling(service: Any, br
     await service.ended(id)
     context = await browser.new_context(viewport={"width": 320, "height": 700}, color_scheme=scheme)
     page = await context.new_page()
-    for path in ("/", f"/requests/{id}", "/problems/quota-exceeded", "/requests/nope"):
+    for path in ("/", f"/requests/{id}", f"/webhook-test/{id}", "/problems/quota-exceeded", "/requests/nope"):
         await page.goto(service.url + path)
         assert await page.evaluate("document.documentElement.scrollWidth") == 320, path
     await context.close()

@@ -1,15 +1,20 @@
 """Deliveries: at least once with one id, numbered without gaps, whoever dies, waits or does not answer."""
 
 import asyncio
-import functools
+import time
+from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from reportsim.core.model import CallbackStatus, Request, Status
-from reportsim.engine import callbacks, housekeeping
+from reportsim.engine import callbacks as courier
+from reportsim.engine import housekeeping, lanes
+from reportsim.engine.lanes import LIMITS, Limits, Standing
 from reportsim.settings import Settings
+from reportsim.store import callbacks as store
 from reportsim.store.batcher import Overloaded
 from reportsim.store.callbacks import Attempt
 from reportsim.store.pool import Pool
@@ -40,6 +45,17 @@ class TestWaits:
             assert found.callback_status is CallbackStatus.PENDING
             due = "SELECT callback_due_at - now() BETWEEN '50 s' AND '60 s' AND callback_owner IS NULL FROM requests"
             assert await pool.fetchval(due) is True
+
+    async def test_that_are_long_stand_in_the_table_alone(
+        self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(courier, "SHORT_S", 0.2)
+        receiver.status = lambda arrival: 200 if arrival.attempt == 3 else 503
+        async with serving(replace(settings, callback_waits=(0.1, 0.3))) as service:
+            request = await submit(service.engine, new(callback_url=receiver.url()))
+            await waiting(pool, request, 2)
+            assert service.engine.courier._timers == {}
+            assert (await finished(pool, request)).callback_status is CallbackStatus.SUCCESS
 
     async def test_survive_a_restart_with_the_next_number(
         self, settings: Settings, pool: Pool, receiver: Receiver
@@ -111,9 +127,8 @@ class TestOwners:
         assert len(receiver.arrivals) == 1
 
     async def test_a_delivery_in_line_stays_with_its_owner_beyond_the_lease(
-        self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+        self, settings: Settings, pool: Pool, receiver: Receiver
     ) -> None:
-        monkeypatch.setattr(callbacks, "PER_DESTINATION", 1)
         quick = replace(settings, lease_s=0.9, callback_timeout=10)
         receiver.holds = {"slow"}
         async with serving(quick) as service:
@@ -165,7 +180,7 @@ class TestOwners:
     async def test_what_finds_no_room_is_delivered_later(
         self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(callbacks, "HELD", 2)
+        monkeypatch.setattr(lanes, "LIMITS", dict.fromkeys(Standing, Limits(1, 1, 2, 1)))
         async with serving(settings) as service:
             requests = [await submit(service.engine, new(callback_url=receiver.url())) for _ in range(8)]
             for request in requests:
@@ -173,55 +188,116 @@ class TestOwners:
         assert len({arrival.message_id for arrival in receiver.arrivals}) == 8
 
 
+def each_as_its_own(count: int) -> Iterator[str]:
+    """Loopback addresses, every one of which is a destination of its own."""
+    return (f"127.0.{1 + number // 250}.{1 + number % 250}" for number in range(count))
+
+
 class TestDestinations:
-    async def test_a_slow_receiver_does_not_delay_another(
+    async def test_a_receiver_that_hangs_does_not_delay_another(
         self, settings: Settings, pool: Pool, receiver: Receiver
     ) -> None:
         receiver.holds = {"slow"}
         async with serving(replace(settings, callback_timeout=30)) as service:
             slow = [await submit(service.engine, new(callback_url=receiver.url("slow"))) for _ in range(30)]
-            await receiver.count(callbacks.PER_DESTINATION, "slow")
+            await receiver.count(1, "slow")
             other = await submit(service.engine, new(callback_url=receiver.url("quick", host="127.0.0.2")))
             await finished(pool, other)
-            assert len(receiver.at("slow")) == callbacks.PER_DESTINATION
+            assert len(receiver.at("slow")) == 1
             receiver.release()
             for request in slow:
                 assert await attempts(pool, await finished(pool, request)) == [(1, 1)]
 
-    async def test_many_slow_receivers_do_not_delay_another(
-        self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """They take every place on the wire; the next place that comes free goes to who has none."""
-        monkeypatch.setattr(callbacks, "AT_ONCE", 4)
-        monkeypatch.setattr(callbacks, "PER_DESTINATION", 2)
-        receiver.holds = {"slow"}
-        one_try = replace(settings, callback_timeout=0.4, callback_attempts=1)
-        async with serving(one_try) as service:
-            for number in range(40):
-                host = f"127.0.0.{2 + number % 2}"
-                await submit(service.engine, new(callback_url=receiver.url("slow", host=host)))
-            await receiver.count(4, "slow")
-            other = await submit(service.engine, new(callback_url=receiver.url("quick", host="127.0.0.9")))
-            await finished(pool, other)
-            assert len(receiver.at("slow")) < 20
-            receiver.release()
-
-    async def test_no_receiver_gets_more_at_once_than_its_share(
+    async def test_hundreds_that_hang_do_not_delay_another(
         self, settings: Settings, pool: Pool, receiver: Receiver
     ) -> None:
+        """Not one that is known to answer, nor, once they are known to hang, one that is new."""
         receiver.holds = {"slow"}
-        async with serving(replace(settings, callback_timeout=30)) as service:
-            requests = [await submit(service.engine, new(callback_url=receiver.url("slow"))) for _ in range(20)]
-            for request in requests:
-                await until(functools.partial(is_ended, pool, request))
-            await receiver.count(callbacks.PER_DESTINATION, "slow")
-            await asyncio.sleep(0.2)
-            assert len(receiver.arrivals) == callbacks.PER_DESTINATION
+        one_try = replace(settings, callback_timeout=2, callback_attempts=1, callback_waits=(0.01,))
+        dead = list(each_as_its_own(300))
+
+        async def take(service: Service, host: str) -> float:
+            began = time.monotonic()
+            await finished(pool, await submit(service.engine, new(callback_url=receiver.url("quick", host=host))))
+            return time.monotonic() - began
+
+        async with serving(one_try) as service:
+            await take(service, "127.0.0.2")
+            for host in dead:
+                await submit(service.engine, new(callback_url=receiver.url("slow", host=host)))
+            await receiver.count(LIMITS[Standing.NEW].together, "slow")
+            assert max([await take(service, "127.0.0.2") for _ in range(20)]) < 1
+            # The first have been found out; they are called again, and new ones come beside them.
+            await receiver.count(len(dead), "slow", timeout=30)
+            await asyncio.sleep(2)
+            for host in dead:
+                await submit(service.engine, new(callback_url=receiver.url("slow", host=host)))
+            await receiver.count(len(dead) + LIMITS[Standing.SILENT].together, "slow")
+            assert max([await take(service, "127.0.0.3") for _ in range(20)]) < 1
+            assert len(receiver.at("slow")) < 2 * len(dead)
             receiver.release()
 
+    async def test_a_receiver_gets_its_share_once_it_has_answered(
+        self, settings: Settings, pool: Pool, receiver: Receiver
+    ) -> None:
+        async with serving(replace(settings, callback_timeout=30)) as service:
+            await finished(pool, await submit(service.engine, new(callback_url=receiver.url("first"))))
+            receiver.holds = {"slow"}
+            for _ in range(20):
+                await submit(service.engine, new(callback_url=receiver.url("slow")))
+            share = LIMITS[Standing.PROMPT].each
+            await receiver.count(share, "slow")
+            await asyncio.sleep(0.3)
+            assert len(receiver.at("slow")) == share
+            receiver.release()
 
-async def is_ended(pool: Pool, request: Request) -> bool:
-    return (await state(pool, request)).ended
+    async def test_what_waits_in_the_table_for_a_dead_one_does_not_delay_another_after_a_restart(
+        self, settings: Settings, pool: Pool, receiver: Receiver
+    ) -> None:
+        """The oldest by far are a thousand for one that hangs."""
+        receiver.holds = {"slow"}
+        old = await ended(pool, *(new(callback_url=receiver.url("slow")) for _ in range(1_000)), owner=OTHER)
+        late = await ended(pool, new(callback_url=receiver.url("quick", host="127.0.0.2")), owner=OTHER)
+        due = "UPDATE requests SET callback_owner = NULL, callback_due_at = now() - $2::interval WHERE id = ANY($1)"
+        await pool.execute(due, [request.id for request in old], timedelta(hours=1))
+        await pool.execute(due, [request.id for request in late], timedelta(seconds=1))
+        async with serving(replace(settings, callback_timeout=30, shutdown_grace_s=0.1)) as service:
+            assert (await finished(pool, late[0], timeout=5)).callback_status is CallbackStatus.SUCCESS
+            assert len(receiver.at("slow")) == 1
+            assert len(service.engine.courier.held) <= LIMITS[Standing.NEW].held
+
+    async def test_what_waits_in_the_table_for_a_live_one_is_delivered_at_once_after_a_restart(
+        self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", 1.0)
+        rows = await ended(pool, *(new(callback_url=receiver.url()) for _ in range(1_000)), owner=OTHER)
+        await pool.execute("UPDATE requests SET callback_owner = NULL, callback_due_at = now() - interval '1 s'")
+        async with serving(settings):
+            await receiver.count(len(rows), timeout=15)
+        assert len({arrival.message_id for arrival in receiver.arrivals}) == len(rows)
+
+    async def test_a_receiver_that_falls_silent_gives_what_it_holds_back_to_the_table(
+        self, settings: Settings, pool: Pool, receiver: Receiver
+    ) -> None:
+        one_try = replace(settings, callback_timeout=0.5, callback_attempts=1, lease_s=60, shutdown_grace_s=0.1)
+        async with serving(one_try) as service:
+            await finished(pool, await submit(service.engine, new(callback_url=receiver.url("first"))))
+            receiver.holds = {"slow"}
+            for _ in range(200):
+                await submit(service.engine, new(callback_url=receiver.url("slow")))
+            delivering = service.engine.courier
+
+            async def few() -> bool:
+                failed = await pool.fetchval("SELECT count(*) FROM requests WHERE callback_status = 'FAILED'")
+                return bool(failed >= 8) and len(delivering.held) <= 20
+
+            await until(few)
+            free = "SELECT count(*) FROM requests WHERE callback_status = 'PENDING' AND callback_owner IS NULL"
+
+            async def given_back() -> bool:
+                return bool(await pool.fetchval(free) > 100)
+
+            await until(given_back)
 
 
 async def test_a_delivery_tells_of_its_log_row_and_its_state(service: Service, pool: Pool, receiver: Receiver) -> None:
@@ -251,6 +327,42 @@ async def test_a_redelivery_goes_out_at_once_in_a_series_of_its_own(
         assert first.message_id != second.message_id
         assert (first.attempt, second.attempt) == (1, 1)
         assert first.body == second.body
+
+
+async def test_a_redelivery_whose_starter_died_is_made_after_its_lease(
+    service: Service, pool: Pool, receiver: Receiver
+) -> None:
+    requests = [await submit(service.engine, new(callback_url=receiver.url())) for _ in range(5)]
+    for request in requests:
+        await finished(pool, request)
+    one, *many = requests
+    lease = timedelta(seconds=0.3)
+    assert await store.redeliver(pool, OTHER, lease, [one.id])
+    matching = store.Matching(callback_status=CallbackStatus.SUCCESS)
+    assert len(await store.redeliver_matching(pool, OTHER, lease, matching, 100)) == len(many)
+    assert (await state(pool, one)).callback_status is CallbackStatus.PENDING
+    for request in requests:
+        assert (await finished(pool, request)).callback_series == 2
+        assert await attempts(pool, request) == [(1, 1), (2, 1)]
+    assert len(receiver.arrivals) == 10
+
+
+async def test_a_redelivery_of_many_goes_out_at_once(
+    settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+    receiver.status = lambda _: 500
+    async with serving(replace(settings, callback_attempts=1)) as service:
+        requests = [await submit(service.engine, new(callback_url=receiver.url())) for _ in range(30)]
+        for request in requests:
+            await finished(pool, request)
+        receiver.status = lambda _: 200
+        calls = [service.engine.redeliver_matching(store.Matching(), 20) for _ in range(4)]
+        started = [request.id for found in await asyncio.gather(*calls) for request in found]
+        assert sorted(started) == [request.id for request in requests]
+        for request in requests:
+            assert (await finished(pool, request)).callback_status is CallbackStatus.SUCCESS
+            assert await attempts(pool, request) == [(1, 1), (2, 1)]
 
 
 async def test_a_cancelled_request_is_announced_at_once(

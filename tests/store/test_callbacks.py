@@ -1,15 +1,19 @@
 """The callbacks store: one claim per attempt, one log row per end, and nothing from whoever lost the fence."""
 
 import asyncio
-from datetime import timedelta
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
+from reportsim.core.identifiers import uuid7
 from reportsim.core.model import CallbackStatus, Request
 from reportsim.store import callbacks as store
 from reportsim.store import requests
 from reportsim.store.pool import Connection, Pool
-from tests.store.rows import LEASE, ME, OTHER, URL, attempt_at, ended, expire, field, inserted, new, read
+from tests.store.rows import LEASE, ME, OTHER, URL, attempt_at, ended, expire, field, inserted, new, new_id, now, read
 
+FAILED, SUCCESS = CallbackStatus.FAILED, CallbackStatus.SUCCESS
 AT_ONCE = timedelta(0)
 WAIT = timedelta(seconds=2)
 
@@ -140,7 +144,7 @@ class TestRecord:
     async def test_an_attempt_of_an_older_series_changes_nothing(self, pool: Pool) -> None:
         [request] = await ended(pool, new(callback_url=URL))
         await store.record(pool, [attempt_at(request, status=CallbackStatus.FAILED)])
-        [again] = await store.redeliver(pool, [request.id])
+        [again] = await store.redeliver(pool, ME, LEASE, [request.id])
         assert await store.record(pool, [attempt_at(request, fence=again.callback_fence)]) == [False]
         assert await read_one(pool, request) == again
 
@@ -188,12 +192,67 @@ class TestClaimDue:
                 assert [found.id for found in await store.claim_due(pool, ME, LEASE, 10, AT_ONCE)] == [free.id]
 
 
+class TestFairness:
+    """A thousand attempts for one destination, longest due, and a few for others."""
+
+    @staticmethod
+    async def backlog(pool: Pool, **counts: int) -> None:
+        for minutes, (name, count) in enumerate(reversed(counts.items())):
+            url = f"https://{name}.example/hook"
+            found = await ended(pool, *(new(callback_url=url) for _ in range(count)))
+            await pool.execute(
+                "UPDATE requests SET callback_due_at = now() - $2::interval WHERE id = ANY($1)",
+                [request.id for request in found],
+                timedelta(minutes=minutes + 1),
+            )
+
+    @staticmethod
+    async def taken(pool: Pool, limit: int, rooms: dict[str, int] | None = None, elsewhere: int = 100) -> Counter[str]:
+        found = await store.claim_due(pool, ME, LEASE, limit, AT_ONCE, rooms or {}, elsewhere)
+        return Counter(str(request.callback_origin).removeprefix("https://").partition(".")[0] for request in found)
+
+    async def test_every_destination_has_its_turn(self, pool: Pool) -> None:
+        await self.backlog(pool, dead=1_000, slow=50, live=2)
+        assert await self.taken(pool, 32) == {"dead": 15, "slow": 15, "live": 2}
+        assert await self.taken(pool, 3) == {"dead": 2, "slow": 1}
+
+    async def test_the_first_turns_go_to_those_that_waited_longest(self, pool: Pool) -> None:
+        await self.backlog(pool, dead=10, slow=10, live=10)
+        assert await self.taken(pool, 2) == {"dead": 1, "slow": 1}
+
+    async def test_no_destination_gets_more_than_there_is_room_for(self, pool: Pool) -> None:
+        await self.backlog(pool, dead=1_000, slow=50, live=50)
+        rooms = {"https://dead.example": 0, "https://slow.example": 3, "https://unknown.example": 9}
+        assert await self.taken(pool, 300, rooms, 16) == {"slow": 3, "live": 16}
+
+    async def test_a_destination_is_a_scheme_a_host_and_a_port(self, pool: Pool) -> None:
+        urls = ["HTTPS://A.example/x", "https://a.example?y", "https://a.example:8443/", "http://a.example", "odd"]
+        rows = await ended(pool, *(new(callback_url=url) for url in urls), new())
+        origins = ["https://a.example", "https://a.example", "https://a.example:8443", "http://a.example", "odd", None]
+        assert [request.callback_origin for request in rows] == origins
+
+    async def test_every_inbox_of_the_demo_receiver_is_a_destination(self, pool: Pool) -> None:
+        url = "http://127.0.0.1:8080/webhook-test"
+        urls = [f"{url}/one?script=503", f"{url}/one", f"{url}/other"]
+        rows = await ended(pool, *(new(callback_url=each, callback_demo=True) for each in urls))
+        assert [request.callback_origin for request in rows] == [f"{url}/one", f"{url}/one", f"{url}/other"]
+
+    async def test_what_was_given_back_is_due_at_once(self, pool: Pool) -> None:
+        held, theirs = [
+            *await ended(pool, new(callback_url=URL)),
+            *await ended(pool, new(callback_url=URL), owner=OTHER),
+        ]
+        await store.give_back(pool, ME, [held.id, theirs.id])
+        late = timedelta(seconds=0.5)
+        assert [request.id for request in await store.claim_due(pool, OTHER, LEASE, 10, late)] == [held.id]
+
+
 class TestRedeliver:
     async def test_starts_a_new_series_that_counts_from_one(self, pool: Pool) -> None:
         [request] = await ended(pool, new(callback_url=URL))
         first = attempt_at(request, status=CallbackStatus.FAILED)
         await store.record(pool, [first])
-        [again] = await store.redeliver(pool, [request.id])
+        [again] = await store.redeliver(pool, ME, LEASE, [request.id])
         assert (again.callback_series, again.callback_attempts, again.callback_status) == (2, 0, CallbackStatus.PENDING)
         [taken] = await store.claim(pool, ME, LEASE, [claim_of(again)])
         assert taken is not None
@@ -201,23 +260,100 @@ class TestRedeliver:
         assert await store.record(pool, [second]) == [True]
         assert [(log.series, log.attempt_number) for log in await store.logs(pool, request.id)] == [(1, 1), (2, 1)]
 
-    async def test_is_due_at_once_should_nobody_claim_it(self, pool: Pool) -> None:
+    async def test_is_claimed_by_whoever_starts_it(self, pool: Pool) -> None:
         [request] = await ended(pool, new(callback_url=URL))
         await store.record(pool, [attempt_at(request)])
-        await store.redeliver(pool, [request.id])
+        [again] = await store.redeliver(pool, ME, LEASE, [request.id])
+        assert await store.claim_due(pool, OTHER, LEASE, 10, AT_ONCE) == []
+        assert await store.record(pool, [attempt_at(again)]) == [True]
+        assert [log.series for log in await store.logs(pool, request.id)] == [1, 2]
+
+    async def test_is_due_after_the_lease_of_whoever_died_with_it(self, pool: Pool) -> None:
+        [request] = await ended(pool, new(callback_url=URL))
+        await store.record(pool, [attempt_at(request)])
+        await store.redeliver(pool, OTHER, timedelta(0), [request.id])
         assert [found.id for found in await store.claim_due(pool, ME, LEASE, 10, AT_ONCE)] == [request.id]
 
     async def test_is_refused_while_a_series_runs_and_where_there_is_none(self, pool: Pool) -> None:
         [running, silent] = await ended(pool, new(callback_url=URL), new())
         [open_] = await inserted(pool, new(callback_url=URL))
-        assert await store.redeliver(pool, [running.id, silent.id, open_.id]) == []
+        assert await store.redeliver(pool, ME, LEASE, [running.id, silent.id, open_.id]) == []
 
     async def test_of_many_at_once_one_starts_a_series(self, pool: Pool) -> None:
         [request] = await ended(pool, new(callback_url=URL))
         await store.record(pool, [attempt_at(request)])
-        started = await asyncio.gather(*(store.redeliver(pool, [request.id]) for _ in range(8)))
+        started = await asyncio.gather(*(store.redeliver(pool, ME, LEASE, [request.id]) for _ in range(8)))
         assert sum(map(len, started)) == 1
         assert (await read_one(pool, request)).callback_series == 2
+
+
+class TestRedeliverMatching:
+    @staticmethod
+    async def over(pool: Pool, status: CallbackStatus, *rows: requests.NewRequest) -> list[Request]:
+        found = await ended(pool, *rows)
+        assert all(await store.record(pool, [attempt_at(request, status=status) for request in found]))
+        return await read(pool, *found)
+
+    @staticmethod
+    async def matched(pool: Pool, limit: int = 100, **fields: Any) -> list[UUID]:
+        found = await store.redeliver_matching(pool, ME, LEASE, store.Matching(**fields), limit)
+        assert all((request.callback_series, request.callback_attempts) == (2, 0) for request in found)
+        return [request.id for request in found]
+
+    async def test_takes_those_whose_series_failed_oldest_first(self, pool: Pool) -> None:
+        failed = await self.over(pool, FAILED, *(new(callback_url=URL) for _ in range(5)))
+        await self.over(pool, SUCCESS, new(callback_url=URL))
+        await ended(pool, new(callback_url=URL), new())
+        await inserted(pool, new(callback_url=URL))
+        assert await self.matched(pool, 2) == [request.id for request in failed[:2]]
+        assert await self.matched(pool) == [request.id for request in failed[2:]]
+        assert await self.matched(pool) == []
+
+    async def test_takes_delivered_ones_when_asked_to(self, pool: Pool) -> None:
+        await self.over(pool, FAILED, new(callback_url=URL))
+        [done] = await self.over(pool, SUCCESS, new(callback_url=URL))
+        assert await self.matched(pool, callback_status=SUCCESS) == [done.id]
+
+    async def test_leaves_benchmark_runs_alone(self, pool: Pool) -> None:
+        await self.over(pool, FAILED, new(callback_url=URL, run_id=new_id()))
+        assert await self.matched(pool) == []
+
+    async def test_takes_those_of_a_time(self, pool: Pool) -> None:
+        moments = [now() - timedelta(minutes=minutes) for minutes in (30, 20, 10, 0)]
+        rows = [
+            new(callback_url=URL, id=uuid7(int(moment.timestamp() * 4096_000), bytes(8)), created_at=moment)
+            for moment in moments
+        ]
+        ids = [request.id for request in await self.over(pool, FAILED, *rows)]
+        assert await self.matched(pool, since=moments[1], until=moments[3]) == ids[1:3]
+        assert await self.matched(pool, until=moments[0]) == []
+        assert await self.matched(pool, since=moments[3]) == ids[3:]
+        assert await self.matched(pool, since=datetime.max.replace(tzinfo=UTC)) == []
+        assert await self.matched(pool, since=datetime.min.replace(tzinfo=UTC)) == ids[:1]
+
+    async def test_takes_those_of_a_destination(self, pool: Pool) -> None:
+        ids = [
+            request.id
+            for request in await self.over(
+                pool, FAILED, *(new(callback_url=f"https://{name}.example/hook") for name in ("a", "b", "a"))
+            )
+        ]
+        assert await self.matched(pool, origin="https://a.example") == [ids[0], ids[2]]
+        assert await self.matched(pool, origin="https://b.example:8443") == []
+
+    async def test_takes_those_of_a_mode_and_a_status(self, pool: Pool) -> None:
+        [request] = await self.over(pool, FAILED, new(callback_url=URL))
+        assert await self.matched(pool, mode="sync") == await self.matched(pool, status="FAILED") == []
+        assert await self.matched(pool, mode="async", status="COMPLETED") == [request.id]
+
+    async def test_of_many_at_once_each_series_is_started_once(self, pool: Pool) -> None:
+        ids = {request.id for request in await self.over(pool, FAILED, *(new(callback_url=URL) for _ in range(60)))}
+        calls = [self.matched(pool, 20) for _ in range(4)]
+        single = [store.redeliver(pool, OTHER, LEASE, [id]) for id in ids]
+        many = [id for found in await asyncio.gather(*calls) for id in found]
+        one = [request.id for found in await asyncio.gather(*single) for request in found]
+        assert len(many) + len(one) == len({*many, *one}) == 60
+        assert await pool.fetchval("SELECT count(*) FROM requests WHERE callback_series = 2") == 60
 
 
 class TestSecret:

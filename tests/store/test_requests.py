@@ -46,6 +46,7 @@ class TestInsert:
         written = new(
             input_payload={**PAYLOAD, "note": "Zürich ☃ \\u0000 'quoted'", "nested": {"list": [1, 2.5, None, True]}},
             callback_url=URL,
+            callback_origin=URL,  # its path too, as an inbox of the demo receiver
             callback_demo=True,
             idempotency_key="key-1",
             run_id=new_id(),

@@ -1,4 +1,4 @@
-"""Every SQL constant prepares against the migrated schema, and rows have the fields of the model."""
+"""Every SQL constant prepares against the migrated schema, unless it is a template; rows have the model's fields."""
 
 import importlib
 import pkgutil

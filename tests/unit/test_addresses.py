@@ -31,18 +31,20 @@ ipv4-compatible:
 ipv4-mapped:
     ::ffff:0.0.0.0 ::ffff:127.0.0.1 ::ffff:7f00:1 ::ffff:10.0.0.1 ::ffff:100.64.0.1 ::ffff:169.254.169.254
     ::ffff:a9fe:a9fe ::ffff:168.63.129.16 ::ffff:192.168.1.1 ::ffff:224.0.0.1 ::ffff:8.8.8.8 ::FFFF:1.1.1.1
-    0:0:0:0:0:ffff:7f00:1 ::ffff:255.255.255.255
+    0:0:0:0:0:ffff:7f00:1 ::ffff:255.255.255.255 ::ffff:100.100.100.200 ::ffff:0.0.0.1 ::ffff:192.0.0.192
 ipv4-translated:
-    ::ffff:0:127.0.0.1 ::ffff:0:7f00:1 ::ffff:0:10.0.0.1 ::ffff:0:8.8.8.8
+    ::ffff:0:127.0.0.1 ::ffff:0:169.254.169.254 ::ffff:0:7f00:1 ::ffff:0:10.0.0.1 ::ffff:0:8.8.8.8
 link-local:
-    169.254.0.0 169.254.0.1 169.254.0.23 169.254.169.253 169.254.255.255 fe80:: fe80::1 fe80::a9fe:a9fe
+    169.254.0.0 169.254.0.1 169.254.0.23 169.254.42.42 169.254.169.123 169.254.169.253 169.254.255.255
+    fe80:: fe80::1 fe80::a9fe:a9fe
     fe80::5efe:7f00:1 fe80::200:5efe:127.0.0.1 febf::1 febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff
 loopback:
     127.0.0.0 127.0.0.1 127.0.0.53 127.1.2.3 127.255.255.254 127.255.255.255 ::1 0:0:0:0:0:0:0:1
     0000:0000:0000:0000:0000:0000:0000:0001
 metadata:
     169.254.169.254 169.254.170.2 169.254.170.23 168.63.129.16 100.100.100.200 192.0.0.192 fd00:ec2::254
-    fd00:ec2::23 fd00:ec2::250 fd00:0ec2:0:0:0:0:0:254 fd20:ce::254
+    fd00:ec2::23 fd00:ec2::250 fd00:ec2::123 fd00:ec2::253 FD00:EC2::254 fd00:ec2:ffff::
+    fd00:0ec2:0:0:0:0:0:254 fd20:ce::254
 multicast:
     224.0.0.0 224.0.0.1 224.0.0.251 232.1.1.1 233.252.0.1 239.255.255.250 239.255.255.255 ff00:: ff01::1
     ff02::1 ff02::fb ff05::2 ff0e::1 ff3e::1 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff
@@ -130,7 +132,7 @@ EVERYTHING = AllowList.parse("0.0.0.0/0, ::/0")
 
 
 def test_the_tables_are_large_and_name_every_reason() -> None:
-    assert len(CASES) + len(PUBLIC.split()) >= 200
+    assert len({address for address, _ in CASES} | set(PUBLIC.split())) >= 300
     assert {code for _, code in CASES} == REASONS.keys()
     assert REASONS.keys() >= NEVER_OPENED
 

@@ -49,6 +49,19 @@ http://1.2.3.4.example.com/
 http://127.0.0.1.nip.io/
 http://localhost.example.com/
 http://metadata.google.internal/
+http://localhost.localdomain/
+http://localtest.me/
+http://127-0-0-1.sslip.io/
+http://kubernetes.default.svc/
+http://host.docker.internal:9000/
+http://127.0.0.1_/
+http://0.example/
+http://09.example/
+http://xn--zca.example/
+http://example.com:80#:22
+http://example.com:80?:22
+http://example.com/%00
+http://example.com/?url=http://169.254.169.254/
 http://a-b.example.com/
 http://example.com?x=http://127.0.0.1/
 http://example.com#@127.0.0.1/
@@ -73,20 +86,31 @@ scheme:
     http:example.com http:/example.com httpss://example.com htp://example.com httpſ://example.com http+unix://%2Fvar%2Frun/x
     tcp://example.com:2375/ unix:///var/run/docker.sock dict://127.0.0.1:11211/ ldap://example.com/ ://example.com
     http;//example.com
+    jar:http://example.com!/ view-source:http://example.com/ blob:http://example.com/x about:blank sftp://example.com/
+    telnet://example.com/ netdoc:///etc/passwd php://filter/x https+h2://example.com/ ttp://example.com/
+    http.//example.com/
 backslash:
     http://example.com\@127.0.0.1/ http://example.com\127.0.0.1 http:\\example.com/ http://example.com/a\b
     https://example.com/?a=\
+    http:/\example.com/ http:\/\/example.com/ http://\example.com/ http://example.com:8080\@evil.example/
+    http://example.com\.evil.example/
 userinfo:
     http://user@example.com/ http://user:secret@example.com/ http://@example.com/ http://:@example.com/
     http://example.com@127.0.0.1/ http://example.com:80@127.0.0.1:8080/ http://a@b@example.com/
     http://127.0.0.1%2f@example.com/ http://a%40b@example.com/
+    http://:80@example.com/ http://example.com:@127.0.0.1/ http://a:b@c:d@example.com/ http://foo@[::1]/
+    http://[::1]@example.com/
 percent-in-host:
     http://%31%32%37.0.0.1/ http://example%2ecom/ http://example.com%00.evil.test/ http://exa%mple.com/
     http://127.0.0.1%23.example.com/ http://example.com:80%38/
+    http://localhost%2e/ http://localhost%00.example.com/ http://%6cocalhost/ http://127.0.0.1%09/
+    http://example.com:8%30/
 zone-id:
     http://[fe80::1%25eth0]/ http://[fe80::1%eth0]/ http://[::1%25lo]:8080/ http://[2606:4700::1111%251]/
+    http://[::1%00]/ http://[::1]%00/
 empty-host:
     http:// https:// http:/// http:///path http://?x=1 http://#x http://:80/ http://:/
+    http:////example.com/ https:///example.com/ https://?example.com https://#example.com
 bad-host:
     http://[::1 http://::1]/ http://[]/ http://[]:80/ http://[:]/ http://[127.0.0.1]/ http://[example.com]/
     http://[::1]x/ http://[::1]80/ http://x[::1]/ http://[[::1]]/ http://[v1.fe80::a]/ http://[::g]/
@@ -97,28 +121,41 @@ bad-host:
     http://"example".com/ http://<example>.com/ http://exa|mple.com/ http://exa^mple.com/ http://{host}.com/
     http://xn--.com/ http://☃℀.com/ http://example.com／path/ http://ex＠ample.com/
     http://example.com：80/
+    http://-1/ http://127.0.0.1-/ http://[::1]:80:80/ http://[::1].example.com/ http://[::1]a http://[1:2:3:4:5:6:7]/
+    http://[1:2:3:4:5:6:7:8:9]/ http://[::1/64]/ http://[：：1]/ http://xn--localhost-.com/ http://xn--a/
+    http://xn--0.example/ http://example.com..:80/ http://example..com/ http://.../ http://example.com&evil.com/
+    http://example.com`id`/ http://$(id).example.com/ http://(127.0.0.1)/ http://[127.0.0.1]:80/ http://[0x7f.1]/
 folded-host:
     http://１２７.0.0.1/ http://１２７。０。０。１/ http://127。0。0。1/ http://①②⑦.⓪.⓪.①/ http://127.0.0.①/
     http://𝟏𝟐𝟕.𝟎.𝟎.𝟏/ http://ⓔⓧⓐⓜⓟⓛⓔ.com/ http://ｅｘａｍｐｌｅ.com/ http://example。com/ http://bücher。de/
     http://ⓛocalhost/ http://ｌｏｃａｌｈｏｓｔ:8080/ http://Kube.example.com/ http://exampleſ.com/
     http://169。254。169。254/ http://ⓜetadata.google.internal/ http://example.ｃom/ http://1⁶9.254.169.254/
+    http://127。1/ http://２１３０７０６４３３/ http://0ⓧ7f.1/ http://⑯⑨。②⑤④。⑯⑨。②⑤④/ http://１０.0.0.1/ http://⒈⒈⒈⒈/
+    http://127.0.0.¹/ http://ｌocalhost/ http://localhost。/
 numeric-host:
     http://2130706433/ http://0/ http://1/ http://0x7f000001/ http://0x7f.1/ http://0X7F.0.0.1/ http://127.1/
     http://127.0.1/ http://0177.0.0.1/ http://127.0.0.01/ http://127.000.000.001/ http://017700000001/ http://256.1.1.1/
     http://1.2.3.4.5/ http://127.0.0.1./ http://8.8.8.8./ http://example.0x/ http://example.123/ http://a.0xffg.0xff/
     http://3232235777:8080/ http://0xa9fea9fe/ http://0xA9.0xFE.0xA9.0xFE/ http://4294967297/ http://127.0.0.1.2/
+    http://0x7f.0x0.0x0.0x1/ http://0177.0.0.01/ http://127.0x0.0.1/ http://0.0/ http://0x0/ http://00/ http://0.0.0/
+    http://010.0.0.1/ http://192.168.0.1./ http://192.168.0.257/ http://0xc0a80001/ http://3232235521/
+    http://1.1.1.1.1/ http://0o177.0.0.1/ http://٠.0.0.0/ http://017700000001:8080/ http://0251.0376.0251.0376/
+    http://2852039166/
 localhost:
     http://localhost/ http://LOCALHOST/ http://localhost./ http://localhost:8080/webhook-test/x https://localhost:8443/
     http://app.localhost/ http://a.b.localhost:3000/ http://LocalHost.:80/ http://ü.LOCALHOST/
 single-label:
     http://intranet/ http://receiver:9000/ http://metadata/ http://db./ http://xn--bcher-kva/ http://bücher/ http://host_1/
     http://com/ https://kubernetes:6443/
+    http://1e9/ http://0b1111/ http://1-1/ http://https/ http://ip6-localhost/
 bad-port:
     http://example.com:/ http://example.com:0/ http://example.com:00/ http://example.com:080/ http://example.com:-1/
     http://example.com:+80/ http://example.com:65536/ http://example.com:99999/ http://example.com:8080a/
     http://example.com:0x50/ http://example.com:８０/ http://example.com:٨٠/ http://example.com:8_0/
     http://example.com:100000000000000000000/ http://[2606:4700:4700::1111]:/ http://[2606:4700:4700::1111]:0/
     http://example.com:http/ http://8.8.8.8:/ http://127.0.0.1:0/
+    http://http://example.com/ http://example.com:8080;/ http://example.com:80,443/ http://example.com:1e3/
+    http://example.com:௮/ http://example.com:4294967376/
 port-refused:
     http://example.com:1/ http://example.com:22/ http://example.com:25/ http://example.com:79/ http://example.com:81/
     http://example.com:442/ http://example.com:444/ http://example.com:1023/ http://example.com:2375/
@@ -126,28 +163,41 @@ port-refused:
     http://example.com:6063/ http://example.com:6379/ http://example.com:6443/ http://example.com:6667/
     http://example.com:9200/ http://example.com:10250/ http://example.com:11211/ http://example.com:27017/
     http://8.8.8.8:6379/ https://[2606:4700:4700::1111]:2379/ https://bücher.de:8500/
+    http://example.com:110/ http://example.com:143/ http://example.com:445/ http://example.com:853/
+    http://example.com.:22/ http://example.com:1433/ http://example.com:1521/ http://example.com:2049/
+    http://example.com:3389/ http://example.com:5900/ http://example.com:8500/ http://example.com:9042/
+    http://example.com:9092/ http://example.com:9300/ http://example.com:15672/ http://example.com:27018/
+    http://example.com:2376/ http://example.com:10255/ http://example.com:50070/
 loopback:
     http://127.0.0.1/ http://127.0.0.1:8080/ http://127.1.2.3/ http://127.255.255.255:9000/ http://[::1]/
     http://[0:0:0:0:0:0:0:1]:8080/ https://127.0.0.1:8443/ http://127.0.0.1?x http://127.0.0.1#example.com
+    http://[0000:0000:0000:0000:0000:0000:0000:0001]/
 private:
     http://10.0.0.1/ http://172.16.0.1:8080/ http://172.31.255.255/ http://192.168.0.1/ http://[fd12::1]/ http://[FC00::1]/
 metadata:
     http://169.254.169.254/latest/meta-data/ http://169.254.170.2/v2/credentials http://168.63.129.16/ http://[fd00:ec2::254]/
     http://100.100.100.200/ http://192.0.0.192/
+    http://[fd00:EC2::254]/ http://[fd20:ce::254]/ http://169.254.169.254:8080/
 ipv4-mapped:
     http://[::ffff:127.0.0.1]/ http://[::ffff:7f00:1]/ http://[::FFFF:8.8.8.8]/ http://[0:0:0:0:0:ffff:a9fe:a9fe]:8080/
+    http://[::ffff:169.254.169.254]/ http://[::ffff:a9fe:a9fe]/ http://[::ffff:0.0.0.0]/
+    http://[::ffff:10.0.0.1]:8443/
 ipv4-compatible:
     http://[::127.0.0.1]/ http://[::7f00:1]/
+    http://[0:0:0:0:0:0:127.0.0.1]/ http://[::a9fe:a9fe]/
 nat64:
     http://[64:ff9b::7f00:1]/
+    http://[64:ff9b::a9fe:a9fe]/ http://[64:ff9b::10.0.0.1]/
 6to4:
     http://[2002:7f00:1::]/ http://192.88.99.1/
 teredo:
     http://[2001:0:7f00:1::]/
 unspecified:
     http://0.0.0.0/ http://0.0.0.0:8080/ http://[::]/ http://0.1.2.3/
+    http://[::0.0.0.0]/ http://0.0.0.0:9000/
 link-local:
     http://169.254.0.1/ http://[fe80::1]/
+    http://[fe80::1]:9000/ http://169.254.42.42/ http://169.254.169.123/
 multicast:
     http://224.0.0.1/ http://[ff02::1]/
 cgnat:
@@ -156,8 +206,18 @@ broadcast:
     http://255.255.255.255/
 reserved:
     http://240.0.0.1/
+ipv4-translated:
+    http://[::ffff:0:127.0.0.1]/ http://[::ffff:0:a9fe:a9fe]/
+nat64-local:
+    http://[64:ff9b:1::7f00:1]/
+discard:
+    http://[100::1]/
+orchid:
+    http://[2001:20::1]/
+protocol-assignments:
+    http://192.0.0.8/ http://[2001:1::1]/
 documentation:
-    http://192.0.2.1/ http://[2001:db8::1]/
+    http://192.0.2.1/ http://[2001:db8::1]/ http://[3fff::1]/
 benchmark:
     http://198.18.0.1/
 site-local:
@@ -250,7 +310,8 @@ def refused(url: str, allow: str = "", own: tuple[OwnReceiver, ...] = ()) -> Ref
 
 
 def test_the_tables_are_large() -> None:
-    assert len(ALLOWED.split()) + len(table(REFUSED) + table(OWN_REFUSED)) >= 150
+    urls = {*ALLOWED.split(), *(url for url, _ in table(REFUSED) + table(OWN_REFUSED))}
+    assert len(urls) >= 400
 
 
 @pytest.mark.parametrize("url", ALLOWED.split())
@@ -273,8 +334,11 @@ def test_any_other_url_is_refused_with_its_reason(url: str, reason: str) -> None
 def test_opening_every_network_opens_private_addresses_and_local_names_only(url: str, reason: str) -> None:
     verdict = check_url(url, AllowList.parse("0.0.0.0/0,::/0"))
     opened = {"loopback", "private", "cgnat", "reserved", "documentation", "benchmark", "site-local"}
-    if reason in opened | {"not-global-unicast", "nat64"}:
+    opened |= {"discard", "orchid", "protocol-assignments", "not-global-unicast"}
+    if reason in opened:
         assert isinstance(verdict, CallbackTarget)
+    elif reason == "nat64":
+        assert isinstance(verdict, CallbackTarget) or verdict.reason == "metadata"
     elif reason == "single-label":
         assert isinstance(verdict, CallbackTarget) or verdict.reason == "port-refused"
     else:
@@ -435,6 +499,40 @@ class TestOwnReceiver:
 
     def test_writes_an_ipv6_address_in_brackets(self) -> None:
         assert str(OWN[1]) == "http://[::1]:41234/"
+
+
+# Names that anyone may type, and where they lead to: decided when they are dialed.
+LEADS_TO = """
+http://localhost.localdomain/               127.0.0.1                       loopback
+http://localtest.me/                        93.184.216.34,127.0.0.1         loopback
+http://127-0-0-1.sslip.io/                  127.0.0.1                       loopback
+http://127.0.0.1.nip.io/                    127.0.0.1,::1                   loopback
+http://ip6.localhost.example.com/           ::1                             loopback
+http://metadata.google.internal/            169.254.169.254                 metadata
+http://instance-data.ec2.internal/          fd00:ec2::254                   metadata
+http://wire.example.com/                    168.63.129.16                   metadata
+http://kubernetes.default.svc/              10.96.0.1                       private
+http://host.docker.internal:9000/           192.168.65.2                    private
+http://tailnet.example.com/                 100.100.1.1                     cgnat
+http://printer.local/                       169.254.9.9                     link-local
+http://printer6.local/                      fe80::1%eth0                    zone-id
+http://dns64.example.com/                   64:ff9b::a00:1                  nat64
+http://mapped.example.com/                  ::ffff:10.0.0.1                 ipv4-mapped
+http://zero.example.com/                    0.0.0.0                         unspecified
+http://mixed.example.com/                   2606:4700::1,93.184.216.34,::   unspecified
+http://six-to-four.example.com/             2002:a00:1::                    6to4
+http://teredo.example.com/                  2001:0:a00:1::                  teredo
+http://broadcast.example.com/               255.255.255.255                 broadcast
+"""
+
+
+@pytest.mark.parametrize("case", LEADS_TO.strip().splitlines(), ids=lambda case: case.split()[0])
+def test_a_name_is_refused_for_any_address_that_it_leads_to(case: str) -> None:
+    url, addresses, reason = case.split()
+    target = accepted(url)
+    refusals = [check_dial(address, target.port, target, AllowList(), OWN) for address in addresses.split(",")]
+    assert [refusal.reason for refusal in refusals if refusal] == [reason] * len([each for each in refusals if each])
+    assert any(refusals)
 
 
 class TestDialing:

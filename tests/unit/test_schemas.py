@@ -15,8 +15,8 @@ from marshmallow import Schema
 from reportsim.core.addresses import AllowList
 from reportsim.core.model import Ledger
 from reportsim.core.problems import Problem
-from reportsim.engine.delivery import Guard
 from reportsim.engine.engine import Engine
+from reportsim.engine.guard import Guard
 from reportsim.reports.catalog import CATALOG
 from reportsim.web.schemas import (
     Accepted,

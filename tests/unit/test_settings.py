@@ -27,6 +27,7 @@ def test_without_an_environment_the_defaults_hold() -> None:
     assert settings.workers >= 4
     assert (settings.sync_rate, settings.async_rate) == (30, 60)
     assert (settings.callback_waits, settings.callback_attempts) == ((2.0, 4.0, 8.0), 3)
+    assert settings.callback_jitter == 0
     assert (settings.lease_s, settings.sync_timeout, settings.shutdown_grace_s) == (30.0, 30.0, 10.0)
     assert (settings.retention_hours, settings.reports_max_mb) == (168, 2048)
     assert settings.reports_dir == settings.data_dir / "reports"
@@ -46,6 +47,7 @@ def test_everything_can_be_set() -> None:
         REPORTSIM_WORKERS="7",
         REPORTSIM_LEASE_S="1.5",
         REPORTSIM_CALLBACK_WAITS="0.5, 1,2",
+        REPORTSIM_CALLBACK_JITTER="0.2",
         REPORTSIM_CALLBACK_ALLOW="127.0.0.0/8, 10.0.0.0/8",
         REPORTSIM_WEBHOOK_SECRET="whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz",
         REPORTSIM_TRUSTED_PROXIES="10.0.0.0/8,::1",
@@ -58,7 +60,7 @@ def test_everything_can_be_set() -> None:
     assert (settings.host, settings.port) == ("0.0.0.0", 0)
     assert settings.data_dir == Path("/var/lib/reportsim")
     assert (settings.workers, settings.lease_s) == (7, 1.5)
-    assert settings.callback_waits == (0.5, 1.0, 2.0)
+    assert (settings.callback_waits, settings.callback_jitter) == ((0.5, 1.0, 2.0), 0.2)
     assert settings.trusted_proxies == ("10.0.0.0/8", "::1")
     assert settings.public_url == "https://reports.example.org"
     assert settings.allowed_hosts == ("a.example.org", "b.example.org")
@@ -95,6 +97,7 @@ def test_a_misspelt_name_is_a_mistake() -> None:
         *(("REPORTSIM_LEASE_S", text) for text in ("0", "inf", "nan", "3601", "soon")),
         *(("REPORTSIM_CALLBACK_WAITS", text) for text in ("2,,4", "-1", "nan", "2;4", "", "86401")),
         *(("REPORTSIM_CALLBACK_ATTEMPTS", text) for text in ("0", "101")),
+        *(("REPORTSIM_CALLBACK_JITTER", text) for text in ("-0.1", "1.1", "nan", "10%", "")),
         *(("REPORTSIM_TRUSTED_PROXIES", text) for text in ("10.0.0.1/8", "proxy", "10.0.0.0/8,x")),
         *(("REPORTSIM_PUBLIC_URL", text) for text in ("reports", "ftp://x", "https://x/y", "https://u@x", "https://")),
         *(("REPORTSIM_RETENTION_HOURS", text) for text in ("23", "0")),

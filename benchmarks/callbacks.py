@@ -1,0 +1,186 @@
+"""How fast callbacks are delivered, and whether receivers that hang delay others.
+
+Every figure is a median of three, taken in turn with what it is compared with, so that the ratio holds on a machine
+that others use too; CPU times hold on a busy one as well.
+"""
+
+import asyncio
+import json
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import aiohttp
+import psutil
+
+from benchmarks import sink
+from benchmarks.server import Server, running
+from reportsim.engine.lanes import LIMITS, Standing
+
+ROUNDS = 3
+REQUESTS = 200
+DEAD = 300
+LINE = 2_000
+POSTS = 3_000
+AT_ONCE = LIMITS[Standing.PROMPT].each
+LATER_MS = 20
+
+
+def main() -> None:
+    """Prints the table."""
+    with sink.running() as receiver:
+        fairness(receiver)
+        throughput(receiver)
+
+
+# Fairness: the delay between a report's end and its callback's arrival, at one in twenty.
+
+
+def fairness(receiver: sink.Running) -> None:
+    """Prints the delay at a live receiver with and without dead ones beside it."""
+    hosts = [f"127.0.{1 + number // 250}.{1 + number % 250}" for number in range(DEAD)]
+    loads = {
+        f"beside one that hangs, {REQUESTS} requests": [receiver.url("slow", host="127.0.0.2")] * REQUESTS,
+        f"beside {DEAD} that hang, one request each": [receiver.url("slow", host=host) for host in hosts],
+    }
+    figures: dict[str, list[tuple[float, float]]] = {name: [] for name in loads}
+    for _ in range(ROUNDS):
+        for name, dead in loads.items():
+            # Each in a service of its own, that knows nothing of these receivers yet.
+            figures[name].append((p95(receiver, []), p95(receiver, dead)))
+    for name, pairs in figures.items():
+        alone = statistics.median(alone for alone, _ in pairs)
+        beside = statistics.median(beside for _, beside in pairs)
+        limit = 1.5 * alone + LATER_MS
+        verdict = "ok" if beside <= limit else "MISSED"
+        shown = f"{beside:7.1f} ms  alone {alone:6.1f} ms  limit {limit:6.1f} ms  {verdict}"
+        print(f"p95 delay of a live receiver {name:<44} {shown}")
+
+
+def p95(receiver: sink.Running, dead: list[str]) -> float:
+    """The 95th percentile of the delay in milliseconds, of requests to a live receiver among those to dead ones."""
+    with running(
+        REPORTSIM_CALLBACK_ALLOW="127.0.0.0/8", REPORTSIM_WORKERS="4", REPORTSIM_SHUTDOWN_GRACE_S="0.1"
+    ) as server:
+        receiver.take()
+        live = [receiver.url("live")] * REQUESTS
+        asyncio.run(submit(server, [*woven(live, dead)]))
+        arrivals = wait_for(receiver, REQUESTS)
+    delays = [
+        (at - datetime.fromisoformat(ended).timestamp()) * 1000
+        for at, ended in zip(arrivals.at, arrivals.ended, strict=True)
+    ]
+    return statistics.quantiles(delays, n=20)[-1]
+
+
+def woven(first: list[str], second: list[str]) -> Iterator[str]:
+    """Two lists as one, in which both are spread evenly; the second one a little ahead."""
+    places = [
+        (number / len(each), rank, url) for rank, each in enumerate((second, first)) for number, url in enumerate(each)
+    ]
+    return (url for *_, url in sorted(places))
+
+
+async def submit(server: Server, urls: list[str], at_once: int = 8) -> None:
+    """Asks for a report for each URL."""
+    left = iter(urls)
+    async with aiohttp.ClientSession(server.url) as client:
+
+        async def post() -> None:
+            for url in left:
+                async with client.post("/api/async", json={"ledger": "tiny", "callback_url": url}) as answer:
+                    assert answer.status == 202, await answer.text()
+                    await answer.read()
+
+        await asyncio.gather(*(post() for _ in range(at_once)))
+
+
+def wait_for(receiver: sink.Running, count: int, timeout: float = 120) -> sink.Arrivals:
+    """Waits until so many have arrived."""
+    got = receiver.take()
+    deadline = time.monotonic() + timeout
+    while len(got.at) < count:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{len(got.at)} of {count} arrived")
+        time.sleep(0.2)
+        more = receiver.take()
+        got = sink.Arrivals(got.at + more.at, got.paths + more.paths, got.ended + more.ended, more.body or got.body)
+    return got
+
+
+# Throughput: signed deliveries a second, logged in the database, against posts of a bare client.
+
+
+def throughput(receiver: sink.Running) -> None:
+    """Prints deliveries a second beside the posts a second of a bare client, with and without kept connections."""
+    figures: dict[str, list[Figures]] = {"service": [], "close": [], "keep": []}
+    with running(REPORTSIM_CALLBACK_ALLOW="127.0.0.0/8", REPORTSIM_WORKERS="4") as server:
+        receiver.take()
+        asyncio.run(submit(server, [receiver.url()] * LINE))
+        body = wait_for(receiver, LINE).body
+        for _ in range(ROUNDS):
+            figures["service"].append(redelivered(server, receiver))
+            for connections in ("close", "keep"):
+                figures[connections].append(bare(receiver, body, connections))
+                receiver.take()
+    rate, cpu = (statistics.median(each) for each in zip(*figures["service"], strict=True))
+    print(f"signed and logged deliveries to one receiver, {AT_ONCE} at once, {len(body)} bytes each", end=" ")
+    print(f"{rate:10,.0f}/s  {cpu:4.0f} µs of CPU each")
+    for connections, name, aim in (
+        ("close", "a connection for each, as the guard needs it", " (aim 0.6)"),
+        ("keep", "kept connections", ""),
+    ):
+        pairs = list(zip(figures["service"], figures[connections], strict=True))
+        ratio = statistics.median(service.rate / bare.rate for service, bare in pairs)
+        work = statistics.median(bare.cpu_us / service.cpu_us for service, bare in pairs)
+        rate, cpu = (statistics.median(each) for each in zip(*figures[connections], strict=True))
+        print(f"  bare aiohttp client, {name:<45} {rate:14,.0f}/s  {cpu:4.0f} µs", end="  ")
+        print(f"ratio of rates {ratio:.2f}{aim}, of CPU {work:.2f}")
+
+
+class Figures(NamedTuple):
+    """Posts a second, and the CPU time of each."""
+
+    rate: float
+    cpu_us: float
+
+
+def redelivered(server: Server, receiver: sink.Running) -> Figures:
+    """Deliveries while a lane is full: from when the last series has been started to the last arrival."""
+    for _ in range(LINE // 1_000):
+        started = post(f"{server.url}/api/requests/redeliver", {"callback_status": "SUCCESS", "limit": 1_000})
+        assert started["count"] == 1_000, started["count"]
+    began, cpu = time.time(), cpu_of(server)
+    at = [moment for moment in wait_for(receiver, LINE).at if moment > began]
+    time.sleep(1)  # until the last ones are logged
+    return Figures(len(at) / (max(at) - began), (cpu_of(server) - cpu) / len(at) * 1e6)
+
+
+def cpu_of(server: Server) -> float:
+    """The CPU time of the service's process so far, in seconds."""
+    times = psutil.Process(server.pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def post(url: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Posts JSON."""
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
+def bare(receiver: sink.Running, body: str, connections: str) -> Figures:
+    """Posts of a bare client in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.bare", receiver.url(), str(POSTS), str(AT_ONCE), connections]
+    done = subprocess.run(command, input=body.encode(), capture_output=True, check=True)
+    return Figures(*map(float, done.stdout.split()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""The client of callbacks: no connection is opened that the address policy does not allow.
+
+An address is held against the policy when the resolver has answered, and again when its socket is made: literals
+never see a resolver, and whatever the client does next is still held at the socket.
+"""
+
+import asyncio
+import contextlib
+import functools
+import socket
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any, Final, TypeAlias
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from reportsim.core.addresses import AllowList
+from reportsim.core.callback_targets import own_route
+from reportsim.core.callback_urls import CallbackTarget, OwnReceiver, Refusal, check_dial, check_url
+
+CONNECTIONS: Final = 512
+MOST_LOOKUPS: Final = 512
+MOST_ADDRESSES: Final = 4
+
+Infos: TypeAlias = list[tuple[Any, ...]]  # as socket.getaddrinfo returns them
+
+checked = functools.lru_cache(1_024)(check_url)
+
+
+class RefusedAddress(OSError):
+    """The policy forbids the address; raised before any packet is sent."""
+
+
+@dataclass(slots=True)
+class Dial:
+    """One attempt as its connections see it: where it leads, what was dialed, and what the policy refused."""
+
+    target: CallbackTarget
+    addresses: list[str] = field(default_factory=list)
+    refusal: Refusal | None = None
+
+
+current: ContextVar[Dial] = ContextVar("dial")
+
+
+class Guard:
+    """The address policy of this service, as it stands at the moment."""
+
+    def __init__(self, allow: AllowList, own: Sequence[OwnReceiver]) -> None:
+        """Takes the policy; `own` may be exchanged while the guard is in use.
+
+        `everywhere` is the port at which the service listens on every address of this machine, if it does.
+        """
+        self.allow = allow
+        self.own = own
+        self.everywhere: int | None = None
+
+    def check_url(self, url: str) -> CallbackTarget | Refusal:
+        """Decides at submit whether a URL may be called at all; what was decided lately is remembered."""
+        return checked(url, self.allow, tuple(self.own))
+
+    def check(self, address: str, port: int) -> None:
+        """Raises RefusedAddress unless the attempt at hand may be made there."""
+        dial = current.get()
+        refusal = check_dial(address, port, dial.target, self.allow, self.own)
+        if refusal is None and port == self.everywhere and not dial.target.own and is_here(address, port):
+            refusal = Refusal("own-route", own_route(self.own))
+        if refusal is not None:
+            dial.refusal = refusal
+            raise RefusedAddress(refusal.detail)
+
+    def socket(self, address: tuple[Any, ...]) -> socket.socket:
+        """Makes the socket for one candidate address: the last line."""
+        family, kind, protocol, _, where = address
+        self.check(where[0], where[1])
+        current.get().addresses.append(where[0])
+        return socket.socket(family, kind, protocol)
+
+
+def is_here(address: str, port: int) -> bool:
+    """Whether an address is one of this machine's, which is what the kernel would then answer from."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((address, port))  # of UDP: sends nothing
+        return ip_address(probe.getsockname()[0]) == ip_address(address)
+    return False
+
+
+class Lookups(AbstractResolver):
+    """The system's resolver, with a thread for each name that is being looked up.
+
+    A lookup that hangs holds up neither other names, as it would in a pool of threads, nor the end of the process.
+    """
+
+    def __init__(self) -> None:
+        """Knows no name; nothing is kept beyond an answer."""
+        self._running: dict[str, asyncio.Future[Infos]] = {}
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """The addresses of a host; whoever asks while it is being looked up gets the same answer."""
+        running = self._running.get(host) or self._start(host, family)
+        return [
+            ResolveResult(
+                hostname=host,
+                # A scope is part of the address, and nothing with a scope is ever called.
+                host=f"{where[0]}%{where[3]}" if len(where) > 3 and where[3] else where[0],
+                port=port,
+                family=family,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for family, _, protocol, _, where in await asyncio.shield(running)
+        ]
+
+    def _start(self, host: str, family: socket.AddressFamily) -> "asyncio.Future[Infos]":
+        if len(self._running) >= MOST_LOOKUPS:
+            raise OSError("too many names are being looked up")
+        loop = asyncio.get_running_loop()
+        running: asyncio.Future[Infos] = loop.create_future()
+
+        def ended(found: Infos | OSError) -> None:
+            del self._running[host]
+            if isinstance(found, OSError):
+                running.set_exception(found)
+                running.exception()  # who asked may have left
+            else:
+                running.set_result(found)
+
+        def look() -> None:
+            found: Infos | OSError
+            try:
+                found = list(socket.getaddrinfo(host, None, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG))
+            except (OSError, UnicodeError) as error:
+                found = error if isinstance(error, OSError) else OSError(str(error))
+            with contextlib.suppress(RuntimeError):  # the loop is gone
+                loop.call_soon_threadsafe(ended, found)
+
+        try:
+            threading.Thread(target=look, name=f"look-up-{host}", daemon=True).start()
+        except RuntimeError as error:
+            raise OSError(str(error)) from None
+        self._running[host] = running
+        return running
+
+    async def close(self) -> None:
+        """Leaves what is being looked up to itself."""
+
+
+class GuardedResolver(AbstractResolver):
+    """Resolves once per attempt and refuses all answers when a single one is refused."""
+
+    def __init__(self, guard: Guard, resolver: AbstractResolver) -> None:
+        """Wraps the resolver that really asks."""
+        self._guard = guard
+        self._resolver = resolver
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """The first few answers for a host, once all of them are allowed."""
+        answers = await self._resolver.resolve(host, port, family)
+        if not answers:
+            raise OSError("the name has no address")
+        for answer in answers:
+            self._guard.check(answer["host"], port)
+        return answers[:MOST_ADDRESSES]
+
+    async def close(self) -> None:
+        """Closes the wrapped resolver."""
+        await self._resolver.close()
+
+
+@contextlib.asynccontextmanager
+async def open_client(guard: Guard, resolver: AbstractResolver | None = None) -> AsyncIterator[aiohttp.ClientSession]:
+    """The HTTP client of callbacks: no redirects, proxies, cookies or reused connections; one dial, one check."""
+    connector = aiohttp.TCPConnector(
+        resolver=GuardedResolver(guard, resolver or Lookups()),
+        socket_factory=guard.socket,
+        use_dns_cache=False,
+        force_close=True,
+        limit=CONNECTIONS,
+    )
+    async with aiohttp.ClientSession(
+        connector=connector,
+        trust_env=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        timeout=aiohttp.ClientTimeout(total=None),
+        skip_auto_headers=("User-Agent", "Accept-Encoding"),
+        headers={"User-Agent": "reportsim", "Content-Type": "application/json"},
+    ) as session:
+        yield session

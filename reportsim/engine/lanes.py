@@ -1,0 +1,211 @@
+"""Whose turn it is on the wire: destinations do not delay each other, however many of them are dead.
+
+Every destination has a lane, and every lane a standing: what its last attempt came to. Lanes of one standing take
+turns, and have places on the wire and in memory of their own. So a thousand receivers that hang share a few places
+among themselves, and those that answer promptly never wait for any of them.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final, Generic, TypeVar
+
+T = TypeVar("T")
+
+MOST_LANES: Final = 10_000
+MOST_WRITING: Final = 256
+REMEMBERED: Final = 10_000
+
+
+class Standing(StrEnum):
+    """What the last attempt at a destination came to."""
+
+    NEW = "new"
+    PROMPT = "prompt"
+    LATE = "late"
+    SILENT = "silent"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What destinations of one standing may have: on the wire each and together, and in memory together.
+
+    Of the memory that is free, none may hold more than a `share`; so there is always some for the next one.
+    """
+
+    each: int
+    together: int
+    held: int
+    share: float
+
+
+LIMITS: Final[Mapping[Standing, Limits]] = MappingProxyType(
+    {
+        Standing.NEW: Limits(1, 128, 2_000, 1 / 4),
+        Standing.PROMPT: Limits(8, 192, 4_000, 1),
+        Standing.LATE: Limits(4, 128, 1_000, 1 / 16),
+        Standing.SILENT: Limits(1, 64, 1_000, 1 / 64),
+    }
+)
+
+
+@dataclass(slots=True, eq=False)
+class Track(Generic[T]):
+    """The lanes of one standing, and what they have together."""
+
+    limits: Limits
+    active: int = 0
+    held: int = 0
+    turns: "deque[Lane[T]]" = field(default_factory=deque)
+
+    def bound(self, held: int) -> int:
+        """What a lane may hold while all hold so many; one at least, whatever others hold."""
+        return max(int((self.limits.held - held) * self.limits.share), 1)
+
+    def room(self, held: int) -> int:
+        """How many more a lane may hold that holds some."""
+        return max(self.bound(self.held) - held, 0)
+
+
+@dataclass(slots=True, eq=False)
+class Lane(Generic[T]):
+    """What goes to one destination: some on the wire, others in line."""
+
+    origin: str
+    track: Track[T]
+    waiting: deque[T] = field(default_factory=deque)
+    active: int = 0
+    held: int = 0
+    in_turn: bool = False
+
+    def line_up(self) -> None:
+        """Asks for a turn, unless it has one, nothing waits, or it has its share of the wire."""
+        if self.waiting and self.active < self.track.limits.each and not self.in_turn:
+            self.in_turn = True
+            self.track.turns.append(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Place(Generic[T]):
+    """A place on the wire, and what it is for."""
+
+    lane: Lane[T]
+    track: Track[T]
+    item: T
+
+
+class Lanes(Generic[T]):
+    """Everything that waits for the wire or is on it, by destination."""
+
+    def __init__(self) -> None:
+        """Makes no lane; each comes with its first item."""
+        self._tracks: dict[Standing, Track[T]] = {standing: Track(LIMITS[standing]) for standing in Standing}
+        self._lanes: dict[str, Lane[T]] = {}
+        self._known: OrderedDict[str, Standing] = OrderedDict()
+        self._writing = 0
+
+    def take(self, origin: str) -> bool:
+        """Reserves memory for one item; False when the destination has no room left."""
+        lane = self._lanes.get(origin)
+        track = lane.track if lane else self._tracks[self._known.get(origin, Standing.NEW)]
+        if not track.room(lane.held if lane else 0):
+            return False
+        if lane is None:
+            if len(self._lanes) >= MOST_LANES:
+                return False
+            lane = self._lanes[origin] = Lane(origin, track)
+        lane.held += 1
+        track.held += 1
+        return True
+
+    def add(self, origin: str, item: T) -> None:
+        """Lines up an item that memory was reserved for."""
+        lane = self._lanes[origin]
+        lane.waiting.append(item)
+        lane.line_up()
+
+    def next(self) -> Place[T] | None:
+        """The next item that there is a place for on the wire; destinations take turns.
+
+        None either while many wait to be written down that have left the wire: were all of them lost, all would be
+        made again.
+        """
+        if self._writing >= MOST_WRITING:
+            return None
+        for track in self._tracks.values():
+            if track.turns and track.active < track.limits.together:
+                lane = track.turns.popleft()
+                lane.in_turn = False
+                lane.active += 1
+                track.active += 1
+                place = Place(lane, track, lane.waiting.popleft())
+                lane.line_up()
+                return place
+        return None
+
+    def leave(self, place: Place[T], standing: Standing | None = None) -> list[T]:
+        """Frees a place on the wire; what was there is still to be written down.
+
+        Returns items of the destination that its new standing leaves no room for, last ones first.
+        """
+        place.track.active -= 1
+        place.lane.active -= 1
+        self._writing += 1
+        too_many = self._stand(place.lane, standing) if standing else []
+        place.lane.line_up()
+        return too_many
+
+    def written(self, place: Place[T]) -> None:
+        """Frees the memory of what has left the wire."""
+        lane = place.lane
+        self._writing -= 1
+        lane.held -= 1
+        lane.track.held -= 1
+        if not lane.held:
+            self._lanes.pop(lane.origin, None)
+
+    def _stand(self, lane: Lane[T], standing: Standing) -> list[T]:
+        self._known[lane.origin] = standing
+        self._known.move_to_end(lane.origin)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        old, new = lane.track, self._tracks[standing]
+        if new is old:
+            return []
+        if lane.in_turn:
+            old.turns.remove(lane)
+            lane.in_turn = False
+        old.held -= lane.held
+        lane.track = new
+        too_many: list[T] = []
+        while lane.waiting and lane.held > new.bound(new.held + lane.held):
+            too_many.append(lane.waiting.pop())
+            lane.held -= 1
+        new.held += lane.held
+        return too_many
+
+    @property
+    def rooms(self) -> dict[str, int]:
+        """How many more each destination may hold that holds any, or that is known not to be prompt."""
+        held = {origin: lane.track.room(lane.held) for origin, lane in self._lanes.items()}
+        slow = {
+            origin: self._tracks[standing].room(0)
+            for origin, standing in self._known.items()
+            if standing is not Standing.PROMPT
+        }
+        return {**slow, **held}
+
+    @property
+    def room_elsewhere(self) -> int:
+        """How many any other destination may hold."""
+        return self._tracks[Standing.NEW].room(0)
+
+    def clear(self) -> None:
+        """Drops everything that waits; what is on the wire stays."""
+        for lane in self._lanes.values():
+            lane.waiting.clear()
+            lane.in_turn = False
+        for track in self._tracks.values():
+            track.turns.clear()

@@ -1,0 +1,239 @@
+"""The OpenAPI 3.1 document: made from the routes, the docstrings of their handlers, the operations and the schemas."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, Final
+
+from aiohttp import web
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+from apispec.ext.marshmallow.common import make_schema_key
+from marshmallow import fields
+
+from reportsim import __version__
+from reportsim.core.problems import KINDS
+from reportsim.reports.catalog import CATALOG
+from reportsim.reports.fields import Text
+from reportsim.web import shapes
+from reportsim.web.middleware import PROBLEM
+from reportsim.web.operations import JSON, LIMITED, OPERATIONS, Operation
+from reportsim.web.parameters import (
+    ANSWER_HEADERS,
+    CALLBACK_HEADERS,
+    HEADERS_OF_STATUS,
+    PATH_PARAMETERS,
+    REQUEST_HEADERS,
+    TEXT,
+    pattern,
+)
+from reportsim.web.schemas import (
+    DEFAULT_REPORT,
+    PARAMETERS_OF_DISTRIBUTION,
+    AsyncSubmission,
+    FailingSubmission,
+    ServiceTime,
+    Submission,
+    schema_for,
+)
+
+Json = dict[str, Any]
+
+ABOUT: Final = """Financial reports over a double-entry ledger, two ways: block and wait, or answer 202 and call back.
+
+Errors are problem documents (RFC 9457); their `type` is also a page for people. Every answer has an `X-Request-Id`,
+which is also in the log. Submissions may carry an idempotency key: the first answer is given again, byte for byte."""
+
+# What can happen to every request, and to every request that changes something.
+EVERYONE: Final = ("malformed-request", "expectation-failed", "misdirected", "internal-error", "unavailable")
+CHANGING: Final = ("forbidden-origin",)
+# Decided before the client's rate is looked at.
+BEFORE_LIMITS: Final = frozenset({403, 417, 421})
+# What can be asked about a request by its id.
+FOLLOWING: Final = ("get_request", "get_callback_logs", "cancel_request", "redeliver")
+
+
+def document(app: web.Application, receiver: str) -> Json:
+    """The document of an application; `receiver` is where its demo receiver is, for examples."""
+    plugin = MarshmallowPlugin()
+    spec = APISpec(
+        title="reportsim",
+        version=__version__,
+        openapi_version="3.1.0",
+        plugins=[plugin],
+        info={"description": ABOUT, "license": {"name": "MIT", "identifier": "MIT"}},
+    )
+    converter = plugin.converter
+    assert converter is not None
+    converter.add_attribute_function(portable)  # type: ignore[no-untyped-call]
+    for name, header in ANSWER_HEADERS.items():
+        spec.components.header(name, header)
+    add_service_time(spec, converter)
+    for base in (Submission, AsyncSubmission, FailingSubmission):
+        add_submission(spec, converter, base)
+    for route in app.router.routes():
+        operation = OPERATIONS.get(route.handler)
+        if operation is not None and route.resource is not None and route.method != "HEAD":
+            described = describe(route, operation, converter, receiver)
+            spec.path(path=route.resource.canonical, operations={route.method.lower(): described})
+    return spec.to_dict()
+
+
+def portable(_: Any, field: fields.Field[Any], ret: Json) -> Json:
+    """Patterns as JSON Schema knows them; a text without one has no NUL."""
+    if "pattern" in ret:
+        return {"pattern": pattern(ret["pattern"])}
+    return {"pattern": "^[^\\u0000]*$"} if isinstance(field, Text) and "enum" not in ret else {}
+
+
+def add_service_time(spec: APISpec, converter: Any) -> None:
+    """Each distribution with exactly its parameters, which the schema checks as a whole."""
+    converter.refs[make_schema_key(ServiceTime())] = "ServiceTime"
+    properties = converter.fields2jsonschema(ServiceTime().fields)["properties"]
+    kinds = [
+        {
+            "type": "object",
+            "title": distribution,
+            "properties": {
+                "distribution": {"const": distribution},
+                **{name: properties[name] for name in properties if name in names},
+            },
+            "required": ["distribution", *sorted(names)],
+            "additionalProperties": False,
+        }
+        for distribution, names in PARAMETERS_OF_DISTRIBUTION.items()
+    ]
+    spec.components.schema("ServiceTime", {"oneOf": kinds, "description": sentence(ServiceTime.__doc__)})
+
+
+def add_submission(spec: APISpec, converter: Any, base: type[Submission]) -> None:
+    """A submission: for each report its own options, and none of another one's."""
+    refs = []
+    for report in CATALOG.values():
+        variant = converter.schema2jsonschema(schema_for(base, report.name))
+        variant["title"] = report.title
+        shared = {"report_type": {"const": report.name}, "ledger": variant["properties"]["ledger"]}
+        variant["properties"] = shared | {
+            name: variant["properties"][name] for name in variant["properties"] if name not in shared
+        }
+        if report.name != DEFAULT_REPORT:
+            variant["required"] = ["report_type"]
+        name = f"{base.__name__}.{report.name}"
+        spec.components.schema(name, variant)
+        refs.append({"$ref": f"#/components/schemas/{name}"})
+    spec.components.schema(base.__name__, {"oneOf": refs, "description": sentence(base.__doc__)})
+
+
+def describe(route: web.AbstractRoute, operation: Operation, converter: Any, receiver: str) -> Json:
+    """One operation object."""
+    assert route.resource is not None
+    first, _, rest = (route.handler.__doc__ or "").strip().partition("\n")
+    described: Json = {
+        "operationId": route.handler.__name__,
+        "tags": [operation.tag],
+        "summary": first.rstrip("."),
+        "parameters": list(parameters(route.resource.canonical, operation, converter)),
+        "responses": responses(route.method, operation),
+    }
+    if rest.strip():
+        described["description"] = re.sub(r"\s+", " ", rest).strip()
+    if operation.body:
+        described["requestBody"] = {
+            "content": {
+                JSON: {
+                    "schema": {"$ref": f"#/components/schemas/{operation.body.__name__}"},
+                    "examples": examples(operation.body, receiver),
+                }
+            }
+        }
+    if operation.called_back:
+        described["callbacks"] = {"ended": {"{$request.body#/callback_url}": {"post": callback()}}}
+    return described
+
+
+def parameters(path: str, operation: Operation, converter: Any) -> Iterable[Json]:
+    """What stands in the path, in the query and in headers."""
+    for name in re.findall(r"{(\w+)}", path):
+        yield {"in": "path", "name": name, "required": True, **PATH_PARAMETERS[name]}
+    if operation.query:
+        yield from converter.schema2parameters(operation.query(), location="query")
+    for name in operation.headers:
+        yield {"in": "header", "name": name, **REQUEST_HEADERS[name]}
+
+
+def responses(method: str, operation: Operation) -> Json:
+    """Every answer by its status; a status may have an answer and problems."""
+    found: Json = {}
+    for answer in operation.answers:
+        found[str(answer.status)] = {
+            "description": answer.about,
+            "headers": header_refs("X-Request-Id", *answer.headers),
+            **({"content": {answer.media: {"schema": answer.shape or TEXT}}} if answer.media else {}),
+            **({"links": links(answer.status)} if answer.shape is shapes.Request else {}),
+        }
+    kinds = defaultdict(list)
+    for slug in dict.fromkeys((*operation.problems, *EVERYONE, *(CHANGING if method == "POST" else ()))):
+        kinds[KINDS[slug].status].append(KINDS[slug])
+    for status, group in sorted(kinds.items()):
+        limited = LIMITED if operation.limited and status not in BEFORE_LIMITS else ()
+        entry = found.setdefault(str(status), {"description": "", "headers": {}, "content": {}})
+        titles = [f"{kind.title} (`{kind.slug}`)." for kind in group]
+        entry["description"] = " ".join(filter(None, [entry["description"], *titles]))
+        entry["headers"] |= header_refs("X-Request-Id", *HEADERS_OF_STATUS.get(status, ()), *limited)
+        types = {"properties": {"type": {"enum": [kind.type for kind in group]}}}
+        entry["content"][PROBLEM] = {"schema": {"allOf": [shapes.Problem, types]}}
+    return dict(sorted(found.items()))
+
+
+def links(status: int) -> Json:
+    """Where a request leads to."""
+    found = {name: {"id": "$response.body#/id"} for name in FOLLOWING}
+    if status == 200:
+        found["download"] = {"file": "$response.body#/result_payload/file"}
+    return {name: {"operationId": name, "parameters": parameters} for name, parameters in found.items()}
+
+
+def header_refs(*names: str) -> Json:
+    """Headers that are described among the components."""
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def examples(body: type[Submission], receiver: str) -> Json:
+    """Bodies to start from."""
+    slow = {"service_time": {"distribution": "fixed", "mean_ms": 800}, "failure_rate": 0.1}
+    found: dict[str, tuple[str, Json]] = {
+        "nothing": ("A trial balance of the demo ledger over its whole window", {}),
+        "months": (
+            "An income statement by month",
+            {"report_type": "income_statement", "from": "2025-01-01", "to": "2025-07-01", "group_by": "month"},
+        ),
+        "slow": ("A report that takes 0.8 s, and fails one time in ten", {"ledger": "tiny", "simulate": slow}),
+    }
+    if body is AsyncSubmission:
+        found["callback"] = ("With a callback to the demo receiver", {"callback_url": f"{receiver}mine"})
+    if body is FailingSubmission:
+        found["script"] = ("Two failures of different kinds", {"script": ["503", "reset"]})
+    return {name: {"summary": summary, "value": value} for name, (summary, value) in found.items()}
+
+
+def callback() -> Json:
+    """The request that a receiver of callbacks gets."""
+    return {
+        "operationId": "receive_callback",
+        "summary": "The request has ended",
+        "parameters": [
+            {"in": "header", "name": name, "required": True, "description": about, "schema": TEXT}
+            for name, about in CALLBACK_HEADERS.items()
+        ],
+        "requestBody": {"required": True, "content": {JSON: {"schema": shapes.CallbackEvent}}},
+        "responses": {
+            "2XX": {"description": "Delivered."},
+            "410": {"description": "Not wanted any more: the series ends at once."},
+            "default": {"description": "Failed, and repeated later; 429 and 503 may say when in Retry-After."},
+        },
+    }
+
+
+def sentence(text: str | None) -> str:
+    """A docstring in one line."""
+    return re.sub(r"\s+", " ", text or "").strip()

@@ -1,0 +1,205 @@
+"""What each endpoint takes and answers: `/openapi.json` is made from this table and from the schemas that validate."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+from marshmallow import Schema
+
+from reportsim.web import downloads, events, metrics, ops, receiver, requests, shapes, submissions
+from reportsim.web.schemas import AsyncSubmission, FailingSubmission, Strict, Submission
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+JSON: Final = "application/json"
+CSV: Final = "text/csv"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An answer that is no problem: its status, what it means, its body and its headers."""
+
+    status: int
+    about: str
+    shape: type[Schema] | None = None
+    media: str = JSON
+    headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """What an endpoint takes and answers; `problems` are those beyond what can happen to every request."""
+
+    tag: str
+    answers: tuple[Answer, ...]
+    problems: tuple[str, ...] = ()
+    body: type[Submission] | None = None
+    query: type[Strict] | None = None
+    headers: tuple[str, ...] = ()
+    limited: bool = False
+    called_back: bool = False
+
+
+LIMITED: Final = ("RateLimit", "RateLimit-Policy")
+BODY: Final = (
+    "malformed-request",
+    "request-timeout",
+    "too-large",
+    "unsupported-media-type",
+    "invalid-parameters",
+)
+KEYED: Final = ("invalid-idempotency-key", "idempotency-in-progress", "idempotency-mismatch", "quota-exceeded")
+SUBMISSION_HEADERS: Final = ("X-Idempotency-Key", "Idempotency-Key", "Prefer", "traceparent", "X-Request-Id")
+ENDED: Final = ("Server-Timing",)
+ACCEPTED: Final = ("Location", "Retry-After", "Idempotent-Replayed", "Preference-Applied", *LIMITED)
+
+LATER: Final = (
+    Answer(
+        status=202,
+        about="Accepted, after the COMMIT: the request as it was accepted, also to whoever repeats the key.",
+        shape=shapes.Request,
+        headers=ACCEPTED,
+    ),
+    Answer(
+        status=200,
+        about="It ended while the client would wait (`Prefer: wait`), COMPLETED or FAILED.",
+        shape=shapes.Request,
+        headers=("Preference-Applied", *ENDED, *LIMITED),
+    ),
+)
+
+OPERATIONS: Final[Mapping[Handler, Operation]] = {
+    submissions.create_sync: Operation(
+        tag="Submitting",
+        body=Submission,
+        headers=SUBMISSION_HEADERS,
+        limited=True,
+        answers=(
+            Answer(
+                status=200,
+                about="The finished report. After `Prefer: respond-async, wait` also a request that FAILED.",
+                shape=shapes.Request,
+                headers=("Idempotent-Replayed", "Preference-Applied", *ENDED, *LIMITED),
+            ),
+            Answer(
+                status=202,
+                about="Accepted for later, with `Prefer: respond-async` alone.",
+                shape=shapes.Request,
+                headers=ACCEPTED,
+            ),
+        ),
+        problems=(*BODY, *KEYED, "cancelled", "report-failed", "no-capacity"),
+    ),
+    submissions.create_async: Operation(
+        tag="Submitting",
+        body=AsyncSubmission,
+        headers=SUBMISSION_HEADERS,
+        limited=True,
+        called_back=True,
+        answers=LATER,
+        problems=(*BODY, *KEYED),
+    ),
+    submissions.simulate_failures: Operation(
+        tag="Callbacks",
+        body=FailingSubmission,
+        headers=SUBMISSION_HEADERS,
+        limited=True,
+        answers=LATER,
+        problems=(*BODY, *KEYED),
+    ),
+    requests.list_requests: Operation(
+        tag="Requests",
+        query=requests.ListQuery,
+        answers=(Answer(status=200, about="One page, newest first.", shape=shapes.RequestPage, headers=("Link",)),),
+        problems=("invalid-cursor", "invalid-parameters"),
+    ),
+    requests.get_request: Operation(
+        tag="Requests",
+        headers=("Prefer",),
+        answers=(
+            Answer(
+                status=200,
+                about="The request, whatever its state: one that failed is also a 200, with an `error`.",
+                shape=shapes.Request,
+                headers=("Retry-After", "Preference-Applied", *ENDED),
+            ),
+        ),
+        problems=("not-found",),
+    ),
+    requests.cancel_request: Operation(
+        tag="Requests",
+        answers=(Answer(status=200, about="The request, which has FAILED now.", shape=shapes.Request),),
+        problems=("not-found", "conflict"),
+    ),
+    requests.redeliver: Operation(
+        tag="Callbacks",
+        answers=(
+            Answer(
+                status=202,
+                about="A new series of attempts has begun.",
+                shape=shapes.Request,
+                headers=("Location",),
+            ),
+        ),
+        problems=("not-found", "conflict"),
+    ),
+    requests.get_callback_logs: Operation(
+        tag="Callbacks",
+        answers=(Answer(status=200, about="Every attempt, oldest first.", shape=shapes.CallbackLogs),),
+        problems=("not-found",),
+    ),
+    downloads.download: Operation(
+        tag="Reports",
+        headers=("If-None-Match", "Range", "If-Range"),
+        answers=(
+            Answer(status=200, about="The file.", media=CSV, headers=downloads.HEADERS),
+            Answer(status=206, about="A part of the file.", media=CSV, headers=(*downloads.HEADERS, "Content-Range")),
+            Answer(status=304, about="The client has the file already.", media="", headers=("ETag",)),
+        ),
+        problems=(
+            "not-found",
+            "report-expired",
+            "precondition-failed",
+            "range-not-satisfiable",
+            "report-differs",
+            "no-capacity",
+        ),
+    ),
+    requests.list_ledgers: Operation(
+        tag="Reports",
+        answers=(Answer(status=200, about="All ledgers.", shape=shapes.Ledgers),),
+    ),
+    events.stream_events: Operation(
+        tag="Events",
+        query=events.EventsQuery,
+        headers=("Last-Event-ID",),
+        answers=(Answer(status=200, about="A stream of events.", shape=shapes.Event, media="text/event-stream"),),
+        problems=("invalid-parameters", "quota-exceeded"),
+    ),
+    receiver.receive: Operation(
+        tag="Callbacks",
+        answers=(Answer(status=200, about="Taken and kept.", shape=shapes.Received),),
+        problems=("malformed-request", "request-timeout", "too-large", "not-found"),
+    ),
+    receiver.show_inbox: Operation(
+        tag="Callbacks",
+        answers=(Answer(status=200, about="The last arrivals, oldest first.", shape=shapes.Inbox),),
+        problems=("not-found",),
+    ),
+    ops.healthz: Operation(
+        tag="Operations",
+        answers=(Answer(status=200, about="It is alive.", shape=shapes.Health),),
+    ),
+    ops.readyz: Operation(
+        tag="Operations",
+        answers=(
+            Answer(status=200, about="Ready.", shape=shapes.Readiness),
+            Answer(status=503, about="Not ready.", shape=shapes.Readiness, headers=("Retry-After",)),
+        ),
+    ),
+    metrics.show_metrics: Operation(
+        tag="Operations",
+        answers=(Answer(status=200, about="Prometheus' text format.", media="text/plain"),),
+    ),
+}

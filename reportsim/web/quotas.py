@@ -1,0 +1,47 @@
+"""Who asks, and whether their quota allows it: decided before anything else is read or asked."""
+
+import functools
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from reportsim.core.problems import quota_exceeded
+from reportsim.web.keys import EXTRA_HEADERS, LIMITS, TRUSTED
+from reportsim.web.limits import bucket_key, client_of, forwarded_for
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def limited(policy: str) -> Callable[[Handler], Handler]:
+    """Decides by the client's rate before anything else is read or asked."""
+
+    def decorate(handler: Handler) -> Handler:
+        @functools.wraps(handler)
+        async def wrapper(request: web.Request) -> web.StreamResponse:
+            limits = request.app[LIMITS]
+            if limits.applies(policy):
+                verdict = await limits.take(policy, client(request))
+                request[EXTRA_HEADERS] = verdict.headers
+                if not verdict.allowed:
+                    raise quota_exceeded(policy, f"The {policy} quota is used up.", verdict.retry_after)
+            return await handler(request)
+
+        return wrapper
+
+    return decorate
+
+
+def client(request: web.Request) -> str:
+    """Whoever asks, by address: the peer's, or what trusted proxies say.
+
+    A proxy writes one of the two headers and passes the other one on as the client wrote it: where they disagree,
+    neither is believed.
+    """
+    peer = request.remote or ""
+    trusted = request.app[TRUSTED]
+    if not trusted:
+        return bucket_key(peer)
+    standard = forwarded_for(request.headers.getall("Forwarded", []))
+    customary = request.headers.getall("X-Forwarded-For", [])
+    said = {client_of(peer, hops, trusted) for hops in (standard, customary) if hops}
+    return bucket_key(said.pop() if len(said) == 1 else peer)

@@ -1,0 +1,53 @@
+"""POST /api/requests/redeliver: new series of callbacks for many requests at once."""
+
+from typing import Final
+
+from aiohttp import web
+from marshmallow import ValidationError, fields, validate
+
+from reportsim.core.model import CallbackStatus, Mode, Status
+from reportsim.core.problems import flatten, invalid
+from reportsim.reports.fields import Moment, Whole
+from reportsim.store.callbacks import Matching
+from reportsim.web.body import parse_json, read_json
+from reportsim.web.keys import ENGINE
+from reportsim.web.requests import json_response
+from reportsim.web.schemas import Strict
+
+MOST: Final = 1_000
+DEFAULT: Final = 100
+ORIGIN: Final = validate.Regexp(r"[Hh][Tt][Tt][Pp][Ss]?://[^/?#\s]+\Z", error="Not like https://receiver.example.org.")
+
+
+class Redelivery(Strict):
+    """Which requests to call back again; those whose series is running never match."""
+
+    callback_status = fields.String(
+        load_default=CallbackStatus.FAILED, validate=validate.OneOf([CallbackStatus.FAILED, CallbackStatus.SUCCESS])
+    )
+    mode = fields.String(validate=validate.OneOf(list(Mode)))
+    status = fields.String(validate=validate.OneOf([Status.COMPLETED, Status.FAILED]))
+    origin = fields.String(validate=[validate.Length(1, 300), ORIGIN])
+    since = Moment()
+    until = Moment()
+    limit = Whole(load_default=DEFAULT, validate=validate.Range(1, MOST))
+
+
+async def redeliver_many(request: web.Request) -> web.Response:
+    """Starts a new series for the oldest that match, and says which; `more` when the limit was reached."""
+    raw = await read_json(request)
+    body = parse_json(raw) if raw else {}
+    if not isinstance(body, dict):
+        raise invalid([{"detail": "The body must be a JSON object.", "pointer": "#"}])
+    try:
+        data = Redelivery().load(body)
+    except ValidationError as error:
+        raise invalid(flatten(error.messages)) from None
+    limit = data.pop("limit")
+    origin = data.pop("origin", None)
+    matching = Matching(
+        callback_status=CallbackStatus(data.pop("callback_status")), origin=origin and origin.lower(), **data
+    )
+    started = await request.app[ENGINE].redeliver_matching(matching, limit)
+    ids = [str(item.id) for item in started]
+    return json_response({"count": len(ids), "ids": ids, "more": len(ids) == limit}, status=202)

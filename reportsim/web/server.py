@@ -1,0 +1,153 @@
+"""The listening socket: how many connections it takes, how long each may be silent, and what is no HTTP at all."""
+
+import asyncio
+import contextlib
+import socket
+import sys
+from collections.abc import AsyncIterator
+from typing import Any, Final, cast
+
+from aiohttp import hdrs, web
+
+from reportsim.core.encoding import dumps
+from reportsim.core.problems import Problem, unavailable
+from reportsim.settings import Settings
+from reportsim.web.middleware import API_POLICY, PROBLEM, SECURITY
+
+if sys.platform != "win32":
+    import resource
+
+BACKLOG: Final = 2048
+# Between two requests, and from a connection's start to the end of its first headers.
+SILENT_S: Final = 15.0
+LONGEST_LINE: Final = 8190
+MOST_HEADERS: Final = 100
+# For everything that is no connection of a client: the database's, reports, callbacks, the log.
+SPARE_FILES: Final = 768
+
+
+@contextlib.asynccontextmanager
+async def served(
+    app: web.Application, listener: socket.socket, settings: Settings, *, shutdown_s: float
+) -> AsyncIterator[web.Server]:
+    """Serves an application on a bound socket as long as the block lasts."""
+    # aiohttp waits for handlers twice as long: once before it cancels what they read, and once after.
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=shutdown_s / 2)
+    try:
+        await runner.setup()
+        assert runner.server is not None
+        door = Door(runner.server, allowed_connections(settings.connections_max))
+        server = await asyncio.get_running_loop().create_server(door, sock=listener, backlog=BACKLOG)
+        try:
+            yield runner.server
+        finally:
+            server.close()
+    finally:
+        await runner.cleanup()
+
+
+class Door:
+    """Lets connections in, as many as there may be, and tells those beyond that to come back."""
+
+    def __init__(self, server: web.Server, most: int) -> None:
+        """Takes whoever serves those that are let in."""
+        self._server = server
+        self._most = most
+        self._room = most
+
+    def __call__(self) -> asyncio.BaseProtocol:
+        """The protocol of the next connection; connections are counted when there seems to be no room left."""
+        if self._room <= 0:
+            self._room = self._most - len(self._server.connections)
+        if self._room <= 0:
+            return Full()
+        self._room -= 1
+        return Connection(
+            self._server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]
+            keepalive_timeout=SILENT_S,
+            max_line_size=LONGEST_LINE,
+            max_field_size=LONGEST_LINE,
+            max_headers=MOST_HEADERS,
+        )
+
+
+class Connection(web.RequestHandler):
+    """A client's connection, on which even what is no HTTP is answered by a problem."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Says that the request cannot be read; errors of ours, beyond every middleware, go to the log as well."""
+        problem = Problem("malformed-request", "The request line or a header cannot be read.")
+        if status >= 500:
+            super().handle_error(request, status, exc, message)
+            problem = Problem("internal-error", "The service failed unexpectedly.")
+        elif request.writer.output_size > 0:
+            raise ConnectionError("an answer has begun")
+        response = bare_response(problem)
+        response.force_close()
+        return response
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Answers by a problem what aiohttp refuses before any middleware is asked, too."""
+        if isinstance(resp, web.HTTPExpectationFailed):
+            resp = bare_response(Problem("expectation-failed", "Of all expectations, 100-continue alone can be met."))
+        return await super().finish_response(request, resp, start_time)
+
+    def log_exception(self, *args: Any, **options: Any) -> None:
+        """A body that cannot be decoded is its sender's affair, and no news."""
+        if not isinstance(options.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*args, **options)
+
+
+def bare_response(problem: Problem) -> web.Response:
+    """A problem outside of every middleware."""
+    headers, body = bare(problem)
+    return web.Response(status=problem.status, headers=headers, body=body)
+
+
+class Full(asyncio.Protocol):
+    """Answers one connection too many, whatever it was about to ask."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Writes the problem and closes."""
+        stream = cast(asyncio.Transport, transport)
+        headers, body = bare(unavailable("There are as many connections as this service takes."))
+        headers |= {hdrs.CONTENT_LENGTH: str(len(body)), hdrs.CONNECTION: "close"}
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        stream.write(f"HTTP/1.1 503 Service Unavailable\r\n{head}\r\n".encode() + body)
+        stream.close()
+
+
+def bare(problem: Problem) -> tuple[dict[str, str], bytes]:
+    """Headers and body of a problem that no request came with."""
+    headers = {
+        **SECURITY,
+        **problem.headers,
+        hdrs.CONTENT_TYPE: PROBLEM,
+        hdrs.CACHE_CONTROL: "no-store",
+        "Content-Security-Policy": API_POLICY,
+    }
+    return headers, dumps(problem.as_json())
+
+
+def allowed_connections(wanted: int) -> int:
+    """The connections that the process has files for, raising its own limit as far as it may."""
+    if sys.platform == "win32":
+        return wanted
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else max(min(wanted, soft - SPARE_FILES), 1)

@@ -1,0 +1,214 @@
+"""What can be seen from outside: health, metrics, traces, ids, and where the time went."""
+
+import asyncio
+import logging
+import re
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from reportsim.settings import Settings
+from tests.api.calls import FAILING, TINY, UNKNOWN, held_for, listed, processing, read, submit, until
+from tests.conftest import Service, serving
+
+TIMING = re.compile(r"queue;dur=([0-9.]+), service;dur=([0-9.]+), total;dur=([0-9.]+)")
+TRACE = f"00-{'c' * 32}-{'d' * 16}-01"
+
+
+def timings(headers: Any) -> tuple[float, float, float]:
+    match = TIMING.fullmatch(headers["Server-Timing"])
+    assert match, headers["Server-Timing"]
+    queue, service, total = (float(value) for value in match.groups())
+    return queue, service, total
+
+
+# Where the time went
+
+
+async def test_an_ended_request_says_where_its_time_went(service: Service) -> None:
+    async with service.client.post("/api/sync", json=held_for(120)) as answer:
+        body = await answer.json()
+        queue, work, total = timings(answer.headers)
+    assert body["result_payload"]["timings_ms"] == pytest.approx(
+        {"queue": queue, "service": work, "total": total}, abs=0.06
+    )
+    assert work >= 120
+    assert total == pytest.approx(queue + work, abs=20)
+    for headers in ({}, {"Prefer": "wait=5"}):
+        async with service.client.get(f"/api/requests/{body['id']}", headers=headers) as answer:
+            assert timings(answer.headers) == (queue, work, total)
+            await answer.read()
+
+
+async def test_a_failed_request_says_so_too(service: Service) -> None:
+    async with service.client.post("/api/sync", json=FAILING) as answer:
+        assert answer.status == 500
+        _, work, total = timings(answer.headers)
+        assert 0 < work <= total
+        id = (await answer.json())["id"]
+    async with service.client.get(f"/api/requests/{id}") as answer:
+        assert timings(answer.headers)[2] == total
+        await answer.read()
+
+
+async def test_what_never_got_a_slot_was_all_waiting(settings: Settings) -> None:
+    async with serving(replace(settings, workers=1)) as service:
+        ids = [await submit(service, "/api/async", held_for(60_000)) for _ in range(2)]
+        await processing(service, ids[0])
+        await asyncio.sleep(0.05)
+        for id in reversed(ids):
+            async with service.client.post(f"/api/requests/{id}/cancel") as answer:
+                assert answer.status == 200
+        async with service.client.get(f"/api/requests/{ids[1]}") as answer:
+            queue, work, total = timings(answer.headers)
+        assert (queue, work) == (total, 0)
+        assert total >= 50
+
+
+async def test_a_replay_says_where_the_first_one_s_time_went(service: Service) -> None:
+    found = set()
+    for _ in range(2):
+        async with service.client.post("/api/sync", json=TINY, headers={"X-Idempotency-Key": "once"}) as answer:
+            found.add(timings(answer.headers))
+            await answer.read()
+    assert len(found) == 1
+
+
+async def test_what_has_not_ended_says_nothing_of_time(service: Service) -> None:
+    async with service.client.post("/api/async", json=held_for(60_000)) as answer:
+        assert "Server-Timing" not in answer.headers
+        id = (await answer.json())["id"]
+    async with service.client.get(f"/api/requests/{id}") as answer:
+        assert "Server-Timing" not in answer.headers
+        await answer.read()
+    async with service.client.post(f"/api/requests/{id}/cancel") as answer:
+        await answer.read()
+
+
+# Traces and ids
+
+
+async def test_a_trace_goes_through_the_row_into_the_callback_of_another_life(settings: Settings) -> None:
+    """The first service has no slot for it; the second one, on the same database, works and calls back."""
+    quick = replace(settings, workers=1, shutdown_grace_s=0.1)
+    async with serving(quick) as first:
+        await processing(first, await submit(first, "/api/async", held_for(60_000)))
+        body = {**TINY, "callback_url": f"{first.url}/webhook-test/traced"}
+        async with first.client.post("/api/async", json=body, headers={"traceparent": TRACE}) as answer:
+            assert answer.status == 202
+            id = (await answer.json())["id"]
+        await first.engine.pool.execute("DELETE FROM requests WHERE id <> $1", id)
+        stored = await first.engine.pool.fetchval("SELECT traceparent FROM requests WHERE id = $1", id)
+    port = int(first.url.rpartition(":")[2])
+    async with serving(settings, port=port) as second:
+        assert (await second.ended(id))["callback_status"] == "SUCCESS"
+        (arrival,) = (await read(second, "/webhook-test/traced"))["items"]
+    sent = arrival["headers"]["traceparent"]
+    assert stored.split("-")[1] == sent.split("-")[1] == "c" * 32
+    assert len({TRACE.split("-")[2], stored.split("-")[2], sent.split("-")[2]}) == 3
+    assert sent.endswith("-01")
+
+
+async def test_one_id_is_in_the_answer_the_row_and_the_log(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "reportsim.http")
+    headers = {"X-Request-Id": "followed", "traceparent": TRACE}
+    async with service.client.post("/api/async", json=TINY, headers=headers) as answer:
+        assert answer.headers["X-Request-Id"] == "followed"
+        id = (await answer.json())["id"]
+    assert await service.engine.pool.fetchval("SELECT http_request_id FROM requests WHERE id = $1", id) == "followed"
+    (record,) = (record for record in caplog.records if getattr(record, "request_id", None) == "followed")
+    assert vars(record)["row"] == id
+    assert "c" * 32 in vars(record)["trace"]
+
+
+async def test_checks_and_refusals_are_not_logged(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "reportsim.http")
+    async with serving(replace(settings, sync_rate=1)) as service:
+        for path in ("/healthz", "/readyz"):
+            await read(service, path)
+        for _ in range(3):
+            async with service.client.post("/api/sync", json=TINY) as answer:
+                await answer.read()
+    lines = [record.getMessage() for record in caplog.records if record.name == "reportsim.http"]
+    assert Counter(line.split(" ")[2] for line in lines) == {"200": 1}
+
+
+# Health
+
+
+async def test_a_database_that_hangs_is_noticed_within_two_seconds(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hanging:
+        async def __aenter__(self) -> None:
+            await asyncio.sleep(60)
+
+        async def __aexit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(service.engine, "pool", type("Pool", (), {"acquire": lambda _: Hanging()})())
+    async with asyncio.timeout(2), service.client.get("/readyz") as answer:
+        assert answer.status == 503
+        assert set((await answer.json())["failing"]) == {"database", "migrations"}
+        assert answer.headers["Cache-Control"] == "no-store"
+    async with asyncio.timeout(0.5), service.client.get("/healthz") as answer:
+        assert answer.status == 200
+    monkeypatch.undo()
+    assert (await read(service, "/readyz"))["status"] == "ready"
+
+
+# Metrics
+
+
+async def metrics(service: Service) -> dict[str, dict[tuple[str, ...], float]]:
+    """Every sample by its name, and then by the values of its labels."""
+    async with service.client.get("/metrics") as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain; version=")
+        text = await answer.text()
+    found: dict[str, dict[tuple[str, ...], float]] = {}
+    for family in text_string_to_metric_families(text):
+        assert family.documentation
+        for sample in family.samples:
+            found.setdefault(sample.name, {})[tuple(sample.labels.values())] = sample.value
+    return found
+
+
+async def test_counters_agree_with_the_rows(service: Service) -> None:
+    callback = {"callback_url": f"{service.url}/webhook-test/counted"}
+    for path, body in (("/api/sync", TINY), ("/api/async", {**TINY, **callback}), ("/api/async", FAILING)):
+        async with service.client.post(path, json=body) as answer:
+            await answer.read()
+    for id in await listed(service):
+        await service.ended(id)
+    found = await metrics(service)
+    rows = await service.engine.pool.fetch("SELECT mode, status, count(*) AS n FROM requests GROUP BY 1, 2")
+    for label, name in (("mode", "reportsim_requests_accepted_total"), ("status", "reportsim_requests_ended_total")):
+        expected: Counter[str] = Counter()
+        for row in rows:
+            expected[row[label]] += row["n"]
+        assert {labels[0]: value for labels, value in found[name].items()} == expected
+    logs = await service.engine.pool.fetchval("SELECT count(*) FROM callback_logs WHERE success")
+    assert found["reportsim_webhook_deliveries_total"] == {("success",): logs}
+
+
+async def test_labels_are_few_whatever_is_asked_for(service: Service) -> None:
+    for path in (f"/api/requests/{UNKNOWN}", "/api/requests/other", "/nowhere/1", "/nowhere/2"):
+        async with service.client.get(path) as answer:
+            await answer.read()
+    async with service.client.request("PURGE", "/api/requests") as answer:
+        await answer.read()
+    series = await until(lambda: metrics(service))
+    labels = set(series["reportsim_http_request_duration_seconds_count"])
+    assert ("GET", "/api/requests/{id}", "404") in labels
+    assert ("GET", "unmatched", "404") in labels
+    assert ("OTHER", "unmatched", "405") in labels
+    assert not any("nowhere" in value or UNKNOWN in value for values in labels for value in values)
+
+
+async def test_names_say_their_unit(service: Service) -> None:
+    for name in await metrics(service):
+        assert re.fullmatch(r"reportsim_[a-z0-9_]+", name)
+        assert not re.search(r"_(ms|milliseconds|minutes|kb|mb)(_|$)", name)
