@@ -76,7 +76,7 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
         # aiohttp has already decided whether the header says so.
         response.force_close()
         headers[hdrs.CONNECTION] = "close"
-    html = response.content_type == "text/html"
+    html = headers.get(hdrs.CONTENT_TYPE, "").startswith("text/html")
     if html:
         headers.update(PAGE_SECURITY)
     headers.setdefault("Content-Security-Policy", PAGE_POLICY if html else API_POLICY)

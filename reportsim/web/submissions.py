@@ -152,7 +152,8 @@ def failure_script(extra: dict[str, Any]) -> str:
 
 def trace(request: web.Request) -> str:
     """The trace that this request belongs to, or starts."""
-    context = tracing.parse_traceparent(request.headers.getall("traceparent", []))
+    given = request.headers.getall("traceparent") if "traceparent" in request.headers else ()
+    context = tracing.parse_traceparent(given)
     return (tracing.child(context) if context else tracing.new_trace()).traceparent
 
 
@@ -213,8 +214,12 @@ def accepted_response(row: Request, body: bytes, headers: dict[str, str] | None 
     return web.Response(
         status=202,
         body=body,
-        content_type="application/json",
-        headers={"Location": f"/api/requests/{row.id}", "Retry-After": "1", **(headers or {})},
+        headers={
+            hdrs.CONTENT_TYPE: "application/json",
+            "Location": f"/api/requests/{row.id}",
+            "Retry-After": "1",
+            **(headers or {}),
+        },
     )
 
 
@@ -223,6 +228,9 @@ def ended_response(row: Request, status: int, body: bytes, headers: dict[str, st
     return web.Response(
         status=status,
         body=body,
-        content_type="application/json" if status < 400 else PROBLEM,
-        headers={"Server-Timing": server_timing(row), **(headers or {})},
+        headers={
+            hdrs.CONTENT_TYPE: "application/json" if status < 400 else PROBLEM,
+            "Server-Timing": server_timing(row),
+            **(headers or {}),
+        },
     )
