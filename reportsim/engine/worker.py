@@ -277,4 +277,5 @@ class Worker:
         if request.status is Status.FAILED:
             self._discard(request.id)
         self._published([request])
-        self._ended(replace(request, callback_fence=request.callback_fence + 1))
+        # The statement that ended it has claimed its callback for this replica, too.
+        self._ended(replace(request, callback_fence=request.callback_fence + 1) if request.callback_url else request)
