@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from reportsim.core.problems import quota_exceeded
+from reportsim.core.problems import Problem, quota_exceeded
 from reportsim.web.keys import EXTRA_HEADERS, LIMITS, TRUSTED
 from reportsim.web.limits import bucket_key, client_of, forwarded_for
+from reportsim.web.middleware import problem_response
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -23,12 +24,18 @@ def limited(policy: str) -> Callable[[Handler], Handler]:
                 verdict = await limits.take(policy, client(request))
                 request[EXTRA_HEADERS] = verdict.headers
                 if not verdict.allowed:
-                    raise quota_exceeded(policy, f"The {policy} quota is used up.", verdict.retry_after)
+                    return problem_response(request, refusal(policy, verdict.retry_after))
             return await handler(request)
 
         return wrapper
 
     return decorate
+
+
+@functools.lru_cache(1_024)
+def refusal(policy: str, retry_after: int) -> Problem:
+    """The same problem for everybody who has to wait for so long; it is answered, never raised."""
+    return quota_exceeded(policy, f"The {policy} quota is used up.", retry_after)
 
 
 def client(request: web.Request) -> str:
