@@ -2,6 +2,8 @@
 
 import functools
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import NoReturn
 
 from aiohttp import web
 
@@ -11,10 +13,16 @@ from reportsim.web.limits import bucket_key, client_of, forwarded_for
 from reportsim.web.middleware import problem_response
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Refuse = Callable[[web.Request, Problem], web.StreamResponse]
 
 
-def limited(policy: str) -> Callable[[Handler], Handler]:
-    """Decides by the client's rate before anything else is read or asked."""
+def raised(request: web.Request, problem: Problem) -> NoReturn:
+    """Raises a refusal, for whoever tells it in another way than the API does."""
+    raise replace(problem)
+
+
+def limited(policy: str, refuse: Refuse = problem_response) -> Callable[[Handler], Handler]:
+    """Decides by the client's rate before anything else is read or asked; `refuse` answers those who are too fast."""
 
     def decorate(handler: Handler) -> Handler:
         @functools.wraps(handler)
@@ -24,7 +32,7 @@ def limited(policy: str) -> Callable[[Handler], Handler]:
                 verdict = await limits.take(policy, client(request))
                 request[EXTRA_HEADERS] = verdict.headers
                 if not verdict.allowed:
-                    return problem_response(request, refusal(policy, verdict.retry_after))
+                    return refuse(request, refusal(policy, verdict.retry_after))
             return await handler(request)
 
         return wrapper
@@ -34,7 +42,7 @@ def limited(policy: str) -> Callable[[Handler], Handler]:
 
 @functools.lru_cache(1_024)
 def refusal(policy: str, retry_after: int) -> Problem:
-    """The same problem for everybody who has to wait for so long; it is answered, never raised."""
+    """The same problem for everybody who has to wait for so long."""
     return quota_exceeded(policy, f"The {policy} quota is used up.", retry_after)
 
 
