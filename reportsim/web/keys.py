@@ -1,6 +1,7 @@
 """Every key under which the application and its requests keep something."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import web
@@ -22,4 +23,4 @@ FAILED: Final = web.AppKey("FAILED", asyncio.Event)
 REQUEST_ID: Final = web.RequestKey("REQUEST_ID", str)
 ROW_ID: Final = web.RequestKey("ROW_ID", str)
 TRACE: Final = web.RequestKey("TRACE", str)
-EXTRA_HEADERS: Final = web.RequestKey("EXTRA_HEADERS", dict[str, str])
+EXTRA_HEADERS: Final = web.RequestKey("EXTRA_HEADERS", Mapping[str, str])

@@ -22,7 +22,7 @@ from reportsim.web.forms import form_errors, number, read_form, submission
 from reportsim.web.keys import DRAINING, ENGINE, READY, SETTINGS, SYNC_PLACES
 from reportsim.web.listing import COUNTERS, Counters, HomeQuery, listing, stream_url
 from reportsim.web.ops import check_database
-from reportsim.web.quotas import limited
+from reportsim.web.quotas import limited, raised
 from reportsim.web.rendering import page, render
 from reportsim.web.requests import existing, id_in, load_query
 from reportsim.web.schemas import AsyncSubmission, FailingSubmission, Submission, parse, read_submission
@@ -120,7 +120,7 @@ async def submit_form(request: web.Request) -> web.StreamResponse:
         return await home(request, form, problem)
 
 
-@limited("sync")
+@limited("sync", raised)
 async def submit_sync(request: web.Request) -> web.StreamResponse:
     """Makes a report while the browser waits."""
     engine = request.app[ENGINE]
@@ -135,7 +135,7 @@ async def submit_sync(request: web.Request) -> web.StreamResponse:
     return see_other(new.request.id)
 
 
-@limited("async")
+@limited("async", raised)
 async def submit_async(request: web.Request) -> web.StreamResponse:
     """Accepts a report for later; the demo receiver is called back where no other URL is given."""
     engine = request.app[ENGINE]

@@ -14,7 +14,7 @@ from reportsim.core.encoding import dumps
 from reportsim.core.model import CallbackStatus, Mode, Request, Status
 from reportsim.core.problems import Problem, unavailable
 from reportsim.engine.callbacks import demo_url
-from reportsim.engine.engine import DEMO_PATH, Engine
+from reportsim.engine.engine import DEMO_PATH
 from reportsim.store import requests as store
 from reportsim.web.body import read_json
 from reportsim.web.keys import ENGINE, REQUEST_ID, ROW_ID, SETTINGS, SYNC_PLACES, TRACE
@@ -50,7 +50,7 @@ async def create_sync(request: web.Request) -> web.StreamResponse:
         new = await read_new(request, Submission, Mode.SYNC, SYNC)
         with engine.hub.end_of(new.request.id) as ended:
             if not await engine.submit(new):
-                return await replay(engine, new)
+                return await replay(request, new)
             found = await engine.blocking_end(new.request.id, ended)
     return ended_response(found, *blocking_answer(found))
 
@@ -80,7 +80,7 @@ async def accept_for_later(request: web.Request, new: store.NewRequest, preferre
     """The 202 after the COMMIT, or the first answer again; 200 when it ends while the client would wait."""
     engine = request.app[ENGINE]
     if not await engine.submit(new):
-        answer = await replay(engine, new)
+        answer = await replay(request, new)
         applied = preferred.applied(respond_async=preferred.respond_async and answer.status == 202)
         answer.headers.update(applied)
         return answer
@@ -120,8 +120,7 @@ def new_request(
         traceparent=trace(request),
         created_at=engine.clock.now(),
     )
-    request[ROW_ID] = str(id)
-    request[TRACE] = row.traceparent or ""
+    remember(request, row)
     later = mode is Mode.ASYNC
     return store.NewRequest(
         request=row,
@@ -130,6 +129,12 @@ def new_request(
         answer_status=202 if later else None,
         answer_body=dumps(row.as_json()) if later else None,
     )
+
+
+def remember(request: web.Request, row: Request) -> None:
+    """Notes for the log which row a request is about, and the trace that the row belongs to."""
+    request[ROW_ID] = str(row.id)
+    request[TRACE] = row.traceparent or ""
 
 
 def own_receiver(request: web.Request) -> OwnReceiver:
@@ -186,13 +191,14 @@ def unquote(value: str) -> str:
     return re.sub(r"\\(.)", r"\1", match[1])
 
 
-async def replay(engine: Engine, new: store.NewRequest) -> web.Response:
+async def replay(request: web.Request, new: store.NewRequest) -> web.Response:
     """The first answer again, byte for byte; nothing is executed."""
     key = new.request.idempotency_key or ""
-    stored = await store.stored_answer(engine.pool, key)
+    stored = await store.stored_answer(request.app[ENGINE].pool, key)
     if stored is None:
         raise unavailable("The first request with this key has just been removed; try again.")
     first = stored.request
+    remember(request, first)
     if first.endpoint != new.request.endpoint or not same_meaning(stored.fingerprint, new.fingerprint or b""):
         raise Problem("idempotency-mismatch", "The key was used for another request.")
     if stored.status is None or stored.body is None:
