@@ -29,9 +29,9 @@ LET_GO_S: Final = 1.0
 LET_GO_LOOKS: Final = 50
 
 
-def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
-    """Adds the verb."""
-    verbs.add_parser("serve", help="run the service").set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Takes no arguments."""
+    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
