@@ -32,9 +32,9 @@ GARBAGE: Final = 20_000
 LET_GO_LOOKS: Final = 50
 
 
-def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
-    """Adds the verb."""
-    verbs.add_parser("serve", help="run the service").set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Takes no arguments."""
+    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
