@@ -1,8 +1,8 @@
 """How fast the engine accepts and works, against what the same process can do at best.
 
 Every figure is a median of three rounds, taken in turn with the trivial handler of the same server, so that the ratio
-holds on a machine that others use too; beside it stands the ratio of the CPU times that the service spends on each, which
-other load hardly changes. Needs wrk. `benchmarks.peers` compares the queue with others.
+holds on a machine that others use too. Beside it stands the ratio of the CPU times that the service spends on each,
+which other load hardly changes. Needs wrk. `benchmarks.peers` compares the queue with others.
 """
 
 import json
@@ -41,7 +41,7 @@ end
 
 @dataclass(frozen=True)
 class Round:
-    """One load and the trivial handler's beside it: requests per second, CPU seconds per request, and the load's p99."""
+    """A load and the trivial handler's beside it: requests per second, CPU seconds of each, the p99 in milliseconds."""
 
     rate: float
     cpu: float

@@ -1,4 +1,7 @@
-"""Who asks, and whether their quota allows it: decided before anything else is read or asked."""
+"""Who asks, and whether their quota allows it: decided before anything else is read or asked.
+
+Requests of a benchmark's run have no quota; its runner is told when they come and go.
+"""
 
 import functools
 from collections.abc import Awaitable, Callable
@@ -7,8 +10,11 @@ from typing import NoReturn
 
 from aiohttp import web
 
+from reportsim.benchmark.protocol import INDEX_HEADER, RUN_HEADER
+from reportsim.benchmark.runner import Visit
+from reportsim.core.model import Mode
 from reportsim.core.problems import Problem, quota_exceeded
-from reportsim.web.keys import EXTRA_HEADERS, LIMITS, TRUSTED
+from reportsim.web.keys import EXTRA_HEADERS, LIMITS, RUNNER, TRUSTED, VISIT
 from reportsim.web.limits import bucket_key, client_of, forwarded_for
 from reportsim.web.middleware import problem_response
 
@@ -27,6 +33,11 @@ def limited(policy: str, refuse: Refuse = problem_response) -> Callable[[Handler
     def decorate(handler: Handler) -> Handler:
         @functools.wraps(handler)
         async def wrapper(request: web.Request) -> web.StreamResponse:
+            visit = visit_of(request, Mode(policy))
+            if visit is not None:
+                request[VISIT] = visit
+                with visit:
+                    return await handler(request)
             limits = request.app[LIMITS]
             if limits.applies(policy):
                 verdict = await limits.take(policy, client(request))
@@ -44,6 +55,12 @@ def limited(policy: str, refuse: Refuse = problem_response) -> Callable[[Handler
 def refusal(policy: str, retry_after: int) -> Problem:
     """The same problem for everybody who has to wait for so long."""
     return quota_exceeded(policy, f"The {policy} quota is used up.", retry_after)
+
+
+def visit_of(request: web.Request, mode: Mode) -> Visit | None:
+    """The part that a request has in the benchmark's run that its header speaks for."""
+    token = request.headers.get(RUN_HEADER)
+    return request.app[RUNNER].visit(mode, token, request.headers.get(INDEX_HEADER)) if token else None
 
 
 def client(request: web.Request) -> str:
