@@ -15,12 +15,13 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 async def test_a_request_is_followed_live(service: Any, browser: Browser, complaints: Complaints) -> None:
     context = await browser.new_context()
     watching = await open_page(context, complaints, service.url)
-    await expect(watching.get_by_text("No requests yet.")).to_be_visible()
+    await expect(watching.get_by_text("No requests yet")).to_be_visible()
     await expect(watching.locator("#status")).to_contain_text("Live")
 
     asking = await open_page(context, complaints, service.url)
+    await asking.get_by_text("Ask for a single report").click()
     await asking.get_by_label("Callback fails first").fill("2")
-    await asking.get_by_label("Service time").fill("300")
+    await asking.get_by_label("Service time, ms").fill("300")
     await asking.get_by_role("button", name="Answer 202, call back (async)").click()
     await asking.wait_for_url("**/requests/*")
     await asking.evaluate("window.mark = 'same'")
@@ -116,6 +117,7 @@ async def test_everything_works_without_javascript(service: Any, browser: Browse
     page.set_default_timeout(LATE_MS)
     complaints.attend(page)
     await page.goto(service.url)
+    await page.get_by_text("Ask for a single report").click()
     await page.get_by_label("Report", exact=True).select_option("balance_sheet")
     await page.get_by_role("button", name="Block and wait (sync)").click()
     await page.wait_for_url("**/requests/*")
