@@ -147,6 +147,7 @@ document.onclick = ({ target }) => {
 
 // What other scripts of the page have to say goes through the same two lines.
 addEventListener('say', ({ detail }) => say(detail))
+addEventListener('stale', () => { stale = true; refresh() })
 addEventListener('alarm', ({ detail }) => { say('', detail); setTimeout(() => lost || say(''), 8000) })
 
 document.onvisibilitychange = listen

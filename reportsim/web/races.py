@@ -20,10 +20,8 @@ from reportsim.web.courses import Axis, Span
 from reportsim.web.distributions import Picture, picture
 from reportsim.web.formats import duration
 from reportsim.web.forms import number
+from reportsim.web.service_times import DISTRIBUTIONS, service_time
 
-DISTRIBUTIONS: Final = ("fixed", "exponential", "lognormal", "bimodal")
-# How much longer the slow ones of a bimodal race take.
-SLOWER: Final = 6
 # About what a 202 takes: before the race, the lanes are drawn with it.
 ACCEPT_MS: Final = 4.0
 # What is drawn before and after the end, so that the last bar does not touch the edge.
@@ -65,26 +63,8 @@ class Controls:
 
     @property
     def service_time(self) -> dict[str, Any]:
-        """The distribution as the API has it; its mean is the same whatever its shape, but for what is cut off."""
-        match self.distribution:
-            case "lognormal":
-                median_ms = self.mean_ms / math.exp(self.sigma**2 / 2)
-                return {
-                    "distribution": "lognormal",
-                    "median_ms": round(median_ms, 3),
-                    "sigma": self.sigma,
-                    "max_ms": LONGEST_MS,
-                }
-            case "bimodal":
-                fast_ms = round(self.mean_ms / (1 + (SLOWER - 1) * self.slow_share), 3)
-                return {
-                    "distribution": "bimodal",
-                    "fast_ms": fast_ms,
-                    "slow_ms": SLOWER * fast_ms,
-                    "slow_share": self.slow_share,
-                }
-            case name:
-                return {"distribution": name, "mean_ms": self.mean_ms}
+        """The distribution as the API has it."""
+        return service_time(self.distribution, mean_ms=self.mean_ms, sigma=self.sigma, slow_share=self.slow_share)
 
     @property
     def picture(self) -> Picture:
