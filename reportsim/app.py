@@ -5,12 +5,14 @@ from typing import Final
 
 from aiohttp import web
 
+from reportsim.benchmark.runner import Runner
 from reportsim.core.clock import Clock, SystemClock
 from reportsim.engine.engine import Engine
 from reportsim.lifespan import drain, engine_context, pools_context
 from reportsim.settings import Settings
 from reportsim.store.pool import clean_dsn, create_pool
 from reportsim.web import (
+    benchmarks,
     docs,
     downloads,
     events,
@@ -26,9 +28,11 @@ from reportsim.web import (
 from reportsim.web.keys import (
     DRAINING,
     ENGINE,
+    EXPORT_PLACES,
     FAILED,
     LIMITS,
     READY,
+    RUNNER,
     SETTINGS,
     STREAM_PLACES,
     SYNC_PLACES,
@@ -59,10 +63,12 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
     )
     app[SETTINGS] = settings
     app[ENGINE] = engine
+    app[RUNNER] = Runner(engine, next(iter(settings.allowed_hosts), None))
     app[METRICS] = collected
     app[LIMITS] = Limits({"sync": settings.sync_rate, "async": settings.async_rate})
     app[SYNC_PLACES] = Places("sync requests", settings.sync_max)
     app[STREAM_PLACES] = Places("event streams", events.MOST_STREAMS, settings.streams_per_client)
+    app[EXPORT_PLACES] = Places("exports", benchmarks.MOST_EXPORTS)
     app[TRUSTED] = parse_networks(settings.trusted_proxies)
     app[READY] = asyncio.Event()
     app[DRAINING] = asyncio.Event()
@@ -96,6 +102,12 @@ def add_routes(app: web.Application) -> None:
             web.get("/api/ledgers", requests.list_ledgers),
             web.get("/api/events", events.stream_events),
             web.post("/api/callbacks/simulate-failures", submissions.simulate_failures),
+            web.post("/api/benchmark/both", benchmarks.create_benchmark),
+            web.get("/api/benchmark", benchmarks.list_benchmarks),
+            web.get("/api/benchmark/{id}", benchmarks.get_benchmark),
+            web.post("/api/benchmark/{id}/cancel", benchmarks.cancel_benchmark),
+            web.get("/api/benchmark/{id}/report.html", benchmarks.show_report),
+            web.get("/api/benchmark/{id}/samples.csv", benchmarks.download_samples),
             web.post("/webhook-test/{inbox}", receiver.receive),
             web.get("/webhook-test/{inbox}", receiver.show_inbox),
             web.get("/", pages.show_home),

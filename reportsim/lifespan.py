@@ -11,7 +11,7 @@ from aiohttp import web
 from reportsim.store import ledgers
 from reportsim.store.migrate import migrate
 from reportsim.store.pool import OUTAGES, Pool, clean_dsn, connect
-from reportsim.web.keys import DRAINING, ENGINE, FAILED, READY, SETTINGS
+from reportsim.web.keys import DRAINING, ENGINE, FAILED, READY, RUNNER, SETTINGS
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def say_why(app: web.Application, life: "asyncio.Task[None]") -> None:
 async def live(app: web.Application, stop: asyncio.Event) -> None:
     """The engine's life: prepare the database, work, stop."""
     await prepare_database(app)
-    async with app[ENGINE].running():
+    async with app[ENGINE].running(), app[RUNNER].running():
         app[READY].set()
         await stop.wait()
 
@@ -106,5 +106,6 @@ async def prepare_database(app: web.Application) -> None:
 async def drain(app: web.Application) -> None:
     """Ends what would keep the server from stopping: open streams."""
     app[DRAINING].set()
+    app[RUNNER].stop()
     app[ENGINE].stop_taking()
     app[ENGINE].hub.close()

@@ -29,7 +29,7 @@ hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("suite")
 
 DEMO_LINES = 2_000
-TABLES = "requests, callback_logs, webhook_secrets"
+TABLES = "requests, callback_logs, webhook_secrets, benchmarks"
 
 # With REPORTSIM_TEST_POOLER=1 everything goes through a PgBouncer, which keeps no prepared statement.
 THROUGH_POOLER = os.environ.get("REPORTSIM_TEST_POOLER") == "1"

@@ -12,6 +12,8 @@ from reportsim.core.model import Mode
 from reportsim.engine.simulate import LONGEST_MS
 
 MOST_REQUESTS: Final = 200_000
+MOST_DRAIN_S: Final = 600.0
+"""What a block may take to work off when its load is over."""
 # Each side's two blocks, in the order in which they run: whatever drifts meanwhile hits both sides alike.
 ORDER: Final = ((Mode.SYNC, 0), (Mode.ASYNC, 0), (Mode.ASYNC, 1), (Mode.SYNC, 1))
 BOUNDS: Final = MappingProxyType(
@@ -98,6 +100,8 @@ class Plan:
                 raise PlanError(f"{name} must be a{' whole' if name in WHOLE else ''} number from {low:g} to {high:g}")
         if self.rate * self.duration_s > MOST_REQUESTS:
             raise PlanError(f"rate × duration_s must not exceed {MOST_REQUESTS:,}")
+        if self.expected_drain_s > MOST_DRAIN_S:
+            raise PlanError(f"a block of this load would take more than {MOST_DRAIN_S:g} s to work off")
 
     @property
     def count(self) -> int:
@@ -129,6 +133,11 @@ class Plan:
     def rho(self) -> float:
         """Offered load per worker."""
         return self.rate * self.service.mean_s / self.workers
+
+    @property
+    def expected_drain_s(self) -> float:
+        """Seconds for which workers are busy after a block's load, if nobody's work is dropped."""
+        return max(self.rho - 1, 0.0) * self.block_s
 
     def simulate(self, seed: int) -> dict[str, Any] | None:
         """What a request asks to be simulated, given its own seed."""

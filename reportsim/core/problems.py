@@ -146,6 +146,12 @@ KINDS: Final[Mapping[str, Kind]] = {
             "Its file was made again from the same entries by the same statement, and the bytes are not the same.",
         ),
         Kind(
+            "benchmark-failed",
+            500,
+            "The benchmark did not come to its end",
+            "The service or the generator of its load was stopped while it ran. Start it again.",
+        ),
+        Kind(
             "gave-up",
             500,
             "The request was given up",

@@ -211,7 +211,8 @@ class Courier:
         )
         recorded = await persist(lambda: self._records.submit(entry))
         self._held.discard(request.id)
-        log.info(
+        log.log(
+            logging.DEBUG if request.run_id else logging.INFO,
             "callback of %s, attempt %d: %s",
             request.id,
             number,

@@ -6,7 +6,7 @@ import functools
 import logging
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from ipaddress import ip_address
@@ -28,7 +28,7 @@ from reportsim.engine.ledgers import Ledgers
 from reportsim.engine.remaker import Remaker
 from reportsim.engine.replicas import Replicas
 from reportsim.engine.slots import Slots
-from reportsim.engine.worker import Worker, make_report
+from reportsim.engine.worker import Observer, Worker, make_report
 from reportsim.reports.files import ReportFiles
 from reportsim.settings import Settings
 from reportsim.store import callbacks as callback_store
@@ -36,8 +36,6 @@ from reportsim.store import requests as store
 from reportsim.store.batcher import Batcher
 from reportsim.store.lines import Lines
 from reportsim.store.pool import OUTAGES, Pool, persist
-
-log = logging.getLogger(__name__)
 
 log = logging.getLogger(__name__)
 
@@ -82,20 +80,12 @@ class Engine:
         self.base_url = settings.public_url or f"http://{settings.host}:{settings.port}"
         self.demo: OwnReceiver | None = None
         self.guard = Guard(settings.callback_allow, [])
+        self.secret_texts: tuple[str, ...] = ()
         self._settings = settings
         self._lease = timedelta(seconds=settings.lease_s)
         self._stop_at = float("inf")
-        self.worker = Worker(
-            lines=self._lines,
-            owner=self.owner,
-            lease=self._lease,
-            slots=self.slots,
-            clock=clock,
-            make=functools.partial(make_report, self._report_lines, self.files),
-            discard=lambda request_id: self.files.remove([request_id]),
-            published=self.publish,
-            ended=self._ended,
-        )
+        self.worker = self._worker(self.owner, self.slots)
+        self._workers = {self.owner: self.worker}
         self.courier = Courier(
             lines=self._lines,
             owner=self.owner,
@@ -123,7 +113,7 @@ class Engine:
             pool=pool,
             hub=self.hub,
             heard=self._heard,
-            concerns=lambda: self.hub.awaited | self.worker.running_ids,
+            concerns=lambda: self.hub.awaited.union(*(worker.running_ids for worker in self._workers.values())),
         )
         self._sweeper = Sweeper(
             pool=pool,
@@ -131,6 +121,22 @@ class Engine:
             courier=self.courier,
             files=self.files,
             retention=timedelta(hours=settings.retention_hours),
+        )
+
+    def _worker(self, owner: UUID, slots: Slots, observer: Observer | None = None, *, only_own: bool = False) -> Worker:
+        return Worker(
+            lines=self._lines,
+            owner=owner,
+            lease=self._lease,
+            slots=slots,
+            clock=self.clock,
+            make=functools.partial(make_report, self._report_lines, self.files),
+            discard=lambda request_id: self.files.remove([request_id]),
+            published=self.publish,
+            ended=self._ended,
+            courier=self.owner,
+            only_own=only_own,
+            observer=observer,
         )
 
     def listens_on(self, host: str, port: int) -> None:
@@ -150,6 +156,7 @@ class Engine:
         given = self._settings.webhook_secret
         texts = given or (await persist(lambda: callback_store.keep_secret(self.pool, candidate)),)
         self.courier.secrets = [signing.parse_secret(text) for text in texts]
+        self.secret_texts = tuple(texts)
         if opened := self._settings.callback_allow.networks:
             log.warning("callbacks may also go to %s", ", ".join(map(str, opened)))
         async with self.hub.running(), self._inserts.running():
@@ -171,13 +178,29 @@ class Engine:
                 self._lines.close()
                 self._report_lines.close()
 
+    @property
+    def own_url(self) -> str | None:
+        """The listening socket's own address, whatever the public one is; None while it is not known."""
+        return str(self.demo).removesuffix(DEMO_PATH) if self.demo else None
+
+    @contextlib.asynccontextmanager
+    async def run_worker(self, owner: UUID, workers: int, observer: Observer) -> AsyncIterator[Worker]:
+        """A worker with slots of its own, for the requests of one owner alone, as long as the block lasts."""
+        worker = self._worker(owner, Slots(workers), observer, only_own=True)
+        async with worker.running(lambda: 0.0):
+            self._workers[owner] = worker
+            try:
+                yield worker
+            finally:
+                del self._workers[owner]
+
     async def submit(self, new: store.NewRequest) -> bool:
         """Accepts a request: True after its COMMIT, False when its idempotency key is taken."""
         inserted = await self._inserts.submit(new)
         if inserted:
             self.counts.accepted[new.request.mode] += 1
             self.publish([new.request])
-            self.worker.hint()
+            self._workers.get(new.owner or self.owner, self.worker).expect(new.request)
         return inserted
 
     async def end_of(self, request_id: UUID, ended: "asyncio.Future[Request]", timeout: float) -> Request | None:
@@ -185,12 +208,16 @@ class Engine:
         done, _ = await asyncio.wait([ended], timeout=timeout)
         return ended.result() if done else None
 
-    async def blocking_end(self, request_id: UUID, ended: "asyncio.Future[Request]") -> Request:
-        """Waits for the end of a sync request.
+    async def blocking_end(
+        self, request_id: UUID, ended: "asyncio.Future[Request]", *, patient: bool = False
+    ) -> Request:
+        """Waits for the end of a sync request, for ever when `patient`.
 
         Raises:
             Problem: `no-capacity` when no slot came free in time; the row has failed and its key is free again.
         """
+        if patient:
+            return await ended
         timeout = self._settings.sync_timeout
         if found := await self.end_of(request_id, ended, timeout):
             return found
@@ -236,13 +263,26 @@ class Engine:
             at=self.clock.now(),
             answer=blocking_answer(ended) if row.mode is Mode.SYNC else None,
         )
-        for request in failed:
-            self.counts.ended[Status.FAILED] += 1
-            self.worker.stop_superseded(request)
+        self._stop_working(failed)
         self.files.remove(request.id for request in failed)
         self.publish(failed)
         await self.courier.take(request for request in failed if request.callback_url)
         return failed[0] if failed else None
+
+    async def drop(self, owner: UUID, ids: Sequence[UUID], states: Sequence[Status]) -> None:
+        """Fails those of an owner's sync requests whose clients left, if they are in one of some states."""
+        error = Problem("cancelled", "Its client left.").as_json()
+        failed = await store.abandon(
+            self.pool, ids, states=states, error=error, at=self.clock.now(), owner=owner, free_key=True
+        )
+        self._stop_working(failed)
+        self.publish(failed)
+
+    def _stop_working(self, failed: Iterable[Request]) -> None:
+        for request in failed:
+            self.counts.ended[Status.FAILED] += 1
+            for worker in self._workers.values():
+                worker.stop_superseded(request)
 
     async def redeliver(self, request_id: UUID) -> Request | None:
         """Starts a new series of callbacks; None while one is running or where there is none to repeat."""
@@ -295,5 +335,6 @@ class Engine:
         """Takes what other replicas changed: work for us, ends that are waited for, work that was ended there."""
         self.hub.publish(requests)
         for request in requests:
-            self.worker.stop_superseded(request)
+            for worker in self._workers.values():
+                worker.stop_superseded(request)
         self.worker.hint()

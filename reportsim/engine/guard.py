@@ -9,7 +9,7 @@ import contextlib
 import functools
 import socket
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -58,6 +58,15 @@ class Guard:
         self.allow = allow
         self.own = own
         self.everywhere: int | None = None
+
+    @contextlib.contextmanager
+    def admitting(self, receiver: OwnReceiver) -> Iterator[None]:
+        """Lets one more receiver of our own be called, as long as the block lasts."""
+        self.own = [*self.own, receiver]
+        try:
+            yield
+        finally:
+            self.own = [other for other in self.own if other is not receiver]
 
     def check_url(self, url: str) -> CallbackTarget | Refusal:
         """Decides at submit whether a URL may be called at all; what was decided lately is remembered."""

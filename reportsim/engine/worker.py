@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID, uuid4
 
 from reportsim.core.answers import blocking_answer
@@ -47,7 +47,38 @@ class Work:
 
     task: "asyncio.Task[None]"
     tries: int
+    since: float
+    """From when on the slot is held for it, on the monotonic clock."""
     holds_slot: bool = True
+
+
+class Observer(Protocol):
+    """Whoever wants to know what becomes of requests, and when, on the monotonic clock."""
+
+    def queued(self, id: UUID) -> None:
+        """The request waits, after its COMMIT."""
+        ...
+
+    def started(self, id: UUID, moment: float) -> None:
+        """A slot is held for it since that moment."""
+        ...
+
+    def ended(self, id: UUID) -> None:
+        """Its slot is free again, or it was dropped from the queue."""
+        ...
+
+
+class Unobserved:
+    """Does not want to know."""
+
+    def queued(self, id: UUID) -> None:
+        """Nothing."""
+
+    def started(self, id: UUID, moment: float) -> None:
+        """Nothing."""
+
+    def ended(self, id: UUID) -> None:
+        """Nothing."""
 
 
 async def make_report(lines: Lends, files: ReportFiles, request: Request) -> Made:
@@ -73,11 +104,15 @@ class Worker:
         discard: Callable[[UUID], None],
         published: Callable[[list[Request]], None],
         ended: Callable[[Request], None],
+        courier: UUID | None = None,
+        only_own: bool = False,
+        observer: Observer | None = None,
     ) -> None:
         """Makes a worker.
 
         `make` does the work and `discard` undoes it when the request fails all the same; `published` takes new
-        states, `ended` the requests that this worker ended.
+        states, `ended` the requests that this worker ended. `courier` is who owns their callbacks, if not this owner;
+        a worker of `only_own` claims nothing but what belongs to its owner from the beginning.
         """
         self._lines = lines
         self._owner = owner
@@ -88,14 +123,21 @@ class Worker:
         self._clock = clock
         self._published = published
         self._ended = ended
+        self._only_own = only_own
+        self._observer = observer or Unobserved()
         self._hinted = asyncio.Event()
         self._works: dict[UUID, Work] = {}
         self._looked = float("-inf")
         self.lost_fences = 0
         self.draining = False
         self._finish: Batcher[store.Finish, bool] = Batcher(
-            lambda ends: store.finish(lines, owner, lease, ends), name="finish"
+            lambda ends: store.finish(lines, owner, lease, ends, courier), name="finish"
         )
+
+    @property
+    def slots(self) -> Slots:
+        """The capacity that this worker takes from."""
+        return self._slots
 
     @property
     def running_ids(self) -> set[UUID]:
@@ -106,10 +148,17 @@ class Worker:
         """Says that there may be something to claim."""
         self._hinted.set()
 
+    def expect(self, request: Request) -> None:
+        """Says that a request is there to be claimed."""
+        self._observer.queued(request.id)
+        self.hint()
+
     def stop_superseded(self, request: Request) -> None:
         """Stops working on a request that has been claimed or ended elsewhere since."""
         work = self._works.get(request.id)
-        if work is not None and request.tries > work.tries:
+        if work is None and request.ended:
+            self._observer.ended(request.id)
+        elif work is not None and request.tries > work.tries:
             work.task.cancel()
 
     @contextlib.asynccontextmanager
@@ -150,11 +199,13 @@ class Worker:
     async def _claim_free_slots(self) -> bool:
         """Fills the free slots; False when nothing was found."""
         await self._slots.acquire()
+        since, now = time.monotonic(), self._clock.now()
         free = 1 + self._slots.take_free()
+        only_own = self.draining or self._only_own
         claimed: list[Request] = []
         try:
-            if not self.draining and time.monotonic() - self._looked >= LOOK_EVERY_S:
-                claimed = await store.take_over(self._lines, self._owner, free, self._lease, self._clock.now())
+            if not only_own and since - self._looked >= LOOK_EVERY_S:
+                claimed = await store.take_over(self._lines, self._owner, free, self._lease, now)
                 if len(claimed) < free:
                     self._looked = time.monotonic()
             if len(claimed) < free:
@@ -163,32 +214,38 @@ class Worker:
                     self._owner,
                     free - len(claimed),
                     self._lease,
-                    self._clock.now(),
-                    only_own=self.draining,
+                    now,
+                    only_own=only_own,
                 )
         finally:
             self._slots.release(free - len(claimed))
             for request in claimed:
-                self._start(request)
+                self._start(request, since)
         self._published(claimed)
         return bool(claimed)
 
-    def _start(self, request: Request) -> None:
+    def _start(self, request: Request, since: float) -> None:
+        """Begins with a claimed request, for which a slot has been held `since` then, or since it came."""
         if (older := self._works.get(request.id)) is not None:
             # Its lease ran out, or a crash of the database undid its claim.
             older.task.cancel()
+        now = time.monotonic()
+        age = (self._clock.now() - request.created_at).total_seconds()
+        since = min(max(since, now - age), now)
         task = asyncio.create_task(self._work(request), name=f"work-{request.id}")
-        work = self._works[request.id] = Work(task, request.tries)
+        work = self._works[request.id] = Work(task, request.tries, since)
+        self._observer.started(request.id, since)
         task.add_done_callback(lambda _: self._done(request.id, work))
 
-    def _let_go(self, work: Work) -> None:
+    def _let_go(self, id: UUID, work: Work) -> None:
         """Frees the slot of a work, once."""
         if work.holds_slot:
             work.holds_slot = False
             self._slots.release()
+            self._observer.ended(id)
 
     def _done(self, request_id: UUID, work: Work) -> None:
-        self._let_go(work)
+        self._let_go(request_id, work)
         if self._works.get(request_id) is work:
             del self._works[request_id]
         if not work.task.cancelled() and (error := work.task.exception()):
@@ -196,15 +253,14 @@ class Worker:
 
     async def _work(self, request: Request) -> None:
         work = self._works[request.id]
-        ended = await self._outcome(request)
+        ended = await self._outcome(request, work.since)
         # Writing the end waits for the disk, and needs no slot for that.
-        self._let_go(work)
+        self._let_go(request.id, work)
         await self._end(ended)
 
-    async def _outcome(self, request: Request) -> Request:
-        started = time.monotonic()
+    async def _outcome(self, request: Request, since: float) -> Request:
         try:
-            made = await self._execute(request, started)
+            made = await self._execute(request, since)
         except Problem as problem:
             return self._failed(request, problem)
         except LedgerDeleted:
@@ -212,16 +268,16 @@ class Worker:
         except Exception:
             log.exception("request %s failed unexpectedly", request.id)
             return self._failed(request, Problem("report-failed", "The report failed unexpectedly."))
-        return self._completed(request, made, time.monotonic() - started)
+        return self._completed(request, made, time.monotonic() - since)
 
-    async def _execute(self, request: Request, started: float) -> Made:
+    async def _execute(self, request: Request, since: float) -> Made:
         if request.takeovers >= MOST_TAKEOVERS:
             raise Problem("gave-up", f"Whoever worked on it died, {request.takeovers} times.")
         simulate = request.input_payload.get("simulate")
         drawn = draw(simulate) if simulate else None
         made = await persist(lambda: self._make(request))
         if drawn:
-            await asyncio.sleep(started + drawn.service_s - time.monotonic())
+            await asyncio.sleep(since + drawn.service_s - time.monotonic())
             if drawn.fails:
                 raise Problem("report-failed", "The failure that simulate asked for.", {"simulated": True})
         return made

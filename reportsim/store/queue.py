@@ -6,8 +6,8 @@ from typing import Final
 from reportsim.store.pool import Pool
 
 SELECT_BACKLOG: Final = """
-SELECT (SELECT count(*) FROM requests WHERE status = 'PENDING') AS pending,
-    (SELECT count(*) FROM requests WHERE status = 'PROCESSING') AS processing,
+SELECT (SELECT count(*) FROM requests WHERE status = 'PENDING' AND run_id IS NULL) AS pending,
+    (SELECT count(*) FROM requests WHERE status = 'PROCESSING' AND run_id IS NULL) AS processing,
     (SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM requests WHERE id = (
         SELECT id FROM requests WHERE status = 'PENDING' AND owner IS NULL ORDER BY id LIMIT 1)) AS age,
     (SELECT count(*) FROM requests

@@ -129,7 +129,7 @@ own AS MATERIALIZED (
 picked AS (
     SELECT id FROM (SELECT id FROM anyones UNION ALL SELECT id FROM own) AS both_queues ORDER BY id LIMIT $2)
 UPDATE requests r SET status = 'PROCESSING', owner = $1, lease_until = now() + $3::interval, tries = tries + 1,
-    started_at = $4, changed_at = clock_timestamp()
+    started_at = greatest($4, r.created_at), changed_at = clock_timestamp()
 FROM {LIGHTLY} CROSS JOIN picked WHERE r.id = picked.id
 RETURNING {OF_R}
 """
@@ -145,7 +145,7 @@ async def claim(
 
 TAKE_OVER: Final = f"""
 WITH picked AS MATERIALIZED (
-    SELECT id FROM requests WHERE status IN ('PENDING', 'PROCESSING') AND lease_until < now()
+    SELECT id FROM requests WHERE status IN ('PENDING', 'PROCESSING') AND run_id IS NULL AND lease_until < now()
     ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED)
 UPDATE requests r SET status = 'PROCESSING', owner = $1, lease_until = now() + $3::interval, tries = tries + 1,
     takeovers = takeovers + (lease_until > '-infinity')::integer, started_at = coalesce(started_at, $4),
@@ -156,7 +156,7 @@ RETURNING {OF_R}
 
 
 async def take_over(pool: Fetches, owner: UUID, limit: int, lease: timedelta, started_at: datetime) -> list[Request]:
-    """Takes requests whose lease ran out; each time counts, except after a release."""
+    """Takes requests whose lease ran out; each time counts, except after a release. Those of runs are left alone."""
     return [from_row(row) for row in await pool.fetch(TAKE_OVER, owner, limit, lease, started_at)]
 
 
@@ -165,7 +165,7 @@ UPDATE requests r SET status = f.status, result_payload = f.result::json, error 
     completed_at = f.completed_at, answer_status = coalesce(f.answer_status, r.answer_status),
     answer_body = coalesce(f.answer_body, r.answer_body), owner = NULL, lease_until = NULL,
     callback_due_at = CASE WHEN r.callback_url IS NOT NULL THEN now() + $2::interval END,
-    callback_owner = CASE WHEN r.callback_url IS NOT NULL THEN $1::uuid END,
+    callback_owner = CASE WHEN r.callback_url IS NOT NULL THEN $11::uuid END,
     callback_fence = r.callback_fence + 1, changed_at = clock_timestamp()
 FROM unnest($3::uuid[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::smallint[],
     $10::bytea[]) AS f (id, tries, status, result, error, completed_at, answer_status, answer_body)
@@ -174,8 +174,13 @@ RETURNING r.id, r.tries
 """
 
 
-async def finish(pool: Fetches, owner: UUID, lease: timedelta, ends: Sequence[Finish]) -> list[bool]:
-    """Ends many requests and takes the lease of each first callback; False where the fence refuses."""
+async def finish(
+    pool: Fetches, owner: UUID, lease: timedelta, ends: Sequence[Finish], courier: UUID | None = None
+) -> list[bool]:
+    """Ends many requests and takes the lease of each first callback; False where the fence refuses.
+
+    `courier` is who delivers them; the owner itself where none is given.
+    """
     rows = await pool.fetch(
         FINISH,
         owner,
@@ -188,6 +193,7 @@ async def finish(pool: Fetches, owner: UUID, lease: timedelta, ends: Sequence[Fi
         [end.completed_at for end in ends],
         [end.answer_status for end in ends],
         [end.answer_body for end in ends],
+        courier or owner,
     )
     written = {(row["id"], row["tries"]) for row in rows}
     return [(end.id, end.tries) in written for end in ends]
@@ -225,7 +231,7 @@ async def abandon(
 RENEW: Final = """
 WITH held AS MATERIALIZED (
     SELECT id FROM requests
-    WHERE owner = $1 AND status IN ('PENDING', 'PROCESSING') AND lease_until > '-infinity'
+    WHERE owner = $1 AND status IN ('PENDING', 'PROCESSING') AND run_id IS NULL AND lease_until > '-infinity'
         AND (status = 'PENDING' OR id = ANY($3::uuid[]))
     FOR UPDATE SKIP LOCKED),
 delivering AS MATERIALIZED (
@@ -249,7 +255,7 @@ async def renew(
 RELEASE: Final = """
 WITH work AS (
     UPDATE requests SET owner = NULL, lease_until = '-infinity', changed_at = clock_timestamp()
-    WHERE owner = $1 AND status = 'PROCESSING'
+    WHERE owner = $1 AND status = 'PROCESSING' AND run_id IS NULL
     RETURNING 1),
 waiting AS (
     UPDATE requests SET owner = NULL, lease_until = NULL WHERE owner = $1 AND status = 'PENDING' RETURNING 1)

@@ -5,12 +5,15 @@ from typing import Final
 
 from aiohttp import web
 
+from reportsim.benchmark.runner import Runner, Visit
 from reportsim.engine.engine import Engine
 from reportsim.settings import Settings
 from reportsim.web.limits import Limits, Network, Places
 
 SETTINGS: Final = web.AppKey("SETTINGS", Settings)
 ENGINE: Final = web.AppKey("ENGINE", Engine)
+RUNNER: Final = web.AppKey("RUNNER", Runner)
+EXPORT_PLACES: Final = web.AppKey("EXPORT_PLACES", Places)
 LIMITS: Final = web.AppKey("LIMITS", Limits)
 SYNC_PLACES: Final = web.AppKey("SYNC_PLACES", Places)
 STREAM_PLACES: Final = web.AppKey("STREAM_PLACES", Places)
@@ -22,4 +25,5 @@ FAILED: Final = web.AppKey("FAILED", asyncio.Event)
 REQUEST_ID: Final = web.RequestKey("REQUEST_ID", str)
 ROW_ID: Final = web.RequestKey("ROW_ID", str)
 TRACE: Final = web.RequestKey("TRACE", str)
+VISIT: Final = web.RequestKey("VISIT", Visit)
 EXTRA_HEADERS: Final = web.RequestKey("EXTRA_HEADERS", dict[str, str])

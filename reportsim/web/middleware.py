@@ -20,7 +20,7 @@ from reportsim.engine.engine import DEMO_PATH
 from reportsim.settings import Settings
 from reportsim.store.batcher import Overloaded
 from reportsim.store.pool import OUTAGES
-from reportsim.web.keys import DRAINING, EXTRA_HEADERS, READY, REQUEST_ID, ROW_ID, TRACE
+from reportsim.web.keys import DRAINING, EXTRA_HEADERS, READY, REQUEST_ID, ROW_ID, TRACE, VISIT
 
 log = logging.getLogger("reportsim.http")
 
@@ -100,8 +100,8 @@ def identify() -> Middleware:
             status = response.status
             return response
         finally:
-            # Refusals are counted by the metrics; a flood of them must not fill the log.
-            level = logging.DEBUG if status == 429 else logging.INFO
+            # Refusals are counted by the metrics, a benchmark's requests by itself: no flood must fill the log.
+            level = logging.DEBUG if status == 429 or VISIT in request else logging.INFO
             if log.isEnabledFor(level) and not request.path.startswith(("/healthz", "/readyz", "/static")):
                 took = (time.monotonic() - started) * 1000
                 ids = {"request_id": request[REQUEST_ID], "row": request.get(ROW_ID), "trace": request.get(TRACE)}

@@ -31,7 +31,9 @@ from reportsim.web.schemas import (
     DEFAULT_REPORT,
     PARAMETERS_OF_DISTRIBUTION,
     AsyncSubmission,
+    BenchmarkPlan,
     FailingSubmission,
+    ReportRequest,
     ServiceTime,
     Submission,
     schema_for,
@@ -69,7 +71,7 @@ def document(app: web.Application, receiver: str) -> Json:
     for name, header in ANSWER_HEADERS.items():
         spec.components.header(name, header)
     add_service_time(spec, converter)
-    for base in (Submission, AsyncSubmission, FailingSubmission):
+    for base in (Submission, AsyncSubmission, FailingSubmission, BenchmarkPlan):
         add_submission(spec, converter, base)
     for route in app.router.routes():
         operation = OPERATIONS.get(route.handler)
@@ -106,7 +108,7 @@ def add_service_time(spec: APISpec, converter: Any) -> None:
     spec.components.schema("ServiceTime", {"oneOf": kinds, "description": sentence(ServiceTime.__doc__)})
 
 
-def add_submission(spec: APISpec, converter: Any, base: type[Submission]) -> None:
+def add_submission(spec: APISpec, converter: Any, base: type[ReportRequest]) -> None:
     """A submission: for each report its own options, and none of another one's."""
     refs = []
     for report in CATALOG.values():
@@ -198,8 +200,15 @@ def header_refs(*names: str) -> Json:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
-def examples(body: type[Submission], receiver: str) -> Json:
+def examples(body: type[ReportRequest], receiver: str) -> Json:
     """Bodies to start from."""
+    if body is BenchmarkPlan:
+        overload = {"rate": 48, "duration_s": 10, "workers": 8, "client_timeout_s": 1, "slo_s": 1}
+        service = {"distribution": "exponential", "mean_ms": 200}
+        return {
+            "minute": {"summary": "A minute a side at 80 % load", "value": {}},
+            "overload": {"summary": "Ten seconds a side in overload", "value": {**overload, "service_time": service}},
+        }
     slow = {"service_time": {"distribution": "fixed", "mean_ms": 800}, "failure_rate": 0.1}
     found: dict[str, tuple[str, Json]] = {
         "nothing": ("A trial balance of the demo ledger over its whole window", {}),

@@ -7,8 +7,26 @@ from typing import Final
 from aiohttp import web
 from marshmallow import Schema
 
-from reportsim.web import downloads, events, metrics, ops, receiver, requests, shapes, submissions
-from reportsim.web.schemas import AsyncSubmission, FailingSubmission, Strict, Submission
+from reportsim.web import (
+    benchmark_shapes,
+    benchmarks,
+    downloads,
+    events,
+    metrics,
+    ops,
+    receiver,
+    requests,
+    shapes,
+    submissions,
+)
+from reportsim.web.schemas import (
+    AsyncSubmission,
+    BenchmarkPlan,
+    FailingSubmission,
+    ReportRequest,
+    Strict,
+    Submission,
+)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -34,7 +52,7 @@ class Operation:
     tag: str
     answers: tuple[Answer, ...]
     problems: tuple[str, ...] = ()
-    body: type[Submission] | None = None
+    body: type[ReportRequest] | None = None
     query: type[Strict] | None = None
     headers: tuple[str, ...] = ()
     limited: bool = False
@@ -176,6 +194,60 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
         headers=("Last-Event-ID",),
         answers=(Answer(status=200, about="A stream of events.", shape=shapes.Event, media="text/event-stream"),),
         problems=("invalid-parameters", "quota-exceeded"),
+    ),
+    benchmarks.create_benchmark: Operation(
+        tag="Benchmark",
+        body=BenchmarkPlan,
+        headers=("Prefer",),
+        answers=(
+            Answer(
+                status=202,
+                about="The run has been stored and begins.",
+                shape=benchmark_shapes.Benchmark,
+                headers=("Location", "Retry-After"),
+            ),
+            Answer(
+                status=200,
+                about="It ended while the client would wait (`Prefer: wait`).",
+                shape=benchmark_shapes.Benchmark,
+                headers=("Location", "Preference-Applied"),
+            ),
+        ),
+        problems=(*BODY, "conflict"),
+    ),
+    benchmarks.list_benchmarks: Operation(
+        tag="Benchmark",
+        query=benchmarks.BenchmarksQuery,
+        answers=(Answer(status=200, about="The newest runs.", shape=benchmark_shapes.Benchmarks),),
+        problems=("invalid-parameters",),
+    ),
+    benchmarks.get_benchmark: Operation(
+        tag="Benchmark",
+        headers=("Prefer",),
+        answers=(
+            Answer(
+                status=200,
+                about="The run, whatever its state.",
+                shape=benchmark_shapes.Benchmark,
+                headers=("Retry-After", "Preference-Applied"),
+            ),
+        ),
+        problems=("not-found",),
+    ),
+    benchmarks.cancel_benchmark: Operation(
+        tag="Benchmark",
+        answers=(Answer(status=200, about="The run, which is CANCELLED now.", shape=benchmark_shapes.Benchmark),),
+        problems=("not-found", "conflict"),
+    ),
+    benchmarks.show_report: Operation(
+        tag="Benchmark",
+        answers=(Answer(status=200, about="The page.", media="text/html"),),
+        problems=("not-found", "conflict"),
+    ),
+    benchmarks.download_samples: Operation(
+        tag="Benchmark",
+        answers=(Answer(status=200, about="The rows.", media=CSV, headers=("Content-Disposition",)),),
+        problems=("not-found", "conflict"),
     ),
     receiver.receive: Operation(
         tag="Callbacks",

@@ -1,12 +1,18 @@
-"""Who asks, and whether their quota allows it: decided before anything else is read or asked."""
+"""Who asks, and whether their quota allows it: decided before anything else is read or asked.
+
+Requests of a benchmark's run have no quota; its runner is told when they come and go.
+"""
 
 import functools
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from reportsim.benchmark.protocol import INDEX_HEADER, RUN_HEADER
+from reportsim.benchmark.runner import Visit
+from reportsim.core.model import Mode
 from reportsim.core.problems import quota_exceeded
-from reportsim.web.keys import EXTRA_HEADERS, LIMITS, TRUSTED
+from reportsim.web.keys import EXTRA_HEADERS, LIMITS, RUNNER, TRUSTED, VISIT
 from reportsim.web.limits import bucket_key, client_of, forwarded_for
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -18,6 +24,11 @@ def limited(policy: str) -> Callable[[Handler], Handler]:
     def decorate(handler: Handler) -> Handler:
         @functools.wraps(handler)
         async def wrapper(request: web.Request) -> web.StreamResponse:
+            visit = visit_of(request, Mode(policy))
+            if visit is not None:
+                request[VISIT] = visit
+                with visit:
+                    return await handler(request)
             limits = request.app[LIMITS]
             if limits.applies(policy):
                 verdict = await limits.take(policy, client(request))
@@ -29,6 +40,12 @@ def limited(policy: str) -> Callable[[Handler], Handler]:
         return wrapper
 
     return decorate
+
+
+def visit_of(request: web.Request, mode: Mode) -> Visit | None:
+    """The part that a request has in the benchmark's run that its header speaks for."""
+    token = request.headers.get(RUN_HEADER)
+    return request.app[RUNNER].visit(mode, token, request.headers.get(INDEX_HEADER)) if token else None
 
 
 def client(request: web.Request) -> str:

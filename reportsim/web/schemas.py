@@ -9,11 +9,12 @@ from typing import Any, Final
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
 
+from reportsim.benchmark.plan import BOUNDS, Arrivals, Cancel, Plan
 from reportsim.core.callback_urls import LONGEST, Refusal
 from reportsim.core.encoding import dumps
 from reportsim.core.model import Ledger
 from reportsim.core.problems import flatten, invalid, pointer
-from reportsim.engine.engine import Engine
+from reportsim.engine.engine import DEMO_PATH, Engine
 from reportsim.reports.catalog import CATALOG
 from reportsim.reports.fields import Number, Text, Whole
 from reportsim.reports.report_type import ReportType
@@ -21,6 +22,8 @@ from reportsim.web.body import parse_json
 
 DEFAULT_REPORT: Final = "trial_balance"
 DEFAULT_LEDGER: Final = "demo"
+BENCHMARK_LEDGER: Final = "tiny"
+DEFAULTS: Final = Plan()
 LARGEST_SEED: Final = 2**31 - 1
 LONGEST_MS: Final = 60_000
 MOST_FAILURES: Final = 20
@@ -38,6 +41,11 @@ PARAMETERS_OF_DISTRIBUTION: Final = {
     "lognormal": {"median_ms", "sigma", "max_ms"},
     "bimodal": {"fast_ms", "slow_ms", "slow_share"},
 }
+
+
+def within(name: str) -> validate.Range:
+    """The bounds of a parameter of a plan."""
+    return validate.Range(*BOUNDS[name])
 
 
 class Strict(Schema):
@@ -83,11 +91,16 @@ class Simulate(Strict):
     seed = Whole(validate=validate.Range(0, LARGEST_SEED))
 
 
-class Submission(Strict):
-    """The fields that every submission may have."""
+class ReportRequest(Strict):
+    """What every request for a report says, beside the options of the report."""
 
     report_type = fields.String(load_default=DEFAULT_REPORT, validate=validate.OneOf(list(CATALOG)))
     ledger = Text(load_default=DEFAULT_LEDGER, validate=validate.Length(1, 100))
+
+
+class Submission(ReportRequest):
+    """The fields that every submission may have."""
+
     simulate = fields.Nested(Simulate)
 
 
@@ -112,6 +125,40 @@ class FailingSubmission(Submission):
     script = fields.List(
         fields.String(validate=validate.Regexp(r"(?:[2-5][0-9]{2}|timeout|reset|slow)\Z")),
         validate=validate.Length(0, MOST_FAILURES),
+    )
+
+
+class BenchmarkPlan(ReportRequest):
+    """A load for both patterns. Rate times duration is at most 200,000; times run from the intended moment."""
+
+    ledger = Text(load_default=BENCHMARK_LEDGER, validate=validate.Length(1, 100))
+    rate = Number(load_default=DEFAULTS.rate, validate=within("rate"), metadata={"description": "Arrivals a second."})
+    duration_s = Number(
+        load_default=DEFAULTS.duration_s,
+        validate=within("duration_s"),
+        metadata={"description": "Seconds of load per side, in two blocks."},
+    )
+    arrivals = fields.String(load_default=str(DEFAULTS.arrivals), validate=validate.OneOf(list(Arrivals)))
+    seed = Whole(load_default=DEFAULTS.seed, validate=within("seed"))
+    workers = Whole(load_default=DEFAULTS.workers, validate=within("workers"))
+    service_time = fields.Nested(
+        ServiceTime,
+        allow_none=True,
+        metadata={"description": "An exponential second by default; null: the report's own."},
+    )
+    client_timeout_s = Number(
+        load_default=DEFAULTS.client_timeout_s,
+        allow_none=True,
+        validate=within("client_timeout_s"),
+        metadata={"description": "When sync clients leave; null: never."},
+    )
+    slo_s = Number(
+        load_default=DEFAULTS.slo_s, validate=within("slo_s"), metadata={"description": "When a result is late."}
+    )
+    cancel = fields.String(
+        load_default=str(DEFAULTS.cancel),
+        validate=validate.OneOf(list(Cancel)),
+        metadata={"description": "What the server stops of the work for sync clients that left."},
     )
 
 
@@ -143,7 +190,7 @@ class Accepted:
 
 
 @functools.cache
-def schema_for(base: type[Submission], report_type: str) -> Schema:
+def schema_for(base: type[ReportRequest], report_type: str) -> Schema:
     """A submission's schema with the options of one report type."""
     combined: Schema = type(f"{base.__name__}_{report_type}", (base, CATALOG[report_type].parameters), {})()
     return combined
@@ -156,12 +203,12 @@ def options_of(report_type: str) -> dict[str, Any]:
 
 
 @functools.lru_cache(REMEMBERED)
-def parse_raw(base: type[Submission], raw: bytes) -> Parsed:
+def parse_raw(base: type[ReportRequest], raw: bytes) -> Parsed:
     """Parses and validates a body; clients repeat themselves, so what was seen lately is remembered."""
     return parse(base, parse_json(raw) if raw else {})
 
 
-def parse(base: type[Submission], body: Any) -> Parsed:
+def parse(base: type[ReportRequest], body: Any) -> Parsed:
     """Validates a body, all of it at once."""
     if not isinstance(body, Mapping):
         raise invalid([{"detail": "The body must be a JSON object.", "pointer": "#"}])
@@ -169,12 +216,13 @@ def parse(base: type[Submission], body: Any) -> Parsed:
     data: dict[str, Any] = {}
     named = body.get("report_type", DEFAULT_REPORT)
     report = CATALOG.get(named) if isinstance(named, str) else None
+    schema = schema_for(base, report.name if report else DEFAULT_REPORT)
     try:
-        data = schema_for(base, report.name if report else DEFAULT_REPORT).load(body)
+        data = schema.load(body)
     except ValidationError as error:
         errors += flatten(error.messages)
         data = {name: body[name] for name in ("callback_url",) if isinstance(body.get(name), str)}
-    name = body.get("ledger", DEFAULT_LEDGER)
+    name = body.get("ledger", schema.fields["ledger"].load_default)
     return Parsed(report=report, ledger=name if isinstance(name, str) else None, data=data, errors=tuple(errors))
 
 
@@ -194,7 +242,7 @@ async def read_submission(engine: Engine, parsed: Parsed) -> Accepted:
         if isinstance(target, Refusal):
             errors.append({"detail": target.detail, "pointer": "#/callback_url", "reason": target.reason})
         else:
-            demo = target.own
+            demo = target.own and target.url.raw_path.startswith(DEMO_PATH)
     if errors or parsed.report is None or ledger is None:
         raise invalid(errors)
     accepted = accept(parsed, parsed.report, ledger, demo)

@@ -1,5 +1,6 @@
 """POST /api/sync and POST /api/async: one way in, two ways to wait."""
 
+import contextlib
 import re
 from dataclasses import replace
 from ipaddress import ip_address
@@ -17,7 +18,7 @@ from reportsim.engine.callbacks import demo_url
 from reportsim.engine.engine import DEMO_PATH, Engine
 from reportsim.store import requests as store
 from reportsim.web.body import read_json
-from reportsim.web.keys import ENGINE, REQUEST_ID, ROW_ID, SETTINGS, SYNC_PLACES, TRACE
+from reportsim.web.keys import ENGINE, REQUEST_ID, ROW_ID, SETTINGS, SYNC_PLACES, TRACE, VISIT
 from reportsim.web.middleware import PROBLEM
 from reportsim.web.prefer import Preferences, preferences
 from reportsim.web.quotas import limited
@@ -46,12 +47,13 @@ async def create_sync(request: web.Request) -> web.StreamResponse:
     preferred = preferences(request)
     if preferred.respond_async:
         return await accept_for_later(request, await read_new(request, Submission, Mode.ASYNC, SYNC), preferred)
-    with request.app[SYNC_PLACES].place():
+    visit = request.get(VISIT)
+    with contextlib.nullcontext() if visit else request.app[SYNC_PLACES].place():
         new = await read_new(request, Submission, Mode.SYNC, SYNC)
         with engine.hub.end_of(new.request.id) as ended:
             if not await engine.submit(new):
                 return await replay(engine, new)
-            found = await engine.blocking_end(new.request.id, ended)
+            found = await engine.blocking_end(new.request.id, ended, patient=visit is not None)
     return ended_response(found, *blocking_answer(found))
 
 
@@ -102,6 +104,9 @@ def new_request(
     url, demo = accepted.callback_url, accepted.callback_demo
     if endpoint == FAILURES:
         url, demo = demo_url(own_receiver(request), f"{DEMO_PATH}{id}?script={failure_script(accepted.extra)}"), True
+    visit = request.get(VISIT)
+    if visit is not None:
+        visit.takes(id)
     row = Request(
         id=id,
         mode=mode,
@@ -116,6 +121,7 @@ def new_request(
         ledger_version=accepted.ledger.version,
         report_version=accepted.report.version,
         csv_guard=request.app[SETTINGS].csv_guard,
+        run_id=visit.run.id if visit else None,
         http_request_id=request[REQUEST_ID],
         traceparent=trace(request),
         created_at=engine.clock.now(),
@@ -125,7 +131,7 @@ def new_request(
     later = mode is Mode.ASYNC
     return store.NewRequest(
         request=row,
-        owner=None if later else engine.owner,
+        owner=visit.run.owner if visit else None if later else engine.owner,
         fingerprint=accepted.fingerprint if key else None,
         answer_status=202 if later else None,
         answer_body=dumps(row.as_json()) if later else None,

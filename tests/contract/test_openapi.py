@@ -39,7 +39,7 @@ PAGES = {
     "/requests/{id}/redeliver",
 }
 # What no endpoint answers by itself: another method, a row that failed so, a page's problem.
-NOWHERE = {"method-not-allowed", "gave-up"}
+NOWHERE = {"method-not-allowed", "gave-up", "benchmark-failed"}
 # What every answer of any server may have, or every one of ours has.
 GENERAL = {
     "Cache-Control",

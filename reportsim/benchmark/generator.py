@@ -1,0 +1,327 @@
+"""The load, from a process of its own: it sends at the planned times and hears every result, whoever is slow.
+
+`python -m reportsim.benchmark.generator` reads an order from standard input, says what is to be expected of the plan,
+sends a block each time it is told to, and at last makes the result out of its samples and of what the service saw. The
+loop is asyncio's own: uvloop's timers fire early.
+"""
+
+import asyncio
+import contextlib
+import gc
+import json
+import math
+import os
+import sys
+import time
+from array import array
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any, Final
+
+from reportsim.benchmark.evidence import Conditions
+from reportsim.benchmark.plan import Block, Plan
+from reportsim.benchmark.predict import predict
+from reportsim.benchmark.protocol import (
+    CALLBACK_PATH,
+    INDEX_HEADER,
+    LONGEST_LINE,
+    RUN_HEADER,
+    WARM_UP,
+    Message,
+    Order,
+    encode,
+    receive,
+)
+from reportsim.benchmark.recorder import complete, loaded
+from reportsim.benchmark.samples import Outcome, Samples
+from reportsim.benchmark.schedule import make_schedule
+from reportsim.benchmark.verdict import conclude
+from reportsim.benchmark.watch import Watch, watching
+from reportsim.benchmark.wire import Client, Receiving
+from reportsim.core.encoding import dumps
+from reportsim.core.model import Mode
+from reportsim.core.signing import parse_secret, sign
+
+if sys.platform != "win32":
+    import resource
+
+MOST_FILES: Final = 65_536
+BACKLOG: Final = 4_096
+START_IN_S: Final = 0.05
+# asyncio's timers may come up to a millisecond late: what is due within half of that is sent with its neighbours.
+AHEAD_S: Final = 0.0005
+# Whoever is behind must still hear the answers that come in.
+BREATHE_EVERY: Final = 16
+# How often the service is asked whether any callback is still to come.
+ASK_EVERY_S: Final = 0.5
+PATHS: Final = {Mode.SYNC: "/api/sync", Mode.ASYNC: "/api/async"}
+
+
+class Generator:
+    """One run's load."""
+
+    def __init__(self, order: Order, plan: Plan, callback_base: str) -> None:
+        """Prepares the schedule; callbacks are to come to `callback_base` and their index."""
+        self.plan = plan
+        self.schedule = make_schedule(plan)
+        first = len(plan.halves[0])
+        self.samples = {mode: Samples.empty(mode, array("d", self.schedule.intended), first) for mode in Mode}
+        self._client = Client(order.host, order.port, order.host_header)
+        self._run_line = f"{RUN_HEADER}: {order.token}\r\n"
+        self._run = order.run
+        self._callback_base = callback_base
+        self._secrets = [parse_secret(secret) for secret in order.secrets]
+        self._start = 0.0
+        self._open = 0
+        self._missing: set[int] = set()
+        self._heard = bytearray(plan.count)
+        self._changed = asyncio.Event()
+
+    async def warm_up(self) -> None:
+        """Sends a few requests down both sides, of which nothing is kept."""
+        for mode in Mode:
+            body = {**self.plan.report}
+            if mode is Mode.ASYNC:
+                body["callback_url"] = f"{self._callback_base}warm"
+            data = self._client.message("POST", PATHS[mode], dumps(body), self._run_line)
+            for _ in range(WARM_UP):
+                await self._client.ask(data)
+
+    async def run(self, block: Block) -> float:
+        """Runs one block to its end and returns its start on the monotonic clock."""
+        self._start = time.monotonic() + START_IN_S
+        self._open = len(block.indices)
+        self._missing = set(block.indices) if block.mode is Mode.ASYNC else set()
+        for index in block.indices:
+            due = self._start + self.schedule.intended[index]
+            if (left := due - time.monotonic()) > AHEAD_S:
+                await asyncio.sleep(left)
+            self._send(block.mode, index)
+            if index % BREATHE_EVERY == 0:
+                await asyncio.sleep(0)
+        while self._open:
+            await self._change()
+        while self._missing and await self._expects_callbacks():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ASK_EVERY_S):
+                    await self._change()
+        return self._start
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    async def _expects_callbacks(self) -> bool:
+        """Whether any callback of this run has not been delivered or given up yet."""
+        path = f"/api/requests?run={self._run}&callback_status=PENDING&limit=1"
+        status, body = await self._client.ask(self._client.message("GET", path))
+        return status != 200 or bool(json.loads(body)["items"])
+
+    def _now(self) -> float:
+        return time.monotonic() - self._start
+
+    def _send(self, mode: Mode, index: int) -> None:
+        samples, plan = self.samples[mode], self.plan
+        body = plan.body(self.schedule.seeds[index])
+        if mode is Mode.ASYNC:
+            body["callback_url"] = f"{self._callback_base}{index}"
+        headers = f"{self._run_line}{INDEX_HEADER}: {index}\r\n"
+        data = self._client.message("POST", PATHS[mode], dumps(body), headers)
+        leaves = self._start + self.schedule.intended[index] + plan.timeout_of(mode)
+        timer: asyncio.TimerHandle | None = None
+
+        def answered(status: int | None, _body: bytes) -> None:
+            if timer is not None:
+                timer.cancel()
+            self._answered(mode, index, status)
+
+        def give_up() -> None:
+            leave()
+            samples.outcomes[index] = Outcome.CLIENT_TIMEOUT
+            self._over()
+
+        samples.sent[index] = self._now()
+        leave = self._client.send(data, answered)
+        if not math.isinf(leaves):
+            timer = asyncio.get_running_loop().call_at(leaves, give_up)
+
+    def _over(self) -> None:
+        self._open -= 1
+        if not self._open:
+            self._changed.set()
+
+    def _answered(self, mode: Mode, index: int, status: int | None) -> None:
+        samples = self.samples[mode]
+        if status is not None:
+            samples.accepted[index] = self._now()
+        if mode is Mode.ASYNC and (status == 202 or self._heard[index]):
+            # The callback may have been faster than the 202.
+            if not self._heard[index]:
+                samples.outcomes[index] = Outcome.CALLBACK_LOST
+        else:
+            self._missing.discard(index)
+            samples.outcomes[index] = outcome_of(status)
+            if status == 200:
+                samples.result[index] = samples.accepted[index]
+        self._over()
+
+    def hear(self, path: str, headers: dict[str, str], body: bytes) -> int:
+        """Takes a callback: the result is in the client's hands when it is there and its signature holds."""
+        if not self._is_signed(headers, body):
+            return 400
+        name = path.removeprefix(CALLBACK_PATH)
+        if not name.isdigit() or int(name) >= self.plan.count:
+            return 200
+        index, samples = int(name), self.samples[Mode.ASYNC]
+        if self._heard[index]:
+            samples.duplicates += 1
+            return 200
+        self._heard[index] = 1
+        completed = json.loads(body)["type"] == "report.completed"
+        samples.result[index] = self._now() if completed else math.nan
+        samples.outcomes[index] = Outcome.OK if completed else Outcome.JOB_FAILED
+        self._missing.discard(index)
+        if not self._missing:
+            self._changed.set()
+        return 200
+
+    def _is_signed(self, headers: dict[str, str], body: bytes) -> bool:
+        message, moment = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "0")
+        try:
+            expected = sign(self._secrets, message, int(moment), body).split()
+        except ValueError:
+            return False
+        return bool(set(expected) & set(headers.get("webhook-signature", "").split()))
+
+
+def outcome_of(status: int | None) -> Outcome:
+    """What a final status, or none at all, means to a client."""
+    match status:
+        case None:
+            return Outcome.REFUSED
+        case 200:
+            return Outcome.OK
+        case 429 | 503:
+            return Outcome.SHED
+        case 500:
+            return Outcome.JOB_FAILED
+        case _:
+            return Outcome.HTTP_5XX if status > 500 else Outcome.HTTP_4XX
+
+
+class Pipes:
+    """The way to whoever started this process; when that ends, so does this."""
+
+    def __init__(self, stream: asyncio.StreamReader) -> None:
+        """Listens to a pipe."""
+        self._stream = stream
+        self._messages: asyncio.Queue[Message] = asyncio.Queue()
+
+    async def listen(self) -> None:
+        """Reads until the other side has ended."""
+        with contextlib.suppress(EOFError):
+            while True:
+                self._messages.put_nowait(await receive(self._stream))
+
+    async def hear(self) -> Message:
+        """The next message."""
+        return await self._messages.get()
+
+    @staticmethod
+    def say(value: dict[str, Any], *parts: bytes) -> None:
+        """Sends a message."""
+        sys.stdout.buffer.write(encode(value, *parts))
+        sys.stdout.buffer.flush()
+
+
+@contextlib.asynccontextmanager
+async def receiving(host: str, generators: list[Generator]) -> AsyncIterator[str]:
+    """The receiver of callbacks as long as the block lasts, and the URL that each of them begins with."""
+
+    def heard(path: str, headers: dict[str, str], body: bytes) -> int:
+        return generators[0].hear(path, headers, body) if generators else 503
+
+    server = await asyncio.get_running_loop().create_server(lambda: Receiving(heard), host, 0, backlog=BACKLOG)
+    async with server:
+        address, port = server.sockets[0].getsockname()[:2]
+        yield f"http://{f'[{address}]' if ':' in address else address}:{port}{CALLBACK_PATH}"
+
+
+async def serve(pipes: Pipes) -> None:
+    """Runs what is ordered, and sends what came of it."""
+    order = Order.from_json((await pipes.hear()).value)
+    plan = Plan.from_json(order.plan)
+    prediction = predict(plan)
+    generators: list[Generator] = []
+    async with receiving(order.host, generators) as callback_base:
+        generator = Generator(order, plan, callback_base)
+        generators.append(generator)
+        pipes.say({"callback_base": callback_base}, dumps(prediction))
+        await pipes.hear()
+        await generator.warm_up()
+        # The garbage collector need not walk what will live until the end.
+        gc.collect()
+        gc.freeze()
+        pipes.say({})
+        starts: dict[Mode, dict[int, float]] = {mode: {} for mode in Mode}
+        async with watching() as watch:
+            for block in plan.blocks:
+                await pipes.hear()
+                starts[block.mode][block.number] = await generator.run(block)
+                pipes.say({})
+        seen = await pipes.hear()
+        pipes.say({}, *finish(generator, prediction, starts, seen, watch))
+
+
+def finish(
+    generator: Generator,
+    prediction: dict[str, Any],
+    starts: dict[Mode, dict[int, float]],
+    seen: Message,
+    watch: Watch,
+) -> list[bytes]:
+    """The result as JSON, and both sides' samples packed."""
+    columns = loaded(seen.parts)
+    integrals = {
+        mode: complete(
+            generator.samples[mode], columns[mode], seen.value["areas"][mode], (starts[mode][0], starts[mode][1])
+        )
+        for mode in Mode
+    }
+    server = Conditions(**seen.value["conditions"])
+    conditions = replace(
+        server,
+        generator_loop_lag_p99_ms=watch.lag_p99_ms,
+        generator_cpu_share=watch.cpu_share,
+        gc_pause_sum_ms=server.gc_pause_sum_ms + watch.pause_sum_ms,
+        gc_pause_max_ms=max(server.gc_pause_max_ms, watch.pause_max_ms),
+    )
+    result = conclude(generator.plan, generator.schedule, prediction, generator.samples, integrals, conditions)
+    return [dumps(result), *(generator.samples[mode].pack() for mode in Mode)]
+
+
+async def main() -> None:
+    """Serves until the work is done, or whoever started it has ended."""
+    stream = asyncio.StreamReader(limit=LONGEST_LINE)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(0, "rb"))
+    pipes = Pipes(stream)
+    working, listening = asyncio.create_task(serve(pipes)), asyncio.create_task(pipes.listen())
+    await asyncio.wait([working, listening], return_when=asyncio.FIRST_COMPLETED)
+    if not working.done():
+        working.cancel()
+    listening.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
+
+
+def allow_files() -> None:
+    """Lets this process open as many connections as the system allows."""
+    if sys.platform != "win32":
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        most = MOST_FILES if hard == resource.RLIM_INFINITY else min(MOST_FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+if __name__ == "__main__":
+    allow_files()
+    asyncio.run(main())

@@ -1,0 +1,106 @@
+"""A run's exports, from a process of their own: both take too long for the loop of a service.
+
+`python -m reportsim.benchmark.render` reads a message with the run and both sides' packed samples from standard input,
+and writes the page or the CSV to standard output.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator
+from enum import StrEnum
+from typing import Any, Final
+
+from reportsim.benchmark.export import samples_csv
+from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.protocol import encode
+from reportsim.benchmark.report import html_report
+from reportsim.benchmark.samples import Samples
+from reportsim.benchmark.schedule import make_schedule
+from reportsim.core.model import Mode
+
+CHUNK: Final = 64 * 1024
+SILENT_S: Final = 60.0
+
+
+class Export(StrEnum):
+    """What is made of a run."""
+
+    HTML = "html"
+    CSV = "csv"
+
+
+@contextlib.asynccontextmanager
+async def rendering(
+    kind: Export, run: dict[str, Any], samples: tuple[bytes, bytes]
+) -> AsyncIterator[AsyncIterator[bytes]]:
+    """An export of a run as the API shows it, in pieces."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "reportsim.benchmark.render",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env={name: value for name, value in os.environ.items() if not name.startswith("REPORTSIM_")},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    writing = asyncio.create_task(order(process.stdin, encode({"kind": kind, "run": run}, *samples)))
+    try:
+        yield pieces(process.stdout)
+    finally:
+        writing.cancel()
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def order(stream: asyncio.StreamWriter, data: bytes) -> None:
+    """Says what to make; who is killed in between does not read it to its end."""
+    with contextlib.suppress(ConnectionError):
+        stream.write(data)
+        await stream.drain()
+        stream.close()
+
+
+async def pieces(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """What comes over a pipe until its end."""
+    while True:
+        async with asyncio.timeout(SILENT_S):
+            data = await stream.read(CHUNK)
+        if not data:
+            return
+        yield data
+
+
+def made(kind: Export, run: dict[str, Any], samples: list[Samples]) -> Iterator[str]:
+    """The export."""
+    plan = Plan.from_json(run["plan"])
+    if kind is Export.CSV:
+        yield from samples_csv(plan, make_schedule(plan), samples)
+    else:
+        sides = {side.mode: side for side in samples}
+        yield html_report(
+            plan,
+            run["prediction"],
+            run["result"],
+            {mode: sides[mode] for mode in Mode},
+            id=run["id"],
+            finished_at=run["completed_at"],
+        )
+
+
+def main() -> None:
+    """Makes what standard input asks for."""
+    head = json.loads(sys.stdin.buffer.readline())
+    packed = [sys.stdin.buffer.read(length) for length in head["parts"]]
+    order = head["value"]
+    for piece in made(Export(order["kind"]), order["run"], [Samples.unpack(part) for part in packed]):
+        sys.stdout.buffer.write(piece.encode())
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

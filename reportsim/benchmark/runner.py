@@ -1,0 +1,398 @@
+"""Runs a benchmark: the generator's process on one end, slots and a recorder of its own on the other.
+
+A run's requests take the same way through the service as all others, but have slots of their own, so that nobody else's
+work is measured; they are claimed by the replica that runs it, and fail with it. Whatever takes computing is done by
+the generator's process: the loop of the service only carries it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import sys
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from ipaddress import ip_address
+from types import TracebackType
+from typing import Any, Final, Self
+from uuid import UUID
+
+from yarl import URL
+
+from reportsim.benchmark.evidence import Conditions
+from reportsim.benchmark.plan import MOST_DRAIN_S, Cancel, Plan
+from reportsim.benchmark.protocol import CALLBACK_PATH, LONGEST_LINE, Message, Order, encode, receive
+from reportsim.benchmark.recorder import Recorder
+from reportsim.benchmark.watch import watching
+from reportsim.core.callback_urls import OwnReceiver
+from reportsim.core.model import Mode, Status
+from reportsim.core.problems import Problem, unavailable
+from reportsim.engine.engine import Engine
+from reportsim.engine.worker import Worker
+from reportsim.store import runs as store
+from reportsim.store.batcher import Batcher, Overloaded
+from reportsim.store.pool import OUTAGES, persist
+
+log = logging.getLogger(__name__)
+
+LEASE: Final = timedelta(seconds=10)
+RENEW_EVERY_S: Final = 2.0
+BURY_EVERY_S: Final = 5.0
+PROGRESS_S: Final = 0.5
+EMPTY_LOOK_S: Final = 0.01
+# What predicting or concluding may take, and a block beyond its load.
+COMPUTING_S: Final = 120.0
+SETTLING_S: Final = MOST_DRAIN_S + 300.0
+BATCH: Final = 5_000
+DROPPED: Final = {Cancel.QUEUED: (Status.PENDING,), Cancel.RUNNING: (Status.PENDING, Status.PROCESSING)}
+
+
+class Ended(Exception):
+    """Somebody else has ended the run."""
+
+
+@dataclass(eq=False, slots=True)
+class Run:
+    """A run in progress: who may speak for it, and what the server has seen of it."""
+
+    id: UUID
+    plan: Plan
+    recorder: Recorder
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    owner: UUID = field(default_factory=uuid.uuid4)
+    task: "asyncio.Task[None] | None" = None
+    stage: str = "PENDING"
+    dropping: Batcher[UUID, bool] | None = None
+    _leavers: "set[asyncio.Task[None]]" = field(default_factory=set)
+
+    @property
+    def progress(self) -> float:
+        """The share of both sides' requests that no worker is needed for any more."""
+        return min(self.recorder.over / (2 * self.plan.count), 1.0)
+
+    def left(self, row: UUID) -> None:
+        """The client of a sync request has left."""
+        if self.dropping is not None:
+            task = asyncio.create_task(self._drop(self.dropping, row), name=f"drop-{row}")
+            self._leavers.add(task)
+            task.add_done_callback(self._leavers.discard)
+
+    async def _drop(self, dropping: Batcher[UUID, bool], row: UUID) -> None:
+        try:
+            await dropping.submit(row)
+        except (*OUTAGES, Overloaded) as error:
+            log.warning("request %s, whose client left, could not be dropped: %r", row, error)
+
+
+class Visit:
+    """A request of a run on its way through the service, from its first line to its answer."""
+
+    def __init__(self, run: Run, mode: Mode, index: int | None) -> None:
+        """Belongs to a run; nothing is recorded of what has no index."""
+        self.run = run
+        self._mode = mode
+        self._index = index
+        self._row: UUID | None = None
+        self._opened = 0.0
+
+    def takes(self, row: UUID) -> None:
+        """Its row is about to be written."""
+        self._row = row
+        if self._index is not None:
+            self.run.recorder.takes(row, self._mode, self._index)
+
+    def __enter__(self) -> Self:
+        if self._index is not None:
+            self._opened = self.run.recorder.opens(self._mode)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._index is not None:
+            self.run.recorder.closes(self._mode, self._index, self._opened)
+        if kind is asyncio.CancelledError and self._row is not None and self._mode is Mode.SYNC:
+            self.run.left(self._row)
+
+
+class Runner:
+    """Starts runs, one at a time, and keeps what came of them."""
+
+    def __init__(self, engine: Engine, host_header: str | None = None) -> None:
+        """Makes the runner of one replica; `host_header` is a host that it serves, if not its own address."""
+        self._engine = engine
+        self._host_header = host_header
+        self._run: Run | None = None
+        self._closed = False
+
+    @property
+    def current(self) -> Run | None:
+        """The run in progress on this replica."""
+        return self._run
+
+    def progress_of(self, id: UUID) -> float:
+        """How far a run is, as far as this replica knows."""
+        return self._run.progress if self._run is not None and self._run.id == id else 0.0
+
+    def visit(self, mode: Mode, token: str | None, index: str | None) -> Visit | None:
+        """The part that a request has in the run in progress; None when its token speaks for none."""
+        run = self._run
+        if run is None or token is None or not secrets.compare_digest(run.token.encode(), token.encode()):
+            return None
+        number = int(index) if index and index.isascii() and index.isdigit() and len(index) < 8 else None
+        return Visit(run, mode, number if number is not None and number < run.plan.count else None)
+
+    async def start(self, plan: Plan) -> UUID:
+        """Stores a run and begins it.
+
+        Raises:
+            AlreadyRunning: another has not ended, here or on another replica.
+            Problem: the service is stopping, or does not know its own address.
+        """
+        engine = self._engine
+        if self._closed:
+            raise unavailable("The service is stopping.")
+        if engine.own_url is None:
+            raise unavailable("The service does not know its own address.")
+        if self._run is not None:
+            raise store.AlreadyRunning
+        await self._bury()
+        run = Run(engine.new_id(), plan, Recorder(plan.count))
+        await store.insert(engine.pool, run.id, plan.as_json(), owner=engine.owner, lease=LEASE, at=engine.clock.now())
+        self._run = run
+        run.task = asyncio.create_task(self._live(run), name=f"benchmark-{run.id}")
+        return run.id
+
+    async def cancel(self, id: UUID) -> bool:
+        """Ends a run early, on whatever replica; False when it has ended."""
+        cancelled = await store.cancel(self._engine.pool, id, self._engine.clock.now())
+        run = self._run
+        if cancelled and run is not None and run.id == id and run.task is not None:
+            run.task.cancel()
+            await asyncio.wait([run.task])
+        return cancelled
+
+    async def ended(self, id: UUID, seconds: float) -> None:
+        """Waits for the end of the run in progress on this replica, at most some seconds."""
+        run = self._run
+        if run is not None and run.id == id and run.task is not None:
+            await asyncio.wait([run.task], timeout=seconds)
+
+    def stop(self) -> None:
+        """Begins no run any more, and ends the one in progress: the service is stopping."""
+        self._closed = True
+        if self._run is not None and self._run.task is not None:
+            self._run.task.cancel()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        """Looks after runs as long as the block lasts; one that is not over by then has failed."""
+        burying = asyncio.create_task(self._bury_forever(), name="benchmark-undertaker")
+        try:
+            yield self
+        finally:
+            burying.cancel()
+            self.stop()
+            if self._run is not None and self._run.task is not None:
+                await asyncio.gather(self._run.task, return_exceptions=True)
+
+    async def _bury_forever(self) -> None:
+        while True:
+            try:
+                await self._bury()
+            except OUTAGES as error:
+                log.warning("could not look for runs whose replica died: %r", error)
+            except Exception:
+                log.exception("could not look for runs whose replica died")
+            await asyncio.sleep(BURY_EVERY_S)
+
+    async def _bury(self) -> None:
+        """Fails the runs whose replica died, with all that is left of them."""
+        pool = self._engine.pool
+        for id in await store.bury(pool, died(), self._engine.clock.now()):
+            log.warning("benchmark %s has failed: its replica died", id)
+            self._tell(id, "FAILED", 1.0)
+        if self._run is None:
+            for id in await store.orphaned(pool):
+                await self._end_requests(id)
+
+    async def _end_requests(self, id: UUID) -> None:
+        error = Problem("cancelled", "The benchmark that it was part of is over.").as_json()
+        while await store.end_requests(self._engine.pool, id, error, self._engine.clock.now(), BATCH) == BATCH:
+            pass
+
+    def _tell(self, id: UUID, status: str, progress: float, **more: Any) -> None:
+        data = {"id": str(id), "status": status, "progress": round(progress, 4), **more}
+        self._engine.hub.publish_event("benchmark", data)
+
+    async def _live(self, run: Run) -> None:
+        """The whole life of a run; whatever happens, it ends, and so does all that belongs to it."""
+        status = "FAILED"
+        telling = asyncio.create_task(self._keep(run, asyncio.current_task()), name=f"benchmark-lease-{run.id}")
+        error: dict[str, Any] | None = None
+        try:
+            result, *samples = await self._measure(run)
+            stored = await persist(
+                lambda: store.complete(
+                    self._engine.pool, run.id, result.decode(), (samples[0], samples[1]), self._engine.clock.now()
+                )
+            )
+            status = "COMPLETED" if stored else "CANCELLED"
+        except (asyncio.CancelledError, Ended):
+            status = "FAILED" if self._closed else "CANCELLED"
+            error = failure("The service was stopped while it ran.") if self._closed else None
+        except Problem as problem:
+            error = problem.as_json()
+        except Exception as caught:
+            log.exception("benchmark %s failed", run.id)
+            error = failure(f"The run failed: {str(caught) or type(caught).__name__}")
+        finally:
+            telling.cancel()
+            await asyncio.shield(self._finish(run, status, error))
+
+    async def _finish(self, run: Run, status: str, error: dict[str, Any] | None) -> None:
+        try:
+            await self._end_requests(run.id)
+            if error is not None:
+                await store.fail(self._engine.pool, run.id, error, self._engine.clock.now())
+        except OUTAGES as outage:
+            log.warning("what is left of benchmark %s is ended when its lease is over: %r", run.id, outage)
+        finally:
+            self._run = None
+            self._tell(run.id, status, 1.0)
+
+    async def _keep(self, run: Run, life: "asyncio.Task[None] | None") -> None:
+        """Says how far the run is, and keeps its lease; a run that was ended elsewhere is stopped."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + RENEW_EVERY_S
+        while True:
+            live = {mode: side.live() for mode, side in run.recorder.sides.items()}
+            self._tell(run.id, run.stage, run.progress, live=live)
+            await asyncio.sleep(PROGRESS_S)
+            if loop.time() >= due:
+                due = loop.time() + RENEW_EVERY_S
+                with contextlib.suppress(*OUTAGES):
+                    if not await store.renew(self._engine.pool, run.id, LEASE) and life is not None:
+                        life.cancel()
+
+    async def _measure(self, run: Run) -> list[bytes]:
+        """The result as JSON, and both sides' samples packed."""
+        engine, plan = self._engine, run.plan
+        load = os.getloadavg()[0]
+        async with generator() as peer:
+            own = URL(engine.own_url or "")
+            order = Order(
+                run=str(run.id),
+                host=own.host or "",
+                port=own.port or 0,
+                host_header=self._host_header or own.authority,
+                token=run.token,
+                secrets=list(engine.secret_texts),
+                plan=plan.as_json(),
+            )
+            hello = await peer.ask(order.as_json(), within=COMPUTING_S)
+            if not await store.start(engine.pool, run.id, hello.parts[0].decode(), engine.clock.now()):
+                raise Ended
+            run.stage = "RUNNING"
+            base = URL(hello.value["callback_base"])
+            receiver = OwnReceiver(ip_address(base.host or ""), base.port or 0, CALLBACK_PATH)
+            with engine.guard.admitting(receiver):
+                async with engine.run_worker(run.owner, plan.workers, run.recorder) as worker, dropping(engine, run):
+                    await peer.ask({}, within=SETTLING_S)
+                    async with watching() as watch:
+                        for _ in plan.blocks:
+                            await self._emptied(run, worker)
+                            await peer.ask({}, within=plan.block_s + SETTLING_S)
+                        await self._emptied(run, worker)
+            conditions = Conditions(
+                server_loop_lag_p99_ms=watch.lag_p99_ms,
+                server_cpu_share=watch.cpu_share,
+                load_average=load,
+                gc_pause_sum_ms=watch.pause_sum_ms,
+                gc_pause_max_ms=watch.pause_max_ms,
+            )
+            areas, columns = run.recorder.dump()
+            final = await peer.ask({"areas": areas, "conditions": asdict(conditions)}, *columns, within=COMPUTING_S)
+        return final.parts
+
+    async def _emptied(self, run: Run, worker: Worker) -> None:
+        """Waits until a side has nothing left to do, for clients that left included."""
+        async with asyncio.timeout(SETTLING_S):
+            await run.recorder.empty()
+            while await store.has_open_requests(self._engine.pool, run.id):
+                worker.hint()
+                await asyncio.sleep(EMPTY_LOOK_S)
+
+
+@contextlib.asynccontextmanager
+async def dropping(engine: Engine, run: Run) -> AsyncIterator[None]:
+    """Drops what clients that left were waiting for, as the plan wants it, as long as the block lasts."""
+    states = DROPPED.get(run.plan.cancel)
+    if states is None:
+        yield
+        return
+
+    async def drop(rows: Sequence[UUID]) -> list[bool]:
+        await engine.drop(run.owner, rows, states)
+        return [True] * len(rows)
+
+    batcher: Batcher[UUID, bool] = Batcher(drop, name="drop", waiting=run.plan.count)
+    async with batcher.running():
+        run.dropping = batcher
+        try:
+            yield
+        finally:
+            run.dropping = None
+
+
+def died() -> dict[str, Any]:
+    """The error of a run whose replica went away."""
+    return failure("The replica that ran it died.")
+
+
+def failure(detail: str) -> dict[str, Any]:
+    """The error of a run that did not come to its end."""
+    return Problem("benchmark-failed", detail).as_json()
+
+
+class Peer:
+    """The generator's process: one question, one answer."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        """Speaks over the process's pipes."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._writer, self._reader = process.stdin, process.stdout
+
+    async def ask(self, value: dict[str, Any], *parts: bytes, within: float) -> Message:
+        """Sends a message and waits for the answer."""
+        async with asyncio.timeout(within):
+            self._writer.write(encode(value, *parts))
+            await self._writer.drain()
+            try:
+                return await receive(self._reader)
+            except EOFError:
+                raise Problem("benchmark-failed", "The generator's process ended early.") from None
+
+
+@contextlib.asynccontextmanager
+async def generator() -> AsyncIterator[Peer]:
+    """The generator's process, as long as the block lasts."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "reportsim.benchmark.generator",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=LONGEST_LINE,
+        env={name: value for name, value in os.environ.items() if not name.startswith("REPORTSIM_")},
+    )
+    try:
+        yield Peer(process)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

@@ -1,0 +1,180 @@
+"""HTTP/1.1 as the generator speaks it: as little as the service needs, so that the load costs next to nothing.
+
+There is no pool to wait for: a request takes an idle connection, or a new one.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from typing import Final
+
+LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)", re.IGNORECASE)
+CLOSES: Final = re.compile(rb"\r\nconnection:[ \t]*close", re.IGNORECASE)
+# The service closes connections that have been idle for longer; one that is about to close is not written to.
+IDLE_S: Final = 8.0
+MOST_HEAD: Final = 64 * 1024
+
+Answered = Callable[[int | None, bytes], None]
+"""Takes the status, None where the connection was lost, and the body."""
+
+
+class Exchange(asyncio.Protocol):
+    """A client's connection: one request at a time."""
+
+    def __init__(self, client: "Client") -> None:
+        """Belongs to a client, to which it goes back when it is idle."""
+        self._client = client
+        self._transport: asyncio.Transport | None = None
+        self._answered: Answered | None = None
+        self._received = bytearray()
+        self.idle_since = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Is connected."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def begin(self, data: bytes, answered: Answered) -> None:
+        """Sends a request."""
+        assert self._transport is not None
+        self._answered = answered
+        self._transport.write(data)
+
+    def data_received(self, data: bytes) -> None:
+        """Reads the answer; when it is whole, says so and is idle again."""
+        received = self._received
+        received += data
+        end = received.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = bytes(received[:end])
+        length = LENGTH.search(head)
+        whole = end + 4 + (int(length[1]) if length else 0)
+        if len(received) < whole:
+            return
+        answered, self._answered = self._answered, None
+        body = bytes(received[end + 4 : whole])
+        received.clear()
+        if CLOSES.search(head):
+            self.abort()
+        else:
+            self._client.give_back(self)
+        if answered is not None:
+            answered(int(head[9:12]), body)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Says so to whoever waits for the answer."""
+        self._client.forget(self)
+        answered, self._answered = self._answered, None
+        if answered is not None:
+            answered(None, b"")
+
+    def abort(self) -> None:
+        """Leaves at once; nobody is told."""
+        self._answered = None
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class Client:
+    """A client of one origin, with as many connections as are in use at once."""
+
+    def __init__(self, host: str, port: int, host_header: str) -> None:
+        """Connects when first used."""
+        self._host = host
+        self._port = port
+        self._head = f"Host: {host_header}\r\n"
+        self._idle: list[Exchange] = []
+        self._opening: set[asyncio.Task[None]] = set()
+
+    def message(self, method: str, path: str, body: bytes = b"", headers: str = "") -> bytes:
+        """A request as it goes over the wire; `headers` are whole lines."""
+        about = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
+        return f"{method} {path} HTTP/1.1\r\n{self._head}{about}{headers}\r\n".encode() + body
+
+    def send(self, data: bytes, answered: Answered) -> Callable[[], None]:
+        """Sends a request; what comes back makes the client leave without waiting any longer."""
+        while self._idle:
+            exchange = self._idle.pop()
+            if time.monotonic() - exchange.idle_since < IDLE_S:
+                exchange.begin(data, answered)
+                return exchange.abort
+            exchange.abort()
+        exchange = Exchange(self)
+        opening = asyncio.get_running_loop().create_task(self._open(exchange, data, answered))
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
+
+        def leave() -> None:
+            opening.cancel()
+            exchange.abort()
+
+        return leave
+
+    async def _open(self, exchange: Exchange, data: bytes, answered: Answered) -> None:
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: exchange, self._host, self._port)
+        except OSError:
+            answered(None, b"")
+        else:
+            exchange.begin(data, answered)
+
+    async def ask(self, data: bytes) -> tuple[int | None, bytes]:
+        """Sends a request and waits for its answer."""
+        answer: asyncio.Future[tuple[int | None, bytes]] = asyncio.get_running_loop().create_future()
+        leave = self.send(data, lambda status, body: None if answer.done() else answer.set_result((status, body)))
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            leave()
+            raise
+
+    def give_back(self, exchange: Exchange) -> None:
+        """Takes a connection that is idle."""
+        exchange.idle_since = time.monotonic()
+        self._idle.append(exchange)
+
+    def forget(self, exchange: Exchange) -> None:
+        """Drops a connection that is closed."""
+        if exchange in self._idle:
+            self._idle.remove(exchange)
+
+
+Heard = Callable[[str, dict[str, str], bytes], int]
+"""Takes the path, the headers in lower case and the body of a callback; returns the status to answer."""
+
+
+class Receiving(asyncio.Protocol):
+    """A connection on which callbacks come in."""
+
+    def __init__(self, heard: Heard) -> None:
+        """Hands every callback on."""
+        self._heard = heard
+        self._transport: asyncio.Transport | None = None
+        self._received = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Is connected."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Reads a callback; when it is whole, answers it."""
+        assert self._transport is not None
+        self._received += data
+        end = self._received.find(b"\r\n\r\n")
+        if end < 0:
+            if len(self._received) > MOST_HEAD:
+                self._transport.abort()
+            return
+        first, *lines = self._received[:end].decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        whole = end + 4 + int(headers.get("content-length", "0"))
+        if len(self._received) < whole:
+            return
+        body = bytes(self._received[end + 4 : whole])
+        self._received.clear()
+        status = self._heard(first.split(" ")[1], headers, body)
+        self._transport.write(f"HTTP/1.1 {status} .\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+        self._transport.close()

@@ -1,0 +1,230 @@
+"""Benchmark runs: what was asked for, what was found, and the samples behind it.
+
+A run has one lease for itself and all of its requests; when that runs out, its replica is dead, and the run has failed.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from reportsim.core.model import rfc3339
+from reportsim.store.pool import Pool
+
+KEPT: Final = 200
+"""Runs that are kept; older ones go when a new one begins."""
+COLUMNS: Final = "id, status, plan, prediction, result, error, created_at, started_at, completed_at"
+
+INSERT: Final = """
+WITH surplus AS (
+    DELETE FROM benchmarks WHERE id IN (
+        SELECT id FROM benchmarks WHERE status NOT IN ('PENDING', 'RUNNING') ORDER BY id DESC OFFSET $6))
+INSERT INTO benchmarks (id, status, plan, owner, lease_until, created_at)
+VALUES ($1, 'PENDING', $2::json, $3, now() + $4::interval, $5)
+"""
+START: Final = """
+UPDATE benchmarks SET status = 'RUNNING', prediction = $2::json, started_at = $3
+WHERE id = $1 AND status = 'PENDING' RETURNING id
+"""
+END: Final = """
+UPDATE benchmarks SET status = $2, result = $3::json, error = $4::json, samples_sync = $5, samples_async = $6,
+    completed_at = $7
+WHERE id = $1 AND status IN ('PENDING', 'RUNNING') RETURNING id
+"""
+RENEW: Final = """
+UPDATE benchmarks SET lease_until = now() + $2::interval
+WHERE id = $1 AND status IN ('PENDING', 'RUNNING') RETURNING id
+"""
+BURY: Final = """
+UPDATE benchmarks SET status = 'FAILED', error = $1::json, completed_at = $2
+WHERE status IN ('PENDING', 'RUNNING') AND lease_until < now() RETURNING id
+"""
+OPEN_REQUESTS: Final = """
+SELECT EXISTS (SELECT FROM requests WHERE run_id = $1 AND status IN ('PENDING', 'PROCESSING'))
+"""
+ORPHANED: Final = """
+SELECT DISTINCT r.run_id FROM requests r
+WHERE r.run_id IS NOT NULL AND r.status IN ('PENDING', 'PROCESSING')
+    AND NOT EXISTS (SELECT FROM benchmarks b WHERE b.id = r.run_id AND b.status IN ('PENDING', 'RUNNING'))
+"""
+END_REQUESTS: Final = """
+WITH left_over AS MATERIALIZED (
+    SELECT id FROM requests
+    WHERE run_id = $1 AND (status IN ('PENDING', 'PROCESSING') OR callback_status = 'PENDING')
+    ORDER BY id LIMIT $4 FOR UPDATE)
+UPDATE requests r SET status = CASE WHEN r.completed_at IS NULL THEN 'FAILED' ELSE r.status END,
+    error = CASE WHEN r.completed_at IS NULL THEN $2::json ELSE r.error END,
+    completed_at = coalesce(r.completed_at, $3), owner = NULL, lease_until = NULL, tries = r.tries + 1,
+    callback_status = CASE WHEN r.callback_status = 'PENDING' THEN 'FAILED' ELSE r.callback_status END,
+    callback_due_at = NULL, callback_owner = NULL, callback_fence = r.callback_fence + 1,
+    changed_at = clock_timestamp()
+FROM left_over WHERE r.id = left_over.id
+RETURNING r.id
+"""
+SELECT_ONE: Final = f"SELECT {COLUMNS} FROM benchmarks WHERE id = $1"
+SELECT_NEWEST: Final = """
+SELECT id, status, plan, result -> 'verdict' AS verdict, result -> 'trusted' AS trusted, created_at, completed_at
+FROM benchmarks ORDER BY id DESC LIMIT $1
+"""
+SELECT_SAMPLES: Final = "SELECT samples_sync, samples_async FROM benchmarks WHERE id = $1"
+
+
+class AlreadyRunning(Exception):
+    """There is a run that has not ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmark:
+    """One run; `progress` is known to the replica that runs it."""
+
+    id: UUID
+    status: str
+    plan: dict[str, Any]
+    prediction: dict[str, Any] | None
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the status is terminal."""
+        return has_ended(self.status)
+
+    def as_json(self, progress: float = 0.0) -> dict[str, Any]:
+        """The run as the API shows it."""
+        path = f"/api/benchmark/{self.id}"
+        exports = self.result is not None
+        return {
+            "id": str(self.id),
+            "status": self.status,
+            "plan": self.plan,
+            "prediction": self.prediction,
+            "progress": 1.0 if self.ended else round(progress, 4),
+            "result": self.result,
+            "error": self.error,
+            "created_at": rfc3339(self.created_at),
+            "started_at": rfc3339(self.started_at),
+            "completed_at": rfc3339(self.completed_at),
+            "links": {
+                "self": path,
+                "report": f"{path}/report.html" if exports else None,
+                "samples": f"{path}/samples.csv" if exports else None,
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """One run in a list."""
+
+    id: UUID
+    status: str
+    plan: dict[str, Any]
+    verdict: str | None
+    trusted: bool | None
+    created_at: datetime
+    completed_at: datetime | None
+
+    def as_json(self, progress: float = 0.0) -> dict[str, Any]:
+        """The run as the list shows it."""
+        return {
+            "id": str(self.id),
+            "status": self.status,
+            "plan": self.plan,
+            "progress": 1.0 if has_ended(self.status) else round(progress, 4),
+            "verdict": self.verdict,
+            "trusted": self.trusted,
+            "created_at": rfc3339(self.created_at),
+            "completed_at": rfc3339(self.completed_at),
+            "links": {"self": f"/api/benchmark/{self.id}"},
+        }
+
+
+def has_ended(status: str) -> bool:
+    """Whether a status is terminal."""
+    return status not in {"PENDING", "RUNNING"}
+
+
+def decoded(row: asyncpg.Record, *names: str) -> dict[str, Any]:
+    """The values of a row, with its JSON read."""
+    values = dict(row.items())
+    return values | {name: None if values[name] is None else json.loads(values[name]) for name in names}
+
+
+async def insert(pool: Pool, id: UUID, plan: Any, *, owner: UUID, lease: timedelta, at: datetime) -> None:
+    """Adds a run, and deletes the oldest beyond those that are kept.
+
+    Raises:
+        AlreadyRunning: another has not ended.
+    """
+    try:
+        await pool.execute(INSERT, id, json.dumps(plan), owner, lease, at, KEPT - 1)
+    except asyncpg.UniqueViolationError:
+        raise AlreadyRunning from None
+
+
+async def start(pool: Pool, id: UUID, prediction: str, at: datetime) -> bool:
+    """Marks a run as running and keeps what is expected of it, unless it has ended meanwhile."""
+    return await pool.fetchval(START, id, prediction, at) is not None
+
+
+async def complete(pool: Pool, id: UUID, result: str, samples: tuple[bytes, bytes], at: datetime) -> bool:
+    """Ends a run with its result, unless it has ended."""
+    return await pool.fetchval(END, id, "COMPLETED", result, None, *samples, at) is not None
+
+
+async def fail(pool: Pool, id: UUID, error: Any, at: datetime) -> bool:
+    """Ends a run without a result, unless it has ended."""
+    return await pool.fetchval(END, id, "FAILED", None, json.dumps(error), None, None, at) is not None
+
+
+async def cancel(pool: Pool, id: UUID, at: datetime) -> bool:
+    """Ends a run because somebody wished so, unless it has ended."""
+    return await pool.fetchval(END, id, "CANCELLED", None, None, None, None, at) is not None
+
+
+async def renew(pool: Pool, id: UUID, lease: timedelta) -> bool:
+    """Renews the lease of a run; False when it has ended."""
+    return await pool.fetchval(RENEW, id, lease) is not None
+
+
+async def bury(pool: Pool, error: Any, at: datetime) -> list[UUID]:
+    """Fails the runs whose replica died."""
+    return [row["id"] for row in await pool.fetch(BURY, json.dumps(error), at)]
+
+
+async def has_open_requests(pool: Pool, run: UUID) -> bool:
+    """Whether any request of a run waits or is being worked on."""
+    return bool(await pool.fetchval(OPEN_REQUESTS, run))
+
+
+async def orphaned(pool: Pool) -> list[UUID]:
+    """Runs that have ended, or are not there, and have left requests behind that have not."""
+    return [row["run_id"] for row in await pool.fetch(ORPHANED)]
+
+
+async def end_requests(pool: Pool, run: UUID, error: Any, at: datetime, limit: int) -> int:
+    """Fails what is left of the requests of a run that has ended, so many at most; nobody hears their callbacks."""
+    return len(await pool.fetch(END_REQUESTS, run, json.dumps(error), at, limit))
+
+
+async def get(pool: Pool, id: UUID) -> Benchmark | None:
+    """One run."""
+    row = await pool.fetchrow(SELECT_ONE, id)
+    return None if row is None else Benchmark(**decoded(row, "plan", "prediction", "result", "error"))
+
+
+async def newest(pool: Pool, limit: int) -> list[Summary]:
+    """The newest runs, newest first."""
+    return [Summary(**decoded(row, "plan", "verdict", "trusted")) for row in await pool.fetch(SELECT_NEWEST, limit)]
+
+
+async def samples(pool: Pool, id: UUID) -> tuple[bytes, bytes] | None:
+    """The packed samples of both sides of a completed run."""
+    row = await pool.fetchrow(SELECT_SAMPLES, id)
+    return None if row is None or row[0] is None else (row[0], row[1])
