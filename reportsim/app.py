@@ -114,6 +114,7 @@ def add_routes(app: web.Application) -> None:
             web.post("/", pages.submit_form),
             web.get("/requests/{id}", pages.show_request),
             web.post("/requests/{id}/cancel", pages.cancel_form),
+            web.post("/requests/{id}/again", pages.again_form),
             web.post("/requests/{id}/redeliver", pages.redeliver_form),
             web.get("/problems/{slug}", pages.show_problem),
             web.get("/docs", docs.show_docs),

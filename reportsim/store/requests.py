@@ -316,6 +316,23 @@ async def page(pool: Pool, filters: Filters, *, before: UUID | None, limit: int)
     return [from_row(row) for row in await pool.fetch(statement, *arguments)]
 
 
+SEARCH: Final = f"""
+WITH found AS (
+    SELECT id FROM requests WHERE id = $1
+    UNION ALL
+    SELECT id FROM requests WHERE idempotency_key = $2
+    UNION ALL
+    SELECT id FROM (SELECT id FROM requests WHERE run_id IS NULL ORDER BY id DESC LIMIT $4) AS newest
+    WHERE right(id::text, length($3)) = $3)
+SELECT {COLUMNS} FROM requests WHERE id IN (SELECT id FROM found) ORDER BY id DESC LIMIT $5
+"""
+
+
+async def search(pool: Pool, *, id: UUID | None, key: str, ending: str | None, among: int, limit: int) -> list[Request]:
+    """The request with an id, the one with an idempotency key, and of the newest those whose id ends like this."""
+    return [from_row(row) for row in await pool.fetch(SEARCH, id, key, ending, among, limit)]
+
+
 COUNT: Final = """
 SELECT status, mode, callback_status, count(*) AS count FROM (
     SELECT status, mode, callback_status FROM requests WHERE run_id IS NULL ORDER BY id DESC LIMIT $1) AS newest

@@ -1,62 +1,27 @@
 """The pages in a real Chromium: live without a reload, strict about content, and whole without JavaScript."""
 
 import asyncio
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, expect
+from playwright.async_api import Browser, expect
 
-pytestmark = pytest.mark.browser
+from tests.browser.conftest import LATE_MS, Complaints, open_page, same_document
 
-LATE_MS = 10_000
-
-
-@dataclass
-class Complaints:
-    """Whatever a page said on its console, threw, asked for in vain, or had refused by its policy."""
-
-    heard: list[str] = field(default_factory=list)
-
-    def attend(self, page: Page) -> None:
-        page.on("console", lambda message: self.heard.append(f"console {message.type}: {message.text}"))
-        page.on("pageerror", lambda error: self.heard.append(f"error: {error}"))
-        page.on("response", lambda answer: self.note(answer.status, answer.url))
-
-    def note(self, status: int, url: str) -> None:
-        if status >= 400:
-            self.heard.append(f"{status} {url}")
-
-
-@pytest.fixture
-def complaints() -> Complaints:
-    return Complaints()
-
-
-async def open_page(context: BrowserContext, complaints: Complaints, url: str) -> Page:
-    """A page whose complaints are heard; a mark on its window tells whether it was loaded again."""
-    page = await context.new_page()
-    page.set_default_timeout(LATE_MS)
-    complaints.attend(page)
-    await page.goto(url)
-    await page.evaluate("window.mark = 'same'")
-    return page
-
-
-async def same_document(page: Page) -> bool:
-    return bool(await page.evaluate("window.mark === 'same'"))
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
 async def test_a_request_is_followed_live(service: Any, browser: Browser, complaints: Complaints) -> None:
     context = await browser.new_context()
     watching = await open_page(context, complaints, service.url)
-    await expect(watching.get_by_text("No requests yet.")).to_be_visible()
+    await expect(watching.get_by_text("No requests yet")).to_be_visible()
     await expect(watching.locator("#status")).to_contain_text("Live")
 
     asking = await open_page(context, complaints, service.url)
+    await asking.get_by_text("Ask for a single report").click()
     await asking.get_by_label("Callback fails first").fill("2")
-    await asking.get_by_label("Service time").fill("300")
+    await asking.get_by_label("Service time, ms").fill("300")
     await asking.get_by_role("button", name="Answer 202, call back (async)").click()
     await asking.wait_for_url("**/requests/*")
     await asking.evaluate("window.mark = 'same'")
@@ -152,6 +117,7 @@ async def test_everything_works_without_javascript(service: Any, browser: Browse
     page.set_default_timeout(LATE_MS)
     complaints.attend(page)
     await page.goto(service.url)
+    await page.get_by_text("Ask for a single report").click()
     await page.get_by_label("Report", exact=True).select_option("balance_sheet")
     await page.get_by_role("button", name="Block and wait (sync)").click()
     await page.wait_for_url("**/requests/*")

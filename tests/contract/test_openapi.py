@@ -231,8 +231,12 @@ async def test_every_header_of_an_answer_is_declared(settings: Settings) -> None
         assert {status for _, _, status in answers} >= {200, 202, 206, 304, 409, 412, 415, 416, 422, 429, 503}
 
 
-def test_vendored_files_are_what_their_package_has() -> None:
-    folder = Path(shapes.__file__).parents[1] / "static" / "vendor"
+@pytest.mark.parametrize(
+    "folder",
+    [Path(shapes.__file__).parents[1] / "static" / "vendor", Path(__file__).parents[1] / "browser" / "vendor"],
+    ids=["service", "tests"],
+)
+def test_vendored_files_are_what_their_package_has(folder: Path) -> None:
     listed = {folder / "vendor.json"}
     for package in json.loads((folder / "vendor.json").read_text()):
         assert package.keys() == {"name", "version", "licence", "integrity", "files"}
