@@ -61,9 +61,7 @@ async def show_benchmarks(request: web.Request) -> web.StreamResponse:
     return await benchmarks(request, request.query)
 
 
-async def benchmarks(
-    request: web.Request, given: Mapping[str, str], problem: Problem | None = None
-) -> web.Response:
+async def benchmarks(request: web.Request, given: Mapping[str, str], problem: Problem | None = None) -> web.Response:
     """The page; after a refused form with what was typed, and why it was refused."""
     engine, runner = request.app[ENGINE], request.app[RUNNER]
     last_event_id = engine.hub.last_id
@@ -183,8 +181,6 @@ async def cancel_run_form(request: web.Request) -> web.StreamResponse:
         run = await existing(request, id)
         raise Problem("conflict", f"The run has ended: {run.status}.")
     return web.Response(status=303, headers={hdrs.LOCATION: f"/benchmarks/{id}"})
-
-
 
 
 @page

@@ -158,7 +158,7 @@ def describe(route: web.AbstractRoute, operation: Operation, converter: Any, rec
 
 def schema_of(body: type[Strict]) -> Json | type[Strict]:
     """A body's schema: submissions are among the components already."""
-    return {"$ref": f"#/components/schemas/{body.__name__}"} if issubclass(body, Submission) else body
+    return {"$ref": f"#/components/schemas/{body.__name__}"} if issubclass(body, ReportRequest) else body
 
 
 def parameters(path: str, operation: Operation, converter: Any) -> Iterable[Json]:
