@@ -6,7 +6,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from aiohttp import hdrs, web
-from marshmallow import EXCLUDE, Schema, fields, validate
+from marshmallow import EXCLUDE, fields, validate
 
 from reportsim.benchmark.foresight import foresee
 from reportsim.benchmark.plan import Arrivals, Cancel, Plan
@@ -25,7 +25,7 @@ from reportsim.web.limits import Places
 from reportsim.web.listing import stream_url
 from reportsim.web.rendering import page, render
 from reportsim.web.requests import load_query
-from reportsim.web.schemas import BenchmarkPlan, parse, read_submission
+from reportsim.web.schemas import BenchmarkPlan, Strict, parse, read_submission
 
 Json = dict[str, Any]
 
@@ -44,13 +44,8 @@ def setup(app: web.Application) -> None:
     app[RESULTS] = OrderedDict()
 
 
-class RunQuery(Schema):
+class RunQuery(Strict):
     """Whether only the live part is asked for."""
-
-    class Meta:
-        """marshmallow's options."""
-
-        unknown = EXCLUDE
 
     fragment = fields.String(validate=validate.Equal("run"))
 
@@ -137,7 +132,7 @@ async def start_form(request: web.Request) -> web.StreamResponse:
 @page
 async def show_benchmark(request: web.Request) -> web.StreamResponse:
     """One run: how far it is, or what came of it."""
-    query = load_query(RunQuery(), request)
+    query = load_query(RunQuery(unknown=EXCLUDE), request)
     last_event_id = request.app[ENGINE].hub.last_id
     run = await existing(request, id_in(request))
     runner = request.app[RUNNER]

@@ -4,7 +4,7 @@ import contextlib
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -17,10 +17,11 @@ from reportsim.core.model import CallbackStatus, Mode, Request
 from reportsim.core.problems import KINDS, Kind, Problem, flatten, invalid
 from reportsim.reports.catalog import CATALOG
 from reportsim.store import callbacks as callback_store
-from reportsim.web import races, rendering
+from reportsim.store import runs
+from reportsim.web import races, racing, rendering
 from reportsim.web.courses import course
 from reportsim.web.forms import form_errors, number, read_form, submission
-from reportsim.web.keys import DRAINING, ENGINE, READY, SETTINGS, SYNC_PLACES
+from reportsim.web.keys import DRAINING, ENGINE, READY, RUNNER, SETTINGS, SYNC_PLACES
 from reportsim.web.listing import COUNTERS, Counters, HomeQuery, listing, stream_url
 from reportsim.web.ops import check_database
 from reportsim.web.previews import preview
@@ -97,7 +98,7 @@ async def home(
         Fact(has_receiver(request), "demo receiver", "It is known once the service listens.", "takes callbacks"),
         Fact(not request.app[DRAINING].is_set(), "accepting", "The service is stopping.", "new work"),
     ]
-    controls = read_race(request.query)
+    controls = read_race(values if values and values.get("mode") == "race" else request.query)
     ready = all(fact.ok for fact in facts)
     context: Json = {
         "facts": facts,
@@ -109,8 +110,8 @@ async def home(
         "listing": await listing(request, query) if usable else None,
         "curl": curl(request, ASYNC, {"report_type": "trial_balance"}),
         "controls": controls,
-        "race": races.expected(controls, request.app[SETTINGS].callback_waits),
-        "values": values or {},
+        "race": await shown_race(request, query, controls) if usable else None,
+        "values": values if values and values.get("mode") != "race" else {},
         "errors": form_errors(problem),
         "problem": problem,
         "reports": CATALOG.values(),
@@ -123,6 +124,17 @@ async def home(
     response = render(request, template, status=status, **context)
     response.headers.update(problem.headers if problem else {} if usable else {hdrs.RETRY_AFTER: "2"})
     return response
+
+
+async def shown_race(request: web.Request, query: Mapping[str, Any], controls: races.Controls) -> races.Race:
+    """The race that the query names, or else what to expect of one."""
+    expected = races.expected(controls, request.app[SETTINGS].callback_waits)
+    if (id := query.get("race")) is None:
+        return expected
+    run = await runs.get(request.app[ENGINE].pool, id)
+    if run is None or not run.plan.get("together"):
+        raise Problem("not-found", "There is no such race.")
+    return await racing.read_race(request, run, expected)
 
 
 def read_race(given: Mapping[str, str]) -> races.Controls:
@@ -150,13 +162,13 @@ async def submit_form(request: web.Request) -> web.StreamResponse:
     """Takes the form of the home page, and goes on to the request that came of it."""
     form = await read_form(request)
     request[FORM] = form
-    submit = {"sync": submit_sync, "async": submit_async}.get(form.get("mode", ""))
+    ways = {"sync": submit_sync, "async": submit_async, "race": start_race}
     try:
-        if submit is None:
+        if (submit := ways.get(form.get("mode", ""))) is None:
             raise invalid([{"detail": "Choose sync or async.", "pointer": "#/mode"}])
         return await submit(request)
     except Problem as problem:
-        if problem.slug not in {"invalid-parameters", "quota-exceeded"}:
+        if problem.slug not in {"invalid-parameters", "quota-exceeded", "conflict"}:
             raise
         return await home(request, form, problem)
 
@@ -199,6 +211,20 @@ async def submit_async(request: web.Request) -> web.StreamResponse:
         new = new_request(request, accepted, Mode.ASYNC, FAILURES)
     await engine.submit(new)
     return see_other(new.request.id)
+
+
+async def start_race(request: web.Request) -> web.StreamResponse:
+    """Starts the race and goes on to it; the controls stay as they are."""
+    form = request[FORM]
+    controls = read_race(form)
+    try:
+        id = await request.app[RUNNER].start(controls.plan)
+    except runs.AlreadyRunning:
+        raise Problem(
+            "conflict", "Another race or benchmark is running; two at once would disturb each other."
+        ) from None
+    url = URL("/").with_query({"race": str(id), **{name: str(value) for name, value in asdict(controls).items()}})
+    return web.Response(status=303, headers={hdrs.LOCATION: str(url)})
 
 
 def see_other(id: UUID) -> web.Response:

@@ -73,11 +73,13 @@ class Controls:
 
     @property
     def plan(self) -> Plan:
-        """The race as a benchmark: its first block on both sides at once."""
+        """The race as a benchmark: one burst, on both sides at once."""
         return Plan(
             rate=self.requests,
-            duration_s=2,
+            duration_s=1,
             arrivals=Arrivals.BURST,
+            together=True,
+            callback_failures=self.callback_failures,
             seed=self.seed,
             workers=self.workers,
             service_time=self.service_time,
@@ -161,7 +163,9 @@ class Lap:
 
     def held_ms(self, now: float) -> float:
         """For how long the client has held its connection."""
-        return min(now if math.isnan(self.left) else self.left, now) - self.queued
+        if math.isnan(self.queued):
+            return 0.0
+        return max(min(now if math.isnan(self.left) else self.left, now) - self.queued, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +219,8 @@ class Race:
     id: str | None = None
     at_least_ms: float = 0.0
     hashes: frozenset[str] = field(default_factory=frozenset)
+    trouble: str | None = None
+    """Why it came to no end."""
 
     @property
     def running(self) -> bool:
@@ -225,6 +231,20 @@ class Race:
     def now(self) -> float:
         """Milliseconds since the start."""
         return max(lane.now for lane in self.lanes)
+
+    @property
+    def verdict(self) -> str:
+        """What came of it, in a sentence or two."""
+        if self.trouble or self.status != "COMPLETED":
+            return self.trouble or f"The race was ended early: {self.status}."
+        sync, later = self.lanes
+        count = len(sync.laps)
+        lost = f"{sync.gave_up} of {count} gave up" if sync.gave_up else f"all {count} got their report"
+        got = f"all {count}" if len(later.results) == count else f"{len(later.results)} of {count}"
+        return (
+            f"Sync clients waited {duration(sync.held_ms)} on open connections, and {lost}. Async clients waited"
+            f" {duration(later.held_ms)}, and {got} were called back with their report."
+        )
 
     @cached_property
     def axis(self) -> Axis:
@@ -240,7 +260,7 @@ def last_ms(laps: Sequence[Lap]) -> float:
 
 def expected(controls: Controls, waits_s: Sequence[float]) -> Race:
     """The race as the event simulation has it, with the very service times that the server will draw."""
-    services_s = make_schedule(controls.plan).services[: controls.requests]
+    services_s = make_schedule(controls.plan).services
     flow = simulate([0.0] * len(services_s), services_s, workers=controls.workers)
     lanes = []
     for mode in Mode:

@@ -130,7 +130,7 @@ def new_request(
     later = mode is Mode.ASYNC
     return store.NewRequest(
         request=row,
-        owner=visit.run.owner if visit else None if later else engine.owner,
+        owner=visit.owner if visit else None if later else engine.owner,
         fingerprint=accepted.fingerprint if key else None,
         answer_status=202 if later else None,
         answer_body=dumps(row.as_json()) if later else None,

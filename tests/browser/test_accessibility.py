@@ -28,7 +28,10 @@ async def findings(page: Page) -> list[str]:
 async def some_pages(service: Service) -> list[str]:
     """The address of a page of each kind, with something on it."""
     ids = []
-    bodies = [("/api/callbacks/simulate-failures", {"failures": 2}), ("/api/sync", {"simulate": {"failure_rate": 1}})]
+    bodies: list[tuple[str, dict[str, Any]]] = [
+        ("/api/callbacks/simulate-failures", {"failures": 2}),
+        ("/api/sync", {"simulate": {"failure_rate": 1}}),
+    ]
     for path, body in bodies:
         async with service.client.post(path, json={"ledger": "tiny", **body}) as answer:
             found = await answer.json()
