@@ -20,6 +20,15 @@ Done: TypeAlias = "subprocess.CompletedProcess[bytes]"
 Environ: TypeAlias = Mapping[str, str]
 
 MODULE = ("-m", "reportsim")
+# Runs the command line, and names what it imported of what only the service needs.
+IMPORTS = """
+import sys
+from reportsim.__main__ import main
+try:
+    main(sys.argv[1:])
+finally:
+    print(*{"aiohttp", "asyncio", "asyncpg", "jinja2", "marshmallow", "rich"} & sys.modules.keys(), file=sys.stderr)
+"""
 NONE: Environ = MappingProxyType({})
 
 

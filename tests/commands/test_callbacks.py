@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands.calls import MODULE, Done, call, start
+from tests.commands.calls import IMPORTS, MODULE, Done, call, start
 from tests.unit.test_callback_urls import ALLOWED, REFUSED, table
 
 GOOD, BAD = "https://example.com/hook", "http://127.0.0.1/"
@@ -20,13 +20,6 @@ NAMES = {
     "scoped.example": ["fe80::1"],
     "xn--bcher-kva.example": ["fd00::1"],
 }
-# Runs the command line, and names what it imported of what only the service needs.
-IMPORTS = """
-import sys
-from reportsim.__main__ import main
-main(sys.argv[1:])
-print(*sorted({"aiohttp", "asyncio", "asyncpg", "jinja2", "marshmallow", "rich"} & sys.modules.keys()), file=sys.stderr)
-"""
 
 
 def check(*arguments: str | bytes, **more: Any) -> Done:
