@@ -16,6 +16,7 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "serve": "run the service",
         "migrate": "bring the database up to date",
         "ledger": "list, import, generate and delete ledgers",
+        "benchmark": "measure both patterns under one load",
         "predict": "say what queueing theory expects, and at which load time-outs begin",
         "callbacks": "check which URLs may be called back",
         "secret": "print the secret that callbacks are signed with",

@@ -238,6 +238,39 @@ class Benchmark(Shape):
     links = nested(BenchmarkLinks)
 
 
+class PlanDifference(Shape):
+    """A parameter that two plans do not share."""
+
+    name = text()
+    first = always(fields.Raw, allow_none=True)
+    second = always(fields.Raw, allow_none=True)
+
+
+class FigureCompared(Shape):
+    """A figure of two runs; outcomes are shares of what was offered."""
+
+    metric = text()
+    first = number(allow_none=True)
+    second = number(allow_none=True)
+    difference = signed("Second − first; null where one is not there, or only a lower bound.")
+    ratio = number(allow_none=True)
+    apart = yes_no("Whether the 95 % intervals of two percentiles have nothing in common.", allow_none=True)
+
+
+def figures() -> Any:
+    """Every figure of one side of two runs."""
+    return always(fields.List, cls_or_instance=fields.Nested(FigureCompared))
+
+
+class RunsCompared(Shape.from_dict({str(mode): figures() for mode in Mode})):  # type: ignore[misc]
+    """Two runs beside each other."""
+
+    first = identifier()
+    second = identifier()
+    same_load = yes_no("Whether both had the same arrivals and service times.")
+    plan = always(fields.List, "Where the plans differ.", cls_or_instance=fields.Nested(PlanDifference))
+
+
 class SelfLink(Shape):
     """Where the whole is."""
 
