@@ -87,6 +87,8 @@ class Plan:
     slo_s: float = 8.0
     """Seconds within which a result is good."""
     cancel: Cancel = Cancel.NONE
+    ways: bool = False
+    """Whether the other ways to learn a result than by callback are measured, too; each takes as long as a block."""
     report: Mapping[str, Any] = field(default_factory=lambda: {"ledger": "tiny"})
     """The ledger, and fields of a report."""
 

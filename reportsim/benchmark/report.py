@@ -48,6 +48,7 @@ def html_report(
         tables.segments(result),
         tables.times(result),
         tables.service(result),
+        tables.ways(result),
         "</div>",
         "<h2>Theory</h2>",
         f'<p class="hint">Model for sync: {escape(prediction["model"])}; ρ = {prediction["rho"]:.3g}. The bands are'
