@@ -58,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     load.add_argument("--cancel", choices=[str(kind) for kind in Cancel], default=str(DEFAULTS.cancel))
     load.add_argument("--seed", type=bounded(0, 2**31 - 1), default=DEFAULTS.seed, metavar="N")
     load.add_argument("--ledger", default="tiny", metavar="NAME")
+    load.add_argument("--ways", action="store_true", help="measure polling, long polling and SSE, too")
     out = parser.add_argument_group("what comes of it")
     out.add_argument("--json", action="store_true", help="print the run as JSON")
     out.add_argument("--html", type=Path, metavar="FILE", help="write the report")
@@ -130,6 +131,7 @@ def plan_of(options: argparse.Namespace) -> Json:
         "cancel": options.cancel,
         "seed": options.seed,
         "ledger": options.ledger,
+        "ways": options.ways,
     }
 
 

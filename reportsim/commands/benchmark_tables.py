@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reportsim.benchmark.plots import WORDS
+from reportsim.benchmark.report_tables import WAYS
 from reportsim.benchmark.words import duration, percent, three
 
 Json = Mapping[str, Any]
@@ -22,6 +23,8 @@ def show_result(console: Console, run: Json) -> None:
     for name, *cells in (*outcome_rows(result), *time_rows(result), *server_rows(result)):
         table.add_row(name, *cells)
     console.print(table)
+    if result["ways"]:
+        show_ways(console, result["ways"])
     for check in result["checks"]:
         if check["verdict"] != "ok":
             console.print(f"{check['id']} {check['verdict']}: {check['detail']}", highlight=False, markup=False)
@@ -32,6 +35,23 @@ def show_result(console: Console, run: Json) -> None:
                 said = f"{side} missed {objective['metric']} {objective['op']} {three(objective['value'])}: {measured}"
                 console.print(said, highlight=False, markup=False)
     console.print(result["verdict"], highlight=False, markup=False)
+
+
+def show_ways(console: Console, ways: Json) -> None:
+    """Prints what each way to learn a result costs."""
+    table = Table("the result by", "results", "p50", "p95", "requests each", "connections, mean · most", box=None)
+    for way, words in WAYS.items():
+        found = ways[way]
+        each, held = found["requests_per_result"], found["connections"]
+        table.add_row(
+            words,
+            f"{found['results']:,}",
+            percentile(found["time_to_result_ms"]["p50"]),
+            percentile(found["time_to_result_ms"]["p95"]),
+            number(each),
+            f"{three(held['mean'])} · {held['max']:,}",
+        )
+    console.print(table)
 
 
 def outcome_rows(result: Json) -> Iterator[list[str]]:

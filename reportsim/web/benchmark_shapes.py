@@ -11,6 +11,7 @@ from reportsim.benchmark.percentiles import LEVELS
 from reportsim.benchmark.results import SEGMENTS
 from reportsim.benchmark.samples import Outcome
 from reportsim.benchmark.slo import OPERATORS
+from reportsim.benchmark.ways import Way
 from reportsim.core.model import Mode
 from reportsim.web.shapes import Problem, Shape, always, identifier, moment, number, path, text, whole, yes_no
 
@@ -202,10 +203,26 @@ class BlockStarted(Shape):
     started_at = moment("The moment 0 of its requests.")
 
 
+class WayCost(Shape):
+    """One way to learn a result, and what it costs."""
+
+    offered = whole()
+    results = whole()
+    time_to_result_ms = nested(Percentiles)
+    requests = whole("All that went over the wire, in either direction.")
+    requests_per_result = number(allow_none=True)
+    connections = nested(Occupancy, "Held by clients, callbacks that come in included.")
+
+
+class Ways(each(Way, WayCost)):  # type: ignore[misc]
+    """The ways to learn a result, under the same load."""
+
+
 class BenchmarkResult(each(Mode, BenchmarkSide)):  # type: ignore[misc]
     """The result of a run."""
 
     blocks = always(fields.List, "In the order in which they ran.", cls_or_instance=fields.Nested(BlockStarted))
+    ways = nested(Ways, "Null unless the plan asks for it.", allow_none=True)
     comparison = nested(Comparison)
     theory = nested(ResidualsOfSides)
     slo = nested(ObjectivesOfSides)
