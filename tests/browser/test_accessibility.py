@@ -45,6 +45,7 @@ async def some_pages(service: Service) -> list[str]:
         *(f"/requests/{id}" for id in ids),
         f"/webhook-test/{ids[0]}",
         "/problems/conflict",
+        "/benchmarks?predict=yes&rate=5",
         "/nowhere",
     ]
 
