@@ -1,12 +1,15 @@
 """Measurement beside theory: the run's own figures, and what the simulation says of the run's own load."""
 
 import math
+import statistics
 from array import array
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Final
 
 from reportsim.benchmark.figures import LEVELS, Figures, figures
 from reportsim.benchmark.percentiles import rank
-from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.plan import Cancel, Plan
 from reportsim.benchmark.results import bound_ms, drain_s, wasted_share
 from reportsim.benchmark.samples import Integrals, Outcome, Samples
 from reportsim.benchmark.schedule import Schedule
@@ -49,23 +52,52 @@ def conditional(plan: Plan, samples: Samples, schedule: Schedule) -> Figures:
     """What the simulation says, fed with the run's own arrivals at the queue and its own service times.
 
     No chance is left in it: the measured figures must be met closely. A service time that was cut short counts as
-    planned, as does one that never began. Requests that never reached the queue are left out.
+    planned, as does one that never began. Requests that never reached the queue are left out. The way to the client and
+    back, which the simulation does not have, takes its median time.
     """
     return figures(plan, samples.mode, [_replayed(plan, samples, schedule, block) for block in samples.blocks])
 
 
 def _replayed(plan: Plan, samples: Samples, schedule: Schedule, block: range) -> tuple[Flow, "array[float]"]:
     order = sorted((index for index in block if not math.isnan(samples.queued[index])), key=samples.queued.__getitem__)
-    timeout = plan.timeout_of(samples.mode)
-    intended = array("d", (samples.intended[index] for index in order))
+    cancel = plan.cancel_of(samples.mode)
+    timeout, delivery = plan.timeout_of(samples.mode), delivery_s(samples)
+    # For its client, a result is there once it has been delivered.
+    intended = array("d", (samples.intended[index] - delivery for index in order))
+    noticed = (
+        delivery
+        + timeout
+        + (0.0 if math.isinf(timeout) else notice_s(samples, timeout, stops=cancel is Cancel.RUNNING))
+    )
     flow = simulate(
         array("d", (samples.queued[index] for index in order)),
         array("d", (service_s(samples, schedule, index) for index in order)),
         workers=plan.workers,
-        deadlines=None if math.isinf(timeout) else array("d", (due + timeout for due in intended)),
-        cancel=plan.cancel_of(samples.mode),
+        deadlines=None if math.isinf(timeout) else array("d", (due + noticed for due in intended)),
+        cancel=cancel,
     )
+    if not math.isinf(timeout):
+        flow = replace(flow, deadlines=array("d", (due + timeout for due in intended)))
     return flow, intended
+
+
+def delivery_s(samples: Samples) -> float:
+    """From the end of the work to the client, in the median."""
+    return middle(samples.result[index] - samples.ended[index] for index in range(len(samples)))
+
+
+def notice_s(samples: Samples, timeout_s: float, *, stops: bool) -> float:
+    """From when a client leaves until what it left is dropped, in the median; `stops`: work in progress, too."""
+    return middle(
+        samples.ended[index] - samples.intended[index] - timeout_s
+        for index in range(len(samples))
+        if samples.outcomes[index] == Outcome.CLIENT_TIMEOUT and (stops or math.isnan(samples.started[index]))
+    )
+
+
+def middle(spans: Iterable[float]) -> float:
+    """The median of the spans that are none below 0, 0 where there is none."""
+    return statistics.median([span for span in spans if span >= 0] or [0.0])
 
 
 def service_s(samples: Samples, schedule: Schedule, index: int) -> float:

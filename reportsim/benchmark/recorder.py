@@ -129,16 +129,17 @@ class Recorder:
         side.queue.change(+1, moment)
         side.accepted += 1
 
-    def started(self, id: UUID, moment: float) -> None:
-        """A slot is held for it since that moment."""
+    def started(self, id: UUID, moment: float) -> float:
+        """A slot is held for it since that moment, or since it was queued; returns which."""
         if id in self._rows:
             side, index = self._rows[id]
             if math.isnan(side.queued[index]):
-                self._enters(side, index, moment)
-            side.queued[index] = min(side.queued[index], moment)
+                self._enters(side, index, time.monotonic())
+            moment = max(moment, side.queued[index])
             side.started[index] = moment
-            side.queue.change(-1, max(moment, side.queued[index]))
+            side.queue.change(-1, moment)
             side.busy.change(+1, moment)
+        return moment
 
     def ended(self, id: UUID) -> None:
         """Its slot is free again, or it was dropped from the queue."""

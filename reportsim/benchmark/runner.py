@@ -167,11 +167,12 @@ class Runner:
             raise unavailable("The service is stopping.")
         if engine.own_url is None:
             raise unavailable("The service does not know its own address.")
-        if self._run is not None:
-            raise store.AlreadyRunning
         await self._bury()
         run = Run(engine.new_id(), plan, Recorder(plan.count))
         await store.insert(engine.pool, run.id, plan.as_json(), owner=engine.owner, lease=LEASE, at=engine.clock.now())
+        if self._run is not None and self._run.task is not None:
+            # It has ended, but for what it leaves behind.
+            await asyncio.wait([self._run.task])
         self._run = run
         run.task = asyncio.create_task(self._live(run), name=f"benchmark-{run.id}")
         return run.id
@@ -245,6 +246,7 @@ class Runner:
         error: dict[str, Any] | None = None
         try:
             result, *samples = await self._measure(run)
+            await self._end_requests(run.id)
             stored = await persist(
                 lambda: store.complete(
                     self._engine.pool, run.id, result.decode(), (samples[0], samples[1]), self._engine.clock.now()

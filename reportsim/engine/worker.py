@@ -59,8 +59,8 @@ class Observer(Protocol):
         """The request waits, after its COMMIT."""
         ...
 
-    def started(self, id: UUID, moment: float) -> None:
-        """A slot is held for it since that moment."""
+    def started(self, id: UUID, moment: float) -> float:
+        """A slot is held for it since that moment, or since it was queued; returns which."""
         ...
 
     def ended(self, id: UUID) -> None:
@@ -74,8 +74,9 @@ class Unobserved:
     def queued(self, id: UUID) -> None:
         """Nothing."""
 
-    def started(self, id: UUID, moment: float) -> None:
+    def started(self, id: UUID, moment: float) -> float:
         """Nothing."""
+        return moment
 
     def ended(self, id: UUID) -> None:
         """Nothing."""
@@ -198,43 +199,42 @@ class Worker:
 
     async def _claim_free_slots(self) -> bool:
         """Fills the free slots; False when nothing was found."""
-        await self._slots.acquire()
-        since, now = time.monotonic(), self._clock.now()
-        free = 1 + self._slots.take_free()
+        free = [await self._slots.acquire()]
+        free += self._slots.take_free()
+        now = self._clock.now()
         only_own = self.draining or self._only_own
         claimed: list[Request] = []
         try:
-            if not only_own and since - self._looked >= LOOK_EVERY_S:
-                claimed = await store.take_over(self._lines, self._owner, free, self._lease, now)
-                if len(claimed) < free:
+            if not only_own and time.monotonic() - self._looked >= LOOK_EVERY_S:
+                claimed = await store.take_over(self._lines, self._owner, len(free), self._lease, now)
+                if len(claimed) < len(free):
                     self._looked = time.monotonic()
-            if len(claimed) < free:
+            if len(claimed) < len(free):
                 claimed += await store.claim(
                     self._lines,
                     self._owner,
-                    free - len(claimed),
+                    len(free) - len(claimed),
                     self._lease,
                     now,
                     only_own=only_own,
                 )
         finally:
-            self._slots.release(free - len(claimed))
-            for request in claimed:
-                self._start(request, since)
+            self._slots.give_back(free[len(claimed) :])
+            for request, free_since in zip(claimed, free, strict=False):
+                self._start(request, free_since)
         self._published(claimed)
         return bool(claimed)
 
-    def _start(self, request: Request, since: float) -> None:
-        """Begins with a claimed request, for which a slot has been held `since` then, or since it came."""
+    def _start(self, request: Request, free_since: float) -> None:
+        """Begins with a claimed request: its slot has been held for it since both were there."""
         if (older := self._works.get(request.id)) is not None:
             # Its lease ran out, or a crash of the database undid its claim.
             older.task.cancel()
         now = time.monotonic()
         age = (self._clock.now() - request.created_at).total_seconds()
-        since = min(max(since, now - age), now)
+        since = self._observer.started(request.id, min(max(free_since, now - age), now))
         task = asyncio.create_task(self._work(request), name=f"work-{request.id}")
         work = self._works[request.id] = Work(task, request.tries, since)
-        self._observer.started(request.id, since)
         task.add_done_callback(lambda _: self._done(request.id, work))
 
     def _let_go(self, id: UUID, work: Work) -> None:
@@ -284,12 +284,8 @@ class Worker:
 
     def _completed(self, request: Request, made: Made, service: float) -> Request:
         now = self._clock.now()
-        queue = (request.started_at or now) - request.created_at
-        timings = {
-            "queue": max(queue.total_seconds(), 0) * 1000,
-            "service": service * 1000,
-            "total": max((now - request.created_at).total_seconds(), 0) * 1000,
-        }
+        total = max((now - request.created_at).total_seconds(), 0)
+        timings = {"queue": 1000 * max(total - service, 0), "service": 1000 * service, "total": 1000 * total}
         parameters = request.input_payload
         window: dict[str, Any] = {name: parameters[name] for name in ("from", "to", "as_of") if name in parameters}
         result: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 
 import pytest
 from hypothesis import given
@@ -64,7 +65,7 @@ async def test_a_slot_is_handed_over_and_nobody_slips_in_between() -> None:
     await settle()
     slots.release()
     # The one who waited has not run yet, and the slot is no longer free.
-    assert slots.take_free() == 0
+    assert len(slots.take_free()) == 0
     late, late_order = queue(slots, 1)
     await settle()
     assert (order, late_order) == ([0], [])
@@ -75,32 +76,34 @@ async def test_a_slot_is_handed_over_and_nobody_slips_in_between() -> None:
 async def test_taking_what_is_free_leaves_nothing_over() -> None:
     slots = Slots(3)
     await slots.acquire()
-    assert slots.take_free() == 2
+    taken = [*slots.take_free()]
+    assert len(taken) == 2
     assert slots.busy == 3
-    assert slots.take_free() == 0
-    slots.release(3)
-    assert slots.busy == 0
+    assert len(slots.take_free()) == 0
+    slots.give_back(taken)
+    assert slots.busy == 1
 
 
 async def test_nobody_takes_what_is_free_while_others_wait() -> None:
     slots = Slots(2)
-    assert slots.take_free() == 2
+    assert len(slots.take_free()) == 2
     tasks, order = queue(slots, 1)
     await settle()
-    assert slots.take_free() == 0
-    slots.release(2)
+    assert len(slots.take_free()) == 0
+    slots.release()
+    slots.release()
     await settle()
     assert order == [0]
-    assert slots.take_free() == 1
+    assert len(slots.take_free()) == 1
     await asyncio.gather(*tasks)
 
 
 async def test_many_slots_at_once_go_to_as_many_as_wait() -> None:
     slots = Slots(4)
-    assert slots.take_free() == 4
+    assert len(slots.take_free()) == 4
     tasks, order = queue(slots, 2)
     await settle()
-    slots.release(4)
+    slots.give_back([0.0] * 4)
     await settle()
     assert order == [0, 1]
     assert slots.busy == 2
@@ -156,7 +159,7 @@ class TestLeaving:
         await cancel(*tasks)
         slots.release()
         assert slots.busy == 0
-        assert slots.take_free() == 1
+        assert len(slots.take_free()) == 1
 
 
 @given(st.integers(1, 4), st.lists(st.tuples(st.sampled_from("acrtTy"), st.integers(0, 9)), max_size=40))
@@ -182,7 +185,7 @@ def test_slots_are_never_lost_and_never_made(width: int, steps: list[tuple[str, 
                 held -= 1
                 slots.release()
             elif step == "t":
-                held += slots.take_free()
+                held += len(slots.take_free())
             elif step == "y":
                 await asyncio.sleep(0)
             assert 0 <= held <= width
@@ -198,3 +201,17 @@ def test_slots_are_never_lost_and_never_made(width: int, steps: list[tuple[str, 
         assert slots.busy == held
 
     asyncio.run(play())
+
+
+async def test_each_slot_is_known_to_have_been_free_since_it_was_given_back() -> None:
+    slots = Slots(2)
+    taken = [await slots.acquire(), await slots.acquire()]
+    assert taken == sorted(taken)
+    slots.give_back([2.0, 3.0])
+    assert await slots.acquire() == 2.0
+    assert slots.take_free() == [3.0]
+    waiting = asyncio.create_task(slots.acquire())
+    await settle()
+    before = time.monotonic()
+    slots.release()
+    assert before <= await waiting <= time.monotonic()
