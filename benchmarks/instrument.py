@@ -107,7 +107,7 @@ def lag(url: str) -> bool:
     for id in ("H1", "H3", "H4", "H5", "H6", "H8", "H9"):
         print(f"{id}  {checks[id]['verdict']:<5} {checks[id]['name']}: {checks[id]['value']}")
     print(result["verdict"])
-    return worst <= LAG_MS or checks["H1"]["verdict"] == "fail"
+    return bool(worst <= LAG_MS or checks["H1"]["verdict"] == "fail")
 
 
 PARTS: Mapping[str, Callable[[str], bool]] = {"conditional": conditional, "lag": lag}

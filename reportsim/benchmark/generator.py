@@ -16,6 +16,7 @@ import time
 from array import array
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from reportsim.benchmark.evidence import Conditions
@@ -39,7 +40,7 @@ from reportsim.benchmark.verdict import conclude
 from reportsim.benchmark.watch import Watch, watching
 from reportsim.benchmark.wire import Client, Receiving
 from reportsim.core.encoding import dumps
-from reportsim.core.model import Mode
+from reportsim.core.model import Mode, rfc3339
 from reportsim.core.signing import parse_secret, sign
 
 if sys.platform != "win32":
@@ -302,8 +303,23 @@ def finish(
         gc_pause_sum_ms=server.gc_pause_sum_ms + watch.pause_sum_ms,
         gc_pause_max_ms=max(server.gc_pause_max_ms, watch.pause_max_ms),
     )
-    result = conclude(generator.plan, generator.schedule, prediction, generator.samples, integrals, conditions)
+    result = {"blocks": blocks(generator.plan, starts)} | conclude(
+        generator.plan, generator.schedule, prediction, generator.samples, integrals, conditions
+    )
     return [dumps(result), *(generator.samples[mode].pack() for mode in Mode)]
+
+
+def blocks(plan: Plan, starts: dict[Mode, dict[int, float]]) -> list[dict[str, Any]]:
+    """When each block began, in the order in which they ran."""
+    epoch = time.time() - time.monotonic()
+    return [
+        {
+            "side": block.mode,
+            "block": block.number + 1,
+            "started_at": rfc3339(datetime.fromtimestamp(epoch + starts[block.mode][block.number], UTC)),
+        }
+        for block in plan.blocks
+    ]
 
 
 async def main() -> None:

@@ -303,7 +303,9 @@ class Engine:
 
     def publish(self, requests: list[Request]) -> None:
         """Makes new states known, here and to the other replicas; after their commit."""
-        self._replicas.tell(self.hub.publish(requests))
+        news = set(self.hub.publish(requests))
+        # What a benchmark runs is nobody's affair but this replica's.
+        self._replicas.tell([request.id for request in requests if request.run_id is None and request.id in news])
 
     def stop_taking(self) -> None:
         """Claims nothing any more but what clients of this replica are waiting for; from now on the grace time runs."""

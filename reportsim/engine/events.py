@@ -6,7 +6,6 @@ together, each request in its newest state. Every message has an id `<boot>-<n>`
 
 import asyncio
 import contextlib
-import functools
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -44,7 +43,7 @@ class Part(NamedTuple):
 
 
 class Message:
-    """One event, rendered when the first subscriber needs it: once for all who see everything."""
+    """One event; each part of it is rendered when the first subscriber needs it, once for all."""
 
     def __init__(self, number: int, id: str, event: str, sources: Sequence[Source], data: bytes) -> None:
         """Keeps what the event tells; `data` is that of an event without sources."""
@@ -52,16 +51,16 @@ class Message:
         self.id = id
         self.event = event
         self.size = len(data) + UNRENDERED * len(sources)
-        self._sources = sources
+        self._parts: list[Source | Part] = list(sources)
         self._data = data
 
-    @functools.cached_property
-    def _parts(self) -> list[Part]:
-        parts = [Part(source.id, source.run, dumps(source.state.as_json())) for source in self._sources]
-        # The ring keeps a message for long, and bytes are smaller than what they were made of.
-        self._sources = ()
-        self.size = sum(len(part.data) for part in parts)
-        return parts
+    def _rendered(self, number: int) -> bytes:
+        """A part's bytes; the ring keeps them for long, and they are smaller than what they were made of."""
+        part = self._parts[number]
+        if isinstance(part, Source):
+            part = self._parts[number] = Part(part.id, part.run, dumps(part.state.as_json()))
+            self.size += len(part.data) - UNRENDERED
+        return part.data
 
     def filtered(self, request_id: UUID | None, run: UUID | None) -> bytes:
         """The event as a subscriber with these filters sees it; empty when it is not concerned.
@@ -71,8 +70,8 @@ class Message:
         if self._data:
             return encode(self.id, self.event, self._data)
         data = [
-            part.data
-            for part in self._parts
+            self._rendered(number)
+            for number, part in enumerate(self._parts)
             if (request_id is None or part.id == request_id)
             and (part.run == run if run is not None else request_id is not None or part.run is None)
         ]

@@ -194,9 +194,18 @@ class ObjectivesOfSides(each(Mode, ObjectivesJudged)):  # type: ignore[misc]
     """The objectives of both sides."""
 
 
+class BlockStarted(Shape):
+    """A stretch of a run in which one side had the load."""
+
+    side = text(validate=validate.OneOf(list(Mode)))
+    block = always(fields.Integer, validate=validate.Range(1))
+    started_at = moment("The moment 0 of its requests.")
+
+
 class BenchmarkResult(each(Mode, BenchmarkSide)):  # type: ignore[misc]
     """The result of a run."""
 
+    blocks = always(fields.List, "In the order in which they ran.", cls_or_instance=fields.Nested(BlockStarted))
     comparison = nested(Comparison)
     theory = nested(ResidualsOfSides)
     slo = nested(ObjectivesOfSides)

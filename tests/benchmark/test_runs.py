@@ -53,13 +53,13 @@ async def ended(service: Service, id: str) -> Any:
                 return run
 
 
-async def running(service: Service, id: str) -> Any:
-    """A run when it sends its load."""
+async def running(service: Service, id: str, *, progress: bool = True) -> Any:
+    """A run when it sends its load, and has seen some of it end."""
 
     async with asyncio.timeout(30):
         while True:
             run = await read(service, f"/api/benchmark/{id}")
-            if run["status"] == "RUNNING" and run["progress"]:
+            if run["status"] == "RUNNING" and (run["progress"] or not progress):
                 return run
             await asyncio.sleep(0.02)
 

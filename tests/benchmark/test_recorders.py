@@ -1,0 +1,152 @@
+"""Two recorders of one load: the generator's own, and a few lines that share nothing with it but the events."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+from yarl import URL
+
+from reportsim.benchmark.generator import Generator, receiving
+from reportsim.benchmark.percentiles import percentiles
+from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.protocol import Order
+from reportsim.benchmark.schedule import make_schedule
+from reportsim.core.addresses import AllowList
+from reportsim.core.model import Mode
+from reportsim.settings import Settings
+from tests.conftest import Service, serving
+
+PLAN: Final = Plan(
+    rate=400,
+    duration_s=2.0,
+    workers=4,
+    service_time={"distribution": "exponential", "mean_ms": 5},
+    client_timeout_s=5,
+    slo_s=1,
+)
+
+
+def ordered(times: list[float], share: float) -> float:
+    """The percentile as everybody knows it."""
+    return sorted(times)[math.ceil(share * len(times)) - 1]
+
+
+def order_for(service: Service, plan: Plan) -> Order:
+    url = URL(service.url)
+    return Order(
+        run="01a20c3d-8abb-79ad-be1e-3eae1fd1c9f4",
+        host=url.host or "",
+        port=url.port or 0,
+        host_header=url.authority,
+        token="none",
+        secrets=list(service.engine.secret_texts),
+        plan=plan.as_json(),
+    )
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return replace(settings, callback_allow=AllowList.parse("127.0.0.0/8"))
+
+
+async def test_a_second_recorder_finds_the_same_percentiles(settings: Settings) -> None:
+    generators: list[Generator] = []
+    async with serving(settings) as service, receiving("127.0.0.1", generators) as callback_base:
+        generator = Generator(order_for(service, PLAN), PLAN, callback_base)
+        generators.append(generator)
+        sent: list[float] = []
+        done: dict[int, float] = {}
+        send, hear = generator._client.send, generator.hear
+
+        def watched_send(data: bytes, answered: Callable[[int | None, bytes], None]) -> Callable[[], None]:
+            number = len(sent)
+            sent.append(time.perf_counter())
+
+            def watched(status: int | None, body: bytes) -> None:
+                if status == 200:
+                    done[number] = time.perf_counter()
+                answered(status, body)
+
+            return send(data, watched)
+
+        def watched_hear(path: str, headers: dict[str, str], body: bytes) -> int:
+            done.setdefault(int(path.rpartition("/")[2]), time.perf_counter())
+            return hear(path, headers, body)
+
+        async def expects_callbacks() -> bool:
+            return True  # these rows belong to no run that could be asked about
+
+        generator._expects_callbacks = expects_callbacks  # type: ignore[method-assign]
+        generator._client.send = watched_send  # type: ignore[method-assign]
+        generator.hear = watched_hear  # type: ignore[method-assign]
+        intended = make_schedule(PLAN).intended
+        for block in (PLAN.blocks[0], PLAN.blocks[1]):
+            sent.clear()
+            done.clear()
+            async with asyncio.timeout(60):
+                start = await generator.run(block)
+            first, last = block.indices.start, block.indices.stop
+            # The second recorder's only clock is its own: the load began when its first request was due.
+            offset = time.perf_counter() - time.monotonic()
+            theirs = [1000 * (done[number] - offset - start - intended[first + number]) for number in done]
+            samples = generator.samples[block.mode]
+            ours = [1000 * (samples.result[i] - intended[i]) for i in range(first, last)]
+            assert len(theirs) == len(ours) == len(block.indices)
+            found = percentiles(ours)
+            for level, share in (("p50", 0.5), ("p99", 0.99)):
+                value = found[level].value
+                assert value is not None
+                assert value == pytest.approx(ordered(theirs, share), abs=1)
+
+
+async def test_clients_leave_when_their_time_is_over_and_not_before(settings: Settings) -> None:
+    """An open load: a server that hangs changes nothing about when requests are sent, and when clients give up."""
+    hanging = {"distribution": "fixed", "mean_ms": 60_000}
+    plan = replace(PLAN, rate=20, workers=32, service_time=hanging, client_timeout_s=0.2)
+    async with serving(replace(settings, workers=1, shutdown_grace_s=0.1)) as service:
+        generator = Generator(order_for(service, plan), plan, "http://127.0.0.1:9/callback/")
+        start = await generator.run(plan.blocks[0])
+        took = time.monotonic() - start
+    samples, count = generator.samples[Mode.SYNC], len(plan.blocks[0].indices)
+    assert samples.outcomes[:count].tolist() == [2] * count
+    assert took >= samples.intended[count - 1] + 0.2
+    assert all(moment >= due for moment, due in zip(samples.sent[:count], samples.intended[:count], strict=True)) or (
+        min(map(float.__sub__, samples.sent[:count], samples.intended[:count])) > -0.001
+    )
+
+
+async def test_a_server_that_is_not_there_refuses_everything() -> None:
+    plan = replace(PLAN, rate=20)
+    order = Order(
+        run="", host="127.0.0.1", port=9, host_header="127.0.0.1:9", token="", secrets=[], plan=plan.as_json()
+    )
+    generator = Generator(order, plan, "http://127.0.0.1:9/callback/")
+    async with asyncio.timeout(20):
+        await generator.run(plan.blocks[0])
+    count = len(plan.blocks[0].indices)
+    assert generator.samples[Mode.SYNC].outcomes[:count].tolist() == [3] * count
+
+
+@pytest.mark.parametrize("tampered", ["body", "signature", "timestamp"])
+async def test_a_callback_counts_only_with_its_signature(settings: Settings, tampered: str) -> None:
+    from reportsim.core import signing
+
+    async with serving(settings) as service:
+        generator = Generator(order_for(service, PLAN), PLAN, "http://127.0.0.1:9/callback/")
+        body = b'{"type":"report.completed"}'
+        headers: dict[str, Any] = signing.headers(service.engine.courier.secrets, "msg_1", 1_000, body)
+        wrong = {
+            "body": (headers, b'{"type":"report.failed"}'),
+            "signature": ({**headers, "webhook-signature": "v1,AAAA"}, body),
+            "timestamp": ({**headers, "webhook-timestamp": "1001"}, body),
+        }[tampered]
+        assert generator.hear("/callback/3", *wrong) == 400
+        assert math.isnan(generator.samples[Mode.ASYNC].result[3])
+        assert generator.hear("/callback/3", headers, body) == 200
+        assert generator.samples[Mode.ASYNC].outcomes[3] == 0
+        assert generator.hear("/callback/3", headers, body) == 200
+        assert generator.samples[Mode.ASYNC].duplicates == 1
