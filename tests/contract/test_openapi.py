@@ -37,6 +37,12 @@ PAGES = {
     "/requests/{id}",
     "/requests/{id}/cancel",
     "/requests/{id}/redeliver",
+    "/requests/{id}/again",
+    "/benchmarks",
+    "/benchmarks/prediction",
+    "/benchmarks/compare",
+    "/benchmarks/{id}",
+    "/benchmarks/{id}/cancel",
 }
 # What no endpoint answers by itself: another method, a row that failed so, a page's problem.
 NOWHERE = {"method-not-allowed", "gave-up", "benchmark-failed"}
