@@ -7,10 +7,10 @@ ifdef PORT
 export REPORTSIM_PORT := $(PORT)
 endif
 
-.PHONY: help run test test-slow faults check bench clean
+.PHONY: help run test test-slow faults check bench screenshots clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 # One plain command and no shell around it, so that signals reach the service and make waits for its end.
 run: .venv/service.stamp ## start the service with its own PostgreSQL; PORT=9000 for another port
@@ -35,6 +35,9 @@ check: .venv/dev.stamp ## format, lint, types, import directions
 
 bench: .venv/dev.stamp ## measure what is claimed about speed
 	$(BIN)/python -m benchmarks
+
+screenshots: .venv/dev.stamp ## make the README's pictures anew
+	$(BIN)/python -m tools.screenshots
 
 clean: ## remove the environment and what tools left behind; the data stay
 	rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

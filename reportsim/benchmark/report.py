@@ -145,7 +145,8 @@ def pictures(plan: Plan, prediction: Json, result: Json, samples: Mapping[Mode, 
         ),
     )
     return "\n".join(
-        f"<section><h2>{escape(name)}</h2><figure>{picture}<figcaption>{escape(about)}</figcaption></figure></section>"
+        f'<section><h2>{escape(name)}</h2><figure tabindex="0">{picture}'
+        f"<figcaption>{escape(about)}</figcaption></figure></section>"
         for name, picture, about in shown
     )
 

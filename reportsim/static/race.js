@@ -33,8 +33,8 @@ async function draw (url) {
 const preview = () => `${form.dataset.preview}&${new URLSearchParams(new FormData(form))}`
 let waiting
 form.addEventListener('input', ({ target }) => {
-  const output = target.parentElement.querySelector('output')
-  if (output) output.value = output.value.replace(/^[\d.]+/, target.value)
+  const value = target.parentElement.querySelector('.value')
+  if (value) value.textContent = value.textContent.replace(/^[\d.]+/, target.value)
   if ('racing' in race.dataset) return
   clearTimeout(waiting)
   waiting = setTimeout(() => draw(preview()).catch(() => {}), 120)
@@ -50,7 +50,10 @@ form.addEventListener('submit', async event => {
   try {
     const response = await fetch('/', { method: 'POST', body, redirect: 'follow' })
     const id = new URL(response.url).searchParams.get('race')
-    if (!id) throw new Error((await response.text()).match(/role="alert"[^]*?<p>([^]*?)<\/p>/)?.[1].replace(/<[^>]*>/g, '').trim() ?? `The service answered ${response.status}.`)
+    if (!id) {
+      const page = new DOMParser().parseFromString(await response.text(), 'text/html')
+      throw new Error(page.querySelector('.refused p')?.textContent ?? `The service answered ${response.status}.`)
+    }
     history.replaceState(null, '', response.url)
     await draw(`/?fragment=race&race=${id}`)
     run()

@@ -135,6 +135,8 @@ async def show_benchmark(request: web.Request) -> web.StreamResponse:
     query = load_query(RunQuery(unknown=EXCLUDE), request)
     last_event_id = request.app[ENGINE].hub.last_id
     run = await existing(request, id_in(request))
+    if run.plan.get("together"):
+        return web.Response(status=303, headers={hdrs.LOCATION: f"/?race={run.id}"})
     runner = request.app[RUNNER]
     live = runner.current.recorder if runner.current is not None and runner.current.id == run.id else None
     context = {

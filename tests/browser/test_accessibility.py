@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page
 
+from tests.benchmark.runs import finished_run
 from tests.conftest import Service
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -38,6 +39,7 @@ async def some_pages(service: Service) -> list[str]:
             ids.append(found.get("id") or found["instance"].rpartition("/")[2])
     for id in ids:
         await service.ended(id)
+    runs = [await finished_run(service.engine) for _ in range(2)]
     return [
         "/",
         "/?status=FAILED&q=zzzz",
@@ -45,21 +47,33 @@ async def some_pages(service: Service) -> list[str]:
         *(f"/requests/{id}" for id in ids),
         f"/webhook-test/{ids[0]}",
         "/problems/conflict",
+        "/benchmarks?predict=yes&rate=5",
+        *(f"/benchmarks/{id}" for id in runs),
+        f"/benchmarks/compare?id={runs[0]}&id={runs[1]}",
         "/nowhere",
     ]
 
 
-@pytest.mark.parametrize(
-    ("scheme", "width"), [("light", 1440), pytest.param("dark", 320, marks=pytest.mark.slow)], ids=["light", "dark"]
-)
-async def test_axe_finds_nothing(service: Service, browser: Browser, scheme: Any, width: int) -> None:
+async def looked_over(browser: Browser, url: str, paths: list[str], scheme: Any, width: int) -> list[str]:
+    """The findings on some pages."""
     context = await browser.new_context(
         color_scheme=scheme, viewport={"width": width, "height": 900}, bypass_csp=True, reduced_motion="reduce"
     )
     page = await context.new_page()
     found: list[str] = []
-    for path in ["/", *await some_pages(service)]:
-        await page.goto(service.url + path)
+    for path in paths:
+        await page.goto(url + path)
         found += await findings(page)
     await context.close()
-    assert found == []
+    return found
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing_on_the_first_page(service: Service, browser: Browser, scheme: Any) -> None:
+    assert await looked_over(browser, service.url, ["/"], scheme, 1280) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 320)])
+async def test_axe_finds_nothing_on_any_page(service: Service, browser: Browser, scheme: Any, width: int) -> None:
+    assert await looked_over(browser, service.url, await some_pages(service), scheme, width) == []
