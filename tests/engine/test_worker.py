@@ -74,7 +74,7 @@ class TestSlots:
 
             await until(busy)
             assert service.engine.slots.busy == 2
-            statuses = [(await state(pool, request)).status for request in requests]
+            statuses = [row.status for row in await store.get(pool, [request.id for request in requests])]
             assert statuses.count(Status.PROCESSING) <= 2
             done = [await finished(pool, request) for request in requests]
         spans = [(each.started_at, each.completed_at) for each in done if each.started_at and each.completed_at]
