@@ -185,7 +185,9 @@ class Runner:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while not self._closed and not await store.has_ended_by_now(self._engine.pool, id):
+                while not self._closed:
+                    if await store.has_ended_by_now(self._engine.pool, id):
+                        break
                     await asyncio.sleep(PROGRESS_S)
 
     def stop(self) -> None:
