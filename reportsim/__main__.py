@@ -5,11 +5,11 @@ import sys
 from collections.abc import Sequence
 
 from reportsim import __version__
-from reportsim.commands import callbacks, ledger, migrate, predict, secret, serve
+from reportsim.commands import benchmark, callbacks, ledger, migrate, predict, secret, serve
 from reportsim.commands.failure import CommandError
 from reportsim.settings import SettingsError
 
-COMMANDS = (serve, migrate, ledger, predict, callbacks, secret)
+COMMANDS = (serve, migrate, ledger, benchmark, predict, callbacks, secret)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -107,6 +107,7 @@ def add_routes(app: web.Application) -> None:
             web.post("/api/benchmark/both", benchmarks.create_benchmark),
             web.get("/api/benchmark", benchmarks.list_benchmarks),
             web.get("/api/benchmark/{id}", benchmarks.get_benchmark),
+            web.get("/api/benchmark/{id}/comparison", benchmarks.compare_benchmarks),
             web.post("/api/benchmark/{id}/cancel", benchmarks.cancel_benchmark),
             web.get("/api/benchmark/{id}/report.html", benchmarks.show_report),
             web.get("/api/benchmark/{id}/samples.csv", benchmarks.download_samples),

@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from array import array
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -38,6 +38,7 @@ from reportsim.benchmark.samples import Outcome, Samples
 from reportsim.benchmark.schedule import make_schedule
 from reportsim.benchmark.verdict import conclude
 from reportsim.benchmark.watch import Watch, watching
+from reportsim.benchmark.ways import ASKING, Asking, Tally, Way, figures
 from reportsim.benchmark.wire import Client, Receiving
 from reportsim.core.encoding import dumps
 from reportsim.core.model import Mode, rfc3339
@@ -46,6 +47,7 @@ from reportsim.core.signing import parse_secret, sign
 if sys.platform != "win32":
     import resource
 
+Json = dict[str, Any]
 MOST_FILES: Final = 65_536
 BACKLOG: Final = 4_096
 START_IN_S: Final = 0.05
@@ -61,7 +63,7 @@ PATHS: Final = {Mode.SYNC: "/api/sync", Mode.ASYNC: "/api/async"}
 class Generator:
     """One run's load."""
 
-    def __init__(self, order: Order, plan: Plan, callback_base: str) -> None:
+    def __init__(self, order: Order, plan: Plan) -> None:
         """Prepares the schedule; callbacks are to come to `callback_base` and their index."""
         self.plan = plan
         self.schedule = make_schedule(plan)
@@ -70,28 +72,31 @@ class Generator:
         self._client = Client(order.host, order.port, order.host_header)
         self._run_line = f"{RUN_HEADER}: {order.token}\r\n"
         self._run = order.run
-        self._callback_base = callback_base
+        self.callback_base = ""
         self._secrets = [parse_secret(secret) for secret in order.secrets]
         self._start = 0.0
         self._open = 0
         self._missing: set[int] = set()
         self._heard = bytearray(plan.count)
         self._changed = asyncio.Event()
+        self.first_async: Json | None = None
+        self._tally = Tally()
 
     async def warm_up(self) -> None:
         """Sends a few requests down both sides, of which nothing is kept."""
         for mode in Mode:
             body = {**self.plan.report}
             if mode is Mode.ASYNC:
-                body["callback_url"] = f"{self._callback_base}warm"
+                body["callback_url"] = f"{self.callback_base}warm"
             data = self._client.message("POST", PATHS[mode], dumps(body), self._run_line)
             for _ in range(WARM_UP):
                 await self._client.ask(data)
 
-    async def run(self, blocks: Sequence[Block]) -> float:
+    async def run(self, *blocks: Block) -> float:
         """Runs one block, or both sides' at once, to the end and returns the start on the monotonic clock."""
         self._start = time.monotonic() + START_IN_S
         self._open = sum(len(block.indices) for block in blocks)
+        self._tally = Tally()
         self._missing = {index for block in blocks if block.mode is Mode.ASYNC for index in block.indices}
         for index in blocks[0].indices:
             due = self._start + self.schedule.intended[index]
@@ -107,7 +112,22 @@ class Generator:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ASK_EVERY_S):
                     await self._change()
+        last = blocks[-1]
+        if last.mode is Mode.ASYNC and last.number == 0:
+            times = self.samples[last.mode].times_to_result()[: len(last.indices)]
+            self.first_async = figures(times, self._tally, time.monotonic() - self._start)
         return self._start
+
+    async def ask_for_results(self, way: Way) -> Json:
+        """Runs the first async block again, with clients that are not called but ask."""
+        return await Asking(way, self._client, self.plan, self.schedule, self._run_line).run()
+
+    def connected(self, by: int) -> None:
+        """A connection of a callback came in, or is gone."""
+        if by > 0:
+            self._tally.opens()
+        else:
+            self._tally.closes()
 
     async def _change(self) -> None:
         self._changed.clear()
@@ -126,22 +146,25 @@ class Generator:
         samples, plan = self.samples[mode], self.plan
         body = plan.body(self.schedule.seeds[index])
         if mode is Mode.ASYNC:
-            body["callback_url"] = f"{self._callback_base}{index}"
+            body["callback_url"] = f"{self.callback_base}{index}"
         headers = f"{self._run_line}{INDEX_HEADER}: {index}\r\n"
         data = self._client.message("POST", PATHS[mode], dumps(body), headers)
         leaves = self._start + self.schedule.intended[index] + plan.timeout_of(mode)
         timer: asyncio.TimerHandle | None = None
 
         def answered(status: int | None, _body: bytes) -> None:
+            self._tally.closes()
             if timer is not None:
                 timer.cancel()
             self._answered(mode, index, status)
 
         def give_up() -> None:
             leave()
+            self._tally.closes()
             samples.outcomes[index] = Outcome.CLIENT_TIMEOUT
             self._over()
 
+        self._tally.opens()
         samples.sent[index] = self._now()
         leave = self._client.send(data, answered)
         if not math.isinf(leaves):
@@ -239,16 +262,13 @@ class Pipes:
 
 
 @contextlib.asynccontextmanager
-async def receiving(host: str, generators: list[Generator]) -> AsyncIterator[str]:
-    """The receiver of callbacks as long as the block lasts, and the URL that each of them begins with."""
-
-    def heard(path: str, headers: dict[str, str], body: bytes) -> int:
-        return generators[0].hear(path, headers, body) if generators else 503
-
-    server = await asyncio.get_running_loop().create_server(lambda: Receiving(heard), host, 0, backlog=BACKLOG)
+async def receiving(generator: Generator, host: str) -> AsyncIterator[None]:
+    """Lets callbacks come to a generator as long as the block lasts."""
+    server = await asyncio.get_running_loop().create_server(lambda: Receiving(generator), host, 0, backlog=BACKLOG)
     async with server:
         address, port = server.sockets[0].getsockname()[:2]
-        yield f"http://{f'[{address}]' if ':' in address else address}:{port}{CALLBACK_PATH}"
+        generator.callback_base = f"http://{f'[{address}]' if ':' in address else address}:{port}{CALLBACK_PATH}"
+        yield
 
 
 async def serve(pipes: Pipes) -> None:
@@ -256,11 +276,9 @@ async def serve(pipes: Pipes) -> None:
     order = Order.from_json((await pipes.hear()).value)
     plan = Plan.from_json(order.plan)
     prediction = predict(plan)
-    generators: list[Generator] = []
-    async with receiving(order.host, generators) as callback_base:
-        generator = Generator(order, plan, callback_base)
-        generators.append(generator)
-        pipes.say({"callback_base": callback_base}, dumps(prediction))
+    generator = Generator(order, plan)
+    async with receiving(generator, order.host):
+        pipes.say({"callback_base": generator.callback_base}, dumps(prediction))
         await pipes.hear()
         await generator.warm_up()
         # The garbage collector need not walk what will live until the end.
@@ -271,13 +289,18 @@ async def serve(pipes: Pipes) -> None:
         async with watching() as watch:
             for blocks in plan.steps:
                 await pipes.hear()
-                start = await generator.run(blocks)
+                start = await generator.run(*blocks)
                 for block in blocks:
                     # In a race there is no second block, which starts with the first.
                     starts[block.mode] |= {block.number: start} if not plan.together else {0: start, 1: start}
                 pipes.say({})
+        ways: dict[Way, Json] = {Way.WEBHOOK: generator.first_async} if generator.first_async else {}
+        for way in ASKING if plan.ways else ():
+            await pipes.hear()
+            ways[way] = await generator.ask_for_results(way)
+            pipes.say({})
         seen = await pipes.hear()
-        pipes.say({}, *finish(generator, prediction, starts, seen, watch))
+        pipes.say({}, *finish(generator, prediction, starts, seen, watch, ways if plan.ways else None))
 
 
 def finish(
@@ -286,6 +309,7 @@ def finish(
     starts: dict[Mode, dict[int, float]],
     seen: Message,
     watch: Watch,
+    ways: dict[Way, Json] | None,
 ) -> list[bytes]:
     """The result as JSON, and both sides' samples packed."""
     columns = loaded(seen.parts)
@@ -303,7 +327,7 @@ def finish(
         gc_pause_sum_ms=server.gc_pause_sum_ms + watch.pause_sum_ms,
         gc_pause_max_ms=max(server.gc_pause_max_ms, watch.pause_max_ms),
     )
-    result = {"blocks": blocks(generator.plan, starts)} | conclude(
+    result = {"blocks": blocks(generator.plan, starts), "ways": ways} | conclude(
         generator.plan, generator.schedule, prediction, generator.samples, integrals, conditions
     )
     return [dumps(result), *(generator.samples[mode].pack() for mode in Mode)]

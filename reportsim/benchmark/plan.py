@@ -92,6 +92,8 @@ class Plan:
     """How often the receiver answers 503 to each callback before it takes it."""
     together: bool = False
     """Whether this is a race to look at: both sides at once, in one block, each with workers of its own."""
+    ways: bool = False
+    """Whether the other ways to learn a result than by callback are measured, too; each takes as long as a block."""
     report: Mapping[str, Any] = field(default_factory=lambda: {"ledger": "tiny"})
     """The ledger, and fields of a report."""
 

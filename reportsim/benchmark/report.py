@@ -61,6 +61,7 @@ def contents(plan: Plan, prediction: Json, result: Json, samples: Mapping[Mode, 
         tables.segments(result),
         tables.times(result),
         tables.service(result),
+        tables.ways(result),
         "</div>",
         "<h2>Theory</h2>",
         f'<p class="hint">Model for sync: {escape(prediction["model"])}; ρ = {prediction["rho"]:.3g}. The bands are'

@@ -74,6 +74,34 @@ def times(result: Json) -> str:
     )
 
 
+WAYS: Final = {
+    "webhook": "callback",
+    "polling": "polling, every second",
+    "long_poll": "long polling",
+    "sse": "event stream",
+}
+
+
+def ways(result: Json) -> str:
+    """The ways to learn a result, where they were measured."""
+    measured = result.get("ways")
+    if not measured:
+        return ""
+    rows = [
+        [
+            words,
+            f"{measured[way]['results']:,} of {measured[way]['offered']:,}",
+            percentile(measured[way]["time_to_result_ms"]["p50"]),
+            percentile(measured[way]["time_to_result_ms"]["p95"]),
+            "–" if measured[way]["requests_per_result"] is None else three(measured[way]["requests_per_result"]),
+            mean_most(measured[way]["connections"]),
+        ]
+        for way, words in WAYS.items()
+    ]
+    head = ("", "results", "time to result, p50", "p95", "requests per result", "connections, mean · most")
+    return table("Four ways to learn the result of an async request, under the same load", head, rows)
+
+
 def service(result: Json) -> str:
     """What the server saw."""
     rows = [

@@ -27,6 +27,7 @@ from reportsim.benchmark.plan import MOST_DRAIN_S, Cancel, Plan
 from reportsim.benchmark.protocol import CALLBACK_PATH, LONGEST_LINE, Message, Order, encode, receive
 from reportsim.benchmark.recorder import Recorder
 from reportsim.benchmark.watch import watching
+from reportsim.benchmark.ways import ASKING
 from reportsim.core.callback_urls import OwnReceiver
 from reportsim.core.model import Mode, Status
 from reportsim.core.problems import Problem, unavailable
@@ -323,6 +324,9 @@ class Runner:
                         for _ in plan.steps:
                             await self._emptied(run, workers)
                             await peer.ask({}, within=plan.block_s + SETTLING_S)
+                        await self._emptied(run, workers)
+                    for _ in ASKING if plan.ways else ():
+                        await peer.ask({}, within=plan.block_s + SETTLING_S)
                         await self._emptied(run, workers)
             conditions = Conditions(
                 server_loop_lag_p99_ms=watch.lag_p99_ms,

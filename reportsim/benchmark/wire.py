@@ -7,13 +7,14 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)", re.IGNORECASE)
 CLOSES: Final = re.compile(rb"\r\nconnection:[ \t]*close", re.IGNORECASE)
 # The service closes connections that have been idle for longer; one that is about to close is not written to.
 IDLE_S: Final = 8.0
 MOST_HEAD: Final = 64 * 1024
+LONGEST_LINE: Final = 1024 * 1024
 
 Answered = Callable[[int | None, bytes], None]
 """Takes the status, None where the connection was lost, and the body."""
@@ -130,6 +131,10 @@ class Client:
             leave()
             raise
 
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection of the caller's own, for what has no end."""
+        return await asyncio.open_connection(self._host, self._port, limit=LONGEST_LINE)
+
     def give_back(self, exchange: Exchange) -> None:
         """Takes a connection that is idle."""
         exchange.idle_since = time.monotonic()
@@ -141,16 +146,24 @@ class Client:
             self._idle.remove(exchange)
 
 
-Heard = Callable[[str, dict[str, str], bytes], int]
-"""Takes the path, the headers in lower case and the body of a callback; returns the status to answer."""
+class Hears(Protocol):
+    """Whoever takes callbacks."""
+
+    def connected(self, by: int) -> None:
+        """A connection came in, or is gone."""
+        ...
+
+    def hear(self, path: str, headers: dict[str, str], body: bytes) -> int:
+        """Takes a path, headers in lower case and a body; returns the status to answer."""
+        ...
 
 
 class Receiving(asyncio.Protocol):
     """A connection on which callbacks come in."""
 
-    def __init__(self, heard: Heard) -> None:
+    def __init__(self, ears: Hears) -> None:
         """Hands every callback on."""
-        self._heard = heard
+        self._ears = ears
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
 
@@ -158,6 +171,11 @@ class Receiving(asyncio.Protocol):
         """Is connected."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._ears.connected(+1)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Is gone."""
+        self._ears.connected(-1)
 
     def data_received(self, data: bytes) -> None:
         """Reads a callback; when it is whole, answers it."""
@@ -175,6 +193,6 @@ class Receiving(asyncio.Protocol):
             return
         body = bytes(self._received[end + 4 : whole])
         self._received.clear()
-        status = self._heard(first.split(" ")[1], headers, body)
+        status = self._ears.hear(first.split(" ")[1], headers, body)
         self._transport.write(f"HTTP/1.1 {status} .\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
         self._transport.close()

@@ -11,6 +11,7 @@ from reportsim.benchmark.percentiles import LEVELS
 from reportsim.benchmark.results import SEGMENTS
 from reportsim.benchmark.samples import Outcome
 from reportsim.benchmark.slo import OPERATORS
+from reportsim.benchmark.ways import Way
 from reportsim.core.model import Mode
 from reportsim.web.shapes import Problem, Shape, always, identifier, moment, number, path, text, whole, yes_no
 
@@ -202,10 +203,26 @@ class BlockStarted(Shape):
     started_at = moment("The moment 0 of its requests.")
 
 
+class WayCost(Shape):
+    """One way to learn a result, and what it costs."""
+
+    offered = whole()
+    results = whole()
+    time_to_result_ms = nested(Percentiles)
+    requests = whole("All that went over the wire, in either direction.")
+    requests_per_result = number(allow_none=True)
+    connections = nested(Occupancy, "Held by clients, callbacks that come in included.")
+
+
+class Ways(each(Way, WayCost)):  # type: ignore[misc]
+    """The ways to learn a result, under the same load."""
+
+
 class BenchmarkResult(each(Mode, BenchmarkSide)):  # type: ignore[misc]
     """The result of a run."""
 
     blocks = always(fields.List, "In the order in which they ran.", cls_or_instance=fields.Nested(BlockStarted))
+    ways = nested(Ways, "Null unless the plan asks for it.", allow_none=True)
     comparison = nested(Comparison)
     theory = nested(ResidualsOfSides)
     slo = nested(ObjectivesOfSides)
@@ -236,6 +253,39 @@ class Benchmark(Shape):
     started_at = moment(allow_none=True)
     completed_at = moment(allow_none=True)
     links = nested(BenchmarkLinks)
+
+
+class PlanDifference(Shape):
+    """A parameter that two plans do not share."""
+
+    name = text()
+    first = always(fields.Raw, allow_none=True)
+    second = always(fields.Raw, allow_none=True)
+
+
+class FigureCompared(Shape):
+    """A figure of two runs; outcomes are shares of what was offered."""
+
+    metric = text()
+    first = number(allow_none=True)
+    second = number(allow_none=True)
+    difference = signed("Second − first; null where one is not there, or only a lower bound.")
+    ratio = number(allow_none=True)
+    apart = yes_no("Whether the 95 % intervals of two percentiles have nothing in common.", allow_none=True)
+
+
+def figures() -> Any:
+    """Every figure of one side of two runs."""
+    return always(fields.List, cls_or_instance=fields.Nested(FigureCompared))
+
+
+class RunsCompared(Shape.from_dict({str(mode): figures() for mode in Mode})):  # type: ignore[misc]
+    """Two runs beside each other."""
+
+    first = identifier()
+    second = identifier()
+    same_load = yes_no("Whether both had the same arrivals and service times.")
+    plan = always(fields.List, "Where the plans differ.", cls_or_instance=fields.Nested(PlanDifference))
 
 
 class SelfLink(Shape):

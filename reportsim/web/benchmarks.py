@@ -9,8 +9,9 @@ from marshmallow import validate
 from reportsim.benchmark.plan import Plan, PlanError
 from reportsim.benchmark.render import Export, rendering
 from reportsim.benchmark.report_style import POLICY
+from reportsim.benchmark.versus import compare_runs
 from reportsim.core.problems import Problem, invalid
-from reportsim.reports.fields import UUID_FORM, Digits
+from reportsim.reports.fields import UUID_FORM, Digits, Identifier
 from reportsim.store import runs as store
 from reportsim.store.runs import Benchmark
 from reportsim.web.body import read_json
@@ -80,6 +81,24 @@ async def get_benchmark(request: web.Request) -> web.Response:
         run = await existing(request, id)
     headers: dict[str, str] = {} if run.ended else {hdrs.RETRY_AFTER: "1"}
     return json_response(shown(request, run), headers={**headers, **preferred.applied(wait=True)})
+
+
+class ComparisonQuery(Strict):
+    """The parameters of a comparison."""
+
+    with_ = Identifier(
+        required=True, data_key="with", metadata={"description": "The run that it is compared with, from the list."}
+    )
+
+
+async def compare_benchmarks(request: web.Request) -> web.Response:
+    """Two completed runs beside each other: how their plans differ, and every figure of both; second − first."""
+    query = load_query(ComparisonQuery(), request)
+    first, second = await existing(request, id_in(request)), await existing(request, query["with_"])
+    for run in (first, second):
+        if run.result is None:
+            raise Problem("conflict", f"The run {run.id} has no result: {run.status}.")
+    return json_response(compare_runs(first.as_json(), second.as_json()))
 
 
 async def cancel_benchmark(request: web.Request) -> web.Response:

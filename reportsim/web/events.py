@@ -1,6 +1,7 @@
 """GET /api/events: the hub's messages as Server-Sent Events."""
 
 import asyncio
+import contextlib
 import random
 import re
 import socket
@@ -10,9 +11,10 @@ from uuid import UUID
 from aiohttp import hdrs, web
 from marshmallow import fields
 
+from reportsim.core.model import Mode
 from reportsim.reports.fields import Identifier
 from reportsim.web.keys import ENGINE, STREAM_PLACES
-from reportsim.web.quotas import client
+from reportsim.web.quotas import client, visit_of
 from reportsim.web.requests import load_query
 from reportsim.web.schemas import Strict
 
@@ -50,7 +52,8 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     )
     if request.method == hdrs.METH_HEAD:
         return response
-    places = request.app[STREAM_PLACES].place(client(request))
+    of_run = visit_of(request, Mode.ASYNC) is not None
+    places = contextlib.nullcontext() if of_run else request.app[STREAM_PLACES].place(client(request))
     with places, hub.subscribe(last_id, request_id=request_id, run=query.get("run")) as subscriber:
         # Whoever resumes keeps the id it came with until what it missed has been read.
         opened_at = last_id if last_id and ID.fullmatch(last_id) else hub.last_id

@@ -234,6 +234,12 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
         ),
         problems=("not-found",),
     ),
+    benchmarks.compare_benchmarks: Operation(
+        tag="Benchmark",
+        query=benchmarks.ComparisonQuery,
+        answers=(Answer(status=200, about="Both runs.", shape=benchmark_shapes.RunsCompared),),
+        problems=("not-found", "conflict", "invalid-parameters"),
+    ),
     benchmarks.cancel_benchmark: Operation(
         tag="Benchmark",
         answers=(Answer(status=200, about="The run, which is CANCELLED now.", shape=benchmark_shapes.Benchmark),),

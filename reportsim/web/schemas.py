@@ -16,7 +16,7 @@ from reportsim.core.model import Ledger
 from reportsim.core.problems import flatten, invalid, pointer
 from reportsim.engine.engine import DEMO_PATH, Engine
 from reportsim.reports.catalog import CATALOG
-from reportsim.reports.fields import Number, Text, Whole
+from reportsim.reports.fields import Number, Text, Whole, YesNo
 from reportsim.reports.report_type import ReportType
 from reportsim.web.body import parse_json
 
@@ -159,6 +159,10 @@ class BenchmarkPlan(ReportRequest):
         load_default=str(DEFAULTS.cancel),
         validate=validate.OneOf(list(Cancel)),
         metadata={"description": "What the server stops of the work for sync clients that left."},
+    )
+    ways = YesNo(
+        load_default=DEFAULTS.ways,
+        metadata={"description": "Measure polling, long polling and SSE beside the callback; each takes a block."},
     )
 
 

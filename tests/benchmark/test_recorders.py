@@ -1,6 +1,7 @@
 """Two recorders of one load: the generator's own, and a few lines that share nothing with it but the events."""
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -54,10 +55,10 @@ def settings(settings: Settings) -> Settings:
 
 
 async def test_a_second_recorder_finds_the_same_percentiles(settings: Settings) -> None:
-    generators: list[Generator] = []
-    async with serving(settings) as service, receiving("127.0.0.1", generators) as callback_base:
-        generator = Generator(order_for(service, PLAN), PLAN, callback_base)
-        generators.append(generator)
+    async with contextlib.AsyncExitStack() as stack:
+        service = await stack.enter_async_context(serving(settings))
+        generator = Generator(order_for(service, PLAN), PLAN)
+        await stack.enter_async_context(receiving(generator, "127.0.0.1"))
         sent: list[float] = []
         done: dict[int, float] = {}
         send, hear = generator._client.send, generator.hear
@@ -108,7 +109,7 @@ async def test_clients_leave_when_their_time_is_over_and_not_before(settings: Se
     hanging = {"distribution": "fixed", "mean_ms": 60_000}
     plan = replace(PLAN, rate=20, workers=32, service_time=hanging, client_timeout_s=0.2)
     async with serving(replace(settings, workers=1, shutdown_grace_s=0.1)) as service:
-        generator = Generator(order_for(service, plan), plan, "http://127.0.0.1:9/callback/")
+        generator = Generator(order_for(service, plan), plan)
         start = await generator.run(plan.blocks[0])
         took = time.monotonic() - start
     samples, count = generator.samples[Mode.SYNC], len(plan.blocks[0].indices)
@@ -124,7 +125,7 @@ async def test_a_server_that_is_not_there_refuses_everything() -> None:
     order = Order(
         run="", host="127.0.0.1", port=9, host_header="127.0.0.1:9", token="", secrets=[], plan=plan.as_json()
     )
-    generator = Generator(order, plan, "http://127.0.0.1:9/callback/")
+    generator = Generator(order, plan)
     async with asyncio.timeout(20):
         await generator.run(plan.blocks[0])
     count = len(plan.blocks[0].indices)
@@ -136,7 +137,7 @@ async def test_a_callback_counts_only_with_its_signature(settings: Settings, tam
     from reportsim.core import signing
 
     async with serving(settings) as service:
-        generator = Generator(order_for(service, PLAN), PLAN, "http://127.0.0.1:9/callback/")
+        generator = Generator(order_for(service, PLAN), PLAN)
         body = b'{"type":"report.completed"}'
         headers: dict[str, Any] = signing.headers(service.engine.courier.secrets, "msg_1", 1_000, body)
         wrong = {

@@ -13,6 +13,7 @@ import aiohttp
 import jsonschema
 import pytest
 
+from reportsim.benchmark.ways import Way
 from reportsim.core.model import Mode
 from reportsim.settings import Settings
 from reportsim.store import requests, runs
@@ -29,6 +30,7 @@ SMALL: Final = {
     "service_time": {"distribution": "exponential", "mean_ms": 40},
     "client_timeout_s": 0.15,
     "slo_s": 0.15,
+    "ways": True,
 }
 ENDLESS: Final = {**SMALL, "rate": 10, "duration_s": 40}
 
@@ -90,6 +92,13 @@ async def test_a_run_measures_both_patterns_and_is_stored_with_everything(settin
             assert measured["segments_ms"]["service"] > 0
             assert measured["open_connections"]["max"] >= 1
         assert result["async"]["outcomes"]["ok"] + result["async"]["outcomes"]["ok_late"] == 100
+        ways = result["ways"]
+        for way in Way:
+            assert (ways[way]["offered"], ways[way]["results"]) == (50, 50), way
+        assert ways["webhook"]["requests"] == 2 * 50
+        assert ways["sse"]["requests"] == 3 * 50
+        assert ways["polling"]["time_to_result_ms"]["p50"]["value"] > 1_000
+        assert ways["long_poll"]["requests"] >= 2 * 50
         checks = {check["id"]: check for check in result["checks"]}
         assert list(checks) == [f"H{number}" for number in range(1, 15)]
         for exact in ("H3", "H4", "H5", "H7"):

@@ -1,0 +1,75 @@
+"""`python -m reportsim benchmark …` as people run it, on a running service."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.conftest import Service
+
+SMALL = ("--rate", "80", "--duration", "1", "--workers", "4", "--mean", "0.02", "--timeout", "none")
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int | None
+    out: str
+    err: str
+
+
+async def benchmark(*arguments: str | Path) -> Done:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-m", "reportsim", "benchmark", *map(str, arguments)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+    out, err = await process.communicate()
+    return Done(process.returncode, out.decode(), err.decode())
+
+
+async def test_a_run_its_exports_the_list_and_two_runs_beside_each_other(service: Service, tmp_path: Path) -> None:
+    page, rows = tmp_path / "run.html", tmp_path / "run.csv"
+    # No result is ever that fast: an objective is missed.
+    done = await benchmark("--url", service.url, *SMALL, "--slo", "0.001", "--json", "--html", page, "--csv", rows)
+    assert done.code == 99, done.err
+    run = json.loads(done.out)
+    assert (run["status"], run["plan"]["client_timeout_s"]) == ("COMPLETED", None)
+    assert not run["result"]["slo"]["sync"]["pass"]
+    assert "expected: No sync client will time out, since none gives up" in done.err
+    assert page.read_text().startswith("<!doctype html>")
+    assert len(rows.read_text().splitlines()) == 1 + 2 * 80
+
+    listed, compared = await asyncio.gather(
+        benchmark("--url", service.url, "--list"), benchmark("--url", service.url, "--compare", run["id"], run["id"])
+    )
+    assert (listed.code, compared.code) == (0, 0), (listed.err, compared.err)
+    assert run["id"] in listed.out
+    assert "The same load." in compared.out
+    assert "time_to_result_ms.p50" in compared.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--rate", "5000", "--duration", "600"), "must not exceed 200,000"),
+        (("--ledger", "nowhere"), "There is no such ledger"),
+        (("--compare", "nonsense", "nonsense"), "Not a UUID"),
+    ],
+)
+async def test_what_the_service_refuses_is_one_line(service: Service, arguments: tuple[str, ...], said: str) -> None:
+    done = await benchmark("--url", service.url, *arguments)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("reportsim: ")
+    assert said in done.err
+    assert done.err.count("\n") == 1
+
+
+async def test_nobody_there_is_one_line() -> None:
+    done = await benchmark("--url", "http://127.0.0.1:9", "--list")
+    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
