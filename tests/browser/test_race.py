@@ -9,11 +9,11 @@ from tests.browser.conftest import LATE_MS, Complaints, open_page, same_document
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-QUICK = "/?requests=4&workers=1&distribution=fixed&mean_ms=250&client_timeout_s=0.6&callback_failures=1"
+QUICK = "/?requests=4&workers=1&distribution=fixed&mean_ms=500&client_timeout_s=1.2&callback_failures=1"
 
 
 async def expect_a_finished_race(page: Page) -> None:
-    """Four clients, one worker, a quarter of a second each: two have their report in time, two gave up."""
+    """Four clients, one worker, half a second each: two have their report in time, two gave up."""
     await expect(page.locator("#lanes .verdict")).to_contain_text(
         "2 of 4 gave up. Async clients waited", timeout=2 * LATE_MS
     )
