@@ -103,7 +103,7 @@ def banner(result: Json) -> str:
     broken = [check for check in result["checks"] if check["verdict"] == "fail"]
     if not broken:
         return ""
-    said = "; ".join(f"{check['id']}: {check['detail']}" for check in broken)
+    said = " ".join(f"{check['id']}: {check['detail']}" for check in broken)
     return f'<p class="banner" role="alert">Do not trust this run. {escape(said)}</p>'
 
 
