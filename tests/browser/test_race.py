@@ -18,7 +18,7 @@ async def expect_a_finished_race(page: Page) -> None:
         "2 of 4 gave up. Async clients waited", timeout=2 * LATE_MS
     )
     await expect(page.locator("#lanes .verdict")).to_contain_text("all 4 were called back with their report.")
-    await expect(page.locator("#lanes")).to_contain_text("Same bytes in both lanes: sha256")
+    await expect(page.locator("#lanes")).to_contain_text("The same bytes in all 8 files of both lanes: sha256")
     sync, later = page.locator(".lane.sync"), page.locator(".lane.async")
     await expect(sync.locator(".gone")).to_have_count(2)
     await expect(sync.locator(".vain")).not_to_have_count(0)
