@@ -72,7 +72,7 @@ async def main() -> None:
             await photograph(browser, server.url, "first-run", "#readiness")
             await photograph(browser, await race(page, server.url), "race")
             asked = await requests(page, server.url)
-            await photograph(browser, server.url, "requests", "#requests")
+            await photograph(browser, f"{server.url}/?limit=50", "requests")
             await photograph(browser, asked, "request")
             await photograph(browser, await benchmark(page, server.url), "benchmark", ".report > .verdict")
             await browser.close()

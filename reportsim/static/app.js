@@ -134,6 +134,7 @@ setInterval(() => {
 
 pause.onclick = () => {
   paused = !paused
+  document.documentElement.toggleAttribute('data-paused', paused)
   pause.textContent = paused ? 'Resume' : 'Pause'
   say(paused ? 'Paused' : '')
   listen()

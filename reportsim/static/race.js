@@ -4,6 +4,7 @@ const race = document.getElementById('race')
 const form = document.getElementById('race-form')
 const calm = matchMedia('(prefers-reduced-motion: reduce)')
 const LOOK_MS = 300
+const paused = () => 'paused' in document.documentElement.dataset
 
 // Redrawing: the server renders, the parts with these ids are replaced.
 const PARTS = ['race-head', 'distribution', 'lanes']
@@ -31,6 +32,7 @@ async function draw (url) {
 }
 
 const preview = () => `${form.dataset.preview}&${new URLSearchParams(new FormData(form))}`
+const current = () => `${form.dataset.preview}&${location.search.slice(1)}`
 let waiting
 form.addEventListener('input', ({ target }) => {
   const value = target.parentElement.querySelector('.value')
@@ -55,7 +57,7 @@ form.addEventListener('submit', async event => {
       throw new Error(page.querySelector('.refused p')?.textContent ?? `The service answered ${response.status}.`)
     }
     history.replaceState(null, '', response.url)
-    await draw(`/?fragment=race&race=${id}`)
+    await draw(current())
     run()
   } catch (error) {
     form.querySelector('.big').disabled = false
@@ -70,7 +72,7 @@ async function run () {
   requestAnimationFrame(grow)
   while ('racing' in race.dataset) {
     await new Promise(resolve => setTimeout(resolve, LOOK_MS))
-    if (!document.hidden) await draw(`/?fragment=race&race=${race.dataset.race}`).catch(() => {})
+    if (!document.hidden && !paused()) await draw(current()).catch(() => {})
   }
   running = false
 }
@@ -79,7 +81,7 @@ let grownAt = 0
 function grow (moment) {
   if (!('racing' in race.dataset)) return
   requestAnimationFrame(grow)
-  if (calm.matches && moment - grownAt < 1000) return
+  if (paused() || (calm.matches && moment - grownAt < 1000)) return
   grownAt = moment
   const lanes = document.getElementById('lanes')
   const { now, longest } = lanes.dataset

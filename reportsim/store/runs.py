@@ -237,7 +237,7 @@ async def samples(pool: Pool, id: UUID) -> tuple[bytes, bytes] | None:
 
 
 SELECT_ATTEMPTS: Final = """
-SELECT r.mode, r.callback_url, r.created_at, r.result_payload ->> 'sha256' AS sha256, l.attempted_at,
+SELECT r.id, r.mode, r.callback_url, r.created_at, r.result_payload ->> 'sha256' AS sha256, l.attempted_at,
     l.response_time_ms, l.success
 FROM requests r LEFT JOIN callback_logs l ON l.request_id = r.id AND l.series = 1
 WHERE r.run_id = $1 AND r.input_payload -> 'simulate' IS NOT NULL
@@ -249,6 +249,7 @@ ORDER BY r.id, l.attempt_number LIMIT $2
 class Attempted:
     """A request of a run with one of its callback attempts, or with none."""
 
+    id: UUID
     mode: str
     callback_url: str | None
     created_at: datetime

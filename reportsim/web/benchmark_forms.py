@@ -29,6 +29,7 @@ VALUES: Final[Mapping[str, str]] = {
     "report_type": "trial_balance",
     "ledger": "tiny",
     "seed": "1",
+    "ways": "",
 }
 
 
@@ -39,6 +40,8 @@ def plan_body(form: Mapping[str, str]) -> dict[str, Any]:
     """
     body: dict[str, Any] = {name: number(form[name]) for name in NUMBERS if form.get(name)}
     body |= {name: form[name] for name in TEXTS if form.get(name)}
+    if form.get("ways"):
+        body["ways"] = True
     if form.get("client_timeout_s") == "":
         body["client_timeout_s"] = None
     if (shape := form.get("distribution")) == OWN_TIME:
@@ -62,6 +65,7 @@ def plan_errors(problem: Problem | None) -> dict[str, str]:
 def plan_values(plan: Mapping[str, Any]) -> dict[str, str]:
     """A plan as the API shows it, as the form has it."""
     values = {name: "" if plan.get(name) is None else f"{plan[name]}" for name in (*NUMBERS, *TEXTS) if name in plan}
+    values["ways"] = "yes" if plan.get("ways") else ""
     shape = plan.get("service_time")
     if shape is None:
         return {**values, "distribution": OWN_TIME}

@@ -11,7 +11,7 @@ from marshmallow import EXCLUDE, fields, validate
 from reportsim.benchmark.foresight import foresee
 from reportsim.benchmark.plan import Arrivals, Cancel, Plan
 from reportsim.benchmark.render import Export, rendering
-from reportsim.core.problems import Problem, invalid
+from reportsim.core.problems import Problem, invalid, unavailable
 from reportsim.reports.catalog import CATALOG
 from reportsim.reports.fields import UUID_FORM
 from reportsim.store import runs as store
@@ -100,7 +100,10 @@ async def predicted(request: web.Request, form: Mapping[str, str]) -> Json:
     """What theory expects of the plan that a form describes."""
     plan = await read_plan(request, form)
     with request.app[PREDICTIONS].place():
-        return {**await foresee(plan), "plan": plan}
+        try:
+            return {**await foresee(plan), "plan": plan}
+        except TimeoutError:
+            raise unavailable("The prediction takes too long; a smaller load is predicted sooner.") from None
 
 
 async def show_prediction(request: web.Request) -> web.StreamResponse:

@@ -1,26 +1,77 @@
 """Two finished runs side by side, in the words of people."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
+from reportsim.benchmark.plots import WORDS
+from reportsim.benchmark.versus import compare_runs
 from reportsim.benchmark.words import duration, percent, three
+from reportsim.core.model import Mode
 from reportsim.store.runs import Benchmark
 
 Json = Mapping[str, Any]
-SIDES: Final = ("sync", "async")
-LEVELS: Final = ("p50", "p95", "p99")
+CLOCKS: Final = {"time_to_result_ms": "time to result", "accept_ms": "until the client was free"}
+FIGURES: Final = {
+    "goodput": "good results per second",
+    "throughput": "results per second",
+    "drain_s": "until empty after the last arrival",
+    "open_connections.mean": "connections held, mean",
+    "open_connections.max": "connections held, most",
+    "busy_workers_mean": "busy workers, mean",
+    "queue.mean": "in the queue, mean",
+    "queue.max": "in the queue, most",
+    "wasted_share": "work for clients that left",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure of both runs; `apart` where chance does not explain the difference."""
+
+    name: str
+    first: str
+    second: str
+    apart: bool
 
 
 def compared(first: Benchmark, second: Benchmark) -> dict[str, Any]:
-    """Where the plans differ, and the figures of both results: sync and async of the first, then of the second."""
-    names = [*first.plan, *(name for name in second.plan if name not in first.plan)]
-    differences = [
-        (name, told(first.plan.get(name)), told(second.plan.get(name)))
-        for name in names
-        if first.plan.get(name) != second.plan.get(name)
-    ]
-    sides = [run.result[side] for run in (first, second) if run.result for side in SIDES]
-    return {"differences": differences, "figures": [(name, [said(side) for side in sides]) for name, said in ROWS]}
+    """Where the plans differ, and how the figures of each side do."""
+    found = compare_runs(first.as_json(), second.as_json())
+    return {
+        "same_load": found["same_load"],
+        "differences": [(row["name"], told(row["first"]), told(row["second"])) for row in found["plan"]],
+        "sides": {str(mode): [figure(row) for row in found[mode] if is_shown(row)] for mode in Mode},
+    }
+
+
+def is_shown(row: Json) -> bool:
+    """Whether a figure says anything: an outcome that neither run had does not."""
+    return not row["metric"].startswith("outcomes.") or bool(row["first"] or row["second"])
+
+
+def figure(row: Json) -> Figure:
+    """A row of the comparison as it is told."""
+    clock, _, level = row["metric"].partition(".")
+    if clock in CLOCKS:
+        name = f"{CLOCKS[clock]}, {level.replace('_', '.')}"
+    elif clock == "outcomes":
+        name = WORDS[level]
+    else:
+        name = FIGURES[row["metric"]]
+    first, second = (said(row["metric"], row[which]) for which in ("first", "second"))
+    return Figure(name, first, second, bool(row["apart"]))
+
+
+def said(metric: str, value: float | None) -> str:
+    """A value in its unit."""
+    if value is None:
+        return "too few"
+    if metric.partition(".")[0] in CLOCKS:
+        return duration(value / 1000)
+    if metric == "drain_s":
+        return duration(value)
+    return percent(value) if metric.startswith("outcomes.") or metric == "wasted_share" else three(value)
 
 
 def told(value: Any) -> str:
@@ -28,38 +79,3 @@ def told(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {told(item)}" for name, item in value.items())
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def percentile(clock: str, level: str) -> Any:
-    """How one percentile of one clock is told."""
-
-    def say(side: Json) -> str:
-        found = side[clock][level]
-        if found["value"] is None:
-            return "too few"
-        return f"{'≥ ' if found['censored'] else ''}{duration(found['value'] / 1000)}"
-
-    return say
-
-
-def share(outcome: str) -> Any:
-    """How the share of one outcome is told."""
-
-    def say(side: Json) -> str:
-        return percent(side["outcomes"][outcome] / side["offered"])
-
-    return say
-
-
-ROWS: Final = (
-    ("requests offered", lambda side: f"{side['offered']:,}"),
-    ("in time", share("ok")),
-    ("late", share("ok_late")),
-    ("client gave up", share("client_timeout")),
-    *((f"until the client was free, {level}", percentile("accept_ms", level)) for level in LEVELS),
-    *((f"time to result, {level}", percentile("time_to_result_ms", level)) for level in LEVELS),
-    ("good results per second", lambda side: three(side["goodput"])),
-    ("connections held, mean", lambda side: three(side["open_connections"]["mean"])),
-    ("requests in the queue, mean", lambda side: three(side["queue"]["mean"])),
-    ("work for clients that left", lambda side: percent(side["wasted_share"])),
-)

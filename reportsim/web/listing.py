@@ -121,7 +121,7 @@ async def listing(request: web.Request, query: Mapping[str, Any]) -> Listing:
         searched=searched,
         first=first,
         bound=NEVER if searched else last_id if first else id_prefix(engine.clock.now()),
-        live=home_url({**kept, **sought, "fragment": "list"}, cursor=query.get("cursor")),
+        live=home_url({**kept, **sought, "fragment": "list"}, cursor=query.get("cursor"), place=""),
         newest=home_url(kept),
         older=home_url(kept, cursor=make_cursor(rows[-1].id, filters)) if more else None,
     )
@@ -150,10 +150,10 @@ def id_prefix(at: datetime) -> str:
     return f"{digits[:8]}-{digits[8:]}"
 
 
-def home_url(parameters: Mapping[str, Any], *, cursor: str | None = None) -> str:
-    """The home page with some parameters."""
+def home_url(parameters: Mapping[str, Any], *, cursor: str | None = None, place: str = "requests") -> str:
+    """The home page with some parameters, from a place on."""
     kept = {name: str(value) for name, value in parameters.items()}
-    return str(URL("/").with_query(kept | ({"cursor": cursor} if cursor else {})))
+    return str(URL("/").with_query(kept | ({"cursor": cursor} if cursor else {})).with_fragment(place))
 
 
 def filter_links(kept: Mapping[str, Any], counts: Sequence[store.Count]) -> dict[str, list[Link]]:

@@ -22,7 +22,7 @@ from reportsim.web import races, racing, rendering
 from reportsim.web.courses import course
 from reportsim.web.forms import form_errors, number, read_form, submission
 from reportsim.web.keys import DRAINING, ENGINE, READY, RUNNER, SETTINGS, SYNC_PLACES
-from reportsim.web.listing import COUNTERS, Counters, HomeQuery, listing, stream_url
+from reportsim.web.listing import COUNTERS, FILTERS, Counters, HomeQuery, listing, stream_url
 from reportsim.web.ops import check_database
 from reportsim.web.previews import preview
 from reportsim.web.quotas import limited, raised
@@ -34,6 +34,8 @@ from reportsim.web.submissions import ASYNC, FAILURES, SYNC, new_request, own_re
 Json = dict[str, Any]
 
 FORM: Final = web.RequestKey("FORM", dict[str, str])
+# Whoever names one of these has seen the race, and wants to read the list.
+LIST_PARAMETERS: Final = (*FILTERS, "run", "cursor", "limit", "q")
 ORIGINAL: Final = web.RequestKey("ORIGINAL", Request)
 
 
@@ -110,7 +112,7 @@ async def home(
         "listing": await listing(request, query) if usable else None,
         "curl": curl(request, ASYNC, {"report_type": "trial_balance"}),
         "controls": controls,
-        "race": await shown_race(request, query, controls) if usable else None,
+        "race": await shown_race(request, query, controls) if usable and not is_list(query, request) else None,
         "values": values if values and values.get("mode") != "race" else {},
         "errors": form_errors(problem),
         "problem": problem,
@@ -124,6 +126,11 @@ async def home(
     response = render(request, template, status=status, **context)
     response.headers.update(problem.headers if problem else {} if usable else {hdrs.RETRY_AFTER: "2"})
     return response
+
+
+def is_list(query: Mapping[str, Any], request: web.Request) -> bool:
+    """Whether the list is asked for, and not the page that begins with the race."""
+    return query.get("fragment") == "list" or any(name in request.query for name in LIST_PARAMETERS)
 
 
 async def shown_race(request: web.Request, query: Mapping[str, Any], controls: races.Controls) -> races.Race:

@@ -218,7 +218,8 @@ class Race:
     status: str = ""
     id: str | None = None
     at_least_ms: float = 0.0
-    hashes: frozenset[str] = field(default_factory=frozenset)
+    hashes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The sha256 of every file of each side that there is."""
     trouble: str | None = None
     """Why it came to no end."""
 
@@ -231,6 +232,17 @@ class Race:
     def now(self) -> float:
         """Milliseconds since the start."""
         return max(lane.now for lane in self.lanes)
+
+    @property
+    def files(self) -> int:
+        """How many files there are, once both sides have some."""
+        return sum(map(len, self.hashes.values())) if all(self.hashes.get(mode) for mode in Mode) else 0
+
+    @property
+    def sha256(self) -> str | None:
+        """The one hash of all files; None where they differ."""
+        found = {sha256 for side in self.hashes.values() for sha256 in side}
+        return found.pop() if len(found) == 1 else None
 
     @property
     def verdict(self) -> str:

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Final
+from uuid import UUID
 
 from aiohttp import web
 
@@ -40,9 +41,18 @@ async def read_race(request: web.Request, run: Benchmark, expected: Race) -> Rac
         id=str(run.id),
         status=run.status,
         at_least_ms=0.0 if samples is not None else expected.now,
-        hashes=frozenset(row.sha256 for row in rows if row.sha256),
+        hashes=hashes(rows),
         trouble=run.error["detail"] if run.error else None,
     )
+
+
+def hashes(rows: Sequence[Attempted]) -> dict[str, list[str]]:
+    """The sha256 of every file of each side; a request has a row for each of its attempts."""
+    found: dict[str, dict[UUID, str]] = {}
+    for row in rows:
+        if row.sha256:
+            found.setdefault(row.mode, {})[row.id] = row.sha256
+    return {mode: list(files.values()) for mode, files in found.items()}
 
 
 def deliveries(rows: Sequence[Attempted]) -> dict[int, list[Attempt]]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import aiohttp_jinja2
 from aiohttp import hdrs, web
 from jinja2 import PackageLoader, StrictUndefined
+from jinja2.bccache import Bucket, BytecodeCache
 
 from reportsim import __version__
 from reportsim.core.problems import Problem
@@ -18,6 +19,29 @@ from reportsim.web.middleware import problem_response
 
 ENDPOINTS: Final = ("/api/", "/webhook-test/")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Compiled(BytecodeCache):
+    """Templates that were compiled once by a process, for all applications in it."""
+
+    def __init__(self) -> None:
+        """Holds nothing yet."""
+        self._kept: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Gives a template what was compiled, if its source is still the same."""
+        if (kept := self._kept.get(bucket.key)) is not None:
+            bucket.bytecode_from_string(kept)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keeps what was compiled."""
+        self._kept[bucket.key] = bucket.bytecode_to_string()
+
+
+@functools.cache
+def compiled() -> Compiled:
+    """The process's templates."""
+    return Compiled()
 
 
 def setup(app: web.Application) -> None:
@@ -33,8 +57,12 @@ def setup(app: web.Application) -> None:
         lstrip_blocks=True,
         default_helpers=False,
         filters=FORMATS,
+        bytecode_cache=compiled(),
     )
     environment.globals.update(static=assets.url, vendored=assets.vendored, version=__version__, COUNTS=COUNTS)
+    # Compiling takes up to a tenth of a second, for which nobody shall wait.
+    for name in environment.list_templates(extensions=["html"]):
+        environment.get_template(name)
     app.router.add_get("/static/{digest}/{name:.+}", send_asset)
     app.router.add_get("/favicon.ico", send_icon)
 

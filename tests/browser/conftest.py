@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
@@ -54,7 +55,7 @@ async def service(settings: Settings) -> AsyncIterator[Service]:
 
 @dataclass
 class Complaints:
-    """Whatever a page said on its console, threw, asked for in vain, or had refused by its policy."""
+    """Whatever a page said on its console, threw, asked for in vain or elsewhere, or had refused by its policy."""
 
     heard: list[str] = field(default_factory=list)
 
@@ -62,6 +63,12 @@ class Complaints:
         page.on("console", lambda message: self.heard.append(f"console {message.type}: {message.text}"))
         page.on("pageerror", lambda error: self.heard.append(f"error: {error}"))
         page.on("response", lambda answer: self.note(answer.status, answer.url))
+        page.on("request", lambda request: self.visit(page, request.url))
+
+    def visit(self, page: Page, url: str) -> None:
+        own = urlsplit(page.url).netloc
+        if own and urlsplit(url).netloc not in {own, ""}:
+            self.heard.append(f"elsewhere: {url}")
 
     def note(self, status: int, url: str) -> None:
         if status >= 400:

@@ -8,9 +8,21 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests.browser.conftest import LATE_MS, Complaints, open_page, same_document
+from tests.engine.jobs import until
 from tests.faults.process import ServerProcess
 
+HIDE = """
+hidden => {
+  Object.defineProperty(document, 'hidden', {value: hidden, configurable: true})
+  document.dispatchEvent(new Event('visibilitychange'))
+}
+"""
+
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+
+async def true_of(fact: bool) -> bool:
+    return fact
 
 
 async def test_a_request_is_followed_live(service: Any, browser: Browser, complaints: Complaints) -> None:
@@ -116,6 +128,29 @@ async def test_a_lost_connection_is_said_and_heals(service: Any, browser: Browse
     assert await same_document(page)
     await context.close()
     assert [text for text in complaints.heard if "ERR_FAILED" not in text] == []
+
+
+async def test_a_tab_has_one_stream_which_rests_while_nobody_looks(
+    service: Any, browser: Browser, complaints: Complaints
+) -> None:
+    context = await browser.new_context()
+    page = await open_page(context, complaints, service.url)
+    hub = service.engine.hub
+    await expect(page.locator("#status")).to_contain_text("Live")
+    await until(lambda: true_of(hub.subscribers == 1))
+    await page.evaluate(HIDE, True)
+    await until(lambda: true_of(hub.subscribers == 0))
+    await service.client.post("/api/sync", json={"ledger": "tiny"})
+    await page.evaluate(HIDE, False)
+    await expect(page.locator("#rows tr")).to_have_count(1, timeout=LATE_MS)
+    await until(lambda: true_of(hub.subscribers == 1))
+    await page.get_by_role("button", name="Pause").click()
+    await until(lambda: true_of(hub.subscribers == 0))
+    await page.get_by_role("button", name="Resume").click()
+    await until(lambda: true_of(hub.subscribers == 1))
+    assert await same_document(page)
+    await context.close()
+    assert complaints.heard == []
 
 
 @pytest.mark.slow
