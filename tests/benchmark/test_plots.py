@@ -115,6 +115,7 @@ def test_whatever_happened_is_drawn(make: Callable[[], Run]) -> None:
         check(picture)
 
 
+@pytest.mark.slow
 def test_a_huge_run_makes_no_huge_picture() -> None:
     service = {"distribution": "exponential", "mean_ms": 2}
     run = rehearsed(Plan(rate=1_000, duration_s=30, workers=4, service_time=service))

@@ -184,6 +184,7 @@ def test_a_sweep_finds_where_time_outs_begin() -> None:
         assert each.steady_share == steady
 
 
+@pytest.mark.slow
 def test_cancelling_and_shorter_runs_move_the_break_even_up() -> None:
     values = spread_values("rate", 10, 20, 1)
     evens = [

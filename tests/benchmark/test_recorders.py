@@ -54,6 +54,7 @@ def settings(settings: Settings) -> Settings:
     return replace(settings, callback_allow=AllowList.parse("127.0.0.0/8"))
 
 
+@pytest.mark.slow
 async def test_a_second_recorder_finds_the_same_percentiles(settings: Settings) -> None:
     async with contextlib.AsyncExitStack() as stack:
         service = await stack.enter_async_context(serving(settings))

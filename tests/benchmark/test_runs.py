@@ -73,6 +73,7 @@ async def validates(service: Service, name: str, value: Any) -> None:
     jsonschema.validate(value, schema, jsonschema.Draft202012Validator)
 
 
+@pytest.mark.slow
 async def test_a_run_measures_both_patterns_and_is_stored_with_everything(settings: Settings, pool: Pool) -> None:
     # Its requests have no rate limit, and nobody else gets round theirs.
     async with serving(replace(settings, sync_rate=1, async_rate=1)) as service:

@@ -33,6 +33,7 @@ async def benchmark(*arguments: str | Path) -> Done:
     return Done(process.returncode, out.decode(), err.decode())
 
 
+@pytest.mark.slow
 async def test_a_run_its_exports_the_list_and_two_runs_beside_each_other(service: Service, tmp_path: Path) -> None:
     page, rows = tmp_path / "run.html", tmp_path / "run.csv"
     # No result is ever that fast: an objective is missed.
