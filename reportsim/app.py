@@ -95,7 +95,7 @@ def add_routes(app: web.Application) -> None:
             web.post("/api/sync", submissions.create_sync),
             web.post("/api/async", submissions.create_async),
             web.get("/api/requests", requests.list_requests),
-            web.get("/api/requests/{id}", requests.get_request),
+            web.get("/api/requests/{id:[0-9a-fA-F-]{36}}", requests.get_request),
             web.post("/api/requests/{id}/cancel", requests.cancel_request),
             web.post("/api/requests/{id}/redeliver", requests.redeliver),
             web.post("/api/requests/redeliver", redelivery.redeliver_many),

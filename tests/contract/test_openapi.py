@@ -170,6 +170,9 @@ async def test_shapes_have_exactly_the_members_that_are_answered(service: Servic
     ended = await service.ended(id)
     (log,) = await logs_of(service, id)
     inbox = await read(service, "/webhook-test/shapes")
+    async with service.client.post("/api/requests/redeliver", json={"callback_status": "SUCCESS"}) as answer:
+        redelivered = await answer.json()
+        assert redelivered["ids"] == [id]
     row = await store.get_one(service.engine.pool, UUID(id))
     assert row is not None
     for shape, answered in [
@@ -179,6 +182,7 @@ async def test_shapes_have_exactly_the_members_that_are_answered(service: Servic
         (shapes.CallbackLog, log),
         (shapes.Inbox, inbox),
         (shapes.Arrival, inbox["items"][0]),
+        (shapes.Redelivered, redelivered),
         (shapes.Ledger, (await read(service, "/api/ledgers"))["items"][0]),
         (shapes.RequestPage, await read(service, "/api/requests")),
         (shapes.Readiness, await read(service, "/readyz")),
