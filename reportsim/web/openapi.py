@@ -213,6 +213,9 @@ def header_refs(*names: str) -> Json:
 
 def examples(body: type[Strict], receiver: str) -> Json:
     """Bodies to start from."""
+    if body is Redelivery:
+        value = {"callback_status": "FAILED", "origin": "https://receiver.example.org", "limit": 100}
+        return {"receiver": {"summary": "What one receiver has missed, the oldest first", "value": value}}
     if body is BenchmarkPlan:
         overload = {"rate": 48, "duration_s": 10, "workers": 8, "client_timeout_s": 1, "slo_s": 1}
         service = {"distribution": "exponential", "mean_ms": 200}
@@ -220,9 +223,6 @@ def examples(body: type[Strict], receiver: str) -> Json:
             "minute": {"summary": "A minute a side at 80 % load", "value": {}},
             "overload": {"summary": "Ten seconds a side in overload", "value": {**overload, "service_time": service}},
         }
-    if body is Redelivery:
-        value = {"callback_status": "FAILED", "origin": "https://receiver.example.org", "limit": 100}
-        return {"receiver": {"summary": "What one receiver has missed, the oldest first", "value": value}}
     slow = {"service_time": {"distribution": "fixed", "mean_ms": 800}, "failure_rate": 0.1}
     found: dict[str, tuple[str, Json]] = {
         "nothing": ("A trial balance of the demo ledger over its whole window", {}),

@@ -25,7 +25,7 @@ from reportsim.web.keys import DRAINING, ENGINE, READY, RUNNER, SETTINGS, SYNC_P
 from reportsim.web.listing import COUNTERS, FILTERS, Counters, HomeQuery, listing, stream_url
 from reportsim.web.ops import check_database
 from reportsim.web.previews import preview
-from reportsim.web.quotas import limited
+from reportsim.web.quotas import limited, raised
 from reportsim.web.rendering import page, render
 from reportsim.web.requests import existing, id_in, load_query
 from reportsim.web.schemas import Accepted, AsyncSubmission, FailingSubmission, Submission, parse, read_submission
@@ -180,7 +180,7 @@ async def submit_form(request: web.Request) -> web.StreamResponse:
         return await home(request, form, problem)
 
 
-@limited("sync")
+@limited("sync", raised)
 async def submit_sync(request: web.Request) -> web.StreamResponse:
     """Makes a report while the browser waits."""
     form = request[FORM]
@@ -200,7 +200,7 @@ async def block(request: web.Request, accepted: Accepted) -> web.StreamResponse:
     return see_other(new.request.id)
 
 
-@limited("async")
+@limited("async", raised)
 async def submit_async(request: web.Request) -> web.StreamResponse:
     """Accepts a report for later; the demo receiver is called back where no other URL is given."""
     engine = request.app[ENGINE]
