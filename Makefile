@@ -7,21 +7,25 @@ ifdef PORT
 export REPORTSIM_PORT := $(PORT)
 endif
 
-.PHONY: help run test test-slow check bench clean
+.PHONY: help run test test-slow faults check bench screenshots clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 # One plain command and no shell around it, so that signals reach the service and make waits for its end.
 run: .venv/service.stamp ## start the service with its own PostgreSQL; PORT=9000 for another port
 	@$(BIN)/reportsim serve
 
+# More at once than there are cores: much of what the tests do is waiting.
 test: .venv/dev.stamp ## run the tests but the slow ones
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" --numprocesses 4 --dist worksteal
 
 # pytest's 5 says that there is no such test.
 test-slow: .venv/dev.stamp ## run the slow tests
 	$(BIN)/pytest -m slow || test $$? -eq 5
+
+faults: .venv/dev.stamp ## kill a service a hundred times, restart its database, drop its connections
+	FAULT_KILLS=100 $(BIN)/pytest tests/faults -s
 
 check: .venv/dev.stamp ## format, lint, types, import directions
 	$(BIN)/ruff format --check
@@ -31,6 +35,9 @@ check: .venv/dev.stamp ## format, lint, types, import directions
 
 bench: .venv/dev.stamp ## measure what is claimed about speed
 	$(BIN)/python -m benchmarks
+
+screenshots: .venv/dev.stamp ## make the README's pictures anew
+	$(BIN)/python -m tools.screenshots
 
 clean: ## remove the environment and what tools left behind; the data stay
 	rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -12,6 +12,7 @@ from reportsim.lifespan import drain, engine_context, pools_context
 from reportsim.settings import Settings
 from reportsim.store.pool import clean_dsn, create_pool
 from reportsim.web import (
+    benchmark_pages,
     benchmarks,
     docs,
     downloads,
@@ -81,6 +82,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
     app.cleanup_ctx.append(pools_context)
     app.cleanup_ctx.append(engine_context)
     pages.setup(app)
+    benchmark_pages.setup(app)
     docs.setup(app)
     add_routes(app)
     return app
@@ -93,7 +95,7 @@ def add_routes(app: web.Application) -> None:
             web.post("/api/sync", submissions.create_sync),
             web.post("/api/async", submissions.create_async),
             web.get("/api/requests", requests.list_requests),
-            web.get("/api/requests/{id}", requests.get_request),
+            web.get("/api/requests/{id:[0-9a-fA-F-]{36}}", requests.get_request),
             web.post("/api/requests/{id}/cancel", requests.cancel_request),
             web.post("/api/requests/{id}/redeliver", requests.redeliver),
             web.post("/api/requests/redeliver", redelivery.redeliver_many),
@@ -115,7 +117,14 @@ def add_routes(app: web.Application) -> None:
             web.post("/", pages.submit_form),
             web.get("/requests/{id}", pages.show_request),
             web.post("/requests/{id}/cancel", pages.cancel_form),
+            web.post("/requests/{id}/again", pages.again_form),
             web.post("/requests/{id}/redeliver", pages.redeliver_form),
+            web.get("/benchmarks", benchmark_pages.show_benchmarks),
+            web.post("/benchmarks", benchmark_pages.start_form),
+            web.get("/benchmarks/prediction", benchmark_pages.show_prediction),
+            web.get("/benchmarks/compare", benchmark_pages.compare_runs),
+            web.get("/benchmarks/{id}", benchmark_pages.show_benchmark),
+            web.post("/benchmarks/{id}/cancel", benchmark_pages.cancel_run_form),
             web.get("/problems/{slug}", pages.show_problem),
             web.get("/docs", docs.show_docs),
             web.get("/openapi.json", docs.show_document),

@@ -1,7 +1,8 @@
-"""Fetches the vendored assets: `python tools/vendor.py` packs what vendor.json lists, checks it, and copies it.
+"""Fetches the vendored assets: `python tools/vendor.py` packs what the two vendor.json list, checks it, and copies it.
 
-To take another version, write it into vendor.json with its integrity (`npm view NAME@VERSION dist.integrity`), and run
-this: it prints the sha384 of files that differ from the list, and counts them in its exit code. Commit both.
+The service's own are in reportsim/static/vendor, those of tests in tests/browser/vendor. To take another version, write
+it into vendor.json with its integrity (`npm view NAME@VERSION dist.integrity`), and run this: it prints the sha384 of
+files that differ from the list, and counts them in its exit code. Commit both.
 """
 
 import base64
@@ -13,7 +14,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-VENDOR = Path(__file__).parents[1] / "reportsim" / "static" / "vendor"
+ROOT = Path(__file__).parents[1]
+FOLDERS = (ROOT / "reportsim" / "static" / "vendor", ROOT / "tests" / "browser" / "vendor")
 
 
 def digest(algorithm: str, data: bytes) -> str:
@@ -22,9 +24,14 @@ def digest(algorithm: str, data: bytes) -> str:
 
 
 def main() -> int:
-    """Fetches every package of the list."""
+    """Fetches every package of both lists."""
+    return sum(fetch(folder) for folder in FOLDERS)
+
+
+def fetch(vendor: Path) -> int:
+    """Fetches the packages that a folder lists; the number of files that differ from the list."""
     wrong = 0
-    for package in json.loads((VENDOR / "vendor.json").read_text()):
+    for package in json.loads((vendor / "vendor.json").read_text()):
         with tempfile.TemporaryDirectory() as folder:
             name = f"{package['name']}@{package['version']}"
             packed = subprocess.run(
@@ -38,12 +45,12 @@ def main() -> int:
                     member = tar.extractfile(f"package/{file}")
                     assert member is not None
                     data = member.read()
-                    target = VENDOR / f"{package['name']}-{package['version']}" / file
-                    target.parent.mkdir(exist_ok=True)
+                    target = vendor / f"{package['name']}-{package['version']}" / file
+                    target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(data)
                     if (found := digest("sha384", data)) != expected:
                         wrong += 1
-                        print(f"{target.relative_to(VENDOR)}: {found}")
+                        print(f"{target.relative_to(vendor)}: {found}")
     return wrong
 
 

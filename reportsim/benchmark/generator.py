@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from array import array
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -93,17 +93,18 @@ class Generator:
             for _ in range(WARM_UP):
                 await self._client.ask(data)
 
-    async def run(self, block: Block) -> float:
-        """Runs one block to its end and returns its start on the monotonic clock."""
+    async def run(self, blocks: Sequence[Block]) -> float:
+        """Runs one block, or both sides' at once, to the end and returns the start on the monotonic clock."""
         self._start = time.monotonic() + START_IN_S
-        self._open = len(block.indices)
+        self._open = sum(len(block.indices) for block in blocks)
+        self._missing = {index for block in blocks if block.mode is Mode.ASYNC for index in block.indices}
         self._tally = Tally()
-        self._missing = set(block.indices) if block.mode is Mode.ASYNC else set()
-        for index in block.indices:
+        for index in blocks[0].indices:
             due = self._start + self.schedule.intended[index]
             if (left := due - time.monotonic()) > AHEAD_S:
                 await asyncio.sleep(left)
-            self._send(block.mode, index)
+            for block in blocks:
+                self._send(block.mode, index)
             if index % BREATHE_EVERY == 0:
                 await asyncio.sleep(0)
         while self._open:
@@ -112,9 +113,10 @@ class Generator:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ASK_EVERY_S):
                     await self._change()
-        if block.mode is Mode.ASYNC and block.number == 0:
-            times = self.samples[block.mode].times_to_result()[: len(block.indices)]
-            self.first_async = figures(times, self._tally, time.monotonic() - self._start)
+        for block in blocks:
+            if block.mode is Mode.ASYNC and block.number == 0:
+                times = self.samples[block.mode].times_to_result()[: len(block.indices)]
+                self.first_async = figures(times, self._tally, time.monotonic() - self._start)
         return self._start
 
     async def ask_for_results(self, way: Way) -> Json:
@@ -196,6 +198,8 @@ class Generator:
         """Takes a callback: the result is in the client's hands when it is there and its signature holds."""
         if not self._is_signed(headers, body):
             return 400
+        if int(headers.get("webhook-attempt", "1")) <= self.plan.callback_failures:
+            return 503
         name = path.removeprefix(CALLBACK_PATH)
         if not name.isdigit() or int(name) >= self.plan.count:
             return 200
@@ -285,9 +289,12 @@ async def serve(pipes: Pipes) -> None:
         pipes.say({})
         starts: dict[Mode, dict[int, float]] = {mode: {} for mode in Mode}
         async with watching() as watch:
-            for block in plan.blocks:
+            for blocks in plan.steps:
                 await pipes.hear()
-                starts[block.mode][block.number] = await generator.run(block)
+                start = await generator.run(blocks)
+                for block in blocks:
+                    # In a race there is no second block, which starts with the first.
+                    starts[block.mode] |= {block.number: start} if not plan.together else {0: start, 1: start}
                 tidy()
                 pipes.say({})
         ways: dict[Way, Json] = {Way.WEBHOOK: generator.first_async} if generator.first_async else {}

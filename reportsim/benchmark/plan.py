@@ -24,9 +24,10 @@ BOUNDS: Final = MappingProxyType(
         "workers": (1, 32),
         "client_timeout_s": (0.001, 600),
         "slo_s": (0.001, 600),
+        "callback_failures": (0, 20),
     }
 )
-WHOLE: Final = frozenset({"seed", "workers"})
+WHOLE: Final = frozenset({"seed", "workers", "callback_failures"})
 
 
 class Arrivals(StrEnum):
@@ -87,6 +88,10 @@ class Plan:
     slo_s: float = 8.0
     """Seconds within which a result is good."""
     cancel: Cancel = Cancel.NONE
+    callback_failures: int = 0
+    """How often the receiver answers 503 to each callback before it takes it."""
+    together: bool = False
+    """Whether this is a race to look at: both sides at once, in one block, each with workers of its own."""
     ways: bool = False
     """Whether the other ways to learn a result than by callback are measured, too; each takes as long as a block."""
     report: Mapping[str, Any] = field(default_factory=lambda: {"ledger": "tiny"})
@@ -112,19 +117,26 @@ class Plan:
 
     @property
     def halves(self) -> tuple[range, range]:
-        """The indices of a side's two blocks."""
-        first = (self.count + 1) // 2
+        """The indices of a side's two blocks; in a race the second has none."""
+        first = self.count if self.together else (self.count + 1) // 2
         return range(first), range(first, self.count)
 
     @property
     def block_s(self) -> float:
         """Seconds of load per block."""
-        return self.duration_s / 2
+        return self.duration_s if self.together else self.duration_s / 2
 
     @property
     def blocks(self) -> tuple[Block, ...]:
         """The blocks in the order in which they run: A-B-B-A."""
         return tuple(Block(mode, number, self.halves[number]) for mode, number in ORDER)
+
+    @property
+    def steps(self) -> tuple[tuple[Block, ...], ...]:
+        """What runs at once, in order: one block after the other, but in a race both sides' first."""
+        if self.together:
+            return (tuple(Block(mode, 0, self.halves[0]) for mode in Mode),)
+        return tuple((block,) for block in self.blocks)
 
     @property
     def service(self) -> ServiceTime:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from reportsim.benchmark.export import samples_csv
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.protocol import encode
-from reportsim.benchmark.report import html_report
+from reportsim.benchmark.report import contents, html_report
 from reportsim.benchmark.samples import Samples
 from reportsim.benchmark.schedule import make_schedule
 from reportsim.core.model import Mode
@@ -29,6 +29,9 @@ class Export(StrEnum):
     """What is made of a run."""
 
     HTML = "html"
+    """A page of its own."""
+    PART = "part"
+    """What the page has below its heading, as a part of another."""
     CSV = "csv"
 
 
@@ -80,16 +83,13 @@ def made(kind: Export, run: dict[str, Any], samples: list[Samples]) -> Iterator[
     plan = Plan.from_json(run["plan"])
     if kind is Export.CSV:
         yield from samples_csv(plan, make_schedule(plan), samples)
+        return
+    sides = {side.mode: side for side in samples}
+    found = plan, run["prediction"], run["result"], {mode: sides[mode] for mode in Mode}
+    if kind is Export.PART:
+        yield from contents(*found)
     else:
-        sides = {side.mode: side for side in samples}
-        yield html_report(
-            plan,
-            run["prediction"],
-            run["result"],
-            {mode: sides[mode] for mode in Mode},
-            id=run["id"],
-            finished_at=run["completed_at"],
-        )
+        yield html_report(*found, id=run["id"], finished_at=run["completed_at"])
 
 
 def main() -> None:

@@ -37,8 +37,21 @@ def html_report(
     finished_at: str | None = None,
 ) -> str:
     """The whole page; `id` and `finished_at` are shown as they are given."""
-    parts = (
-        header(plan, id, finished_at),
+    parts = (header(plan, id, finished_at), *contents(plan, prediction, result, samples))
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n<link rel="icon" href="data:,">\n'
+        f"<title>{escape(title(plan))}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def contents(plan: Plan, prediction: Json, result: Json, samples: Mapping[Mode, Samples]) -> tuple[str, ...]:
+    """Everything below the heading: a page of the service shows the same."""
+    return (
         banner(result),
         f'<p class="verdict">{escape(result["verdict"])}</p>',
         f'<p><span class="hint">Expected before the run:</span> {escape(prediction["sentence"])}</p>',
@@ -60,15 +73,6 @@ def html_report(
         "<h2>How to repeat it</h2>",
         tables.parameters(plan.as_json()),
         definitions(plan),
-    )
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n<link rel="icon" href="data:,">\n'
-        f"<title>{escape(title(plan))}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</main>\n</body>\n</html>\n"
     )
 
 
@@ -141,7 +145,8 @@ def pictures(plan: Plan, prediction: Json, result: Json, samples: Mapping[Mode, 
         ),
     )
     return "\n".join(
-        f"<section><h2>{escape(name)}</h2><figure>{picture}<figcaption>{escape(about)}</figcaption></figure></section>"
+        f'<section><h2>{escape(name)}</h2><figure tabindex="0">{picture}'
+        f"<figcaption>{escape(about)}</figcaption></figure></section>"
         for name, picture, about in shown
     )
 

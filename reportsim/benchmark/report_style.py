@@ -27,7 +27,7 @@ table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nu
 caption{text-align:start;font-weight:600;padding-bottom:.25rem}
 th,td{padding:.25rem .9rem .25rem 0;text-align:start;vertical-align:top;
 border-top:1px solid light-dark(#d5dbe1,#2b343e)}
-thead th{border-top:0}
+thead th,thead td{border-top:0}
 tbody th{font-weight:400}
 .ok,.warn,.fail{font-weight:600;white-space:nowrap}
 .ok{color:light-dark(#1a6b35,#5fd07f)}

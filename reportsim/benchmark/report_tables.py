@@ -23,13 +23,13 @@ FIGURES: Final = {
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table; cells are markup, the first of each row is its heading."""
-    heads = "".join(f'<th scope="col">{name}</th>' for name in head)
+    heads = "".join(f'<th scope="col">{name}</th>' if name else "<td></td>" for name in head)
+    thead = f"<thead><tr>{heads}</tr></thead>" if any(head) else ""
     body = "".join(
         f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td>{cell}</td>" for cell in row[1:])}</tr>' for row in rows
     )
     return (
-        f'<div class="wide"><table><caption>{caption}</caption><thead><tr>{heads}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        f'<div class="wide" tabindex="0"><table><caption>{caption}</caption>{thead}<tbody>{body}</tbody></table></div>'
     )
 
 

@@ -63,11 +63,16 @@ class Run:
     plan: Plan
     recorder: Recorder
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
-    owner: UUID = field(default_factory=uuid.uuid4)
+    owners: dict[Mode, UUID] = field(default_factory=dict)
+    """Whose slots each side's requests have: in a race each side has its own."""
     task: "asyncio.Task[None] | None" = None
     stage: str = "PENDING"
     dropping: Batcher[UUID, bool] | None = None
     _leavers: "set[asyncio.Task[None]]" = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        shared = uuid.uuid4()
+        self.owners = {mode: uuid.uuid4() if self.plan.together else shared for mode in Mode}
 
     @property
     def progress(self) -> float:
@@ -98,6 +103,11 @@ class Visit:
         self._index = index
         self._row: UUID | None = None
         self._opened = 0.0
+
+    @property
+    def owner(self) -> UUID:
+        """Whose slots it takes."""
+        return self.run.owners[self._mode]
 
     def takes(self, row: UUID) -> None:
         """Its row is about to be written."""
@@ -310,16 +320,21 @@ class Runner:
             base = URL(hello.value["callback_base"])
             receiver = OwnReceiver(ip_address(base.host or ""), base.port or 0, CALLBACK_PATH)
             with engine.guard.admitting(receiver):
-                async with engine.run_worker(run.owner, plan.workers, run.recorder) as worker, dropping(engine, run):
+                async with contextlib.AsyncExitStack() as stack:
+                    workers = [
+                        await stack.enter_async_context(engine.run_worker(owner, plan.workers, run.recorder))
+                        for owner in dict.fromkeys(run.owners.values())
+                    ]
+                    await stack.enter_async_context(dropping(engine, run))
                     await peer.ask({}, within=SETTLING_S)
                     async with watching() as watch:
-                        for _ in plan.blocks:
-                            await self._emptied(run, worker)
+                        for _ in plan.steps:
+                            await self._emptied(run, workers)
                             await peer.ask({}, within=plan.block_s + SETTLING_S)
-                        await self._emptied(run, worker)
+                        await self._emptied(run, workers)
                     for _ in ASKING if plan.ways else ():
                         await peer.ask({}, within=plan.block_s + SETTLING_S)
-                        await self._emptied(run, worker)
+                        await self._emptied(run, workers)
             conditions = Conditions(
                 server_loop_lag_p99_ms=watch.lag_p99_ms,
                 server_cpu_share=watch.cpu_share,
@@ -331,12 +346,13 @@ class Runner:
             final = await peer.ask({"areas": areas, "conditions": asdict(conditions)}, *columns, within=COMPUTING_S)
         return final.parts
 
-    async def _emptied(self, run: Run, worker: Worker) -> None:
+    async def _emptied(self, run: Run, workers: Sequence[Worker]) -> None:
         """Waits until a side has nothing left to do, for clients that left included."""
         async with asyncio.timeout(SETTLING_S):
             await run.recorder.empty()
             while await store.has_open_requests(self._engine.pool, run.id):
-                worker.hint()
+                for worker in workers:
+                    worker.hint()
                 await asyncio.sleep(EMPTY_LOOK_S)
 
 
@@ -349,7 +365,7 @@ async def dropping(engine: Engine, run: Run) -> AsyncIterator[None]:
         return
 
     async def drop(rows: Sequence[UUID]) -> list[bool]:
-        await engine.drop(run.owner, rows, states)
+        await engine.drop(run.owners[Mode.SYNC], rows, states)
         return [True] * len(rows)
 
     batcher: Batcher[UUID, bool] = Batcher(drop, name="drop", waiting=run.plan.count)

@@ -20,7 +20,7 @@ HEAD: Final = 20
 LEGEND: Final = 30
 AXIS: Final = 40
 MOST_STEPS: Final = 120
-COLOURS: Final = {Mode.SYNC: svg.BLUE, Mode.ASYNC: svg.ORANGE}
+COLOURS: Final = {Mode.SYNC: svg.ORANGE, Mode.ASYNC: svg.BLUE}
 DASHES: Final = {Mode.SYNC: None, Mode.ASYNC: "6 3"}
 
 

@@ -41,14 +41,10 @@ trust the run.
 """
 
 
-def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
-    """Adds the verb."""
-    parser = verbs.add_parser(
-        "benchmark",
-        help="measure both patterns under one load",
-        epilog=ABOUT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    parser.epilog = ABOUT
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--url", metavar="URL", help="a running service; none: one of its own")
     load = parser.add_argument_group("the load, on each side")
     load.add_argument("--rate", type=positive, default=DEFAULTS.rate, metavar="R", help="arrivals per second (8)")

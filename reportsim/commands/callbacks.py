@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Final
 
 from reportsim.core.addresses import AllowList
 from reportsim.core.callback_urls import CallbackTarget, Refusal, check_dial, check_url
@@ -22,11 +22,9 @@ connected to. REPORTSIM_CALLBACK_ALLOW is taken into account. A running service 
 """
 
 
-def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
-    """Adds the verb and its own verb."""
-    actions = verbs.add_parser("callbacks", help="check which URLs may be called back").add_subparsers(
-        required=True, metavar="ACTION"
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the verb's own verb."""
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
     check = actions.add_parser("check", help="say of each URL: allow, or refuse and why", description=DESCRIPTION)
     check.add_argument(
         "urls", nargs="+", metavar="URL", help="a URL; - reads one a line from standard input, as it is up to the LF"

@@ -16,11 +16,9 @@ from reportsim.store.pool import Connection
 LARGEST = 20_000_000
 
 
-def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
-    """Adds the verb and its own verbs."""
-    actions = verbs.add_parser("ledger", help="list, import, generate and delete ledgers").add_subparsers(
-        required=True, metavar="ACTION"
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the verb's own verbs."""
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
     actions.add_parser("list", help="list all ledgers").set_defaults(run=run_list)
 
     add_import(actions.add_parser("import", help="read a ledger from a file"))

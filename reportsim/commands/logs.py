@@ -1,13 +1,13 @@
 """Logging: plain lines on a terminal, one JSON object a line elsewhere."""
 
-import json
 import logging
 import sys
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
+import orjson
+
 STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-ENCODE: Final = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 class JsonFormatter(logging.Formatter):
@@ -26,7 +26,7 @@ class JsonFormatter(logging.Formatter):
             document |= {name: value for name, value in values.items() if name not in STANDARD}
         if record.exc_info:
             document["exception"] = self.formatException(record.exc_info)
-        return ENCODE(document)
+        return orjson.dumps(document, default=str).decode()
 
 
 class LineHandler(logging.StreamHandler[TextIO]):

@@ -3,7 +3,7 @@
 import argparse
 import json
 import math
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
@@ -30,14 +30,10 @@ in milliseconds: --distribution lognormal,sigma=0.8 or --distribution uniform,mi
 """
 
 
-def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
-    """Adds the verb."""
-    parser = verbs.add_parser(
-        "predict",
-        help="say what queueing theory expects, and at which load time-outs begin",
-        epilog=ABOUT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = ABOUT
     parser.add_argument("--rate", type=positive, metavar="R", help="arrivals per second")
     parser.add_argument("--mean", type=positive, metavar="S", help="mean service time")
     parser.add_argument("--workers", type=bounded(1, MOST_WORKERS), metavar="C")

@@ -1,7 +1,6 @@
 """`reportsim secret`: prints the secret that callbacks are signed with."""
 
 import argparse
-from typing import Any
 
 from reportsim.commands.database import with_migrated
 from reportsim.core.signing import new_secret
@@ -10,9 +9,9 @@ from reportsim.store.callbacks import keep_secret
 from reportsim.store.pool import Connection
 
 
-def add_parser(verbs: "argparse._SubParsersAction[Any]") -> None:
-    """Adds the verb."""
-    verbs.add_parser("secret", help="print the secret that callbacks are signed with").set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Takes no arguments."""
+    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

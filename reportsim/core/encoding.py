@@ -3,9 +3,19 @@
 import json
 from typing import Any, Final
 
-ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+import orjson
+
+WIDE: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def dumps(value: Any) -> bytes:
-    """Compact JSON in UTF-8; NaN and infinities are errors, since JSON has none."""
-    return ENCODER.encode(value).encode()
+    """Compact JSON in UTF-8; NaN and infinities, which JSON has not, are written as null.
+
+    Raises:
+        TypeError: for what JSON cannot say.
+    """
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        # The sums of 64-bit amounts may be wider than orjson's integers.
+        return WIDE.encode(value).encode()

@@ -46,15 +46,15 @@ def parse_traceparent(values: Sequence[str]) -> TraceContext | None:
 
 def child(context: TraceContext, entropy: Callable[[int], bytes] = os.urandom) -> TraceContext:
     """Goes one step down: the same trace and sampled flag, a new parent id."""
-    return TraceContext(context.trace_id, _identifier(8, entropy), context.sampled)
+    return TraceContext(context.trace_id, _identifier(entropy(8)), context.sampled)
 
 
 def new_trace(*, sampled: bool = True, entropy: Callable[[int], bytes] = os.urandom) -> TraceContext:
     """Starts a trace of our own."""
-    return TraceContext(_identifier(16, entropy), _identifier(8, entropy), sampled)
+    drawn = entropy(24)
+    return TraceContext(_identifier(drawn[:16]), _identifier(drawn[16:]), sampled)
 
 
-def _identifier(size: int, entropy: Callable[[int], bytes]) -> str:
+def _identifier(drawn: bytes) -> str:
     # An id of zeros is invalid, however unlikely it is to be drawn.
-    number = int.from_bytes(entropy(size), "big") or 1
-    return f"{number:0{size * 2}x}"
+    return drawn.hex() if any(drawn) else f"{1:0{len(drawn) * 2}x}"

@@ -5,7 +5,6 @@ The table is the queue. A hint only wakes the claimer early; without one it look
 
 import asyncio
 import contextlib
-import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,6 +15,7 @@ from uuid import UUID, uuid4
 
 from reportsim.core.answers import blocking_answer
 from reportsim.core.clock import Clock
+from reportsim.core.encoding import dumps
 from reportsim.core.model import Mode, Request, Status
 from reportsim.core.problems import Problem
 from reportsim.engine.simulate import draw
@@ -314,8 +314,8 @@ class Worker:
             id=request.id,
             tries=request.tries,
             status=request.status,
-            result_payload=json.dumps(request.result_payload) if request.result_payload else None,
-            error=json.dumps(request.error) if request.error else None,
+            result_payload=dumps(request.result_payload).decode() if request.result_payload else None,
+            error=dumps(request.error).decode() if request.error else None,
             completed_at=request.completed_at,
             answer_status=status,
             answer_body=body,
@@ -329,4 +329,5 @@ class Worker:
         if request.status is Status.FAILED:
             self._discard(request.id)
         self._published([request])
-        self._ended(replace(request, callback_fence=request.callback_fence + 1))
+        # The statement that ended it has claimed its callback for this replica, too.
+        self._ended(replace(request, callback_fence=request.callback_fence + 1) if request.callback_url else request)

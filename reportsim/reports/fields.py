@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -89,6 +89,6 @@ class Moment(fields.AwareDateTime):
         if not isinstance(value, str) or not MOMENT.fullmatch(value):
             raise ValidationError("Not a moment like 2025-01-31T12:00:00Z.")
         try:
-            return datetime.fromisoformat(value.upper())
-        except ValueError:
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
+        except (ValueError, OverflowError):
             raise ValidationError("There is no such moment.") from None

@@ -111,6 +111,7 @@ function listen () {
   url.searchParams.set('last_event_id', last)
   stream = new EventSource(url)
   for (const type of ['requests', 'callback', 'reset']) stream.addEventListener(type, hear)
+  stream.addEventListener('benchmark', event => dispatchEvent(new CustomEvent('benchmark', { detail: JSON.parse(event.data) })))
   stream.onopen = () => { lost = clearTimeout(lost); say('Live') }
   stream.onerror = () => {
     lost ??= setTimeout(say, 1000, '', 'Connection lost. Trying again…')
@@ -143,6 +144,11 @@ document.onclick = ({ target }) => {
   if (text) getSelection().selectAllChildren(text)
   if (text) navigator.clipboard?.writeText(text.textContent).then(() => say('Copied'), () => {})
 }
+
+// What other scripts of the page have to say goes through the same two lines.
+addEventListener('say', ({ detail }) => say(detail))
+addEventListener('stale', () => { stale = true; refresh() })
+addEventListener('alarm', ({ detail }) => { say('', detail); setTimeout(() => lost || say(''), 8000) })
 
 document.onvisibilitychange = listen
 document.documentElement.classList.add('js')

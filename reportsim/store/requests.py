@@ -12,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
+from reportsim.core.encoding import dumps
 from reportsim.core.model import CallbackStatus, Mode, Request, Status
 from reportsim.store.pool import LIGHTLY, Connection, Fetches, Pool
 
@@ -97,7 +98,7 @@ async def insert(pool: Fetches, lease: timedelta, new: Sequence[NewRequest]) -> 
         lease,
         [row.id for row in rows],
         [row.mode for row in rows],
-        [json.dumps(row.input_payload, ensure_ascii=False) for row in rows],
+        [dumps(row.input_payload).decode() for row in rows],
         [row.callback_url for row in rows],
         [row.callback_demo for row in rows],
         [row.idempotency_key for row in rows],
@@ -223,7 +224,7 @@ async def abandon(
 ) -> list[Request]:
     """Fails requests that have not ended, and returns those it failed: cancelled, or without a slot in time."""
     status, body = answer or (None, None)
-    rows = await pool.fetch(ABANDON, list(ids), list(states), json.dumps(error), at, owner, status, body, free_key)
+    rows = await pool.fetch(ABANDON, list(ids), list(states), dumps(error).decode(), at, owner, status, body, free_key)
     return [from_row(row) for row in rows]
 
 
@@ -313,6 +314,23 @@ async def page(pool: Pool, filters: Filters, *, before: UUID | None, limit: int)
         conditions.append("run_id IS NULL")
     statement = SELECT_PAGE.format(conditions=" AND ".join(conditions))
     return [from_row(row) for row in await pool.fetch(statement, *arguments)]
+
+
+SEARCH: Final = f"""
+WITH found AS (
+    SELECT id FROM requests WHERE id = $1
+    UNION ALL
+    SELECT id FROM requests WHERE idempotency_key = $2
+    UNION ALL
+    SELECT id FROM (SELECT id FROM requests WHERE run_id IS NULL ORDER BY id DESC LIMIT $4) AS newest
+    WHERE right(id::text, length($3)) = $3)
+SELECT {COLUMNS} FROM requests WHERE id IN (SELECT id FROM found) ORDER BY id DESC LIMIT $5
+"""
+
+
+async def search(pool: Pool, *, id: UUID | None, key: str, ending: str | None, among: int, limit: int) -> list[Request]:
+    """The request with an id, the one with an idempotency key, and of the newest those whose id ends like this."""
+    return [from_row(row) for row in await pool.fetch(SEARCH, id, key, ending, among, limit)]
 
 
 COUNT: Final = """

@@ -234,3 +234,30 @@ async def samples(pool: Pool, id: UUID) -> tuple[bytes, bytes] | None:
     """The packed samples of both sides of a completed run."""
     row = await pool.fetchrow(SELECT_SAMPLES, id)
     return None if row is None or row[0] is None else (row[0], row[1])
+
+
+SELECT_ATTEMPTS: Final = """
+SELECT r.mode, r.callback_url, r.created_at, r.result_payload ->> 'sha256' AS sha256, l.attempted_at,
+    l.response_time_ms, l.success
+FROM requests r LEFT JOIN callback_logs l ON l.request_id = r.id AND l.series = 1
+WHERE r.run_id = $1 AND r.input_payload -> 'simulate' IS NOT NULL
+ORDER BY r.id, l.attempt_number LIMIT $2
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempted:
+    """A request of a run with one of its callback attempts, or with none."""
+
+    mode: str
+    callback_url: str | None
+    created_at: datetime
+    sha256: str | None
+    attempted_at: datetime | None
+    response_time_ms: float | None
+    success: bool | None
+
+
+async def attempts(pool: Pool, id: UUID, limit: int) -> list[Attempted]:
+    """The requests of a run with their callback attempts, in order; those of its warm-up are left out."""
+    return [Attempted(**row) for row in await pool.fetch(SELECT_ATTEMPTS, id, limit)]

@@ -23,14 +23,18 @@ TYPES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Asset:
     """A static file as it is sent, and the digest that its URL carries."""
 
     body: bytes
-    zipped: bytes
     content_type: str
     digest: str
+
+    @functools.cached_property
+    def zipped(self) -> bytes:
+        """The body as most browsers want it."""
+        return gzip.compress(self.body, mtime=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +78,11 @@ class Assets:
 
 @functools.cache
 def loaded(folder: Traversable) -> dict[str, Asset]:
-    """The files of a folder, read once by a process."""
-    return dict(read_assets(folder))
+    """The files of a folder, read and compressed once by a process: at its start, where nobody waits for the loop."""
+    assets = dict(read_assets(folder))
+    for asset in assets.values():
+        _ = asset.zipped
+    return assets
 
 
 ASSETS: Final = web.AppKey("ASSETS", Assets)
@@ -90,7 +97,7 @@ def read_assets(folder: Traversable, prefix: str = "") -> Iterable[tuple[str, As
             body = item.read_bytes()
             kind = TYPES.get(item.name.rpartition(".")[2], "application/octet-stream")
             digest = hashlib.sha256(body).hexdigest()[:12]
-            yield prefix + item.name, Asset(body, gzip.compress(body, mtime=0), kind, digest)
+            yield prefix + item.name, Asset(body, kind, digest)
 
 
 async def send_asset(request: web.Request) -> web.Response:

@@ -1,26 +1,42 @@
 """How values read on pages."""
 
 import json
+import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from markupsafe import Markup
 
-from reportsim.core.model import Request, rfc3339
+from reportsim.benchmark.words import three
+from reportsim.core.model import CallbackLog, Request, rfc3339
 from reportsim.reports.catalog import CATALOG
 
+FIGURE: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,4})?", re.ASCII)
 # Figures of a result that count things; all others are money in minor units.
 COUNTS: Final = frozenset({"accounts", "rows", "entries", "transactions"})
 
 
-def moment(value: datetime | None, *, precise: bool = False) -> Markup:
-    """A moment in UTC, to the second or the millisecond; a dash for none."""
+def moment(value: datetime | None, *, precise: bool = False, day: bool = True) -> Markup:
+    """A moment in UTC, to the second or the millisecond, with or without its day; a dash for none."""
     if value is None:
         return Markup("–")
     at = value.astimezone(UTC)
     text = at.isoformat(sep=" ", timespec="milliseconds" if precise else "seconds").removesuffix("+00:00")
+    text = text if day else text.partition(" ")[2]
     return Markup('<time datetime="{}">{}</time>').format(rfc3339(value), text)
+
+
+def after(value: datetime, milliseconds: float) -> datetime:
+    """A moment some milliseconds later."""
+    return value + timedelta(milliseconds=milliseconds)
+
+
+def pause(log: CallbackLog) -> str:
+    """The wait between an attempt's end and the next one."""
+    if log.next_attempt_at is None:
+        return "–"
+    return duration((log.next_attempt_at - after(log.attempted_at, log.response_time_ms)).total_seconds() * 1000)
 
 
 def duration(milliseconds: float) -> str:
@@ -57,6 +73,11 @@ def size(count: int) -> str:
     return f"{value:,.3g} GB"
 
 
+def is_figure(cell: str) -> bool:
+    """Whether a cell of a CSV file is an amount or a count."""
+    return FIGURE.fullmatch(cell) is not None
+
+
 def words(name: str) -> str:
     """A name of the API as words."""
     return name.replace("_", " ")
@@ -73,12 +94,16 @@ def pretty(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-FORMATS: Final[dict[str, Callable[..., str]]] = {
+FORMATS: Final[dict[str, Callable[..., Any]]] = {
+    "after": after,
     "duration": duration,
+    "is_figure": is_figure,
     "moment": moment,
     "money": money,
+    "pause": pause,
     "pretty": pretty,
     "size": size,
+    "three": three,
     "titled": titled,
     "took": took,
     "words": words,

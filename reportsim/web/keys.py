@@ -1,6 +1,7 @@
 """Every key under which the application and its requests keep something."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import web
@@ -26,4 +27,4 @@ REQUEST_ID: Final = web.RequestKey("REQUEST_ID", str)
 ROW_ID: Final = web.RequestKey("ROW_ID", str)
 TRACE: Final = web.RequestKey("TRACE", str)
 VISIT: Final = web.RequestKey("VISIT", Visit)
-EXTRA_HEADERS: Final = web.RequestKey("EXTRA_HEADERS", dict[str, str])
+EXTRA_HEADERS: Final = web.RequestKey("EXTRA_HEADERS", Mapping[str, str])

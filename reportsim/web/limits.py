@@ -5,7 +5,7 @@ import functools
 import math
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, NamedTuple
 
@@ -22,8 +22,10 @@ FOR: Final = re.compile(r'(?:^|;)\s*for\s*=\s*("[^"]*"|[^;,\s]*)', re.IGNORECASE
 class Bucket(AsyncLimiter):
     """aiolimiter's leaky bucket, which can also say how full it is."""
 
+    __slots__ = ()
+
     def state(self) -> tuple[int, int]:
-        """Whole requests possible, and the seconds until one more is, at the time when that was last looked at."""
+        """Whole requests possible, and the seconds until one more is, when it was last asked for capacity."""
         left = self.max_rate - self._level
         whole = max(math.floor(left), 0)
         if whole >= self.max_rate:
@@ -36,7 +38,17 @@ class Verdict(NamedTuple):
 
     allowed: bool
     retry_after: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]
+
+
+@functools.lru_cache(4_096)
+def verdict(policy: str, quota: int, allowed: bool, remaining: int, wait: int) -> Verdict:
+    """A verdict in words, which are the same for everybody in the same position."""
+    headers = {
+        "RateLimit-Policy": f'"{policy}";q={quota};w={WINDOW_S}',
+        "RateLimit": f'"{policy}";r={remaining};t={wait}',
+    }
+    return Verdict(allowed, max(wait, 1), headers)
 
 
 class Limits:
@@ -49,7 +61,6 @@ class Limits:
     def __init__(self, quotas: dict[str, int], most_clients: int = MOST_CLIENTS) -> None:
         """Takes requests per minute for each policy; 0 means no limit."""
         self._quotas = quotas
-        self._policies = {name: f'"{name}";q={quota};w={WINDOW_S}' for name, quota in quotas.items()}
         self._most = most_clients
         self._buckets: OrderedDict[tuple[str, str], Bucket] = OrderedDict()
 
@@ -68,12 +79,7 @@ class Limits:
         allowed = bucket.has_capacity()
         if allowed:
             await bucket.acquire()
-        remaining, wait = bucket.state()
-        headers = {
-            "RateLimit-Policy": self._policies[policy],
-            "RateLimit": f'"{policy}";r={remaining};t={wait}',
-        }
-        return Verdict(allowed, max(wait, 1), headers)
+        return verdict(policy, quota, allowed, *bucket.state())
 
     def _bucket(self, policy: str, client: str, quota: int) -> Bucket:
         key = (policy, client)

@@ -1,5 +1,6 @@
 """The list of requests as the home page shows it: rows, filters with their counts, pages."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +13,7 @@ from yarl import URL
 
 from reportsim.core.model import CallbackStatus, Mode, Request, Status
 from reportsim.core.problems import Problem
-from reportsim.reports.fields import UUID_FORM, Digits
+from reportsim.reports.fields import UUID_FORM, Digits, Identifier
 from reportsim.store import requests as store
 from reportsim.store.pool import Pool
 from reportsim.web.keys import ENGINE
@@ -25,14 +26,21 @@ LARGEST_PAGE: Final = 100
 # The newest requests that the filters count, and for how long the counts are kept.
 COUNTED: Final = 10_000
 FRESH_S: Final = 1.0
+LONGEST_SEARCH: Final = 255
+# The end of an id, as the list shows it.
+ENDING: Final = re.compile(r"[0-9a-f-]{4,36}", re.ASCII)
+# Greater than the id of any request to come.
+NEVER: Final = "g"
 
 
 class HomeQuery(ListQuery):
     """The list's parameters, whether only its live part is asked for, and of which rows."""
 
     limit = Digits(load_default=DEFAULT_PAGE, validate=validate.Range(1, LARGEST_PAGE))
-    fragment = fields.String(validate=validate.Equal("list"))
+    fragment = fields.String(validate=validate.OneOf(["list", "race"]))
     ids = fields.String()
+    race = Identifier()
+    q = fields.String(validate=validate.Length(max=LONGEST_SEARCH))
 
 
 class Counters:
@@ -77,6 +85,7 @@ class Listing:
     groups: Mapping[str, Sequence[Link]]
     counted: int
     filtered: bool
+    searched: str | None
     first: bool
     bound: str
     live: str
@@ -90,14 +99,18 @@ async def listing(request: web.Request, query: Mapping[str, Any]) -> Listing:
     chosen = {name: query[name] for name in (*FILTERS, "run") if name in query}
     filters = store.Filters(**chosen)
     limit = query["limit"]
+    searched = query.get("q", "").strip() or None
     if "ids" in query:
         rows = sorted(await store.get(engine.pool, parse_ids(query["ids"])), key=lambda row: row.id, reverse=True)
+    elif searched:
+        rows = await search(engine.pool, searched, limit)
     else:
         before = read_cursor(query["cursor"], filters) if "cursor" in query else None
         rows = await store.page(engine.pool, filters, before=before, limit=limit + 1)
     more = len(rows) > limit
     rows = rows[:limit]
     kept = {**chosen, **({"limit": limit} if limit != DEFAULT_PAGE else {})}
+    sought = {"q": searched} if searched else {}
     first = "cursor" not in query
     last_id = str(rows[-1].id) if more else ""
     return Listing(
@@ -105,12 +118,21 @@ async def listing(request: web.Request, query: Mapping[str, Any]) -> Listing:
         groups=filter_links(kept, [] if "run" in query else await request.app[COUNTERS].read()),
         counted=COUNTED,
         filtered=any(name in chosen for name in FILTERS),
+        searched=searched,
         first=first,
-        bound=last_id if first else id_prefix(engine.clock.now()),
-        live=home_url({**kept, "fragment": "list"}, cursor=query.get("cursor")),
+        bound=NEVER if searched else last_id if first else id_prefix(engine.clock.now()),
+        live=home_url({**kept, **sought, "fragment": "list"}, cursor=query.get("cursor")),
         newest=home_url(kept),
         older=home_url(kept, cursor=make_cursor(rows[-1].id, filters)) if more else None,
     )
+
+
+async def search(pool: Pool, text: str, limit: int) -> list[Request]:
+    """The requests that a text means: an id or its end, or an idempotency key."""
+    lower = text.lower()
+    id = UUID(lower) if UUID_FORM.fullmatch(lower) else None
+    ending = lower if ENDING.fullmatch(lower) else None
+    return await store.search(pool, id=id, key=text, ending=ending, among=COUNTED, limit=limit)
 
 
 def parse_ids(text: str) -> list[UUID]:

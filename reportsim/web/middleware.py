@@ -70,13 +70,14 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
     headers.update(SECURITY)
     if (request_id := request.get(REQUEST_ID)) is not None:
         headers["X-Request-Id"] = request_id
-    for name, value in (request.get(EXTRA_HEADERS) or {}).items():
-        headers[name] = value
+    # A client may hold back a redirect until its quota is there again.
+    if (extra := request.get(EXTRA_HEADERS)) and response.status != 303:
+        headers.update(extra)
     if request.app[DRAINING].is_set():
         # aiohttp has already decided whether the header says so.
         response.force_close()
         headers[hdrs.CONNECTION] = "close"
-    html = response.content_type == "text/html"
+    html = headers.get(hdrs.CONTENT_TYPE, "").startswith("text/html")
     if html:
         headers.update(PAGE_SECURITY)
     headers.setdefault("Content-Security-Policy", PAGE_POLICY if html else API_POLICY)

@@ -27,6 +27,7 @@ from reportsim.web.parameters import (
     TEXT,
     pattern,
 )
+from reportsim.web.redelivery import Redelivery
 from reportsim.web.schemas import (
     DEFAULT_REPORT,
     PARAMETERS_OF_DISTRIBUTION,
@@ -35,12 +36,14 @@ from reportsim.web.schemas import (
     FailingSubmission,
     ReportRequest,
     ServiceTime,
+    Strict,
     Submission,
     schema_for,
 )
 
 Json = dict[str, Any]
 
+PAGE: Final = "text/html"
 ABOUT: Final = """Financial reports over a double-entry ledger, two ways: block and wait, or answer 202 and call back.
 
 Errors are problem documents (RFC 9457); their `type` is also a page for people. Every answer has an `X-Request-Id`,
@@ -143,7 +146,7 @@ def describe(route: web.AbstractRoute, operation: Operation, converter: Any, rec
         described["requestBody"] = {
             "content": {
                 JSON: {
-                    "schema": {"$ref": f"#/components/schemas/{operation.body.__name__}"},
+                    "schema": schema_of(operation.body),
                     "examples": examples(operation.body, receiver),
                 }
             }
@@ -151,6 +154,11 @@ def describe(route: web.AbstractRoute, operation: Operation, converter: Any, rec
     if operation.called_back:
         described["callbacks"] = {"ended": {"{$request.body#/callback_url}": {"post": callback()}}}
     return described
+
+
+def schema_of(body: type[Strict]) -> Json | type[Strict]:
+    """A body's schema: submissions are among the components already."""
+    return {"$ref": f"#/components/schemas/{body.__name__}"} if issubclass(body, ReportRequest) else body
 
 
 def parameters(path: str, operation: Operation, converter: Any) -> Iterable[Json]:
@@ -167,10 +175,13 @@ def responses(method: str, operation: Operation) -> Json:
     """Every answer by its status; a status may have an answer and problems."""
     found: Json = {}
     for answer in operation.answers:
+        content = {answer.media: {"schema": answer.shape or TEXT}} if answer.media else {}
+        if answer.page:
+            content[PAGE] = {"schema": TEXT}
         found[str(answer.status)] = {
             "description": answer.about,
             "headers": header_refs("X-Request-Id", *answer.headers),
-            **({"content": {answer.media: {"schema": answer.shape or TEXT}}} if answer.media else {}),
+            **({"content": content} if content else {}),
             **({"links": links(answer.status)} if answer.shape is shapes.Request else {}),
         }
     kinds = defaultdict(list)
@@ -200,8 +211,11 @@ def header_refs(*names: str) -> Json:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
-def examples(body: type[ReportRequest], receiver: str) -> Json:
+def examples(body: type[Strict], receiver: str) -> Json:
     """Bodies to start from."""
+    if body is Redelivery:
+        value = {"callback_status": "FAILED", "origin": "https://receiver.example.org", "limit": 100}
+        return {"receiver": {"summary": "What one receiver has missed, the oldest first", "value": value}}
     if body is BenchmarkPlan:
         overload = {"rate": 48, "duration_s": 10, "workers": 8, "client_timeout_s": 1, "slo_s": 1}
         service = {"distribution": "exponential", "mean_ms": 200}

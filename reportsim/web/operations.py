@@ -15,6 +15,7 @@ from reportsim.web import (
     metrics,
     ops,
     receiver,
+    redelivery,
     requests,
     shapes,
     submissions,
@@ -23,7 +24,6 @@ from reportsim.web.schemas import (
     AsyncSubmission,
     BenchmarkPlan,
     FailingSubmission,
-    ReportRequest,
     Strict,
     Submission,
 )
@@ -36,13 +36,17 @@ CSV: Final = "text/csv"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An answer that is no problem: its status, what it means, its body and its headers."""
+    """An answer that is no problem: its status, what it means, its body and its headers.
+
+    `page` says that browsers get a page instead.
+    """
 
     status: int
     about: str
     shape: type[Schema] | None = None
     media: str = JSON
     headers: tuple[str, ...] = ()
+    page: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +56,7 @@ class Operation:
     tag: str
     answers: tuple[Answer, ...]
     problems: tuple[str, ...] = ()
-    body: type[ReportRequest] | None = None
+    body: type[Strict] | None = None
     query: type[Strict] | None = None
     headers: tuple[str, ...] = ()
     limited: bool = False
@@ -162,6 +166,12 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
         ),
         problems=("not-found", "conflict"),
     ),
+    redelivery.redeliver_many: Operation(
+        tag="Callbacks",
+        body=redelivery.Redelivery,
+        answers=(Answer(status=202, about="New series of attempts have begun.", shape=shapes.Redelivered),),
+        problems=BODY,
+    ),
     requests.get_callback_logs: Operation(
         tag="Callbacks",
         answers=(Answer(status=200, about="Every attempt, oldest first.", shape=shapes.CallbackLogs),),
@@ -262,8 +272,13 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
     ),
     receiver.show_inbox: Operation(
         tag="Callbacks",
-        answers=(Answer(status=200, about="The last arrivals, oldest first.", shape=shapes.Inbox),),
-        problems=("not-found",),
+        query=receiver.InboxQuery,
+        answers=(
+            Answer(
+                status=200, about="The last arrivals, oldest first.", shape=shapes.Inbox, headers=("Vary",), page=True
+            ),
+        ),
+        problems=("not-found", "invalid-parameters"),
     ),
     ops.healthz: Operation(
         tag="Operations",

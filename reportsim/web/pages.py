@@ -4,33 +4,37 @@ import contextlib
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from aiohttp import hdrs, web
-from marshmallow import EXCLUDE, fields, validate
+from marshmallow import EXCLUDE, ValidationError, fields, validate
 from yarl import URL
 
 from reportsim.core.model import CallbackStatus, Mode, Request
-from reportsim.core.problems import KINDS, Kind, Problem, invalid
+from reportsim.core.problems import KINDS, Kind, Problem, flatten, invalid
 from reportsim.reports.catalog import CATALOG
 from reportsim.store import callbacks as callback_store
-from reportsim.web import rendering
+from reportsim.store import runs
+from reportsim.web import races, racing, rendering
+from reportsim.web.courses import course
 from reportsim.web.forms import form_errors, number, read_form, submission
-from reportsim.web.keys import DRAINING, ENGINE, READY, SETTINGS, SYNC_PLACES
+from reportsim.web.keys import DRAINING, ENGINE, READY, RUNNER, SETTINGS, SYNC_PLACES
 from reportsim.web.listing import COUNTERS, Counters, HomeQuery, listing, stream_url
 from reportsim.web.ops import check_database
-from reportsim.web.quotas import limited
+from reportsim.web.previews import preview
+from reportsim.web.quotas import limited, raised
 from reportsim.web.rendering import page, render
 from reportsim.web.requests import existing, id_in, load_query
-from reportsim.web.schemas import AsyncSubmission, FailingSubmission, Submission, parse, read_submission
+from reportsim.web.schemas import Accepted, AsyncSubmission, FailingSubmission, Submission, parse, read_submission
 from reportsim.web.submissions import ASYNC, FAILURES, SYNC, new_request, own_receiver
 
 Json = dict[str, Any]
 
 FORM: Final = web.RequestKey("FORM", dict[str, str])
+ORIGINAL: Final = web.RequestKey("ORIGINAL", Request)
 
 
 def setup(app: web.Application) -> None:
@@ -46,6 +50,7 @@ class Fact:
     ok: bool
     text: str
     fix: str = ""
+    said: str = ""
 
 
 @page
@@ -66,13 +71,34 @@ async def home(
     usable = database and migrated
     ledgers = await engine.ledgers.all() if usable else []
     facts = [
-        Fact(database, "database", "The database does not answer; DATABASE_URL says where it is. Waiting for it."),
-        Fact(migrated or not database, "migrations", "The database belongs to another build. Run: reportsim migrate"),
-        Fact(bool(ledgers) or not usable, "ledgers", "Make one: reportsim ledger generate --ledger demo"),
-        Fact(request.app[READY].is_set(), "workers", "They start when the database is ready."),
-        Fact(has_receiver(request), "demo receiver", "It is known once the service listens."),
-        Fact(not request.app[DRAINING].is_set(), "accepting", "The service is stopping."),
+        Fact(
+            database,
+            "database",
+            "The database does not answer; DATABASE_URL says where it is. Waiting for it.",
+            "answers",
+        ),
+        Fact(
+            migrated or not database,
+            "migrations",
+            "The database belongs to another build. Run: reportsim migrate",
+            "are those of this build",
+        ),
+        Fact(
+            bool(ledgers) or not usable,
+            "ledgers",
+            "Make one: reportsim ledger generate --ledger demo",
+            ", ".join(f"{ledger.name} with {ledger.lines:,} lines" for ledger in ledgers),
+        ),
+        Fact(
+            request.app[READY].is_set(),
+            "workers",
+            "They start when the database is ready.",
+            f"{engine.slots.width}, {len(engine.worker.running_ids)} at work",
+        ),
+        Fact(has_receiver(request), "demo receiver", "It is known once the service listens.", "takes callbacks"),
+        Fact(not request.app[DRAINING].is_set(), "accepting", "The service is stopping.", "new work"),
     ]
+    controls = read_race(values if values and values.get("mode") == "race" else request.query)
     ready = all(fact.ok for fact in facts)
     context: Json = {
         "facts": facts,
@@ -83,17 +109,44 @@ async def home(
         "attempts": request.app[SETTINGS].callback_attempts,
         "listing": await listing(request, query) if usable else None,
         "curl": curl(request, ASYNC, {"report_type": "trial_balance"}),
-        "values": values or {},
+        "controls": controls,
+        "race": await shown_race(request, query, controls) if usable else None,
+        "values": values if values and values.get("mode") != "race" else {},
         "errors": form_errors(problem),
         "problem": problem,
         "reports": CATALOG.values(),
         "events": stream_url(last_event_id, run=query.get("run")),
     }
-    template = "partials/home_live.html" if "fragment" in query else "home.html"
+    template = {"list": "partials/home_live.html", "race": "partials/race.html"}.get(
+        query.get("fragment", ""), "home.html"
+    )
     status = problem.status if problem else 200 if usable else 503
     response = render(request, template, status=status, **context)
     response.headers.update(problem.headers if problem else {} if usable else {hdrs.RETRY_AFTER: "2"})
     return response
+
+
+async def shown_race(request: web.Request, query: Mapping[str, Any], controls: races.Controls) -> races.Race:
+    """The race that the query names, or else what to expect of one."""
+    expected = races.expected(controls, request.app[SETTINGS].callback_waits)
+    if (id := query.get("race")) is None:
+        return expected
+    run = await runs.get(request.app[ENGINE].pool, id)
+    if run is None or not run.plan.get("together"):
+        raise Problem("not-found", "There is no such race.")
+    return await racing.read_race(request, run, expected)
+
+
+def read_race(given: Mapping[str, str]) -> races.Controls:
+    """The controls of the race.
+
+    Raises:
+        Problem: 422 with what is wrong with them.
+    """
+    try:
+        return races.read_controls(given)
+    except ValidationError as error:
+        raise invalid(flatten(error.messages)) from None
 
 
 def has_receiver(request: web.Request) -> bool:
@@ -109,23 +162,28 @@ async def submit_form(request: web.Request) -> web.StreamResponse:
     """Takes the form of the home page, and goes on to the request that came of it."""
     form = await read_form(request)
     request[FORM] = form
-    submit = {"sync": submit_sync, "async": submit_async}.get(form.get("mode", ""))
+    ways = {"sync": submit_sync, "async": submit_async, "race": start_race}
     try:
-        if submit is None:
+        if (submit := ways.get(form.get("mode", ""))) is None:
             raise invalid([{"detail": "Choose sync or async.", "pointer": "#/mode"}])
         return await submit(request)
     except Problem as problem:
-        if problem.slug not in {"invalid-parameters", "quota-exceeded"}:
+        if problem.slug not in {"invalid-parameters", "quota-exceeded", "conflict"}:
             raise
         return await home(request, form, problem)
 
 
-@limited("sync")
+@limited("sync", raised)
 async def submit_sync(request: web.Request) -> web.StreamResponse:
     """Makes a report while the browser waits."""
-    engine = request.app[ENGINE]
     form = request[FORM]
-    accepted = await read_submission(engine, parse(Submission, submission(form)))
+    accepted = await read_submission(request.app[ENGINE], parse(Submission, submission(form)))
+    return await block(request, accepted)
+
+
+async def block(request: web.Request, accepted: Accepted) -> web.StreamResponse:
+    """Submits a sync request and waits for its end."""
+    engine = request.app[ENGINE]
     new = new_request(request, accepted, Mode.SYNC, SYNC)
     with request.app[SYNC_PLACES].place(), engine.hub.end_of(new.request.id) as ended:
         await engine.submit(new)
@@ -135,7 +193,7 @@ async def submit_sync(request: web.Request) -> web.StreamResponse:
     return see_other(new.request.id)
 
 
-@limited("async")
+@limited("async", raised)
 async def submit_async(request: web.Request) -> web.StreamResponse:
     """Accepts a report for later; the demo receiver is called back where no other URL is given."""
     engine = request.app[ENGINE]
@@ -153,6 +211,20 @@ async def submit_async(request: web.Request) -> web.StreamResponse:
         new = new_request(request, accepted, Mode.ASYNC, FAILURES)
     await engine.submit(new)
     return see_other(new.request.id)
+
+
+async def start_race(request: web.Request) -> web.StreamResponse:
+    """Starts the race and goes on to it; the controls stay as they are."""
+    form = request[FORM]
+    controls = read_race(form)
+    try:
+        id = await request.app[RUNNER].start(controls.plan)
+    except runs.AlreadyRunning:
+        raise Problem(
+            "conflict", "Another race or benchmark is running; two at once would disturb each other."
+        ) from None
+    url = URL("/").with_query({"race": str(id), **{name: str(value) for name, value in asdict(controls).items()}})
+    return web.Response(status=303, headers={hdrs.LOCATION: str(url)})
 
 
 def see_other(id: UUID) -> web.Response:
@@ -188,6 +260,8 @@ async def detail(request: web.Request, problem: Problem | None = None) -> web.Re
         "attempts": request.app[SETTINGS].callback_attempts,
         "curl": curl(request, *resubmission(row)),
         "inbox": URL(row.callback_url or "").path if row.callback_demo else None,
+        "course": course(row, logs, engine.clock.now()),
+        "preview": preview(engine.files.path(row.id)) if row.result_payload else None,
         "problem": problem,
         "events": stream_url(last_event_id, request_id=row.id),
     }
@@ -227,6 +301,37 @@ async def cancel_form(request: web.Request) -> web.StreamResponse:
         row = await existing(engine, id)
         return await detail(request, Problem("conflict", f"The request has ended: {row.status}."))
     return see_other(id)
+
+
+@page
+async def again_form(request: web.Request) -> web.StreamResponse:
+    """Asks for the same again, with the limits of its endpoint, and goes on to the new request."""
+    row = await existing(request.app[ENGINE], id_in(request))
+    request[ORIGINAL] = row
+    try:
+        return await (again_sync if row.mode is Mode.SYNC else again_async)(request)
+    except Problem as problem:
+        if problem.slug not in {"invalid-parameters", "quota-exceeded"}:
+            raise
+        return await detail(request, problem)
+
+
+@limited("sync")
+async def again_sync(request: web.Request) -> web.StreamResponse:
+    """Makes a report again while the browser waits."""
+    _, body = resubmission(request[ORIGINAL])
+    return await block(request, await read_submission(request.app[ENGINE], parse(Submission, body)))
+
+
+@limited("async")
+async def again_async(request: web.Request) -> web.StreamResponse:
+    """Accepts a report again, for later."""
+    engine = request.app[ENGINE]
+    endpoint, body = resubmission(request[ORIGINAL])
+    schema = FailingSubmission if endpoint == FAILURES else AsyncSubmission
+    new = new_request(request, await read_submission(engine, parse(schema, body)), Mode.ASYNC, endpoint)
+    await engine.submit(new)
+    return see_other(new.request.id)
 
 
 @page

@@ -77,6 +77,7 @@ ANSWER_HEADERS: Final[dict[str, Json]] = {
     "Accept-Ranges": {"required": True, "schema": {"const": "bytes"}},
     "Content-Disposition": {"required": True, "schema": TEXT},
     "Content-Range": {"description": "Which bytes of how many.", "required": True, "schema": TEXT},
+    "Vary": {"description": "What else the answer depends on.", "schema": TEXT},
     "Accept-Post": {"description": "The media type that is taken.", "required": True, "schema": {"const": JSON}},
 }
 

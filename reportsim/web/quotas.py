@@ -5,21 +5,30 @@ Requests of a benchmark's run have no quota; its runner is told when they come a
 
 import functools
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import NoReturn
 
 from aiohttp import web
 
 from reportsim.benchmark.protocol import INDEX_HEADER, RUN_HEADER
 from reportsim.benchmark.runner import Visit
 from reportsim.core.model import Mode
-from reportsim.core.problems import quota_exceeded
+from reportsim.core.problems import Problem, quota_exceeded
 from reportsim.web.keys import EXTRA_HEADERS, LIMITS, RUNNER, TRUSTED, VISIT
 from reportsim.web.limits import bucket_key, client_of, forwarded_for
+from reportsim.web.middleware import problem_response
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Refuse = Callable[[web.Request, Problem], web.StreamResponse]
 
 
-def limited(policy: str) -> Callable[[Handler], Handler]:
-    """Decides by the client's rate before anything else is read or asked."""
+def raised(request: web.Request, problem: Problem) -> NoReturn:
+    """Raises a refusal, for whoever tells it in another way than the API does."""
+    raise replace(problem)
+
+
+def limited(policy: str, refuse: Refuse = problem_response) -> Callable[[Handler], Handler]:
+    """Decides by the client's rate before anything else is read or asked; `refuse` answers those who are too fast."""
 
     def decorate(handler: Handler) -> Handler:
         @functools.wraps(handler)
@@ -34,12 +43,18 @@ def limited(policy: str) -> Callable[[Handler], Handler]:
                 verdict = await limits.take(policy, client(request))
                 request[EXTRA_HEADERS] = verdict.headers
                 if not verdict.allowed:
-                    raise quota_exceeded(policy, f"The {policy} quota is used up.", verdict.retry_after)
+                    return refuse(request, refusal(policy, verdict.retry_after))
             return await handler(request)
 
         return wrapper
 
     return decorate
+
+
+@functools.lru_cache(1_024)
+def refusal(policy: str, retry_after: int) -> Problem:
+    """The same problem for everybody who has to wait for so long."""
+    return quota_exceeded(policy, f"The {policy} quota is used up.", retry_after)
 
 
 def visit_of(request: web.Request, mode: Mode) -> Visit | None:

@@ -79,7 +79,11 @@ def step_for(request: web.Request) -> str:
 
 
 async def receive(request: web.Request) -> web.StreamResponse:
-    """Takes a callback, keeps it, and answers as the script says."""
+    """Takes a callback, keeps it, and answers as the script says.
+
+    The number of the attempt picks the step of `?script=503,timeout,reset,slow`; beyond its end, and without one,
+    every callback is accepted.
+    """
     engine = request.app[ENGINE]
     name = inbox_in(request)
     step = step_for(request)

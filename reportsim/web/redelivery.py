@@ -16,7 +16,9 @@ from reportsim.web.schemas import Strict
 
 MOST: Final = 1_000
 DEFAULT: Final = 100
-ORIGIN: Final = validate.Regexp(r"[Hh][Tt][Tt][Pp][Ss]?://[^/?#\s]+\Z", error="Not like https://receiver.example.org.")
+ORIGIN: Final = validate.Regexp(
+    r"[Hh][Tt][Tt][Pp][Ss]?://[^/?#\s\x00]+\Z", error="Not like https://receiver.example.org."
+)
 
 
 class Redelivery(Strict):

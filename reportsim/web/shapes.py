@@ -127,6 +127,14 @@ class RequestPage(Shape):
     next = path("The next page; null on the last one.", allow_none=True)
 
 
+class Redelivered(Shape):
+    """The requests that are called back anew, oldest first."""
+
+    count = whole()
+    ids = always(fields.List, cls_or_instance=fields.UUID())
+    more = yes_no("Whether the limit was reached, and the same call may find more.")
+
+
 class CallbackLog(Shape):
     """A callback attempt whose end the service saw."""
 
@@ -172,6 +180,9 @@ class Arrival(Shape):
     """A callback as it came in at the demo receiver."""
 
     received_at = moment()
+    since_accepted_ms = always(
+        fields.Float, "Since its request was accepted, as the signed body says; else null.", allow_none=True
+    )
     headers = always(fields.Dict, keys=fields.String(), values=fields.String())
     body = text()
     verified = yes_no("Whether the signature holds.")

@@ -15,7 +15,7 @@ from reportsim.core.encoding import dumps
 from reportsim.core.model import CallbackStatus, Mode, Request, Status
 from reportsim.core.problems import Problem, unavailable
 from reportsim.engine.callbacks import demo_url
-from reportsim.engine.engine import DEMO_PATH, Engine
+from reportsim.engine.engine import DEMO_PATH
 from reportsim.store import requests as store
 from reportsim.web.body import read_json
 from reportsim.web.keys import ENGINE, REQUEST_ID, ROW_ID, SETTINGS, SYNC_PLACES, TRACE, VISIT
@@ -52,7 +52,7 @@ async def create_sync(request: web.Request) -> web.StreamResponse:
         new = await read_new(request, Submission, Mode.SYNC, SYNC)
         with engine.hub.end_of(new.request.id) as ended:
             if not await engine.submit(new):
-                return await replay(engine, new)
+                return await replay(request, new)
             found = await engine.blocking_end(new.request.id, ended, patient=visit is not None)
     return ended_response(found, *blocking_answer(found))
 
@@ -82,7 +82,7 @@ async def accept_for_later(request: web.Request, new: store.NewRequest, preferre
     """The 202 after the COMMIT, or the first answer again; 200 when it ends while the client would wait."""
     engine = request.app[ENGINE]
     if not await engine.submit(new):
-        answer = await replay(engine, new)
+        answer = await replay(request, new)
         applied = preferred.applied(respond_async=preferred.respond_async and answer.status == 202)
         answer.headers.update(applied)
         return answer
@@ -126,16 +126,21 @@ def new_request(
         traceparent=trace(request),
         created_at=engine.clock.now(),
     )
-    request[ROW_ID] = str(id)
-    request[TRACE] = row.traceparent or ""
+    remember(request, row)
     later = mode is Mode.ASYNC
     return store.NewRequest(
         request=row,
-        owner=visit.run.owner if visit else None if later else engine.owner,
+        owner=visit.owner if visit else None if later else engine.owner,
         fingerprint=accepted.fingerprint if key else None,
         answer_status=202 if later else None,
         answer_body=dumps(row.as_json()) if later else None,
     )
+
+
+def remember(request: web.Request, row: Request) -> None:
+    """Notes for the log which row a request is about, and the trace that the row belongs to."""
+    request[ROW_ID] = str(row.id)
+    request[TRACE] = row.traceparent or ""
 
 
 def own_receiver(request: web.Request) -> OwnReceiver:
@@ -158,7 +163,8 @@ def failure_script(extra: dict[str, Any]) -> str:
 
 def trace(request: web.Request) -> str:
     """The trace that this request belongs to, or starts."""
-    context = tracing.parse_traceparent(request.headers.getall("traceparent", []))
+    given = request.headers.getall("traceparent") if "traceparent" in request.headers else ()
+    context = tracing.parse_traceparent(given)
     return (tracing.child(context) if context else tracing.new_trace()).traceparent
 
 
@@ -191,13 +197,14 @@ def unquote(value: str) -> str:
     return re.sub(r"\\(.)", r"\1", match[1])
 
 
-async def replay(engine: Engine, new: store.NewRequest) -> web.Response:
+async def replay(request: web.Request, new: store.NewRequest) -> web.Response:
     """The first answer again, byte for byte; nothing is executed."""
     key = new.request.idempotency_key or ""
-    stored = await store.stored_answer(engine.pool, key)
+    stored = await store.stored_answer(request.app[ENGINE].pool, key)
     if stored is None:
         raise unavailable("The first request with this key has just been removed; try again.")
     first = stored.request
+    remember(request, first)
     if first.endpoint != new.request.endpoint or not same_meaning(stored.fingerprint, new.fingerprint or b""):
         raise Problem("idempotency-mismatch", "The key was used for another request.")
     if stored.status is None or stored.body is None:
@@ -219,8 +226,12 @@ def accepted_response(row: Request, body: bytes, headers: dict[str, str] | None 
     return web.Response(
         status=202,
         body=body,
-        content_type="application/json",
-        headers={"Location": f"/api/requests/{row.id}", "Retry-After": "1", **(headers or {})},
+        headers={
+            hdrs.CONTENT_TYPE: "application/json",
+            "Location": f"/api/requests/{row.id}",
+            "Retry-After": "1",
+            **(headers or {}),
+        },
     )
 
 
@@ -229,6 +240,9 @@ def ended_response(row: Request, status: int, body: bytes, headers: dict[str, st
     return web.Response(
         status=status,
         body=body,
-        content_type="application/json" if status < 400 else PROBLEM,
-        headers={"Server-Timing": server_timing(row), **(headers or {})},
+        headers={
+            hdrs.CONTENT_TYPE: "application/json" if status < 400 else PROBLEM,
+            "Server-Timing": server_timing(row),
+            **(headers or {}),
+        },
     )

@@ -1,6 +1,7 @@
 """Health, readiness, cancelling, and what every answer has in common."""
 
 import asyncio
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -98,6 +99,29 @@ async def test_a_cancelled_request_is_announced_as_failed(service: Service) -> N
     assert (await service.ended(id))["callback_status"] == "SUCCESS"
     (arrival,) = (await get(service, "/webhook-test/cancelled"))[1]["items"]
     assert '"type":"report.failed"' in arrival["body"]
+
+
+async def test_of_an_end_and_a_cancel_that_cross_one_wins_and_is_announced(service: Service) -> None:
+    async def cancelled(id: str, after: float) -> bool:
+        await asyncio.sleep(after)
+        async with service.client.post(f"/api/requests/{id}/cancel") as answer:
+            assert answer.status in {200, 409}
+            await answer.read()
+            return answer.status == 200
+
+    body = {**held_for(20), "callback_url": f"{service.url}/webhook-test/crossing"}
+    ids = [await submit(service, "/api/async", body) for _ in range(24)]
+    won = await asyncio.gather(*(cancelled(id, n * 0.006) for n, id in enumerate(ids)))
+    for id, was_cancelled in zip(ids, won, strict=True):
+        ended = await service.ended(id)
+        assert (ended["status"] == "FAILED") is (ended["error"] is not None) is was_cancelled
+        assert (ended["result_payload"] is None) is was_cancelled
+    items = (await get(service, "/webhook-test/crossing"))[1]["items"]
+    told = {event["data"]["id"]: event["type"] for event in (json.loads(item["body"]) for item in items)}
+    assert len({item["headers"]["webhook-id"] for item in items}) == len(ids)
+    assert told == {
+        id: "report.failed" if was_cancelled else "report.completed" for id, was_cancelled in zip(ids, won, strict=True)
+    }
 
 
 async def test_a_client_that_waits_for_a_cancelled_request_is_told(service: Service) -> None:

@@ -71,8 +71,8 @@ async def test_the_first_page_says_what_is_true_and_what_to_do(service: Service)
     text = await get_page(service, "/")
     for said in ("Ready", "database ready", "<b>demo</b> 2,000 lines", "4 workers, 0 at work", "demo receiver ready"):
         assert said in text
-    assert "No requests yet." in text
-    assert "<table" not in text
+    assert "No requests yet" in text
+    assert '<table id="list"' not in text
     assert f"curl -sS {service.url}/api/async" in text
 
 
@@ -202,6 +202,79 @@ async def test_filters_and_pages_are_links(service: Service) -> None:
     await get_page(service, url.update_query(mode="async"), 400)
     await get_page(service, "/?status=DONE", 422)
     await get_page(service, "/?utm_source=mail")
+
+
+async def test_requests_are_found_by_id_its_end_or_idempotency_key(service: Service) -> None:
+    headers = {"X-Idempotency-Key": "Order 7/b"}
+    async with service.client.post("/api/sync", json={"ledger": "tiny"}, headers=headers) as answer:
+        id = (await answer.json())["id"]
+    for _ in range(2):
+        await service.client.post("/api/sync", json={"ledger": "tiny"})
+    for text in (id, id.upper(), id[-8:], f" {id[-12:]} ", "Order 7/b"):
+        found = await get_page(service, URL("/").with_query(q=text))
+        assert re.findall(r'<tr id="r-([^"]*)"', found) == [id], text
+    for text in ("Order 7", "zzzz", "%", id[:-1], "'; --", "abc"):
+        found = await get_page(service, URL("/").with_query(q=text))
+        assert "No request has the id or idempotency key" in found, text
+    assert (await get_page(service, URL("/").with_query(q=""))).count("<tr id=") == 3
+    await get_page(service, URL("/").with_query(q="x" * 256), 422)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body"),
+    [
+        ("/api/sync", {"ledger": "tiny"}),
+        ("/api/async", {"ledger": "tiny", "simulate": {"seed": 7}}),
+        ("/api/callbacks/simulate-failures", {"ledger": "tiny", "failures": 1}),
+    ],
+)
+async def test_a_request_is_run_again_from_its_page(service: Service, endpoint: str, body: dict[str, object]) -> None:
+    async with service.client.post(endpoint, json=body) as answer:
+        id = (await answer.json())["id"]
+    first = await service.ended(id)
+    async with service.client.post(f"/requests/{id}/again", allow_redirects=False) as answer:
+        assert answer.status == 303
+        again = answer.headers["Location"].rpartition("/")[2]
+    second = await service.ended(again)
+    assert again != id
+    assert second["input_payload"] == first["input_payload"]
+    assert second["mode"] == first["mode"]
+    assert second["callback_attempts"] == first["callback_attempts"]
+    async with service.client.post(f"/requests/{UNKNOWN}/again") as answer:
+        assert answer.status == 404
+
+
+async def test_running_again_has_the_limits_of_the_endpoint(settings: Settings) -> None:
+    async with serving(replace(settings, sync_rate=1)) as service:
+        async with service.client.post("/api/sync", json={"ledger": "tiny"}) as answer:
+            id = (await answer.json())["id"]
+        async with service.client.post(f"/requests/{id}/again") as answer:
+            assert answer.status == 429
+            assert "The sync quota is used up." in await answer.text()
+
+
+async def test_a_page_shows_the_first_rows_of_the_file(service: Service) -> None:
+    async with service.client.post("/api/sync", json={}) as answer:
+        row = await answer.json()
+    text = await get_page(service, f"/requests/{row['id']}")
+    assert f"The first 8 of {row['result_payload']['rows']} rows" in text
+    assert "<td>Bank</td>" in text
+    service.engine.files.remove([UUID(row["id"])])
+    text = await get_page(service, f"/requests/{row['id']}")
+    assert "a download makes it again" in text
+    assert "<td>Bank</td>" not in text
+
+
+async def test_the_race_can_be_previewed_without_running(service: Service) -> None:
+    text = await get_page(service, "/?distribution=fixed&mean_ms=2000&requests=4&workers=1&client_timeout_s=3")
+    assert "4 sync requests; clients connected for 11 s in all; 1 results, 3 gave up" in text
+    assert "4 async requests; clients connected for 16 ms in all; 4 results;" in text
+    part = await get_page(service, "/?fragment=race&distribution=lognormal&sigma=1.5")
+    assert "<html" not in part
+    assert "Service times: lognormal" in part
+    await get_page(service, "/?workers=many", 422)
+    async with service.client.get("/api/requests") as answer:
+        assert (await answer.json())["items"] == []
 
 
 async def test_filters_say_how_many_requests_they_leave(service: Service) -> None:
@@ -340,7 +413,7 @@ async def test_the_command_of_a_request_asks_for_the_same_again(
 async def test_static_files_are_kept_by_their_content(service: Service) -> None:
     text = await get_page(service, "/")
     urls = re.findall(r'"(/static/[^"]+)"', text)
-    assert {url.rpartition("/")[2] for url in urls} == {"app.js", "style.css", "favicon.svg"}
+    assert {url.rpartition("/")[2] for url in urls} == {"app.js", "race.js", "style.css", "favicon.svg"}
     for url in urls:
         async with service.client.get(url) as answer:
             assert answer.status == 200

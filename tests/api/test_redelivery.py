@@ -95,6 +95,13 @@ async def test_the_filters_are_those_of_the_list_and_more(service: Service, rece
         assert (await redeliver(service, body))["ids"] == ids, body
 
 
+async def test_it_is_no_request_of_that_name(service: Service) -> None:
+    async with service.client.get(MANY) as answer:
+        assert answer.status == 405
+        assert answer.headers["Allow"] == "POST"
+        await answer.read()
+
+
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [
@@ -112,6 +119,8 @@ async def test_the_filters_are_those_of_the_list_and_more(service: Service, rece
         ({"status": "PENDING"}, "#/status"),
         ({"origin": "example.com"}, "#/origin"),
         ({"origin": "https://example.com/path"}, "#/origin"),
+        ({"since": "0001-01-01T00:00:00+14:00"}, "#/since"),
+        ({"until": "9999-12-31T23:59:59-14:00"}, "#/until"),
         ({"ids": []}, "#/ids"),
     ],
 )

@@ -1,8 +1,11 @@
 """Finished runs to test with: a plan on an ideal server, and everything that follows from it."""
 
 import functools
+import json
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from reportsim.benchmark.evidence import Conditions
 from reportsim.benchmark.plan import Plan
@@ -11,7 +14,10 @@ from reportsim.benchmark.rehearsal import rehearse
 from reportsim.benchmark.samples import Integrals, Samples
 from reportsim.benchmark.schedule import Schedule, make_schedule
 from reportsim.benchmark.verdict import conclude
+from reportsim.core.encoding import dumps
 from reportsim.core.model import Mode
+from reportsim.engine.engine import Engine
+from reportsim.store import runs
 
 EXPONENTIAL = {"distribution": "exponential", "mean_ms": 2000}
 IDLE = Conditions(
@@ -61,3 +67,14 @@ def example() -> tuple[Run, dict[str, Any]]:
     """A run in overload and its result, made once: not to be changed."""
     run = overload()
     return run, run.conclude()
+
+
+async def finished_run(engine: Engine) -> UUID:
+    """The example as a stored run."""
+    run, result = example()
+    id, now = engine.new_id(), engine.clock.now()
+    await runs.insert(engine.pool, id, run.plan.as_json(), owner=engine.owner, lease=timedelta(seconds=60), at=now)
+    assert await runs.start(engine.pool, id, json.dumps(run.prediction), now)
+    packed = run.samples[Mode.SYNC].pack(), run.samples[Mode.ASYNC].pack()
+    assert await runs.complete(engine.pool, id, dumps(result).decode(), packed, now)
+    return id

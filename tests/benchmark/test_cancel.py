@@ -27,7 +27,7 @@ async def test_clients_that_leave_take_along_what_the_policy_says(
     service: Service, pool: Pool, subtests: pytest.Subtests
 ) -> None:
     for policy, expected in LEFT.items():
-        with subtests.test(policy):
+        with subtests.test(policy.value):
             id = await started(service, {**ENDLESS, "rate": 0.1, "workers": 1, "cancel": policy})
             await running(service, id, progress=False)
             run = service.app[RUNNER].current

@@ -1,12 +1,18 @@
-"""The system's Chromium, for whoever has pages to look at."""
+"""One Chromium for the session, on one event loop with every service that it looks at; and ears for what pages say."""
 
 import os
 import shutil
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 
 import pytest
-from playwright.async_api import Browser, async_playwright
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
+from reportsim.settings import Settings
+from tests.conftest import Service, serving
+
+LATE_MS = 10_000
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 OPTIONS = (
     "--headless",
@@ -19,10 +25,15 @@ OPTIONS = (
 )
 
 
-@pytest.fixture
+def chromium() -> str | None:
+    """The path of the system's Chromium."""
+    return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """The system's Chromium."""
-    path = next((path for name in NAMES if (path := shutil.which(name))), None)
+    """The system's Chromium; every test has contexts of its own."""
+    path = chromium()
     if path is None:
         message = "no Chromium on the PATH; on Debian: apt-get install chromium"
         if os.environ.get("REQUIRE_BROWSER") == "1":
@@ -32,3 +43,45 @@ async def browser() -> AsyncIterator[Browser]:
         launched = await playwright.chromium.launch(executable_path=path, args=list(OPTIONS))
         yield launched
         await launched.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def service(settings: Settings) -> AsyncIterator[Service]:
+    """A live service on the browser's event loop."""
+    async with serving(settings) as running:
+        yield running
+
+
+@dataclass
+class Complaints:
+    """Whatever a page said on its console, threw, asked for in vain, or had refused by its policy."""
+
+    heard: list[str] = field(default_factory=list)
+
+    def attend(self, page: Page) -> None:
+        page.on("console", lambda message: self.heard.append(f"console {message.type}: {message.text}"))
+        page.on("pageerror", lambda error: self.heard.append(f"error: {error}"))
+        page.on("response", lambda answer: self.note(answer.status, answer.url))
+
+    def note(self, status: int, url: str) -> None:
+        if status >= 400:
+            self.heard.append(f"{status} {url}")
+
+
+@pytest.fixture
+def complaints() -> Complaints:
+    return Complaints()
+
+
+async def open_page(context: BrowserContext, complaints: Complaints, url: str) -> Page:
+    """A page whose complaints are heard; a mark on its window tells whether it was loaded again."""
+    page = await context.new_page()
+    page.set_default_timeout(LATE_MS)
+    complaints.attend(page)
+    await page.goto(url)
+    await page.evaluate("window.mark = 'same'")
+    return page
+
+
+async def same_document(page: Page) -> bool:
+    return bool(await page.evaluate("window.mark === 'same'"))

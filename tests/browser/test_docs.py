@@ -5,11 +5,9 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.browser.test_page import Complaints, browser, complaints, open_page
+from tests.browser.conftest import Complaints, open_page
 
-__all__ = ["browser", "complaints"]
-
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
 async def test_requests_are_tried_out_under_the_strict_policy(

@@ -1,62 +1,28 @@
 """The pages in a real Chromium: live without a reload, strict about content, and whole without JavaScript."""
 
 import asyncio
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, expect
+from playwright.async_api import Browser, expect
 
-pytestmark = pytest.mark.browser
+from tests.browser.conftest import LATE_MS, Complaints, open_page, same_document
+from tests.faults.process import ServerProcess
 
-LATE_MS = 10_000
-
-
-@dataclass
-class Complaints:
-    """Whatever a page said on its console, threw, asked for in vain, or had refused by its policy."""
-
-    heard: list[str] = field(default_factory=list)
-
-    def attend(self, page: Page) -> None:
-        page.on("console", lambda message: self.heard.append(f"console {message.type}: {message.text}"))
-        page.on("pageerror", lambda error: self.heard.append(f"error: {error}"))
-        page.on("response", lambda answer: self.note(answer.status, answer.url))
-
-    def note(self, status: int, url: str) -> None:
-        if status >= 400:
-            self.heard.append(f"{status} {url}")
-
-
-@pytest.fixture
-def complaints() -> Complaints:
-    return Complaints()
-
-
-async def open_page(context: BrowserContext, complaints: Complaints, url: str) -> Page:
-    """A page whose complaints are heard; a mark on its window tells whether it was loaded again."""
-    page = await context.new_page()
-    page.set_default_timeout(LATE_MS)
-    complaints.attend(page)
-    await page.goto(url)
-    await page.evaluate("window.mark = 'same'")
-    return page
-
-
-async def same_document(page: Page) -> bool:
-    return bool(await page.evaluate("window.mark === 'same'"))
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
 async def test_a_request_is_followed_live(service: Any, browser: Browser, complaints: Complaints) -> None:
     context = await browser.new_context()
     watching = await open_page(context, complaints, service.url)
-    await expect(watching.get_by_text("No requests yet.")).to_be_visible()
+    await expect(watching.get_by_text("No requests yet")).to_be_visible()
     await expect(watching.locator("#status")).to_contain_text("Live")
 
     asking = await open_page(context, complaints, service.url)
+    await asking.get_by_text("Ask for a single report").click()
     await asking.get_by_label("Callback fails first").fill("2")
-    await asking.get_by_label("Service time").fill("300")
+    await asking.get_by_label("Service time, ms").fill("300")
     await asking.get_by_role("button", name="Answer 202, call back (async)").click()
     await asking.wait_for_url("**/requests/*")
     await asking.evaluate("window.mark = 'same'")
@@ -71,6 +37,12 @@ async def test_a_request_is_followed_live(service: Any, browser: Browser, compla
     attempts = asking.locator(".attempts tbody tr")
     await expect(attempts).to_have_count(3, timeout=LATE_MS)
     await expect(attempts.nth(0)).to_contain_text("The receiver answered 503.")
+    await expect(attempts.nth(0)).to_contain_text("after a wait of")
+    await expect(asking.get_by_role("img", name="attempt 2 failed (503)")).to_be_visible()
+    course = asking.locator("#course .course")
+    await expect(course.locator(".miss")).to_have_count(2)
+    await expect(course.locator(".pause")).to_have_count(2)
+    await expect(course.locator(".call")).to_have_count(1)
     await expect(attempts.nth(2)).to_contain_text("delivered")
     await expect(asking.get_by_text("debits equal credits")).to_be_visible()
     assert await same_document(asking)
@@ -146,12 +118,39 @@ async def test_a_lost_connection_is_said_and_heals(service: Any, browser: Browse
     assert [text for text in complaints.heard if "ERR_FAILED" not in text] == []
 
 
+@pytest.mark.slow
+async def test_a_page_outlives_its_server(dsn: str, tmp_path: Path, browser: Browser, complaints: Complaints) -> None:
+    async with ServerProcess(dsn, tmp_path) as server, server.client() as api:
+        context = await browser.new_context()
+        page = await open_page(context, complaints, server.url)
+        rows = page.locator("#rows tr")
+        for _ in range(2):
+            await api.session.post("/api/sync", json={"ledger": "tiny"})
+        await expect(rows).to_have_count(2, timeout=LATE_MS)
+        await server.kill()
+        await expect(page.get_by_role("alert")).to_contain_text("Connection lost", timeout=LATE_MS)
+        await server.start()
+        await api.session.post("/api/sync", json={"ledger": "tiny"})
+        await expect(rows).to_have_count(3, timeout=2 * LATE_MS)
+        await expect(page.get_by_role("alert")).to_be_hidden(timeout=LATE_MS)
+        await api.session.post("/api/async", json={"ledger": "tiny"})
+        await expect(rows).to_have_count(4, timeout=LATE_MS)
+        await expect(page.locator("#rows")).not_to_contain_text("PENDING", timeout=LATE_MS)
+        ids = await rows.evaluate_all("rows => rows.map(row => row.id)")
+        assert len(set(ids)) == 4
+        assert ids == sorted(ids, reverse=True)
+        assert await same_document(page)
+        await context.close()
+    assert [text for text in complaints.heard if "net::ERR" not in text and "/readyz" not in text] == []
+
+
 async def test_everything_works_without_javascript(service: Any, browser: Browser, complaints: Complaints) -> None:
     context = await browser.new_context(java_script_enabled=False, viewport={"width": 320, "height": 700})
     page = await context.new_page()
     page.set_default_timeout(LATE_MS)
     complaints.attend(page)
     await page.goto(service.url)
+    await page.get_by_text("Ask for a single report").click()
     await page.get_by_label("Report", exact=True).select_option("balance_sheet")
     await page.get_by_role("button", name="Block and wait (sync)").click()
     await page.wait_for_url("**/requests/*")
@@ -168,14 +167,43 @@ async def test_everything_works_without_javascript(service: Any, browser: Browse
     assert complaints.heard == []
 
 
+async def test_a_request_is_found_and_run_again(service: Any, browser: Browser, complaints: Complaints) -> None:
+    async with service.client.post("/api/sync", json={}, headers={"X-Idempotency-Key": "mine"}) as answer:
+        id = (await answer.json())["id"]
+    await service.client.post("/api/sync", json={"ledger": "tiny"})
+    context = await browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = await open_page(context, complaints, service.url)
+    await page.get_by_label("Find by id or idempotency key").fill("mine")
+    await page.get_by_role("button", name="Find").click()
+    await expect(page.locator("#rows tr")).to_have_count(1)
+    await page.locator("#rows a").first.click()
+    await expect(page.get_by_role("group", name="rows of the file")).to_contain_text("Bank")
+    await page.get_by_role("button", name="Copy as curl").first.click()
+    await expect(page.get_by_role("status")).to_contain_text("Copied")
+    assert (await page.evaluate("navigator.clipboard.readText()")).startswith(f"curl -sS {service.url}/api/sync")
+    await page.get_by_role("button", name="Run again").click()
+    await expect(page.locator("#summary")).to_contain_text("COMPLETED", timeout=LATE_MS)
+    assert id not in page.url
+    await context.close()
+    assert complaints.heard == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_the_narrowest_screen_needs_no_sideways_scrolling(service: Any, browser: Browser, scheme: Any) -> None:
+@pytest.mark.parametrize("width", [320, 1440])
+async def test_no_width_needs_sideways_scrolling(service: Any, browser: Browser, scheme: Any, width: int) -> None:
     async with service.client.post("/api/callbacks/simulate-failures", json={"failures": 1}) as answer:
         id = (await answer.json())["id"]
     await service.ended(id)
-    context = await browser.new_context(viewport={"width": 320, "height": 700}, color_scheme=scheme)
+    context = await browser.new_context(viewport={"width": width, "height": 700}, color_scheme=scheme)
     page = await context.new_page()
-    for path in ("/", f"/requests/{id}", f"/webhook-test/{id}", "/problems/quota-exceeded", "/requests/nope"):
+    for path in (
+        "/",
+        f"/requests/{id}",
+        "/benchmarks",
+        f"/webhook-test/{id}",
+        "/problems/quota-exceeded",
+        "/requests/nope",
+    ):
         await page.goto(service.url + path)
-        assert await page.evaluate("document.documentElement.scrollWidth") == 320, path
+        assert await page.evaluate("document.documentElement.scrollWidth") == width, path
     await context.close()

@@ -9,7 +9,7 @@ from playwright.async_api import Browser
 from reportsim.benchmark.report import html_report
 from tests.benchmark.runs import example
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
 @pytest.fixture

@@ -1,66 +1,69 @@
 """`python -m reportsim callbacks check` as people and programs run it."""
 
 import json
-import os
+import socket
 import subprocess
 import sys
-import time
 from typing import Any
 
 import pytest
 
+from tests.commands.calls import IMPORTS, MODULE, Done, call, start
 from tests.unit.test_callback_urls import ALLOWED, REFUSED, table
 
-MODULE = ("-m", "reportsim")
 GOOD, BAD = "https://example.com/hook", "http://127.0.0.1/"
-# Runs the command line where nobody may use a socket.
-OFFLINE = """
-import socket, sys
-def refuse(*_, **__):
-    raise AssertionError("the network was used")
-socket.socket.connect = socket.socket.sendto = socket.create_connection = refuse
-socket.getaddrinfo = socket.gethostbyname = refuse
-from reportsim.__main__ import main
-sys.exit(main(sys.argv[1:]))
-"""
-# Runs it where names lead to what the test says.
-NAMES = """
-import socket, sys
-NAMES = {"good.example": ["93.184.216.34", "2606:4700::1111"], "mixed.example": ["93.184.216.34", "10.0.0.1"],
-    "inside.example": ["127.0.0.1"], "mapped.example": ["::ffff:127.0.0.1"], "xn--bcher-kva.example": ["fd00::1"]}
-def getaddrinfo(host, port, *_, **__):
-    if host not in NAMES:
-        raise socket.gaierror(-2, "unknown")
-    return [(0, 1, 6, "", (a, port, 0, 0) if ":" in a else (a, port)) for a in NAMES[host]] + (
-        [(10, 1, 6, "", ("fe80::1", port, 0, 2))] if host == "scoped.example" else [])
-NAMES["scoped.example"] = []
-socket.getaddrinfo = getaddrinfo
-from reportsim.__main__ import main
-sys.exit(main(sys.argv[1:]))
-"""
+NAMES = {
+    "good.example": ["93.184.216.34", "2606:4700::1111"],
+    "mixed.example": ["93.184.216.34", "10.0.0.1"],
+    "inside.example": ["127.0.0.1"],
+    "mapped.example": ["::ffff:127.0.0.1"],
+    "scoped.example": ["fe80::1"],
+    "xn--bcher-kva.example": ["fd00::1"],
+}
 
 
-def run(
-    *arguments: str | bytes, program: tuple[str, ...] = MODULE, stdin: bytes = b"", **environ: str
-) -> "subprocess.CompletedProcess[bytes]":
-    return subprocess.run(
-        [sys.executable, "-W", "error", *program, "callbacks", "check", *arguments],
-        input=stdin,
-        capture_output=True,
-        env={**os.environ, "PYTHONUTF8": "1", **environ},
-        timeout=100,
-        check=False,
-    )
+def check(*arguments: str | bytes, **more: Any) -> Done:
+    return call("callbacks", "check", *arguments, **more)
 
 
 def decided(*arguments: str | bytes, **more: Any) -> list[tuple[str, str, str | None]]:
     """What --json says of each URL."""
-    done = run("--json", *arguments, **more)
+    return read(check("--json", *arguments, **more))
+
+
+def read(done: Done) -> list[tuple[str, str, str | None]]:
+    """What was printed with --json."""
     assert (done.returncode, done.stderr) == (0, b"")
     lines = done.stdout.decode("ascii").splitlines()
     objects = [json.loads(line) for line in lines]
     assert all(list(each) == ["url", "decision", "reason"] for each in objects)
     return [tuple(each.values()) for each in objects]
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody may use a socket."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("the network was used")
+
+    for name in ("create_connection", "getaddrinfo", "gethostbyname", "gethostbyname_ex"):
+        monkeypatch.setattr(socket, name, refuse)
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names lead to what this file says."""
+
+    def getaddrinfo(host: str, port: int, *_: Any, **__: Any) -> list[tuple[Any, ...]]:
+        if host not in NAMES:
+            raise socket.gaierror(socket.EAI_NONAME, "unknown")
+        scope = 2 if host == "scoped.example" else 0
+        return [(0, 1, 6, "", (found, port, 0, scope) if ":" in found else (found, port)) for found in NAMES[host]]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
 
 def test_says_of_each_url_whether_it_may_be_called() -> None:
@@ -103,12 +106,14 @@ def test_takes_standard_input_where_it_stands_among_others() -> None:
     assert [url for url, *_ in found] == [BAD, "https://piped.example/", GOOD]
 
 
-@pytest.mark.parametrize("raw", [b"http://\xff.example/", b"\xc3", b"http://\xed\xa0\x80.example/", b"\xf0\x9f\x92"])
-def test_refuses_what_is_not_utf_8(raw: bytes) -> None:
-    for found in (decided("-", stdin=raw), decided(raw), decided(raw, LC_ALL="C", PYTHONUTF8="0")):
-        [(url, decision, reason)] = found
-        assert (decision, reason) == ("refuse", "forbidden-character")
-        assert "\ufffd" in url
+def test_refuses_what_is_not_utf_8() -> None:
+    raw = [b"http://\xff.example/", b"\xc3", b"http://\xed\xa0\x80.example/", b"\xf0\x9f\x92"]
+    elsewhere = start("callbacks", "check", "--json", *raw, environ={"LC_ALL": "C", "PYTHONUTF8": "0"})
+    for found in (decided("-", stdin=b"\n".join(raw)), decided(*raw), read(elsewhere)):
+        assert len(found) == len(raw)
+        for url, decision, reason in found:
+            assert (decision, reason) == ("refuse", "forbidden-character")
+            assert "\ufffd" in url
 
 
 def test_decides_every_url_as_a_submission_does() -> None:
@@ -119,43 +124,50 @@ def test_decides_every_url_as_a_submission_does() -> None:
     assert all((decision == "allow") == (reason is None) for _, decision, reason in found)
 
 
+@pytest.mark.usefixtures("offline")
 def test_uses_no_network() -> None:
     cases = [url for url, _ in table(REFUSED)] + ALLOWED.split()
-    assert len(decided("-", program=("-c", OFFLINE), stdin="\n".join(cases).encode())) == len(cases)
-    refused = run("--resolve", GOOD, program=("-c", OFFLINE))
-    assert refused.returncode != 0
-    assert b"the network was used" in refused.stderr
+    assert len(decided("-", stdin="\n".join(cases).encode())) == len(cases)
+    with pytest.raises(AssertionError, match="the network was used"):
+        check("--resolve", GOOD)
 
 
+def test_imports_nothing_that_only_the_service_needs() -> None:
+    for arguments in (("check", "--json", GOOD), ("check", "--help")):
+        done = start("callbacks", *arguments, program=("-c", IMPORTS))
+        assert done.stdout
+        assert done.stderr.split() == []
+
+
+@pytest.mark.usefixtures("names")
 def test_looks_names_up_when_it_is_asked_to() -> None:
     names = ["good", "mixed", "inside", "mapped", "scoped", "bücher", "unknown"]
-    found = decided("--resolve", *(f"https://{name}.example/" for name in names), BAD, program=("-c", NAMES))
+    found = decided("--resolve", *(f"https://{name}.example/" for name in names), BAD)
     assert [reason for _, _, reason in found] == [
         *(None, "private", "loopback", "ipv4-mapped", "zone-id", "private", "dns", "loopback"),
     ]
     assert [reason for *_, reason in decided(*(f"https://{name}.example/" for name in names))] == [None] * len(names)
 
 
+@pytest.mark.usefixtures("names")
 def test_takes_the_setting_into_account() -> None:
     urls = ["http://10.0.0.1/", "http://127.0.0.1:9000/", "http://receiver:9000/", "http://169.254.169.254/"]
     assert [reason for *_, reason in decided(*urls)] == ["private", "loopback", "single-label", "metadata"]
-    opened = decided(*urls, REPORTSIM_CALLBACK_ALLOW="10.0.0.0/8")
+    opened = decided(*urls, environ={"REPORTSIM_CALLBACK_ALLOW": "10.0.0.0/8"})
     assert [reason for *_, reason in opened] == [None, "loopback", None, "metadata"]
-    inside = decided(
-        "--resolve", "http://inside.example/", program=("-c", NAMES), REPORTSIM_CALLBACK_ALLOW="127.0.0.0/8"
-    )
+    inside = decided("--resolve", "http://inside.example/", environ={"REPORTSIM_CALLBACK_ALLOW": "127.0.0.0/8"})
     assert [reason for *_, reason in inside] == [None]
 
 
 def test_a_wrong_setting_is_one_line() -> None:
-    done = run(GOOD, REPORTSIM_CALLBACK_ALLOW="10.0.0.0/99")
+    done = check(GOOD, environ={"REPORTSIM_CALLBACK_ALLOW": "10.0.0.0/99"})
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.startswith(b"reportsim: REPORTSIM_CALLBACK_ALLOW=")
     assert done.stderr.count(b"\n") == 1
 
 
 def test_tells_people_why() -> None:
-    done = run(GOOD, "http://10.0.0.1/", "http://a\x1b[31mb.example/")
+    done = check(GOOD, "http://10.0.0.1/", "http://a\x1b[31mb.example/")
     assert done.returncode == 0
     first, second, third = done.stdout.decode().splitlines()
     assert first == f"allow   {GOOD}"
@@ -170,7 +182,7 @@ def test_takes_what_looks_like_an_option_behind_two_dashes() -> None:
 
 
 def test_without_urls_it_says_how_it_is_used() -> None:
-    done = run()
+    done = check()
     assert done.returncode == 2
     assert b"URL" in done.stderr
 
@@ -195,9 +207,9 @@ def test_who_stops_reading_stops_it_without_a_word() -> None:
     assert (done.stdout.count(b"\n"), done.stderr) == (3, b"")
 
 
-def test_is_quick_with_very_many() -> None:
-    urls = [f"https://host{number}.example.com:8443/hook?x={number}" for number in range(50_000)]
-    urls += [f"http://{1 + number % 99}.{number % 256}.{number // 256 % 256}.7/hook" for number in range(50_000)]
-    began = time.monotonic()
-    assert len(decided("-", stdin="\n".join(urls).encode())) == 100_000
-    assert time.monotonic() - began < 30
+def test_takes_any_number() -> None:
+    urls = [f"https://host{number}.example.com:8443/hook?x={number}" for number in range(10_000)]
+    urls += [f"http://{1 + number % 99}.{number % 256}.{number // 256}.7/hook" for number in range(10_000)]
+    found = decided("-", stdin="\n".join(urls).encode())
+    assert [url for url, *_ in found] == urls
+    assert {reason for *_, reason in found} == {None, "private"}

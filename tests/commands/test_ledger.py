@@ -1,14 +1,13 @@
 """`python -m reportsim ledger …` as people run it, beside a running service."""
 
 import asyncio
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reportsim.settings import Settings
+from tests.commands.calls import Argument, Done, call_beside, start
 from tests.conftest import DEMO_LINES, Service
 from tests.store.hostile_imports import L1, L2, own
 
@@ -16,18 +15,18 @@ BOOKS = own(L1, L2)
 MORE = own(*(line.replace(",1,", ",2,", 1).replace("01-01", "06-30") for line in (L1, L2)))
 
 
-async def ledger(dsn: str, *arguments: str | Path) -> tuple[int, str, str]:
+async def ledger(dsn: str, *arguments: Argument) -> tuple[int, str, str]:
     """The exit code and what was printed, on standard output and on standard error."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-W", "error", "-m", "reportsim", "ledger", *arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "DATABASE_URL": dsn, "COLUMNS": "200"},
-    )
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    return told(await call_beside("ledger", *arguments, environ={"DATABASE_URL": dsn, "COLUMNS": "200"}))
+
+
+async def started(dsn: str, *arguments: Argument) -> tuple[int, str, str]:
+    """The same from an interpreter of its own."""
+    return told(await asyncio.to_thread(start, "ledger", *arguments, environ={"DATABASE_URL": dsn, "COLUMNS": "200"}))
+
+
+def told(done: Done) -> tuple[int, str, str]:
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
 @pytest.fixture
@@ -53,7 +52,7 @@ async def csv_of(service: Service, made: Any) -> tuple[int, str]:
 async def test_beside_a_service_versions_stand_for_themselves(
     service: Service, settings: Settings, dsn: str, books: Path, tmp_path: Path
 ) -> None:
-    assert await ledger(dsn, "import", books, "--ledger", "books") == (0, "books: 2 lines in EUR, version 1\n", "")
+    assert await started(dsn, "import", books, "--ledger", "books") == (0, "books: 2 lines in EUR, version 1\n", "")
     window = {"from": "2024-01-01", "to": "2025-01-01"}
     first = await report(service, **window)
     before = await csv_of(service, first)
@@ -62,7 +61,7 @@ async def test_beside_a_service_versions_stand_for_themselves(
 
     more = tmp_path / "more.csv"
     more.write_text(MORE)
-    done = await ledger(dsn, "import", more, "--ledger", "books", "--append")
+    done = await started(dsn, "import", more, "--ledger", "books", "--append")
     assert done == (0, "books: 4 lines in EUR, version 2\n", "")
     await asyncio.sleep(1.1)  # the service looks for new versions once a second
     second = await report(service, **window)
@@ -77,7 +76,7 @@ async def test_beside_a_service_versions_stand_for_themselves(
     assert await csv_of(service, first) == before
     assert (await csv_of(service, second))[0] == 200
 
-    assert await ledger(dsn, "delete", "books") == (0, "books: deleted\n", "")
+    assert await started(dsn, "delete", "books") == (0, "books: deleted\n", "")
     for path in settings.reports_dir.glob("*.csv"):
         path.unlink()
     assert (await csv_of(service, first))[0] == 410

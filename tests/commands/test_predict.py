@@ -2,15 +2,13 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+
+from tests.commands.calls import Argument, Done, call, start
 
 FIELDS = {
     "model",
@@ -29,27 +27,27 @@ FIELDS = {
 QUEUE = ("--rate", "9", "--mean", "1", "--workers", "10")
 
 
-def predict(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    # An address where no database is: nothing may ask for one.
-    environment = {**os.environ, "DATABASE_URL": "postgresql://127.0.0.1:1/none", "COLUMNS": "120"}
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "reportsim", "predict", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=environment,
-    )
+# An address where no database is: nothing may ask for one.
+ENVIRONMENT = {"DATABASE_URL": "postgresql://127.0.0.1:1/none", "COLUMNS": "120"}
 
 
-def answers(*arguments: str | Path) -> dict[str, Any]:
-    done = predict(*arguments, "--json")
-    assert (done.returncode, done.stderr) == (0, "")
+def predict(*arguments: Argument) -> Done:
+    return call("predict", *arguments, environ=ENVIRONMENT)
+
+
+def answers(*arguments: Argument) -> dict[str, Any]:
+    return read(predict(*arguments, "--json"))
+
+
+def read(done: Done) -> dict[str, Any]:
+    """What was printed with --json."""
+    assert (done.returncode, done.stderr) == (0, b"")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
 def test_nine_at_ten() -> None:
-    found = answers(*QUEUE, "--timeout", "8")
+    found = read(start("predict", *QUEUE, "--timeout", "8", "--json", environ=ENVIRONMENT))
     assert set(found) == FIELDS
     waiting = 0.668731524107697
     assert found["model"] == "M/M/c"
@@ -76,7 +74,7 @@ def test_overload_has_no_steady_state_and_says_so() -> None:
     assert (found["rho"], found["p_wait"], found["p_timeout"]) == (1.2, 1, 1)
     assert found["mean_wait"] is found["p99"] is found["mean_in_system"] is None
     shown = predict("--rate", "12", "--mean", "1", "--workers", "10")
-    assert "The queue grows by 2 requests a second, for ever: ask for a --duration." in shown.stdout
+    assert "The queue grows by 2 requests a second, for ever: ask for a --duration." in shown.stdout.decode()
     short = answers("--rate", "12", "--mean", "1", "--workers", "10", "--timeout", "8", "--duration", "60")
     assert short["mean_wait"] == pytest.approx(6, rel=0.05)
     assert 0.3 < short["p_timeout"] < 0.5
@@ -103,9 +101,9 @@ def test_whatever_the_distribution_its_mean_is_the_one_asked_for(distribution: s
 
 def test_the_table_is_for_people() -> None:
     done = predict(*QUEUE, "--timeout", "8", "--capacity", "20")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, b"")
     for words in ("M/M/c/K", "load per worker", "turned away", "longer than 8 s"):
-        assert words in done.stdout
+        assert words in done.stdout.decode()
 
 
 @pytest.mark.parametrize(
@@ -141,17 +139,16 @@ def test_the_table_is_for_people() -> None:
 def test_what_makes_no_sense_is_refused_in_words(arguments: tuple[str, ...]) -> None:
     done = predict(*arguments)
     assert done.returncode in {1, 2}
-    assert "predict" in done.stderr or "reportsim:" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+    said = done.stderr.decode()
+    assert "predict" in said or "reportsim:" in said
+    assert "Traceback" not in said
+    assert done.stdout == b""
 
 
 def test_a_sweep_finds_the_break_even_and_draws_it(tmp_path: Path) -> None:
     plot = tmp_path / "even.svg"
-    began = time.monotonic()
     arguments = ("--sweep", "rate=8:16:1", "--mean", "1", "--workers", "10", "--timeout", "8", "--share", "0.05")
     found = answers(*arguments, "--plot", plot)
-    assert time.monotonic() - began < 30
     assert found["sweep"] == "rate"
     assert found["break_even"] == 11
     assert [point["value"] for point in found["points"]] == list(range(8, 17))
@@ -159,10 +156,10 @@ def test_a_sweep_finds_the_break_even_and_draws_it(tmp_path: Path) -> None:
     root = ElementTree.parse(plot).getroot()
     assert root.tag.endswith("svg")
     shown = predict(*arguments, "--duration", "10")
-    assert "from empty; cancelling: none" in shown.stdout
+    assert "from empty; cancelling: none" in shown.stdout.decode()
 
 
 def test_a_plot_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     done = predict("--sweep", "rate=1:2:1", "--mean", "1", "--workers", "4", "--timeout", "8", "--plot", tmp_path)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"reportsim: cannot write {tmp_path}: ")
+    assert done.stderr.decode().startswith(f"reportsim: cannot write {tmp_path}: ")

@@ -1,9 +1,7 @@
 """`python -m reportsim secret`, rotation, and that no secret is ever in a log."""
 
+import asyncio
 import logging
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -16,6 +14,7 @@ from reportsim.core.signing import new_secret, parse_secret
 from reportsim.settings import Settings
 from tests.api.calls import submit
 from tests.api.test_callbacks import Receiver, receiver
+from tests.commands.calls import Done, call, call_beside, start
 from tests.conftest import Service, serving
 
 __all__ = ["receiver"]
@@ -23,16 +22,14 @@ __all__ = ["receiver"]
 LOOPBACK = AllowList.parse("127.0.0.0/8")
 
 
-def secret(dsn: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+async def secret(dsn: str, given: str = "") -> str:
     """What the command prints."""
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "reportsim", "secret"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "DATABASE_URL": dsn, **environ},
-        timeout=60,
-        check=False,
-    )
+    return printed(await call_beside("secret", environ={"DATABASE_URL": dsn, "REPORTSIM_WEBHOOK_SECRET": given}))
+
+
+def printed(done: Done) -> str:
+    assert (done.returncode, done.stderr) == (0, b"")
+    return done.stdout.decode()
 
 
 async def delivered(service: Service, receiver: Receiver) -> None:
@@ -65,24 +62,23 @@ async def logged(caplog: pytest.LogCaptureFixture) -> AsyncIterator[pytest.LogCa
 async def test_it_is_made_once_and_is_what_callbacks_are_signed_with(
     settings: Settings, receiver: Receiver, dsn: str
 ) -> None:
-    first = secret(dsn)
-    assert (first.returncode, first.stderr) == (0, "")
-    assert len(parse_secret(first.stdout.rstrip("\n"))) == 32
+    first = printed(await asyncio.to_thread(start, "secret", environ={"DATABASE_URL": dsn}))
+    assert len(parse_secret(first.rstrip("\n"))) == 32
     async with serving(settings) as one, serving(settings) as other:
         for service in (one, other):
             await delivered(service, receiver)
-            assert verifies(first.stdout.strip(), receiver)
-    assert secret(dsn).stdout == first.stdout
+            assert verifies(first.strip(), receiver)
+    assert await secret(dsn) == first
 
 
 async def test_those_that_are_given_are_printed_one_a_line(dsn: str) -> None:
     given = [new_secret(), new_secret()]
-    assert secret(dsn, REPORTSIM_WEBHOOK_SECRET=",".join(given)).stdout.split("\n") == [*given, ""]
+    assert (await secret(dsn, ",".join(given))).split("\n") == [*given, ""]
 
 
 async def test_a_rotation_leaves_no_receiver_behind(settings: Settings, receiver: Receiver, dsn: str) -> None:
     """From the secret that was made to a new one: first both sign, then the new one alone."""
-    old, new = secret(dsn).stdout.strip(), new_secret()
+    old, new = (await secret(dsn)).strip(), new_secret()
     for signing, valid in [((), (old,)), ((new, old), (old, new)), ((new,), (new,))]:
         async with serving(replace(settings, webhook_secret=signing)) as service:
             await delivered(service, receiver)
@@ -103,7 +99,7 @@ async def test_no_log_and_no_answer_has_a_secret(
     settings: Settings, receiver: Receiver, logged: pytest.LogCaptureFixture, dsn: str
 ) -> None:
     """Given ones, and the one in the database; deliveries that succeed, fail and are refused."""
-    kept, given = secret(dsn).stdout.strip(), new_secret()
+    kept, given = (await secret(dsn)).strip(), new_secret()
     texts: list[str] = []
     for secrets in ((given,), ()):
         async with serving(replace(settings, webhook_secret=secrets, debug=True)) as service:
@@ -128,8 +124,8 @@ async def test_no_log_and_no_answer_has_a_secret(
 
 def test_a_mistake_in_it_does_not_print_it(dsn: str) -> None:
     wrong = new_secret()[:-8] + "!!!"
-    done = secret(dsn, REPORTSIM_WEBHOOK_SECRET=wrong)
-    assert done.returncode == 1
-    assert "REPORTSIM_WEBHOOK_SECRET" in done.stderr
-    assert wrong not in done.stdout + done.stderr
-    assert wrong[6:20] not in done.stdout + done.stderr
+    done = call("secret", environ={"DATABASE_URL": dsn, "REPORTSIM_WEBHOOK_SECRET": wrong})
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"REPORTSIM_WEBHOOK_SECRET" in done.stderr
+    assert wrong.encode() not in done.stderr
+    assert wrong[6:20].encode() not in done.stderr

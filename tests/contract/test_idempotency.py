@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -17,7 +18,7 @@ from reportsim.store import requests as store
 from reportsim.web.body import parse_json
 from reportsim.web.schemas import AsyncSubmission, accept, parse, same_meaning
 from tests.api.calls import TINY, held_for, listed, read, until
-from tests.conftest import Service
+from tests.conftest import Service, serving
 
 MANY = 50
 KEY = {"X-Idempotency-Key": "once"}
@@ -50,6 +51,18 @@ async def test_fifty_at_once_are_executed_once_and_replayed_byte_for_byte(
     assert set(again) == {(status, first[1], True)}
     assert sum(service.engine.counts.accepted.values()) == 1
     assert sum(service.engine.counts.ended.values()) == 1
+
+
+async def test_a_replay_has_an_id_and_a_quota_of_its_own(settings: Settings) -> None:
+    async with serving(replace(settings, sync_rate=5)) as service:
+        seen = []
+        for _ in range(2):
+            async with service.client.post("/api/sync", json=TINY, headers=KEY) as answer:
+                seen.append((answer.headers["X-Request-Id"], answer.headers["RateLimit"], await answer.read()))
+    (first, left, body), (second, less, again) = seen
+    assert body == again
+    assert first != second
+    assert (left.split(";")[1], less.split(";")[1]) == ("r=4", "r=3")
 
 
 async def test_a_replay_makes_no_second_file_and_no_second_callback(service: Service, settings: Settings) -> None:

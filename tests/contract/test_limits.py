@@ -42,6 +42,18 @@ async def test_the_headers_are_those_of_the_current_draft_alone(settings: Settin
     assert told == {"ratelimit", "ratelimit-policy"}
 
 
+async def test_a_redirect_is_not_held_back_by_an_empty_quota(settings: Settings) -> None:
+    async with serving(replace(settings, async_rate=1)) as service:
+        form = {"mode": "async", "ledger": "tiny"}
+        async with service.client.post("/", data=form, allow_redirects=False) as answer:
+            assert answer.status == 303
+            assert "RateLimit" not in answer.headers
+        async with service.client.post("/", data=form, allow_redirects=False) as answer:
+            assert (answer.status, answer.content_type) == (429, "text/html")
+            assert answer.headers["RateLimit"].startswith('"async";r=0;t=')
+            assert int(answer.headers["Retry-After"]) >= 1
+
+
 async def test_streams_and_metrics_are_not_charged(settings: Settings) -> None:
     async with serving(replace(settings, sync_rate=1, async_rate=1)) as service:
         for path in ("/metrics", "/api/events", "/api/requests", "/openapi.json", "/"):

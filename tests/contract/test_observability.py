@@ -124,6 +124,24 @@ async def test_one_id_is_in_the_answer_the_row_and_the_log(service: Service, cap
     assert "c" * 32 in vars(record)["trace"]
 
 
+async def test_a_log_line_names_the_row_and_its_trace(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    """Also where the service started the trace, and where the row is that of the first request with a key."""
+    caplog.set_level(logging.INFO, "reportsim.http")
+    ids = []
+    for name in ("first", "again"):
+        headers = {"X-Request-Id": name, "X-Idempotency-Key": "once"}
+        async with service.client.post("/api/async", json=TINY, headers=headers) as answer:
+            ids.append((await answer.json())["id"])
+    async with service.client.post("/api/sync", json=TINY, headers={**headers, "X-Request-Id": "other"}) as answer:
+        assert answer.status == 422
+        await answer.read()
+    (id,) = set(ids)
+    trace = await service.engine.pool.fetchval("SELECT traceparent FROM requests WHERE id = $1", id)
+    named = {getattr(record, "request_id", None): vars(record) for record in caplog.records}
+    for name in ("first", "again", "other"):
+        assert (named[name]["row"], named[name]["trace"]) == (id, trace)
+
+
 async def test_checks_and_refusals_are_not_logged(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "reportsim.http")
     async with serving(replace(settings, sync_rate=1)) as service:

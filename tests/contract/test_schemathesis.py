@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
-from reportsim.engine import delivery, simulate
+from reportsim.engine import simulate
+from reportsim.engine.guard import Guard, Lookups, RefusedAddress
 from reportsim.settings import Settings
+from tests.api.calls import TINY, logs_of, submit
 from tests.conftest import Service, serving
 
 pytestmark = pytest.mark.slow
@@ -25,18 +26,35 @@ LONGEST_S = 540
 
 @pytest.fixture
 def contained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Service times are short, and callbacks go nowhere but to the service itself."""
+    """Service times are short, no name is looked up, and callbacks go nowhere but to the service's own receiver."""
 
     async def unknown(*_: Any) -> None:
         raise OSError("no names here")
 
-    def refuse(guard: delivery.Guard, address: str, port: int) -> None:
+    check = Guard.check
+
+    def refuse(guard: Guard, address: str, port: int) -> None:
+        check(guard, address, port)
         if not any(receiver.port == port and str(receiver.address) == address for receiver in guard.own):
-            raise delivery.RefusedAddress("test", "not in tests")
+            raise RefusedAddress("not in tests")
 
     monkeypatch.setattr(simulate, "LONGEST_MS", 20.0)
-    monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", unknown)
-    monkeypatch.setattr(delivery.Guard, "check", refuse)
+    monkeypatch.setattr(Lookups, "resolve", unknown)
+    monkeypatch.setattr(Guard, "check", refuse)
+
+
+async def test_no_callback_leaves_the_service(settings: Settings, contained: None) -> None:
+    """What the fuzzer submits may name any address; none is called."""
+    async with serving(replace(settings, callback_waits=(), callback_attempts=1)) as service:
+        for url, called in [
+            (f"{service.url}/webhook-test/mine", True),
+            ("http://192.0.43.8/", False),
+            ("https://example.com/", False),
+        ]:
+            ended = await service.ended(await submit(service, "/api/async", {**TINY, "callback_url": url}))
+            (log,) = await logs_of(service, str(ended["id"]))
+            assert log["success"] is called
+            assert (log["remote_ip"] is not None) is called
 
 
 @pytest.mark.parametrize("seed", [pytest.param(FIXED_SEED, id="fixed seed"), pytest.param(None, id="fresh seed")])

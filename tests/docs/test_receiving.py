@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -64,21 +64,32 @@ def in_python(name: str) -> Verify:
     return verify
 
 
-def in_node(folder: Path) -> Verify:
+@contextlib.contextmanager
+def in_node(folder: Path) -> Iterator[Verify]:
     node = in_path("node")
     (folder / "verify.mjs").write_text(program("node"))
     (folder / "main.mjs").write_text(
+        "import { createInterface } from 'node:readline'\n"
         "import { verify } from './verify.mjs'\n"
-        "const [secret, headers, body] = JSON.parse(process.argv[2])\n"
-        "console.log(verify(secret, headers, Buffer.from(body, 'base64')))\n"
+        "for await (const line of createInterface({ input: process.stdin })) {\n"
+        "  const [secret, headers, body] = JSON.parse(line)\n"
+        "  console.log(verify(secret, headers, Buffer.from(body, 'base64')))\n"
+        "}\n"
     )
+    with subprocess.Popen(
+        [node, "main.mjs"], cwd=folder, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        asked, told = process.stdin, process.stdout
+        assert asked is not None
+        assert told is not None
 
-    def verify(secret: str, headers: dict[str, str], body: bytes) -> bool:
-        case = json.dumps([secret, headers, base64.b64encode(body).decode()])
-        done = subprocess.run([node, "main.mjs", case], cwd=folder, capture_output=True, text=True, check=True)
-        return bool(json.loads(done.stdout))
+        def verify(secret: str, headers: dict[str, str], body: bytes) -> bool:
+            print(json.dumps([secret, headers, base64.b64encode(body).decode()]), file=asked, flush=True)
+            return bool(json.loads(told.readline()))
 
-    return verify
+        yield verify
+        asked.close()
+        assert process.wait(30) == 0
 
 
 def in_shell(folder: Path) -> Verify:
@@ -98,11 +109,16 @@ def in_shell(folder: Path) -> Verify:
 
 
 @pytest.fixture(params=["library", "by-hand", "node", "openssl"])
-def verify(request: pytest.FixtureRequest, tmp_path: Path) -> Verify:
+def verify(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Verify]:
     """Each of the programs."""
-    if request.param in {"library", "by-hand"}:
-        return in_python(request.param)
-    return {"node": in_node, "openssl": in_shell}[request.param](tmp_path)
+    match request.param:
+        case "node":
+            with in_node(tmp_path) as program_of_node:
+                yield program_of_node
+        case "openssl":
+            yield in_shell(tmp_path)
+        case name:
+            yield in_python(name)
 
 
 @dataclass(frozen=True)

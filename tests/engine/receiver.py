@@ -34,7 +34,7 @@ class Arrival:
 
 @dataclass
 class Receiver:
-    """What arrived, and how the next arrivals are answered."""
+    """What arrived, and how the next arrivals are answered; status 0 resets the connection."""
 
     port: int
     status: Callable[[Arrival], int] = lambda _: 204
@@ -46,6 +46,11 @@ class Receiver:
     def url(self, path: str = "hook", *, host: str = "127.0.0.1") -> str:
         """A URL of this receiver; every address of the loopback network is a destination of its own."""
         return f"http://{host}:{self.port}/{path}"
+
+    def hold(self, *paths: str) -> None:
+        """Keeps those waiting who come to some paths from now on."""
+        self.holds = set(paths)
+        self._released.clear()
 
     def release(self) -> None:
         """Answers those who were kept waiting, and all from now on."""
@@ -63,7 +68,10 @@ class Receiver:
         self._news.set()
         if arrival.path in self.holds:
             await self._released.wait()
-        return web.Response(status=self.status(arrival))
+        if not (status := self.status(arrival)):
+            assert request.transport is not None
+            request.transport.abort()
+        return web.Response(status=status or 500)
 
     def at(self, path: str) -> list[Arrival]:
         return [arrival for arrival in self.arrivals if arrival.path == path]

@@ -99,7 +99,11 @@ async def test_nobody_notices_but_for_being_sent_elsewhere(
         slow = asyncio.create_task(api.session.post("/api/sync", json=held_for(2_000)))
         await asyncio.sleep(2)
         watching = asyncio.create_task(watch_readiness(server.url, readiness))
-        await asyncio.sleep(0.2)
+
+        async def watched() -> bool:
+            return bool(readiness)
+
+        await until(watched)
         began = time.monotonic()
         code = await server.terminate()
         took = time.monotonic() - began

@@ -72,8 +72,11 @@ async def test_one_ends_the_work_of_another_that_was_killed(replicas: Replicas, 
     """Reports that ran, clients that waited for a slot, callbacks on the wire: all within a lease and a moment."""
     receiver.holds = {"held"}
     async with replicas.one.client() as one:
+        # More than one at a time goes only to a receiver that is known to answer.
+        known = await one.submit({**TINY, "callback_url": receiver.url("known")})
+        await one.over(known)
         delivering = [await one.submit({**TINY, "callback_url": receiver.url("held")}) for _ in range(5)]
-        await receiver.count(5)
+        await receiver.count(5, "held")
         slow = {**TINY, "simulate": {"service_time": {"distribution": "fixed", "mean_ms": 1000}, "seed": 1}}
         running = [await one.submit({**slow, "callback_url": receiver.url("quick")}) for _ in range(8)]
         waiting = [asyncio.create_task(one.session.post("/api/sync", json=TINY)) for _ in range(100)]
@@ -90,12 +93,12 @@ async def test_one_ends_the_work_of_another_that_was_killed(replicas: Replicas, 
     rows = await replicas.connection.fetch(
         "SELECT id, status, callback_status, takeovers, callback_attempts FROM requests"
     )
-    assert len(rows) == len(delivering) + len(running) + len(waiting)
+    assert len(rows) == 1 + len(delivering) + len(running) + len(waiting)
     assert {row["status"] for row in rows} == {"COMPLETED"}
     assert {row["callback_status"] for row in rows} == {"SUCCESS", None}
     assert max(row["takeovers"] for row in rows) == 1
-    assert {arrival.request_id for arrival in receiver.arrivals} == {*delivering, *running}
-    assert len({arrival.message_id for arrival in receiver.arrivals}) == len(delivering) + len(running)
+    assert {arrival.request_id for arrival in receiver.arrivals} == {known, *delivering, *running}
+    assert len({arrival.message_id for arrival in receiver.arrivals}) == 1 + len(delivering) + len(running)
     broken = sum(isinstance(answer, aiohttp.ClientError) for answer in lost)
     takeovers = sum(row["takeovers"] for row in rows)
     print(f"\n{takeovers} taken over, {broken} clients cut, all ended {took:.1f} s after the kill")

@@ -198,7 +198,7 @@ async def test_what_ends_is_found_by_its_id(history: Connection) -> None:
 
 
 @pytest.mark.parametrize(
-    ("filters", "expected"),
+    ("filters", "allowed"),
     [
         pytest.param({}, {"requests_listed"}, id="all"),
         pytest.param({"run": RUN}, {"requests_run"}, id="of a run"),
@@ -209,18 +209,23 @@ async def test_what_ends_is_found_by_its_id(history: Connection) -> None:
         pytest.param({"status": "COMPLETED"}, {"requests_listed"}, id="completed"),
         pytest.param({"status": "FAILED"}, {"requests_listed_status"}, id="failed"),
         pytest.param({"callback_status": "PENDING"}, {"requests_listed_callback"}, id="callback pending"),
-        pytest.param({"callback_status": "SUCCESS"}, {"requests_listed_callback"}, id="callback successful"),
+        # Nine of ten are: the whole list has them side by side, and is as good as their own index.
+        pytest.param(
+            {"callback_status": "SUCCESS"}, {"requests_listed", "requests_listed_callback"}, id="callback successful"
+        ),
         pytest.param({"callback_status": "FAILED"}, {"requests_listed_callback"}, id="callback failed"),
     ],
 )
 @pytest.mark.parametrize("place", [0.0, 0.5, 0.99])
 async def test_a_page_is_read_from_its_index_wherever_it_is(
-    history: Connection, filters: dict[str, Any], expected: set[str], place: float
+    history: Connection, filters: dict[str, Any], allowed: set[str], place: float
 ) -> None:
     rows = await history.fetch("SELECT id FROM requests ORDER BY id DESC")
     before = rows[int(place * len(rows))]["id"] if place else None
     found = await plan(history, requests.page, requests.Filters(**filters), before=before, limit=51, analyze=True)
-    assert indexes(found) == expected
+    used = indexes(found)
+    assert len(used) == 1
+    assert used <= allowed
     assert not {node["Node Type"] for node in found} & {"Sort", "Incremental Sort", "Seq Scan", "Bitmap Heap Scan"}
     # No newer rows are read and thrown away on the way to a far page; those that did not complete are one in ten.
     assert all(node.get("Rows Removed by Filter", 0) < 30 for node in found)

@@ -1,0 +1,82 @@
+// The benchmark: what to expect of the form as it is, and a run's curves while it goes.
+
+const plan = document.getElementById('plan')
+const PAUSE_MS = 350
+
+// Expecting: theory takes a second of another process, so an older question is dropped when a newer one comes.
+let waiting, asking
+async function predict () {
+  asking?.abort()
+  asking = new AbortController()
+  const old = document.getElementById('prediction')
+  old.classList.add('pending')
+  try {
+    const response = await fetch(`${plan.dataset.predict}?${new URLSearchParams(new FormData(plan))}`, { signal: asking.signal })
+    const page = new DOMParser().parseFromString(await response.text(), 'text/html')
+    const next = page.getElementById('prediction')
+    if (next) old.replaceWith(document.importNode(next, true))
+  } catch (error) {
+    if (error.name !== 'AbortError') old.classList.remove('pending')
+  }
+}
+if (plan) {
+  plan.addEventListener('input', () => { clearTimeout(waiting); waiting = setTimeout(predict, PAUSE_MS) })
+  predict()
+}
+
+// Running: each event has both sides at this moment.
+const CHARTS = ['open_connections', 'queue']
+const dark = matchMedia('(prefers-color-scheme: dark)')
+const times = []
+const values = Object.fromEntries(CHARTS.map(name => [name, { sync: [], async: [] }]))
+let charts = []
+
+function draw () {
+  charts.forEach(chart => chart.destroy())
+  charts = []
+  const style = getComputedStyle(document.documentElement)
+  const colour = name => style.getPropertyValue(`--${name}-now`).trim()
+  for (const name of CHARTS) {
+    const place = document.getElementById(`chart-${name}`)
+    if (!place || typeof uPlot === 'undefined') continue
+    const axis = { stroke: colour('hint'), grid: { stroke: colour('line'), width: 1 }, ticks: { show: false } }
+    charts.push(new uPlot({
+      width: Math.max(place.clientWidth, 200),
+      height: 170,
+      cursor: { show: false },
+      scales: { x: { time: false }, y: { range: (_, low, high) => [0, Math.max(high, 1)] } },
+      axes: [{ ...axis, values: (_, ticks) => ticks.map(tick => `${tick} s`) }, { ...axis, size: 36 }],
+      series: [
+        { label: 's' },
+        { label: 'sync', stroke: colour('sync'), width: 2.5, points: { show: false } },
+        { label: 'async', stroke: colour('async'), width: 2.5, dash: [6, 3], points: { show: false } }
+      ]
+    }, data(name), place))
+  }
+}
+
+const data = name => [times, values[name].sync, values[name].async]
+let started
+
+addEventListener('benchmark', ({ detail }) => {
+  const run = document.getElementById('run')
+  if (!run) {
+    if (document.getElementById('runs') && !detail.live) dispatchEvent(new Event('stale'))
+    return
+  }
+  if (detail.id !== run.dataset.run) return
+  if (detail.status !== run.dataset.status) dispatchEvent(new Event('stale'))
+  if (!detail.live) return
+  document.getElementById('progress')?.setAttribute('value', detail.progress)
+  for (const cell of run.querySelectorAll('[data-figure]')) {
+    const [side, name] = cell.dataset.figure.split('.')
+    cell.textContent = detail.live[side][name]
+  }
+  started ??= performance.now()
+  times.push((performance.now() - started) / 1000)
+  for (const name of CHARTS) for (const side of ['sync', 'async']) values[name][side].push(detail.live[side][name])
+  if (!charts.length || !document.contains(charts[0].root)) draw()
+  charts.forEach((chart, index) => chart.setData(data(CHARTS[index])))
+})
+dark.addEventListener('change', draw)
+addEventListener('resize', () => charts.forEach(chart => chart.setSize({ width: chart.root.parentElement.clientWidth, height: 170 })))

@@ -1,0 +1,193 @@
+"""The benchmark's pages: the form with what to expect, a run as it goes, its result, two runs side by side."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
+
+from aiohttp import hdrs, web
+from marshmallow import EXCLUDE, fields, validate
+
+from reportsim.benchmark.foresight import foresee
+from reportsim.benchmark.plan import Arrivals, Cancel, Plan
+from reportsim.benchmark.render import Export, rendering
+from reportsim.core.problems import Problem, invalid
+from reportsim.reports.catalog import CATALOG
+from reportsim.reports.fields import UUID_FORM
+from reportsim.store import runs as store
+from reportsim.store.runs import Benchmark
+from reportsim.web.benchmark_forms import SHAPES, VALUES, plan_body, plan_errors, plan_values
+from reportsim.web.benchmarks import existing, id_in, plan_of, shown
+from reportsim.web.comparisons import compared
+from reportsim.web.forms import read_form
+from reportsim.web.keys import ENGINE, EXPORT_PLACES, RUNNER
+from reportsim.web.limits import Places
+from reportsim.web.listing import stream_url
+from reportsim.web.rendering import page, render
+from reportsim.web.requests import load_query
+from reportsim.web.schemas import BenchmarkPlan, Strict, parse, read_submission
+
+Json = dict[str, Any]
+
+MOST_PREDICTIONS: Final = 2
+LISTED: Final = 20
+# Results as pages have them; making one takes a process of its own and half a second.
+REMEMBERED: Final = 16
+CHOICES: Final = {"arrivals": list(Arrivals), "cancel": list(Cancel), "distribution": SHAPES}
+PREDICTIONS: Final = web.AppKey("PREDICTIONS", Places)
+RESULTS: Final = web.AppKey("RESULTS", OrderedDict[UUID, str])
+
+
+def setup(app: web.Application) -> None:
+    """Adds what the pages keep."""
+    app[PREDICTIONS] = Places("predictions", MOST_PREDICTIONS)
+    app[RESULTS] = OrderedDict()
+
+
+class RunQuery(Strict):
+    """Whether only the live part is asked for."""
+
+    fragment = fields.String(validate=validate.Equal("run"))
+
+
+@page
+async def show_benchmarks(request: web.Request) -> web.StreamResponse:
+    """A form that starts a run, and the runs there are."""
+    return await benchmarks(request, request.query)
+
+
+async def benchmarks(request: web.Request, given: Mapping[str, str], problem: Problem | None = None) -> web.Response:
+    """The page; after a refused form with what was typed, and why it was refused."""
+    engine, runner = request.app[ENGINE], request.app[RUNNER]
+    last_event_id = engine.hub.last_id
+    prediction = None
+    if "predict" in given and problem is None:
+        try:
+            prediction = await predicted(request, given)
+        except Problem as refused:
+            if refused.slug != "invalid-parameters":
+                raise
+            problem = refused
+    runs = await store.newest(engine.pool, LISTED)
+    context = {
+        "runs": runs,
+        "progress": {run.id: runner.progress_of(run.id) for run in runs},
+        "values": {**VALUES, **{name: given[name] for name in VALUES if name in given}},
+        "choices": {**CHOICES, "ledger": [ledger.name for ledger in await engine.ledgers.all()]},
+        "reports": CATALOG.values(),
+        "errors": plan_errors(problem),
+        "problem": problem,
+        "prediction": prediction,
+        "events": stream_url(last_event_id),
+    }
+    response = render(request, "benchmarks.html", status=problem.status if problem else 200, **context)
+    response.headers.update(problem.headers if problem else {})
+    return response
+
+
+async def read_plan(request: web.Request, form: Mapping[str, str]) -> Plan:
+    """The plan that a form describes.
+
+    Raises:
+        Problem: 422 with all that is wrong with it.
+    """
+    parsed = parse(BenchmarkPlan, plan_body(form))
+    await read_submission(request.app[ENGINE], parsed)
+    return plan_of(parsed)
+
+
+async def predicted(request: web.Request, form: Mapping[str, str]) -> Json:
+    """What theory expects of the plan that a form describes."""
+    plan = await read_plan(request, form)
+    with request.app[PREDICTIONS].place():
+        return {**await foresee(plan), "plan": plan}
+
+
+async def show_prediction(request: web.Request) -> web.StreamResponse:
+    """What to expect of a plan, as a part of the page; a problem is a line in it."""
+    try:
+        prediction, problem = await predicted(request, request.query), None
+    except Problem as refused:
+        prediction, problem = None, refused
+    status = problem.status if problem else 200
+    return render(request, "partials/prediction.html", status=status, prediction=prediction, problem=problem)
+
+
+@page
+async def start_form(request: web.Request) -> web.StreamResponse:
+    """Starts a run, and goes on to its page."""
+    form = await read_form(request)
+    try:
+        id = await request.app[RUNNER].start(await read_plan(request, form))
+    except store.AlreadyRunning:
+        busy = Problem("conflict", "A run is in progress; two at once would measure each other.")
+        return await benchmarks(request, form, busy)
+    except Problem as problem:
+        if problem.slug != "invalid-parameters":
+            raise
+        return await benchmarks(request, form, problem)
+    return web.Response(status=303, headers={hdrs.LOCATION: f"/benchmarks/{id}"})
+
+
+@page
+async def show_benchmark(request: web.Request) -> web.StreamResponse:
+    """One run: how far it is, or what came of it."""
+    query = load_query(RunQuery(unknown=EXCLUDE), request)
+    last_event_id = request.app[ENGINE].hub.last_id
+    run = await existing(request, id_in(request))
+    if run.plan.get("together"):
+        return web.Response(status=303, headers={hdrs.LOCATION: f"/?race={run.id}"})
+    runner = request.app[RUNNER]
+    live = runner.current.recorder if runner.current is not None and runner.current.id == run.id else None
+    context = {
+        "run": run,
+        "values": plan_values(run.plan),
+        "plan": Plan.from_json(run.plan),
+        "progress": shown(request, run)["progress"],
+        "live": {mode: side.live() for mode, side in live.sides.items()} if live else None,
+        "result": await result_part(request, run),
+        "events": stream_url(last_event_id),
+    }
+    return render(request, "partials/run.html" if "fragment" in query else "benchmark.html", **context)
+
+
+async def result_part(request: web.Request, run: Benchmark) -> str | None:
+    """The result with its plots, as markup; made once and kept while others are not looked at more often."""
+    kept = request.app[RESULTS]
+    if run.id not in kept:
+        samples = await store.samples(request.app[ENGINE].pool, run.id)
+        if run.result is None or samples is None:
+            return None
+        with request.app[EXPORT_PLACES].place():
+            async with rendering(Export.PART, run.as_json(), samples) as pieces:
+                made = b"".join([piece async for piece in pieces])
+        if not made:
+            raise Problem("internal-error", "The result could not be drawn.")
+        kept[run.id] = made.decode()
+    kept.move_to_end(run.id)
+    while len(kept) > REMEMBERED:
+        kept.popitem(last=False)
+    return kept[run.id]
+
+
+@page
+async def cancel_run_form(request: web.Request) -> web.StreamResponse:
+    """Ends a run that has not ended, and shows it."""
+    id = id_in(request)
+    if not await request.app[RUNNER].cancel(id):
+        run = await existing(request, id)
+        raise Problem("conflict", f"The run has ended: {run.status}.")
+    return web.Response(status=303, headers={hdrs.LOCATION: f"/benchmarks/{id}"})
+
+
+@page
+async def compare_runs(request: web.Request) -> web.StreamResponse:
+    """Two runs side by side: where their plans differ, and how the results do."""
+    ids = request.query.getall("id", [])
+    if len(ids) != 2 or not all(UUID_FORM.fullmatch(id) for id in ids):
+        raise invalid([{"detail": "Choose two runs.", "parameter": "id"}])
+    runs = [await existing(request, UUID(id)) for id in ids]
+    for run in runs:
+        if run.result is None:
+            raise Problem("conflict", f"The run {run.id} has no result: {run.status}.")
+    return render(request, "comparison.html", runs=runs, **compared(*runs))

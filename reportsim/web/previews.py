@@ -1,0 +1,33 @@
+"""The first rows of a report's file, for a page."""
+
+import contextlib
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+MOST_ROWS: Final = 8
+MOST_BYTES: Final = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The header and the first rows; whether there are more."""
+
+    header: list[str]
+    rows: list[list[str]]
+    more: bool
+
+
+def preview(path: Path) -> Preview | None:
+    """The start of a file; None where it is not on this replica's disk."""
+    with contextlib.suppress(OSError, csv.Error), path.open("rb") as file:
+        raw = file.read(MOST_BYTES + 1)
+        text = raw[:MOST_BYTES].decode("utf-8", "ignore")
+        lines = list(csv.reader(text.splitlines(keepends=True)))
+        if len(raw) > MOST_BYTES and len(lines) > 1:
+            # The last line may be a part of one.
+            del lines[-1]
+        if lines:
+            return Preview(lines[0], lines[1 : MOST_ROWS + 1], len(raw) > MOST_BYTES or len(lines) > MOST_ROWS + 1)
+    return None

@@ -1,0 +1,90 @@
+"""The benchmark in a real Chromium: expected, started, watched, read, exported, compared."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from tests.browser.conftest import LATE_MS, Complaints, open_page, same_document
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+QUICK = {"rate": "20", "duration_s": "2", "workers": "4", "mean_ms": "50", "client_timeout_s": "1"}
+QUERY = "&".join(f"{name}={value}" for name, value in QUICK.items())
+
+
+async def start(page: Page) -> None:
+    """Starts the run of the form and waits for its result."""
+    await page.get_by_role("button", name="Start the run").click()
+    await page.wait_for_url("**/benchmarks/*-*")
+    await page.evaluate("window.mark = 'same'")
+    await expect(page.locator(".report")).to_be_visible(timeout=3 * LATE_MS)
+
+
+async def test_a_run_is_expected_watched_and_exported(service: Any, browser: Browser, complaints: Complaints) -> None:
+    context = await browser.new_context()
+    page = await open_page(context, complaints, f"{service.url}/benchmarks?{QUERY}")
+    await expect(page.locator("#prediction")).to_contain_text("sync client", timeout=2 * LATE_MS)
+    await page.get_by_label("Requests per second").fill("200")
+    await expect(page.locator("#prediction")).to_contain_text("more than the workers can do", timeout=2 * LATE_MS)
+    await page.get_by_label("Requests per second").fill("20")
+    await page.get_by_role("button", name="Start the run").click()
+    await page.wait_for_url("**/benchmarks/*-*")
+    await page.evaluate("window.mark = 'same'")
+    await expect(page.locator(".charts canvas").first).to_be_visible(timeout=LATE_MS)
+    await expect(page.locator(".report")).to_be_visible(timeout=3 * LATE_MS)
+    assert await same_document(page)
+    await expect(page.locator(".report figure > svg")).to_have_count(7)
+    await expect(page.get_by_role("table", name="Honesty checks")).to_contain_text("H5")
+
+    async with page.expect_download() as download:
+        await page.get_by_role("link", name="Export as one page").click()
+    file = await (await download.value).path()
+    assert "<svg" in await asyncio.to_thread(Path(file).read_text)
+    async with page.expect_download() as download:
+        await page.get_by_role("link", name="Every request as CSV").click()
+    file = await (await download.value).path()
+    assert len((await asyncio.to_thread(Path(file).read_text)).splitlines()) == 81
+
+    await page.get_by_role("button", name="Change and run again").click()
+    await expect(page.get_by_label("Its mean, ms")).to_have_value("50")
+    await page.get_by_label("Its mean, ms").fill("60")
+    await start(page)
+    await page.get_by_role("link", name="All runs").click()
+    for box in await page.get_by_role("checkbox").all():
+        await box.check()
+    await page.get_by_role("button", name="Compare the two").click()
+    await expect(page.get_by_role("heading", name="What was different")).to_be_visible()
+    await expect(page.locator("main")).to_contain_text("mean_ms 60")
+    await expect(page.locator("main")).to_contain_text("time to result, p50")
+    await context.close()
+    assert complaints.heard == []
+
+
+@pytest.mark.slow
+async def test_a_run_needs_no_javascript(service: Any, browser: Browser, complaints: Complaints) -> None:
+    context = await browser.new_context(java_script_enabled=False, viewport={"width": 320, "height": 700})
+    page = await context.new_page()
+    complaints.attend(page)
+    await page.goto(f"{service.url}/benchmarks?{QUERY}")
+    await page.get_by_role("button", name="What to expect").click()
+    await expect(page.locator("#prediction")).to_contain_text("sync client", timeout=2 * LATE_MS)
+    await page.get_by_role("button", name="Start the run").click()
+    await page.wait_for_url("**/benchmarks/*-*")
+    await expect(page.locator(".report")).to_be_visible(timeout=3 * LATE_MS)
+    await context.close()
+    assert complaints.heard == []
+
+
+async def test_what_is_wrong_with_a_plan_is_said_before_and_after(
+    service: Any, browser: Browser, complaints: Complaints
+) -> None:
+    context = await browser.new_context()
+    page = await open_page(context, complaints, f"{service.url}/benchmarks?rate=5000&duration_s=600")
+    await expect(page.locator("#prediction")).to_contain_text("must not exceed 200,000", timeout=2 * LATE_MS)
+    await page.get_by_role("button", name="Start the run").click()
+    await expect(page.get_by_role("alert").filter(has_text="nothing was started")).to_contain_text("200,000")
+    await context.close()
+    assert [text for text in complaints.heard if "422" not in text] == []

@@ -1,0 +1,94 @@
+"""The race in a real Chromium: from one button to both lanes' end, and the same without JavaScript."""
+
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from tests.browser.conftest import LATE_MS, Complaints, open_page, same_document
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+QUICK = "/?requests=4&workers=1&distribution=fixed&mean_ms=250&client_timeout_s=0.6&callback_failures=1"
+
+
+async def expect_a_finished_race(page: Page) -> None:
+    """Four clients, one worker, a quarter of a second each: two have their report in time, two gave up."""
+    await expect(page.locator("#lanes .verdict")).to_contain_text(
+        "2 of 4 gave up. Async clients waited", timeout=2 * LATE_MS
+    )
+    await expect(page.locator("#lanes .verdict")).to_contain_text("all 4 were called back with their report.")
+    await expect(page.locator("#lanes")).to_contain_text("Same bytes in both lanes: sha256")
+    sync, later = page.locator(".lane.sync"), page.locator(".lane.async")
+    await expect(sync.locator(".gone")).to_have_count(2)
+    await expect(sync.locator(".vain")).not_to_have_count(0)
+    await expect(sync.locator(".call")).to_have_count(0)
+    # Each callback failed once and was delivered after a wait.
+    await expect(later.locator(".miss")).to_have_count(4)
+    await expect(later.locator(".pause")).to_have_count(4)
+    await expect(later.locator(".call")).to_have_count(4)
+    await expect(later.locator(".gone")).to_have_count(0)
+
+
+async def test_the_race_is_followed_to_its_end(service: Any, browser: Browser, complaints: Complaints) -> None:
+    context = await browser.new_context()
+    page = await open_page(context, complaints, service.url + QUICK)
+    await expect(page.locator("#lanes .verdict")).to_contain_text("What to expect")
+    await page.get_by_role("button", name="Run the race").click()
+    # It grows before the eyes of who looks: bars that have not ended.
+    await expect(page.locator("#lanes rect[data-open]").first).to_be_attached(timeout=LATE_MS)
+    await expect_a_finished_race(page)
+    await expect(page.get_by_role("button", name="Run the race")).to_be_enabled()
+    await expect(page.get_by_role("status")).to_contain_text("gave up")
+    assert await same_document(page)
+    await page.get_by_text("As a table").click()
+    await expect(page.locator("#lanes-table tbody tr")).to_have_count(8)
+    # The address is that of the race: whoever gets it sees the same.
+    await page.reload()
+    await expect_a_finished_race(page)
+    await context.close()
+    assert complaints.heard == []
+
+
+async def test_sliders_redraw_what_to_expect(service: Any, browser: Browser, complaints: Complaints) -> None:
+    context = await browser.new_context()
+    page = await open_page(context, complaints, service.url)
+    share = page.locator("#distribution b")
+    before = await share.inner_text()
+    await page.get_by_label("Sync gives up after").fill("1")
+    await expect(share).not_to_have_text(before)
+    await expect(page.locator("#distribution")).to_contain_text("P(S > 1 s)")
+    await page.get_by_label("Its distribution").select_option("lognormal")
+    await expect(page.get_by_role("img", name="Service times: lognormal")).to_be_visible()
+    await expect(page.get_by_label("Spread σ")).to_be_visible()
+    await page.get_by_label("Requests a lane").fill("20")
+    await expect(page.get_by_role("img", name="Expected: 20 sync requests")).to_be_visible()
+    assert await same_document(page)
+    await context.close()
+    assert complaints.heard == []
+
+
+async def test_the_race_runs_without_javascript(service: Any, browser: Browser, complaints: Complaints) -> None:
+    context = await browser.new_context(java_script_enabled=False, viewport={"width": 320, "height": 700})
+    page = await context.new_page()
+    complaints.attend(page)
+    await page.goto(service.url + QUICK)
+    await page.get_by_role("button", name="Run the race").click()
+    await page.wait_for_url("**/?race=*")
+    # The page reloads itself while the race runs.
+    await expect_a_finished_race(page)
+    await context.close()
+    assert complaints.heard == []
+
+
+async def test_a_second_race_has_to_wait(service: Any, browser: Browser, complaints: Complaints) -> None:
+    context = await browser.new_context()
+    page = await open_page(context, complaints, service.url + "/?requests=4&workers=1&distribution=fixed&mean_ms=3000")
+    other = await open_page(context, complaints, service.url + QUICK)
+    await page.get_by_role("button", name="Run the race").click()
+    await expect(page.locator("#lanes rect[data-open]").first).to_be_attached(timeout=LATE_MS)
+    await other.get_by_role("button", name="Run the race").click()
+    await expect(other.get_by_role("alert")).to_contain_text("two at once would disturb each other", timeout=LATE_MS)
+    await expect(other.get_by_role("button", name="Run the race")).to_be_enabled()
+    await context.close()
+    assert [text for text in complaints.heard if "409" not in text] == []

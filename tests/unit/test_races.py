@@ -1,0 +1,210 @@
+"""The pictures on pages: the course of a request, the lanes of a race, a distribution with the patience of clients."""
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from marshmallow import ValidationError
+
+from reportsim.benchmark.service_times import ServiceTime
+from reportsim.core.model import CallbackLog, CallbackStatus, Mode, Request, Status
+from reportsim.web.courses import Axis, course
+from reportsim.web.distributions import picture, survival
+from reportsim.web.previews import preview
+from reportsim.web.races import Lane, Lap, expected, read_controls
+
+START = datetime(2026, 1, 2, tzinfo=UTC)
+WAITS = (2.0, 4.0, 8.0)
+
+
+def at(milliseconds: float) -> datetime:
+    return START + timedelta(milliseconds=milliseconds)
+
+
+def a_request() -> Request:
+    return Request(
+        id=UUID(int=1),
+        mode=Mode.ASYNC,
+        status=Status.COMPLETED,
+        input_payload={},
+        callback_url="http://example.org/",
+        callback_status=CallbackStatus.SUCCESS,
+        callback_attempts=2,
+        endpoint="/api/async",
+        ledger_id=1,
+        ledger_version=1,
+        report_version=1,
+        created_at=START,
+        started_at=at(100),
+        completed_at=at(400),
+    )
+
+
+def an_attempt(number: int, start: float, took: float, success: bool, following: float | None) -> CallbackLog:
+    return CallbackLog(
+        id=UUID(int=number),
+        request_id=UUID(int=1),
+        series=1,
+        attempt_number=number,
+        status_code=200 if success else 503,
+        success=success,
+        reason=None if success else "status",
+        error_message=None,
+        response_time_ms=took,
+        attempted_at=at(start),
+        remote_ip=None,
+        response_excerpt=None,
+        next_attempt_at=None if following is None else at(following),
+    )
+
+
+def test_a_course_has_every_stretch_in_its_place() -> None:
+    logs = [an_attempt(1, 400, 100, False, 900), an_attempt(2, 900, 100, True, None)]
+    drawn = course(a_request(), logs, at(5_000))
+    assert [(span.kind, span.start, span.width) for span in drawn.spans] == [
+        ("queue", 0, 10),
+        ("work", 10, 30),
+        ("miss", 40, 10),
+        ("pause", 50, 40),
+        ("call", 90, 10),
+    ]
+    assert "attempt 1 failed (503) after 100 ms" in drawn.words
+    assert not any(span.open for span in drawn.spans)
+
+
+def test_a_course_goes_on_until_now_and_reaches_the_next_attempt() -> None:
+    row = replace(a_request(), status=Status.PROCESSING, completed_at=None, callback_status=CallbackStatus.PENDING)
+    drawn = course(row, [], at(500))
+    assert [(span.kind, span.open) for span in drawn.spans] == [("queue", False), ("work", True)]
+    assert sum(span.width for span in drawn.spans) == pytest.approx(100)
+    waiting = replace(a_request(), callback_status=CallbackStatus.PENDING)
+    drawn = course(waiting, [an_attempt(1, 400, 100, False, 1_000)], at(600))
+    assert drawn.spans[-1].kind == "pause"
+    assert drawn.axis.longest_ms == 1_000
+
+
+@given(st.floats(0.01, 1e7))
+def test_an_axis_has_a_few_round_ticks(longest: float) -> None:
+    ticks = Axis(longest).ticks
+    assert 2 <= len(ticks) <= 6
+    assert all(0 < place < 100 for place, _ in ticks)
+
+
+PARAMETERS = st.one_of(
+    st.builds(lambda mean: {"distribution": "exponential", "mean_ms": mean}, st.floats(50, 5_000)),
+    st.builds(lambda mean: {"distribution": "fixed", "mean_ms": mean}, st.floats(50, 5_000)),
+    st.builds(
+        lambda median, sigma: {"distribution": "lognormal", "median_ms": median, "sigma": sigma, "max_ms": 60_000},
+        st.floats(50, 5_000),
+        st.floats(0.1, 2),
+    ),
+    st.builds(
+        lambda low, more: {"distribution": "uniform", "min_ms": low, "max_ms": low + more},
+        st.floats(0, 500),
+        st.floats(1, 5_000),
+    ),
+    st.builds(
+        lambda fast, slow, share: {"distribution": "bimodal", "fast_ms": fast, "slow_ms": slow, "slow_share": share},
+        st.floats(10, 500),
+        st.floats(600, 5_000),
+        st.floats(0.01, 0.99),
+    ),
+)
+
+
+@given(PARAMETERS, st.floats(1, 8_000))
+def test_the_share_above_a_time_is_that_of_the_draws(parameters: dict[str, object], time: float) -> None:
+    draws = ServiceTime(parameters).draws_s(2_000, Random(1))
+    measured = sum(draw * 1000 > time for draw in draws) / len(draws)
+    assert survival(parameters, time) == pytest.approx(measured, abs=0.05)
+
+
+@given(PARAMETERS, st.floats(0.2, 30))
+def test_a_picture_stays_in_its_frame(parameters: dict[str, object], patience: float) -> None:
+    drawn = picture(ServiceTime(parameters, 60_000), patience)
+    numbers = [float(word.strip("MLZ")) for word in f"{drawn.curve} {drawn.beyond}".split() if word.strip("MLZ")]
+    assert all(0 <= number <= 100 for number in numbers)
+    assert 0 < drawn.patience < 100
+
+
+def test_the_expected_race_is_that_of_the_drawn_service_times() -> None:
+    controls = read_controls({"distribution": "fixed", "mean_ms": "1000", "requests": "6", "workers": "2"})
+    race = expected(controls, WAITS)
+    sync, later = race.lanes
+    assert [lap.left for lap in sync.laps] == [1000, 1000, 2000, 2000, 3000, 3000]
+    assert sync.gave_up == 0
+    assert sync.held_ms == 12_000
+    assert later.held_ms < 50
+    assert [round(lap.result, -2) for lap in later.laps] == [1000, 1000, 2000, 2000, 3000, 3000]
+
+
+def test_clients_that_give_up_leave_work_for_nobody() -> None:
+    controls = read_controls(
+        {"distribution": "fixed", "mean_ms": "1000", "requests": "4", "workers": "1", "client_timeout_s": "1.5"}
+    )
+    sync, later = expected(controls, WAITS).lanes
+    assert (sync.gave_up, len(sync.results)) == (3, 1)
+    assert (later.gave_up, len(later.results)) == (0, 4)
+    kinds = [[span.kind for span in lap.spans(Axis(4_000), 4_000)] for lap in sync.laps]
+    assert kinds[0] == ["hold", "queue", "work"]
+    assert kinds[1][-2:] == ["work", "vain"]
+    assert kinds[3][-1] == "vain"
+    assert "work" not in kinds[3]
+
+
+def test_failing_callbacks_cost_their_waits() -> None:
+    plain = expected(read_controls({}), WAITS).lanes[1]
+    failing = expected(read_controls({"callback_failures": "2"}), WAITS).lanes[1]
+    for first, second in zip(plain.laps, failing.laps, strict=True):
+        assert second.result - first.result == pytest.approx(6_000, abs=20)
+        assert [attempt.delivered for attempt in second.attempts] == [False, False, True]
+
+
+def test_what_has_not_ended_goes_on_until_now() -> None:
+    lap = Lap(number=1, mode=Mode.SYNC, started=100)
+    spans = lap.spans(Axis(1_000), 500)
+    assert [(span.kind, span.start, span.width, span.open) for span in spans] == [
+        ("hold", 0, 50, True),
+        ("queue", 0, 10, False),
+        ("work", 10, 40, True),
+    ]
+    lane = Lane(mode=Mode.SYNC, laps=[lap], now=500)
+    assert (lane.held_ms, lane.results, lane.median_ms) == (500, [], None)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"requests": "25"}, {"workers": "0"}, {"mean_ms": "nan"}, {"distribution": "odd"}, {"client_timeout_s": "x"}],
+)
+def test_controls_have_bounds(given: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        read_controls(given)
+
+
+@given(st.floats(0.1, 1.5), st.floats(0.01, 0.5), st.floats(100, 3_000))
+def test_the_mean_is_the_same_whatever_the_distribution(sigma: float, share: float, mean: float) -> None:
+    for name in ("fixed", "exponential", "lognormal", "bimodal"):
+        controls = read_controls(
+            {"distribution": name, "mean_ms": str(mean), "sigma": str(sigma), "slow_share": str(share)}
+        )
+        assert math.isclose(ServiceTime(controls.service_time).mean_s, mean / 1000, rel_tol=0.15)
+
+
+def test_a_preview_is_the_first_rows_and_never_a_part_of_one(tmp_path: Path) -> None:
+    file = tmp_path / "report.csv"
+    assert preview(file) is None
+    file.write_text('a,b\n1,"x, y"\n2,"line\nbreak"\n')
+    found = preview(file)
+    assert found is not None
+    assert (found.header, found.rows, found.more) == (["a", "b"], [["1", "x, y"], ["2", "line\nbreak"]], False)
+    file.write_text("a,b\n" + f'1,"{"z" * 9_000}"\n' * 5)
+    found = preview(file)
+    assert found is not None
+    assert [len(row[1]) for row in found.rows] == [9_000]
+    assert found.more
