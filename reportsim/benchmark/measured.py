@@ -3,7 +3,7 @@
 import math
 import statistics
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from reportsim.benchmark.schedule import Schedule
 from reportsim.benchmark.simulation import Flow, simulate
 
 Json = dict[str, Any]
+INSTANT_S: Final = 1e-6
 # What is compared, and by how much it may miss a band that leaves no room for any overhead.
 COMPARED: Final = {
     "mean_wait_ms": 1.0,
@@ -52,51 +53,75 @@ def conditional(plan: Plan, samples: Samples, schedule: Schedule) -> Figures:
     """What the simulation says, fed with the run's own arrivals at the queue and its own service times.
 
     No chance is left in it: the measured figures must be met closely. A service time that was cut short counts as
-    planned, as does one that never began. Requests that never reached the queue are left out. The way to the client and
-    back, which the simulation does not have, takes its median time.
+    planned, as does one that never began. What lies outside of the queue is the run's own, too: which requests never
+    reached it, how long results were on their way, and how soon it was noticed that a client left.
     """
-    return figures(plan, samples.mode, [_replayed(plan, samples, schedule, block) for block in samples.blocks])
+    found = figures(plan, samples.mode, [_replayed(plan, samples, schedule, block) for block in samples.blocks])
+    came = sum(not math.isnan(moment) for moment in samples.queued)
+    gone = sum(
+        math.isnan(moment) and outcome == Outcome.CLIENT_TIMEOUT
+        for moment, outcome in zip(samples.queued, samples.outcomes, strict=True)
+    )
+    return replace(
+        found,
+        timeout_share=(found.timeout_share * came + gone) / len(samples),
+        late_share=found.late_share * came / len(samples),
+    )
 
 
 def _replayed(plan: Plan, samples: Samples, schedule: Schedule, block: range) -> tuple[Flow, "array[float]"]:
     order = sorted((index for index in block if not math.isnan(samples.queued[index])), key=samples.queued.__getitem__)
-    cancel = plan.cancel_of(samples.mode)
-    timeout, delivery = plan.timeout_of(samples.mode), delivery_s(samples)
-    # For its client, a result is there once it has been delivered.
-    intended = array("d", (samples.intended[index] - delivery for index in order))
-    noticed = (
-        delivery
-        + timeout
-        + (0.0 if math.isinf(timeout) else notice_s(samples, timeout, stops=cancel is Cancel.RUNNING))
-    )
+    timeout, cancel = plan.timeout_of(samples.mode), plan.cancel_of(samples.mode)
+    delivery = deliveries_s(samples, timeout)
     flow = simulate(
         array("d", (samples.queued[index] for index in order)),
         array("d", (service_s(samples, schedule, index) for index in order)),
         workers=plan.workers,
-        deadlines=None if math.isinf(timeout) else array("d", (due + noticed for due in intended)),
+        deadlines=None if math.isinf(timeout) else noticed(samples, timeout, cancel, order),
         cancel=cancel,
     )
+    # For its client, a result is there once it has been delivered.
+    intended = array("d", (samples.intended[index] - delivery[index] for index in order))
     if not math.isinf(timeout):
         flow = replace(flow, deadlines=array("d", (due + timeout for due in intended)))
     return flow, intended
 
 
-def delivery_s(samples: Samples) -> float:
-    """From the end of the work to the client, in the median."""
-    return middle(samples.result[index] - samples.ended[index] for index in range(len(samples)))
-
-
-def notice_s(samples: Samples, timeout_s: float, *, stops: bool) -> float:
-    """From when a client leaves until what it left is dropped, in the median; `stops`: work in progress, too."""
-    return middle(
-        samples.ended[index] - samples.intended[index] - timeout_s
-        for index in range(len(samples))
-        if samples.outcomes[index] == Outcome.CLIENT_TIMEOUT and (stops or math.isnan(samples.started[index]))
+def deliveries_s(samples: Samples, timeout_s: float) -> "array[float]":
+    """How long each result was on its way: until the client left at least, and as in the median where none was made."""
+    leaves = [due + timeout_s for due in samples.intended]
+    known = [result - ended for result, ended in zip(samples.result, samples.ended, strict=True)]
+    middle = median(known)
+    return array(
+        "d",
+        (
+            way if way >= 0 else left - ended + INSTANT_S if ended <= left < math.inf else middle
+            for way, ended, left in zip(known, samples.ended, leaves, strict=True)
+        ),
     )
 
 
-def middle(spans: Iterable[float]) -> float:
-    """The median of the spans that are none below 0, 0 where there is none."""
+def noticed(samples: Samples, timeout_s: float, cancel: Cancel, order: Sequence[int]) -> "array[float]":
+    """When the server noticed that each client left: when it dropped the work, or as late as in the median."""
+    late = [
+        samples.ended[index] - samples.intended[index] - timeout_s
+        if samples.outcomes[index] == Outcome.CLIENT_TIMEOUT
+        and (cancel is Cancel.RUNNING or math.isnan(samples.started[index]))
+        else math.nan
+        for index in order
+    ]
+    middle = median(late)
+    return array(
+        "d",
+        (
+            samples.intended[index] + timeout_s + (by if by >= 0 else middle)
+            for index, by in zip(order, late, strict=True)
+        ),
+    )
+
+
+def median(spans: Iterable[float]) -> float:
+    """The median of the spans that are known and not below 0; 0 where there is none."""
     return statistics.median([span for span in spans if span >= 0] or [0.0])
 
 

@@ -188,10 +188,17 @@ class Runner:
         return cancelled
 
     async def ended(self, id: UUID, seconds: float) -> None:
-        """Waits for the end of the run in progress on this replica, at most some seconds."""
+        """Waits for the end of a run, at most some seconds; what another replica runs is looked at now and then."""
         run = self._run
         if run is not None and run.id == id and run.task is not None:
             await asyncio.wait([run.task], timeout=seconds)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._closed:
+                    if await store.has_ended_by_now(self._engine.pool, id):
+                        break
+                    await asyncio.sleep(PROGRESS_S)
 
     def stop(self) -> None:
         """Begins no run any more, and ends the one in progress: the service is stopping."""

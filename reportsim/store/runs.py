@@ -65,6 +65,7 @@ FROM left_over WHERE r.id = left_over.id
 RETURNING r.id
 """
 SELECT_ONE: Final = f"SELECT {COLUMNS} FROM benchmarks WHERE id = $1"
+SELECT_STATUS: Final = "SELECT status FROM benchmarks WHERE id = $1"
 SELECT_NEWEST: Final = """
 SELECT id, status, plan, result -> 'verdict' AS verdict, result -> 'trusted' AS trusted, created_at, completed_at
 FROM benchmarks ORDER BY id DESC LIMIT $1
@@ -217,6 +218,11 @@ async def get(pool: Pool, id: UUID) -> Benchmark | None:
     """One run."""
     row = await pool.fetchrow(SELECT_ONE, id)
     return None if row is None else Benchmark(**decoded(row, "plan", "prediction", "result", "error"))
+
+
+async def has_ended_by_now(pool: Pool, id: UUID) -> bool:
+    """Whether a run has ended, or is not there."""
+    return await pool.fetchval(SELECT_STATUS, id) not in {"PENDING", "RUNNING"}
 
 
 async def newest(pool: Pool, limit: int) -> list[Summary]:
