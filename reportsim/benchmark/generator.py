@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from array import array
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -93,12 +93,12 @@ class Generator:
             for _ in range(WARM_UP):
                 await self._client.ask(data)
 
-    async def run(self, *blocks: Block) -> float:
+    async def run(self, blocks: Sequence[Block]) -> float:
         """Runs one block, or both sides' at once, to the end and returns the start on the monotonic clock."""
         self._start = time.monotonic() + START_IN_S
         self._open = sum(len(block.indices) for block in blocks)
-        self._tally = Tally()
         self._missing = {index for block in blocks if block.mode is Mode.ASYNC for index in block.indices}
+        self._tally = Tally()
         for index in blocks[0].indices:
             due = self._start + self.schedule.intended[index]
             if (left := due - time.monotonic()) > AHEAD_S:
@@ -113,10 +113,10 @@ class Generator:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ASK_EVERY_S):
                     await self._change()
-        last = blocks[-1]
-        if last.mode is Mode.ASYNC and last.number == 0:
-            times = self.samples[last.mode].times_to_result()[: len(last.indices)]
-            self.first_async = figures(times, self._tally, time.monotonic() - self._start)
+        for block in blocks:
+            if block.mode is Mode.ASYNC and block.number == 0:
+                times = self.samples[block.mode].times_to_result()[: len(block.indices)]
+                self.first_async = figures(times, self._tally, time.monotonic() - self._start)
         return self._start
 
     async def ask_for_results(self, way: Way) -> Json:
@@ -291,7 +291,7 @@ async def serve(pipes: Pipes) -> None:
         async with watching() as watch:
             for blocks in plan.steps:
                 await pipes.hear()
-                start = await generator.run(*blocks)
+                start = await generator.run(blocks)
                 for block in blocks:
                     # In a race there is no second block, which starts with the first.
                     starts[block.mode] |= {block.number: start} if not plan.together else {0: start, 1: start}

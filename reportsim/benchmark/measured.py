@@ -102,22 +102,20 @@ def deliveries_s(samples: Samples, timeout_s: float) -> "array[float]":
 
 
 def noticed(samples: Samples, timeout_s: float, cancel: Cancel, order: Sequence[int]) -> "array[float]":
-    """When the server noticed that each client left: when it dropped the work, or as late as in the median."""
-    late = [
-        samples.ended[index] - samples.intended[index] - timeout_s
-        if samples.outcomes[index] == Outcome.CLIENT_TIMEOUT
-        and (cancel is Cancel.RUNNING or math.isnan(samples.started[index]))
-        else math.nan
-        for index in order
-    ]
+    """When the server noticed that each client left: when it dropped the work, or as late as in the median.
+
+    Under `queued` a worker that began with the work of a client who had left did so before that was noticed.
+    """
+    late = array("d")
+    for index in order:
+        began = samples.started[index]
+        dropped = cancel is Cancel.RUNNING or math.isnan(began)
+        seen = samples.ended[index] if dropped else began + INSTANT_S
+        left = samples.outcomes[index] == Outcome.CLIENT_TIMEOUT
+        late.append(seen - samples.intended[index] - timeout_s if left else math.nan)
     middle = median(late)
-    return array(
-        "d",
-        (
-            samples.intended[index] + timeout_s + (by if by >= 0 else middle)
-            for index, by in zip(order, late, strict=True)
-        ),
-    )
+    leaves = (samples.intended[index] + timeout_s for index in order)
+    return array("d", (leave + (by if by >= 0 else middle) for leave, by in zip(leaves, late, strict=True)))
 
 
 def median(spans: Iterable[float]) -> float:

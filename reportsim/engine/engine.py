@@ -104,9 +104,7 @@ class Engine:
             base_url=lambda: self.base_url,
             demo=lambda: self.demo,
         )
-        self._inserts: Batcher[store.NewRequest, bool] = Batcher(
-            lambda new: store.insert(self._lines, self._lease, new), name="insert"
-        )
+        self._inserts: Batcher[store.NewRequest, bool] = Batcher(self._insert, name="insert")
         self._leases = Leases(dsn=dsn, owner=self.owner, lease=self._lease, worker=self.worker, courier=self.courier)
         self._replicas = Replicas(
             dsn=dsn,
@@ -196,11 +194,16 @@ class Engine:
 
     async def submit(self, new: store.NewRequest) -> bool:
         """Accepts a request: True after its COMMIT, False when its idempotency key is taken."""
-        inserted = await self._inserts.submit(new)
-        if inserted:
-            self.counts.accepted[new.request.mode] += 1
-            self.publish([new.request])
-            self._workers.get(new.owner or self.owner, self.worker).expect(new.request)
+        return await self._inserts.submit(new)
+
+    async def _insert(self, new: Sequence[store.NewRequest]) -> list[bool]:
+        """Inserts many, and makes known those that are new: also where whoever submitted one has left meanwhile."""
+        inserted = await store.insert(self._lines, self._lease, new)
+        accepted = [item for item, fresh in zip(new, inserted, strict=True) if fresh]
+        self.publish([item.request for item in accepted])
+        for item in accepted:
+            self.counts.accepted[item.request.mode] += 1
+            self._workers.get(item.owner or self.owner, self.worker).expect(item.request)
         return inserted
 
     async def end_of(self, request_id: UUID, ended: "asyncio.Future[Request]", timeout: float) -> Request | None:

@@ -71,7 +71,7 @@ async function run () {
   running = true
   requestAnimationFrame(grow)
   while ('racing' in race.dataset) {
-    await new Promise(resolve => setTimeout(resolve, LOOK_MS))
+    await new Promise(resolve => setTimeout(resolve, calm.matches ? 1000 : LOOK_MS))
     if (!document.hidden && !paused()) await draw(current()).catch(() => {})
   }
   running = false

@@ -237,8 +237,8 @@ async def samples(pool: Pool, id: UUID) -> tuple[bytes, bytes] | None:
 
 
 SELECT_ATTEMPTS: Final = """
-SELECT r.id, r.mode, r.callback_url, r.created_at, r.result_payload ->> 'sha256' AS sha256, l.attempted_at,
-    l.response_time_ms, l.success
+SELECT r.id, r.mode, (r.input_payload -> 'simulate' ->> 'seed')::bigint AS seed, r.created_at, r.started_at,
+    r.completed_at, r.result_payload ->> 'sha256' AS sha256, l.attempted_at, l.response_time_ms, l.success
 FROM requests r LEFT JOIN callback_logs l ON l.request_id = r.id AND l.series = 1
 WHERE r.run_id = $1 AND r.input_payload -> 'simulate' IS NOT NULL
 ORDER BY r.id, l.attempt_number LIMIT $2
@@ -251,8 +251,10 @@ class Attempted:
 
     id: UUID
     mode: str
-    callback_url: str | None
+    seed: int
     created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
     sha256: str | None
     attempted_at: datetime | None
     response_time_ms: float | None

@@ -46,8 +46,10 @@ def compared(first: Benchmark, second: Benchmark) -> dict[str, Any]:
 
 
 def is_shown(row: Json) -> bool:
-    """Whether a figure says anything: an outcome that neither run had does not."""
-    return not row["metric"].startswith("outcomes.") or bool(row["first"] or row["second"])
+    """Whether a figure says anything: an outcome that neither run had, or a number that neither knows, does not."""
+    if row["metric"].startswith("outcomes."):
+        return bool(row["first"] or row["second"])
+    return row["first"] is not None or row["second"] is not None
 
 
 def figure(row: Json) -> Figure:

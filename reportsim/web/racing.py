@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -11,14 +12,16 @@ from aiohttp import web
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.recorder import Recorder, Side
 from reportsim.benchmark.samples import Outcome, Samples
+from reportsim.benchmark.schedule import make_schedule
 from reportsim.core.model import Mode
 from reportsim.store import runs as store
 from reportsim.store.runs import Attempted, Benchmark
+from reportsim.web.courses import milliseconds
 from reportsim.web.keys import ENGINE, RUNNER
-from reportsim.web.races import NONE, Attempt, Lane, Lap, Race, last_ms
+from reportsim.web.races import ACCEPT_MS, NONE, Attempt, Lane, Lap, Race, last_ms
 
 MOST_ATTEMPTS: Final = 1_000
-# Attempts of each request of the async side, in milliseconds from when it was accepted.
+# Attempts of each request of the async side, by its index, in milliseconds from when it was accepted.
 Deliveries = Mapping[int, Sequence[Attempt]]
 
 
@@ -26,7 +29,9 @@ async def read_race(request: web.Request, run: Benchmark, expected: Race) -> Rac
     """A race at this moment; it is drawn at least as long as was expected."""
     pool, current = request.app[ENGINE].pool, request.app[RUNNER].current
     rows = await store.attempts(pool, run.id, MOST_ATTEMPTS)
-    plan, found = Plan.from_json(run.plan), deliveries(rows)
+    plan = Plan.from_json(run.plan)
+    indices = {seed: index for index, seed in enumerate(make_schedule(plan).seeds)}
+    found = deliveries(rows, indices)
     samples = await store.samples(pool, run.id) if run.result else None
     if samples is not None:
         sides = {side.mode: side for side in map(Samples.unpack, samples)}
@@ -34,7 +39,7 @@ async def read_race(request: web.Request, run: Benchmark, expected: Race) -> Rac
     elif current is not None and current.id == run.id:
         lanes = live_lanes(current.recorder, found)
     else:
-        lanes = [Lane(mode=mode, laps=[], now=0.0) for mode in Mode]
+        lanes = told_lanes(plan, rows, indices, found, request.app[ENGINE].clock.now())
     return Race(
         lanes=lanes,
         expected=False,
@@ -55,16 +60,15 @@ def hashes(rows: Sequence[Attempted]) -> dict[str, list[str]]:
     return {mode: list(files.values()) for mode, files in found.items()}
 
 
-def deliveries(rows: Sequence[Attempted]) -> dict[int, list[Attempt]]:
-    """The callback attempts by index, which ends the callback's URL."""
+def deliveries(rows: Sequence[Attempted], indices: Mapping[int, int]) -> dict[int, list[Attempt]]:
+    """The callback attempts by the index of their request, which its seed tells."""
     found: dict[int, list[Attempt]] = {}
     for row in rows:
-        index = (row.callback_url or "").rpartition("/")[2]
-        if row.attempted_at is None or row.response_time_ms is None or not index.isdigit():
+        if row.attempted_at is None or row.response_time_ms is None or row.seed not in indices:
             continue
-        start = (row.attempted_at - row.created_at).total_seconds() * 1000
+        start = milliseconds(row.created_at, row.attempted_at)
         attempt = Attempt(start=start, end=start + row.response_time_ms, delivered=bool(row.success))
-        found.setdefault(int(index), []).append(attempt)
+        found.setdefault(indices[row.seed], []).append(attempt)
     return found
 
 
@@ -106,6 +110,49 @@ def live_lap(mode: Mode, side: Side, index: int, start: float, attempts: Sequenc
         started=started,
         ended=ended,
         result=result,
+        attempts=delivered,
+        gave_up=gave_up,
+    )
+
+
+def told_lanes(
+    plan: Plan, rows: Sequence[Attempted], indices: Mapping[int, int], found: Deliveries, now: datetime
+) -> list[Lane]:
+    """Both lanes as far as the rows tell, for whoever is not the replica that runs the race.
+
+    When clients of sync leave is not in the rows; they leave when they have their report, or when they give up.
+    """
+    start = min((row.created_at for row in rows), default=now)
+    laps: dict[str, dict[int, Lap]] = {mode: {} for mode in Mode}
+    for row in rows:
+        if row.seed in indices:
+            index = indices[row.seed]
+            laps[row.mode][index] = told_lap(plan, row, index, start, found.get(index, ()), milliseconds(start, now))
+    ended = all(lap.result >= 0 or lap.gave_up for lane in laps.values() for lap in lane.values())
+    drawn = [[lane[index] for index in sorted(lane)] for lane in laps.values()]
+    until = max(map(last_ms, drawn)) if rows and ended else milliseconds(start, now)
+    return [Lane(mode=mode, laps=lane, now=until) for mode, lane in zip(Mode, drawn, strict=True)]
+
+
+def told_lap(plan: Plan, row: Attempted, index: int, start: datetime, attempts: Sequence[Attempt], now: float) -> Lap:
+    """One request as its row tells."""
+    queued, started, ended = (
+        NONE if moment is None else milliseconds(start, moment)
+        for moment in (row.created_at, row.started_at, row.completed_at)
+    )
+    mode = Mode(row.mode)
+    leaves = queued + 1000 * plan.timeout_of(mode)
+    gave_up = leaves < (now if math.isnan(ended) else ended)
+    delivered = moved(attempts, queued) if mode is Mode.ASYNC else []
+    told = next((attempt.end for attempt in delivered if attempt.delivered), NONE)
+    return Lap(
+        number=index + 1,
+        mode=mode,
+        left=queued + ACCEPT_MS if mode is Mode.ASYNC else leaves if gave_up else ended,
+        queued=queued,
+        started=started,
+        ended=ended,
+        result=told if mode is Mode.ASYNC else NONE if gave_up else ended,
         attempts=delivered,
         gave_up=gave_up,
     )

@@ -277,6 +277,18 @@ async def test_the_race_can_be_previewed_without_running(service: Service) -> No
         assert (await answer.json())["items"] == []
 
 
+async def test_whoever_asks_for_the_list_gets_it_without_the_race(service: Service) -> None:
+    whole = await get_page(service, "/")
+    assert 'id="race"' in whole
+    assert ">Wait, or be called back?</h1>" in whole
+    for query in ("status=FAILED", "mode=sync", "q=abcd", "limit=10"):
+        text = await get_page(service, f"/?{query}")
+        assert 'id="race"' not in text
+        assert "race.js" not in text
+        assert text.count("<h1") == 1
+        assert '<a href="/#requests" aria-current="page">Requests</a>' in text
+
+
 async def test_filters_say_how_many_requests_they_leave(service: Service) -> None:
     for _ in range(3):
         await service.client.post("/api/sync", json={"ledger": "tiny"})

@@ -90,7 +90,7 @@ async def test_a_second_recorder_finds_the_same_percentiles(settings: Settings) 
             sent.clear()
             done.clear()
             async with asyncio.timeout(60):
-                start = await generator.run(block)
+                start = await generator.run([block])
             first, last = block.indices.start, block.indices.stop
             # The second recorder's only clock is its own: the load began when its first request was due.
             offset = time.perf_counter() - time.monotonic()
@@ -111,7 +111,7 @@ async def test_clients_leave_when_their_time_is_over_and_not_before(settings: Se
     plan = replace(PLAN, rate=20, workers=32, service_time=hanging, client_timeout_s=0.2)
     async with serving(replace(settings, workers=1, shutdown_grace_s=0.1)) as service:
         generator = Generator(order_for(service, plan), plan)
-        start = await generator.run(plan.blocks[0])
+        start = await generator.run([plan.blocks[0]])
         took = time.monotonic() - start
     samples, count = generator.samples[Mode.SYNC], len(plan.blocks[0].indices)
     assert samples.outcomes[:count].tolist() == [2] * count
@@ -128,7 +128,7 @@ async def test_a_server_that_is_not_there_refuses_everything() -> None:
     )
     generator = Generator(order, plan)
     async with asyncio.timeout(20):
-        await generator.run(plan.blocks[0])
+        await generator.run([plan.blocks[0]])
     count = len(plan.blocks[0].indices)
     assert generator.samples[Mode.SYNC].outcomes[:count].tolist() == [3] * count
 

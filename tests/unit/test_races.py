@@ -12,12 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import ValidationError
 
+from reportsim.benchmark.schedule import make_schedule
 from reportsim.benchmark.service_times import ServiceTime
 from reportsim.core.model import CallbackLog, CallbackStatus, Mode, Request, Status
+from reportsim.store.runs import Attempted
 from reportsim.web.courses import Axis, course
 from reportsim.web.distributions import picture, survival
 from reportsim.web.previews import preview
 from reportsim.web.races import Lane, Lap, expected, read_controls
+from reportsim.web.racing import deliveries, told_lanes
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
 WAITS = (2.0, 4.0, 8.0)
@@ -176,6 +179,39 @@ def test_what_has_not_ended_goes_on_until_now() -> None:
     ]
     lane = Lane(mode=Mode.SYNC, laps=[lap], now=500)
     assert (lane.held_ms, lane.results, lane.median_ms) == (500, [], None)
+
+
+def test_another_replica_draws_the_lanes_from_their_rows() -> None:
+    plan = read_controls({"distribution": "fixed", "mean_ms": "400", "requests": "2", "client_timeout_s": "0.5"}).plan
+    seeds = make_schedule(plan).seeds
+    indices = {seed: index for index, seed in enumerate(seeds)}
+
+    def a_row(mode: str, index: int, started: float | None, ended: float | None, *attempt: float) -> Attempted:
+        return Attempted(
+            id=UUID(int=index),
+            mode=mode,
+            seed=seeds[index],
+            created_at=START,
+            started_at=None if started is None else at(started),
+            completed_at=None if ended is None else at(ended),
+            sha256=None,
+            attempted_at=at(attempt[0]) if attempt else None,
+            response_time_ms=attempt[1] if attempt else None,
+            success=True if attempt else None,
+        )
+
+    rows = [
+        a_row("sync", 0, 0, 400),
+        a_row("async", 0, 0, 400, 410, 5),
+        a_row("sync", 1, 400, None),
+        a_row("async", 1, None, None),
+    ]
+    sync, later = told_lanes(plan, rows, indices, deliveries(rows, indices), at(700))
+    assert (sync.now, sync.gave_up, sync.results) == (700, 1, [400])
+    assert [(lap.left, lap.gave_up) for lap in sync.laps] == [(400, False), (500, True)]
+    assert later.results == [415]
+    assert [span.kind for span in later.laps[1].spans(Axis(1_000), 700)] == ["hold", "queue"]
+    assert [len(lane.laps) for lane in told_lanes(plan, [], indices, {}, at(0))] == [0, 0]
 
 
 @pytest.mark.parametrize(
