@@ -52,7 +52,7 @@ async def rendering(
     assert process.stdout is not None
     writing = asyncio.create_task(order(process.stdin, encode({"kind": kind, "run": run}, *samples)))
     try:
-        yield pieces(process.stdout)
+        yield pieces(process, process.stdout)
     finally:
         writing.cancel()
         with contextlib.suppress(ProcessLookupError):
@@ -68,12 +68,18 @@ async def order(stream: asyncio.StreamWriter, data: bytes) -> None:
         stream.close()
 
 
-async def pieces(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """What comes over a pipe until its end."""
+async def pieces(process: asyncio.subprocess.Process, stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """What a process writes until its end.
+
+    Raises:
+        RuntimeError: it did not end well, so that what came may not be all.
+    """
     while True:
         async with asyncio.timeout(SILENT_S):
             data = await stream.read(CHUNK)
         if not data:
+            if await process.wait():
+                raise RuntimeError("the export's process ended badly")
             return
         yield data
 

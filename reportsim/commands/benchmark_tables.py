@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from rich.console import Console
+from rich.console import Console, OverflowMethod
 from rich.table import Table
 
 from reportsim.benchmark.plots import WORDS
@@ -90,21 +90,21 @@ def server_rows(result: Json) -> Iterator[list[str]]:
 
 
 def show_list(console: Console, runs: list[Json]) -> None:
-    """Prints the newest runs."""
-    table = Table("id", "status", "created", "rate", "workers", "cancel", "trusted", "verdict", box=None)
+    """Prints the newest runs, each in a line that is cut where the terminal ends; ids are whole, to be copied."""
     for run in runs:
-        plan = run["plan"]
-        table.add_row(
+        believed = {True: "trusted", False: "not trusted", None: ""}[run["trusted"]]
+        cells = (
             run["id"],
-            run["status"],
-            run["created_at"][:19].replace("T", " "),
-            f"{plan['rate']:g}",
-            str(plan["workers"]),
-            plan["cancel"],
-            {True: "yes", False: "no", None: ""}[run["trusted"]],
+            run["created_at"][:16].replace("T", " "),
+            f"{run['status']:<9}",
+            f"{run['plan']['rate']:g}/s",
+            believed,
             run["verdict"] or "",
         )
-    console.print(table)
+        cut = console.is_terminal
+        line = "  ".join(filter(None, cells))
+        overflow: OverflowMethod = "ellipsis" if cut else "ignore"
+        console.print(line, no_wrap=True, overflow=overflow, crop=cut, highlight=False, markup=False)
 
 
 def show_comparison(console: Console, compared: Json) -> None:

@@ -15,6 +15,7 @@ from reportsim.reports.fields import UUID_FORM, Digits, Identifier
 from reportsim.store import runs as store
 from reportsim.store.runs import Benchmark
 from reportsim.web.body import read_json
+from reportsim.web.events import write
 from reportsim.web.keys import ENGINE, EXPORT_PLACES, RUNNER
 from reportsim.web.prefer import preferences
 from reportsim.web.requests import json_response, load_query
@@ -112,12 +113,10 @@ async def cancel_benchmark(request: web.Request) -> web.Response:
 
 async def show_report(request: web.Request) -> web.Response:
     """The result as one page with its plots, which needs nothing from elsewhere and can be kept, sent and printed."""
-    run, samples = await finished(request)
     with request.app[EXPORT_PLACES].place():
+        run, samples = await finished(request)
         async with rendering(Export.HTML, run.as_json(), samples) as pieces:
             page = b"".join([piece async for piece in pieces])
-    if not page:
-        raise Problem("internal-error", "The report could not be made.")
     return web.Response(
         body=page, content_type="text/html", charset="utf-8", headers={"Content-Security-Policy": POLICY}
     )
@@ -125,21 +124,26 @@ async def show_report(request: web.Request) -> web.Response:
 
 async def download_samples(request: web.Request) -> web.StreamResponse:
     """Every request of both sides as a row of CSV: its moments, its outcome, its time to result."""
-    run, samples = await finished(request)
-    response = web.StreamResponse(
-        headers={
-            hdrs.CONTENT_TYPE: "text/csv; charset=utf-8; header=present",
-            hdrs.CONTENT_DISPOSITION: f'attachment; filename="{run.id}.csv"',
-        }
-    )
-    if request.method == hdrs.METH_HEAD:
-        return response
     with request.app[EXPORT_PLACES].place():
+        run, samples = await finished(request)
+        response = web.StreamResponse(
+            headers={
+                hdrs.CONTENT_TYPE: "text/csv; charset=utf-8; header=present",
+                hdrs.CONTENT_DISPOSITION: f'attachment; filename="{run.id}.csv"',
+            }
+        )
+        if request.method == hdrs.METH_HEAD:
+            return response
         async with rendering(Export.CSV, run.as_json(), samples) as pieces:
             await response.prepare(request)
-            async for piece in pieces:
-                await response.write(piece)
-            await response.write_eof()
+            try:
+                async for piece in pieces:
+                    await write(response, piece)
+                await response.write_eof()
+            except TimeoutError:
+                # Whoever does not read must not keep others from exports.
+                if request.transport is not None:
+                    request.transport.abort()
     return response
 
 

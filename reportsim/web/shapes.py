@@ -221,7 +221,8 @@ class Event(Shape):
     """A Server-Sent Event; its data are JSON in one line.
 
     `requests`: `{"items": […]}` with the newest states of requests that changed. `callback`: a row of the callback log.
-    `reset`: what you asked to resume from is no longer known; read again.
+    `benchmark`: how far a run is, with its status and each side's connections, queue and workers. `reset`: what you
+    asked to resume from is no longer known; read again.
     """
 
     id = fields.String(metadata={"description": "To resume from, by Last-Event-ID."})
