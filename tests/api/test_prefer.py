@@ -152,7 +152,7 @@ def test_reading_preferences_is_bounded_work(bounded: None) -> None:
     "text",
     [
         "respond-async, wait=5",
-        "  wait = 5 ;  a ; b = c;d=\"e;,\\\"f\" ; , respond-async  ",
+        '  wait = 5 ;  a ; b = c;d="e;,\\"f" ; , respond-async  ',
         'wait="5";;; ;,respond-async;',
         'x="wait=9, \\",", wait=5, respond-async, wait=7',
         "a b, @, wait=5, ;, respond-async",
