@@ -106,7 +106,7 @@ def add_routes(app: web.Application) -> None:
             web.post("/api/callbacks/simulate-failures", submissions.simulate_failures),
             web.post("/api/benchmark/both", benchmarks.create_benchmark),
             web.get("/api/benchmark", benchmarks.list_benchmarks),
-            web.get("/api/benchmark/{id}", benchmarks.get_benchmark),
+            web.get("/api/benchmark/{id:[0-9a-fA-F-]{36}}", benchmarks.get_benchmark),
             web.get("/api/benchmark/{id}/comparison", benchmarks.compare_benchmarks),
             web.post("/api/benchmark/{id}/cancel", benchmarks.cancel_benchmark),
             web.get("/api/benchmark/{id}/report.html", benchmarks.show_report),

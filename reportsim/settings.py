@@ -181,7 +181,7 @@ class Settings:
         "REPORTSIM_ALLOWED_HOSTS",
         words,
         (),
-        "hosts that are served; none: loopback names and the host of the public URL, any when bound elsewhere",
+        "hosts served besides loopback names and its own address; none: the public URL's, any when bound elsewhere",
     )
     retention_hours: int = setting(
         "REPORTSIM_RETENTION_HOURS", whole(24, 1_000_000), 168, "hours that an ended request is kept"

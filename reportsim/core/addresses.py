@@ -122,6 +122,10 @@ _IPV6: Final = tuple(
         ("2001:db8::/32", "documentation"),
         ("2002::/16", "6to4"),
         ("3fff::/20", "documentation"),
+        ("fd00:42::42/128", "metadata"),  # Scaleway
+        ("fd00:100::100:200/128", "metadata"),  # Alibaba Cloud
+        ("fd00:a9fe:a9fe::1/128", "metadata"),  # Akamai, Linode
+        ("fd00:c1::a9fe:a9fe/128", "metadata"),  # Oracle Cloud
         ("fd00:ec2::/32", "metadata"),  # AWS: instance metadata, EKS pod identity, DNS, time
         ("fd20:ce::254/128", "metadata"),  # Google Cloud
         ("fc00::/7", "private"),

@@ -76,7 +76,7 @@ async def attempt(
             reason=reason,
             error_message=message,
             response_time_ms=round((time.monotonic() - started) * 1000, 3),
-            remote_ip=dial.addresses[-1] if dial.addresses else None,
+            remote_ip=dial.peer,
             **more,
         )
 

@@ -40,11 +40,39 @@ class Dial:
     """One attempt as its connections see it: where it leads, what was dialed, and what the policy refused."""
 
     target: CallbackTarget
-    addresses: list[str] = field(default_factory=list)
     refusal: Refusal | None = None
+    open: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+
+    @property
+    def peer(self) -> str | None:
+        """The address that was connected to, else the last one dialed.
+
+        Addresses of a name are raced; those that lose are closed before the one that has won is made use of.
+        """
+        return next(reversed((*self.closed, *self.open)), None)
 
 
 current: ContextVar[Dial] = ContextVar("dial")
+
+
+class DialedSocket(socket.socket):
+    """A socket that tells its dial when it is closed."""
+
+    def __init__(self, dial: Dial, address: str, family: int, kind: int, protocol: int) -> None:
+        """Opens the socket; it is not connected yet."""
+        super().__init__(family, kind, protocol)
+        self._dial: Dial | None = dial
+        self._address = address
+        dial.open.append(address)
+
+    def close(self) -> None:
+        """Closes the socket; whoever does it again changes nothing."""
+        if self._dial is not None:
+            self._dial.open.remove(self._address)
+            self._dial.closed.append(self._address)
+            self._dial = None
+        super().close()
 
 
 class Guard:
@@ -86,8 +114,7 @@ class Guard:
         """Makes the socket for one candidate address: the last line."""
         family, kind, protocol, _, where = address
         self.check(where[0], where[1])
-        current.get().addresses.append(where[0])
-        return socket.socket(family, kind, protocol)
+        return DialedSocket(current.get(), where[0], family, kind, protocol)
 
 
 def is_here(address: str, port: int) -> bool:

@@ -20,7 +20,7 @@ from reportsim.engine.engine import DEMO_PATH
 from reportsim.settings import Settings
 from reportsim.store.batcher import Overloaded
 from reportsim.store.pool import OUTAGES
-from reportsim.web.keys import DRAINING, EXTRA_HEADERS, READY, REQUEST_ID, ROW_ID, TRACE, VISIT
+from reportsim.web.keys import DRAINING, ENGINE, EXTRA_HEADERS, READY, REQUEST_ID, ROW_ID, TRACE, VISIT
 
 log = logging.getLogger("reportsim.http")
 
@@ -192,7 +192,7 @@ def check_origin(settings: Settings) -> Middleware:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if hosts is not None and host_name(request.host) not in hosts:
+        if hosts is not None and (name := host_name(request.host)) not in hosts and name != own_address(request):
             raise Problem("misdirected", "The Host header names a host that is not served here.")
         if request.method not in SAFE and is_cross_site(request):
             raise Problem("forbidden-origin", "A page of another site may not do this.")
@@ -202,13 +202,19 @@ def check_origin(settings: Settings) -> Middleware:
 
 
 def served_hosts(settings: Settings) -> frozenset[str] | None:
-    """The hosts that are served; None when any is."""
+    """The hosts that are served, the names of this machine always among them; None when any is."""
     if settings.allowed_hosts:
-        return frozenset(host.lower() for host in settings.allowed_hosts)
+        return LOOPBACK_NAMES | {host.lower() for host in settings.allowed_hosts}
     if settings.host not in LOOPBACK_NAMES:
         return None
     public = {URL(settings.public_url).host or ""} if settings.public_url else set()
     return LOOPBACK_NAMES | public
+
+
+def own_address(request: web.Request) -> str | None:
+    """The address that the service calls its own demo receiver by."""
+    demo = request.app[ENGINE].demo
+    return str(demo.address) if demo is not None else None
 
 
 def host_name(host: str) -> str:

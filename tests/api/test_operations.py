@@ -191,7 +191,17 @@ async def test_only_the_names_of_this_machine_are_served_by_default(
 async def test_the_hosts_that_are_served_can_be_set(settings: Settings) -> None:
     async with serving(replace(settings, allowed_hosts=("Reports.Example.org",))) as service:
         assert (await get(service, "/healthz", Host="reports.example.org:443"))[0] == 200
-        assert (await get(service, "/healthz"))[0] == 421
+        assert (await get(service, "/healthz", Host="evil.example"))[0] == 421
+        assert (await get(service, "/healthz", Host="10.0.0.7"))[0] == 421
+        # The image's health check, and the service's calls to its own demo receiver, name this machine.
+        assert (await get(service, "/healthz"))[0] == 200
+        async with service.client.post("/api/callbacks/simulate-failures", json={**TINY, "failures": 0}) as answer:
+            assert answer.status == 202
+            id = (await answer.json())["id"]
+        assert (await service.ended(id))["callback_status"] == "SUCCESS"
+        # One that is bound elsewhere calls itself by that address.
+        service.engine.listens_on("10.0.0.7", 80)
+        assert (await get(service, "/healthz", Host="10.0.0.7"))[0] == 200
 
 
 async def test_pages_of_other_sites_may_not_submit(service: Service, subtests: pytest.Subtests) -> None:

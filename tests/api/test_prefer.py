@@ -1,12 +1,16 @@
 """Prefer (RFC 7240): the client says whether it would rather wait, and how long."""
 
+import itertools
+import signal
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from reportsim.settings import Settings
+from reportsim.web.prefer import MOST_CHARACTERS, Preferences, parse_prefer
 from tests.api.calls import FAILING, TINY, held_for, read, submit
 from tests.conftest import Service, serving
 
@@ -120,3 +124,39 @@ async def test_preferences_that_are_unknown_or_malformed_are_ignored(
         with subtests.test(prefer=prefer):
             status, body, applied = await post(service, SYNC, prefer)
             assert (status, body["mode"], body["status"], applied) == (200, "sync", "COMPLETED", None)
+
+
+@pytest.fixture
+def bounded() -> Iterator[None]:
+    """Ends a search that would take for ever; the regular expressions look for signals while they search."""
+
+    def give_up(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(10)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_reading_preferences_is_bounded_work(bounded: None) -> None:
+    starts = ("", "a", "a=b", 'a="b"', "a;", "a;b=c")
+    parts = (" ", ";", ";  ", " ; ", "; a", ";a =", ' ;a= "b"', ';a="', '"\\"', "a", "=")
+    for start, part, end in itertools.product(starts, parts, ("@", '"', "\\", "(,wait=5")):
+        text = start + part * ((MOST_CHARACTERS - len(start) - len(end)) // len(part)) + end
+        assert parse_prefer(text).respond_async is False
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "respond-async, wait=5",
+        '  wait = 5 ;  a ; b = c;d="e;,\\"f" ; , respond-async  ',
+        'wait="5";;; ;,respond-async;',
+        'x="wait=9, \\",", wait=5, respond-async, wait=7',
+        "a b, @, wait=5, ;, respond-async",
+    ],
+)
+def test_preferences_are_read_as_the_standard_writes_them(text: str) -> None:
+    assert parse_prefer(text) == Preferences(respond_async=True, wait=5)

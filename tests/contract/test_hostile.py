@@ -86,6 +86,12 @@ def attacks() -> Iterator[Attack]:
         "a header without a name": get(b"/healthz", b": a"),
         "a header name with a slash": get(b"/healthz", b"X/Bad: a"),
         "lines that end in LF": b"GET /healthz HTTP/1.1\nHost: 127.0.0.1\n\n",
+        "preferences of nothing but blanks and semicolons": get(
+            b"/api/requests/" + UNKNOWN.encode(), b"Prefer: a" + b";  " * 300 + b"@"
+        ),
+        "preferences that quote without an end": get(
+            b"/api/requests/" + UNKNOWN.encode(), b"Prefer: " + b'a="\\",' * 160
+        ),
         "a split answer in the request id": get(b"/nowhere", b"X-Request-Id: a\r\nSet-Cookie: b=c"),
         "Expect nonsense": post(b"{}", b"Expect: the-unexpected"),
         # Framing: where does the next request begin?

@@ -7,12 +7,16 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.runner import Runner
 from reportsim.engine import simulate
 from reportsim.engine.guard import Guard, Lookups, RefusedAddress
 from reportsim.settings import Settings
+from reportsim.store.runs import AlreadyRunning
 from tests.api.calls import TINY, logs_of, submit
 from tests.conftest import Service, serving
 
@@ -22,11 +26,21 @@ HERE = Path(__file__).parent
 FIXED_SEED = 20_261_124
 LEAST_CASES = 1_000
 LONGEST_S = 540
+MOST_RUNS = 3
+SHORT_RUN: dict[str, Any] = {
+    "rate": 8,
+    "duration_s": 1,
+    "workers": 2,
+    "service_time": {"distribution": "fixed", "mean_ms": 1},
+}
 
 
 @pytest.fixture
 def contained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Service times are short, no name is looked up, and callbacks go nowhere but to the service's own receiver."""
+    """Service times are short, no name is looked up, and callbacks go nowhere but to the service's own receiver.
+
+    The first few benchmarks run, each for a second; whoever asks for more is told that one is running.
+    """
 
     async def unknown(*_: Any) -> None:
         raise OSError("no names here")
@@ -38,6 +52,16 @@ def contained(monkeypatch: pytest.MonkeyPatch) -> None:
         if not any(receiver.port == port and str(receiver.address) == address for receiver in guard.own):
             raise RefusedAddress("not in tests")
 
+    start = Runner.start
+    begun: list[UUID] = []
+
+    async def start_short(runner: Runner, plan: Plan) -> UUID:
+        if len(begun) >= MOST_RUNS:
+            raise AlreadyRunning
+        begun.append(await start(runner, replace(plan, **SHORT_RUN)))
+        return begun[-1]
+
+    monkeypatch.setattr(Runner, "start", start_short)
     monkeypatch.setattr(simulate, "LONGEST_MS", 20.0)
     monkeypatch.setattr(Lookups, "resolve", unknown)
     monkeypatch.setattr(Guard, "check", refuse)
@@ -65,6 +89,8 @@ async def test_nothing_breaks_the_contract(
         code, output = await fuzz(service, tmp_path, *(("--seed", str(seed)) if seed else ()))
         async with service.client.get("/readyz") as answer:
             assert answer.status == 200
+        async with service.client.get("/api/benchmark") as answer:
+            assert len((await answer.json())["items"]) == MOST_RUNS
     print(output)
     assert code == 0, output
     generated = re.search(r"(\d[\d,]*) generated", output)

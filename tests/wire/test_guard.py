@@ -24,7 +24,7 @@ from tests.conftest import serving
 from tests.engine.jobs import finished, submit
 from tests.store.rows import new
 from tests.wire.names import Asking, Names
-from tests.wire.sockets import OPEN, PUBLIC, Silent, answering, free_port, post, says, target_of
+from tests.wire.sockets import OPEN, PUBLIC, Answer, Silent, answering, free_port, post, resets, says, target_of
 
 OK = says(b"HTTP/1.1 204 No Content\r\n\r\n")
 EVIL = "evil.example"
@@ -111,6 +111,32 @@ class TestNames:
             outcome = await post(session, target_of(f"http://{EVIL}:{free_port()}/"))
         assert outcome.reason is Reason.CONNECT
         assert len(set(dialed)) == module.MOST_ADDRESSES
+
+    @pytest.mark.parametrize("answer", [OK, resets], ids=["it answers", "it resets"])
+    async def test_with_several_addresses_are_logged_with_the_one_that_connected(
+        self, names: Names, monkeypatch: pytest.MonkeyPatch, answer: Answer
+    ) -> None:
+        """The first address connects only once the second is being dialed, which never connects."""
+        loop = asyncio.get_running_loop()
+        connect, second = loop.sock_connect, asyncio.Event()
+
+        async def late(connecting: socket.socket, where: Any) -> None:
+            if where[0] == "127.0.0.3":
+                second.set()
+                await asyncio.Event().wait()
+            elif where[0] == PUBLIC:
+                await second.wait()
+            await connect(connecting, where)
+
+        monkeypatch.setattr(loop, "sock_connect", late)
+        names.script = [[PUBLIC, "127.0.0.3"]]
+        allow = AllowList.parse(f"{PUBLIC} 127.0.0.3")
+        async with answering(answer) as receiver, open_client(Guard(allow, []), Asking(names)) as session:
+            outcome = await post(session, target_of(f"http://{EVIL}:{receiver.port}/", allow))
+            assert len(receiver.heads) == 1
+        assert second.is_set()
+        assert outcome.success is (answer is OK)
+        assert outcome.remote_ip == PUBLIC
 
 
 class TestUrls:
