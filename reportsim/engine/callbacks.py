@@ -119,7 +119,7 @@ class Courier:
     @contextlib.asynccontextmanager
     async def running(self, grace: Callable[[], float]) -> AsyncIterator["Courier"]:
         """Delivers as long as the block lasts; then attempts on the wire get `grace` seconds."""
-        async with self._claims.running(), self._records.running(), open_client(self._guard) as session:
+        async with self._claims.running(grace), self._records.running(grace), open_client(self._guard) as session:
             dispatcher = asyncio.create_task(self._dispatch(session), name="courier")
             try:
                 yield self

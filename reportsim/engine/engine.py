@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 DEMO_PATH: Final = "/webhook-test/"
 LOOK_AGAIN_S: Final = 5.0
-RELEASE_S: Final = 5.0
+RELEASE_S: Final = 1.0
 OPEN: Final = (Status.PENDING, Status.PROCESSING)
 
 
@@ -104,9 +104,7 @@ class Engine:
             base_url=lambda: self.base_url,
             demo=lambda: self.demo,
         )
-        self._inserts: Batcher[store.NewRequest, bool] = Batcher(
-            lambda new: store.insert(self._lines, self._lease, new), name="insert"
-        )
+        self._inserts: Batcher[store.NewRequest, bool] = Batcher(self._insert, name="insert")
         self._leases = Leases(dsn=dsn, owner=self.owner, lease=self._lease, worker=self.worker, courier=self.courier)
         self._replicas = Replicas(
             dsn=dsn,
@@ -159,7 +157,7 @@ class Engine:
         self.secret_texts = tuple(texts)
         if opened := self._settings.callback_allow.networks:
             log.warning("callbacks may also go to %s", ", ".join(map(str, opened)))
-        async with self.hub.running(), self._inserts.running():
+        async with self.hub.running(), self._inserts.running(self._grace):
             try:
                 async with (
                     in_background(self._leases, self._sweeper, self._replicas),
@@ -169,8 +167,8 @@ class Engine:
                     yield self
             finally:
                 try:
-                    async with asyncio.timeout(RELEASE_S):
-                        await store.release(self.pool, self.owner, self.courier.held)
+                    async with asyncio.timeout(max(self._grace(), RELEASE_S)):
+                        await store.release(self._lines, self.owner, self.courier.held)
                 except OUTAGES as error:
                     log.warning(
                         "what was held here is free when its leases end: %s", str(error) or type(error).__name__
@@ -196,10 +194,15 @@ class Engine:
 
     async def submit(self, new: store.NewRequest) -> bool:
         """Accepts a request: True after its COMMIT, False when its idempotency key is taken."""
-        inserted = await self._inserts.submit(new)
-        if inserted:
+        return await self._inserts.submit(new)
+
+    async def _insert(self, rows: Sequence[store.NewRequest]) -> list[bool]:
+        """Writes many, and makes known those that were: whoever submitted one may have left meanwhile."""
+        inserted = await store.insert(self._lines, self._lease, rows)
+        accepted = [new for new, taken in zip(rows, inserted, strict=True) if taken]
+        self.publish([new.request for new in accepted])
+        for new in accepted:
             self.counts.accepted[new.request.mode] += 1
-            self.publish([new.request])
             self._workers.get(new.owner or self.owner, self.worker).expect(new.request)
         return inserted
 

@@ -151,15 +151,17 @@ class TestOwners:
         assert len(receiver.arrivals) == 1
 
     async def test_a_sweep_that_finds_no_room_is_not_repeated_at_once(
-        self, service: Service, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+        self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What was claimed and cannot be kept must not count as progress."""
         monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
-        delivering = service.engine.courier
-        monkeypatch.setattr(delivering, "offer", lambda _: False)
-        await ended(pool, *(new(callback_url=receiver.url()) for _ in range(3)), owner=OTHER)
-        await pool.execute("UPDATE requests SET callback_owner = NULL, callback_due_at = now() - interval '1 s'")
-        assert await delivering.sweep(timedelta(0)) == 0
+        rows = await ended(pool, *(new(callback_url=receiver.url()) for _ in range(3)), owner=OTHER)
+        async with serving(settings) as service:
+            delivering = service.engine.courier
+            monkeypatch.setattr(delivering, "offer", lambda _: False)
+            await expire(pool, *rows)
+            assert await delivering.sweep(timedelta(0)) == 0
+        assert await pool.fetchval("SELECT bool_and(callback_fence = 2) FROM requests")
 
     async def test_a_delivery_in_line_stays_with_its_owner_beyond_the_lease(
         self, settings: Settings, pool: Pool, receiver: Receiver
