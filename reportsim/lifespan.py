@@ -16,7 +16,7 @@ from reportsim.web.keys import DRAINING, ENGINE, FAILED, READY, RUNNER, SETTINGS
 log = logging.getLogger(__name__)
 
 FIRST_TRY_S: Final = 1.0
-CLOSE_S: Final = 5.0
+CLOSE_S: Final = 1.0
 DEMO_SEED: Final = 42
 TINY_LINES: Final = 40
 

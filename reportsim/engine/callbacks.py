@@ -97,7 +97,7 @@ class Courier:
             lambda claims: store.claim(lines, owner, lease, claims), name="claim-callback"
         )
         self._records: Batcher[store.Attempt, bool] = Batcher(
-            lambda attempts: store.record(lines, attempts), name="record-attempt"
+            lambda attempts: store.record(lines, owner, attempts), name="record-attempt"
         )
 
     @property
@@ -119,7 +119,7 @@ class Courier:
     @contextlib.asynccontextmanager
     async def running(self, grace: Callable[[], float]) -> AsyncIterator["Courier"]:
         """Delivers as long as the block lasts; then attempts on the wire get `grace` seconds."""
-        async with self._claims.running(), self._records.running(), open_client(self._guard) as session:
+        async with self._claims.running(grace), self._records.running(grace), open_client(self._guard) as session:
             dispatcher = asyncio.create_task(self._dispatch(session), name="courier")
             try:
                 yield self
@@ -269,6 +269,8 @@ class Courier:
 
     def _wait(self, request: Request, wait: float) -> None:
         if wait <= SHORT_S and len(self._timers) < MOST_TIMERS:
+            if older := self._timers.pop(request.id, None):
+                older.cancel()
             loop = asyncio.get_running_loop()
             self._timers[request.id] = loop.call_later(wait, self._due, request)
 
@@ -303,11 +305,12 @@ class Courier:
         taken = 0
         for _ in range(MOST_SWEEPS):
             rooms, elsewhere = self._lanes.rooms, self._lanes.room_elsewhere
-            found = await store.claim_due(self._lines, self._owner, self._lease, SWEEP, late, rooms, elsewhere)
-            for request in found:
-                self.offer(request)
-            taken += len(found)
-            if len(found) < SWEEP:
+            found = await store.claim_due(
+                self._lines, self._owner, self._lease, SWEEP, late, rooms, elsewhere, self.held
+            )
+            offered = sum([self.offer(request) for request in found])
+            taken += offered
+            if not offered or len(found) < SWEEP:
                 break
         return taken
 

@@ -7,7 +7,7 @@ together, each request in its newest state. Every message has an id `<boot>-<n>`
 import asyncio
 import contextlib
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -17,13 +17,25 @@ from reportsim.core.identifiers import boot_id
 from reportsim.core.model import CallbackLog, Request
 
 GATHER_S: Final = 0.25
-# Bytes that are kept for those who resume, and what a state counts for while nobody has asked for its bytes.
+# Bytes that are kept for those who resume, what a state counts for while nobody has asked for its bytes, and what every
+# message counts for besides.
 RING: Final = 10_000_000
 UNRENDERED: Final = 10_000
+OF_MESSAGE: Final = 1_000
 QUEUE: Final = 200
 MOST_QUEUED: Final = 4_000_000
-MOST_CHANGES: Final = 2_000
+MOST_CHANGES: Final = 1_000
 MOST_REMEMBERED: Final = 10_000
+
+
+class View(NamedTuple):
+    """What a stream shows: what is about one request, one benchmark run, or both at once.
+
+    Without either it shows all but the rows of benchmark runs.
+    """
+
+    request_id: UUID | None = None
+    run: UUID | None = None
 
 
 class Source(NamedTuple):
@@ -50,7 +62,7 @@ class Message:
         self.number = number
         self.id = id
         self.event = event
-        self.size = len(data) + UNRENDERED * len(sources)
+        self.size = OF_MESSAGE + len(data) + UNRENDERED * len(sources)
         self._parts: list[Source | Part] = list(sources)
         self._data = data
 
@@ -62,21 +74,20 @@ class Message:
             self.size += len(part.data) - UNRENDERED
         return part.data
 
-    def filtered(self, request_id: UUID | None, run: UUID | None) -> bytes:
-        """The event as a subscriber with these filters sees it; empty when it is not concerned.
+    def seen_in(self, views: Container[View]) -> dict[View, bytes]:
+        """The event as it is seen in those of some views that it concerns, in one walk through its parts."""
+        seen: dict[View, list[bytes]] = {}
+        for number, part in enumerate(self._parts):
+            for view in {View(part.id), View(run=part.run), View(part.id, part.run)}:
+                if view in views:
+                    seen.setdefault(view, []).append(self._rendered(number))
+        return {view: self._encoded(data) for view, data in seen.items()}
 
-        Without a filter all is seen but the rows of benchmark runs.
-        """
-        if self._data:
-            return encode(self.id, self.event, self._data)
-        data = [
-            self._rendered(number)
-            for number, part in enumerate(self._parts)
-            if (request_id is None or part.id == request_id)
-            and (part.run == run if run is not None else request_id is not None or part.run is None)
-        ]
-        if not data:
-            return b""
+    def whole(self) -> bytes:
+        """An event without sources, which all see alike; empty for every other."""
+        return encode(self.id, self.event, self._data) if self._data else b""
+
+    def _encoded(self, data: Sequence[bytes]) -> bytes:
         return encode(
             self.id, self.event, data[0] if self.event == "callback" else b'{"items":[' + b",".join(data) + b"]}"
         )
@@ -87,17 +98,24 @@ def encode(id: str, event: str, data: bytes) -> bytes:
     return b"id: " + id.encode() + b"\nevent: " + event.encode() + b"\ndata: " + data + b"\n\n"
 
 
-def joined(messages: Iterable[Message], request_id: UUID | None = None, run: UUID | None = None) -> bytes:
-    """Some messages as a subscriber with these filters sees them."""
-    return b"".join(message.filtered(request_id, run) for message in messages)
+def joined(messages: Iterable[Message], views: Iterable[View]) -> dict[View, bytes]:
+    """Some messages as they are seen in each of some views that they concern."""
+    chunks: dict[View, list[bytes]] = {view: [] for view in views}
+    for message in messages:
+        if whole := message.whole():
+            for chunk in chunks.values():
+                chunk.append(whole)
+        else:
+            for view, data in message.seen_in(chunks).items():
+                chunks[view].append(data)
+    return {view: b"".join(chunk) for view, chunk in chunks.items() if chunk}
 
 
 @dataclass(eq=False, slots=True)
 class Subscriber:
     """One open stream: a bounded queue, and why it ended."""
 
-    request_id: UUID | None
-    run: UUID | None
+    view: View
     queue: deque[bytes] = field(default_factory=deque)
     queued: int = 0
     wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -140,7 +158,7 @@ class Hub:
         self.boot = boot_id()
         self._number = 0
         self._ring: deque[Message] = deque()
-        self._subscribers: set[Subscriber] = set()
+        self._subscribers: dict[View, set[Subscriber]] = {}
         self._changed: dict[UUID, Request] = {}
         self._logs: list[Source] = []
         self._too_many = False
@@ -157,7 +175,7 @@ class Hub:
     @property
     def subscribers(self) -> int:
         """How many streams are open."""
-        return len(self._subscribers)
+        return sum(map(len, self._subscribers.values()))
 
     @property
     def awaited(self) -> set[UUID]:
@@ -242,13 +260,8 @@ class Hub:
         kept = sum(message.size for message in self._ring)
         while kept > RING and len(self._ring) > 1:
             kept -= self._ring.popleft().size
-        everything: bytes | None = None
-        for subscriber in tuple(self._subscribers):
-            if subscriber.request_id is None and subscriber.run is None:
-                chunk = everything = joined(messages) if everything is None else everything
-            else:
-                chunk = joined(messages, subscriber.request_id, subscriber.run)
-            if chunk:
+        for view, chunk in joined(messages, self._subscribers).items():
+            for subscriber in self._subscribers[view]:
                 subscriber.offer(chunk)
 
     @contextlib.contextmanager
@@ -256,25 +269,30 @@ class Hub:
         self, last_id: str | None = None, *, request_id: UUID | None = None, run: UUID | None = None
     ) -> Iterator[Subscriber]:
         """Opens a stream: what came after `last_id` first, or a reset when that is no longer known, then live."""
-        subscriber = Subscriber(request_id, run)
-        if last_id and (missed := self._missed_since(last_id, subscriber)):
-            subscriber.queue.append(missed)
+        view = View(request_id, run)
+        subscriber = Subscriber(view)
+        if last_id and (missed := self._missed_since(last_id, view)):
+            subscriber.offer(missed)
         if self._closed:
             subscriber.close()
-        self._subscribers.add(subscriber)
+        of_view = self._subscribers.setdefault(view, set())
+        of_view.add(subscriber)
         try:
             yield subscriber
         finally:
-            self._subscribers.discard(subscriber)
+            of_view.discard(subscriber)
+            if not of_view:
+                del self._subscribers[view]
 
-    def _missed_since(self, last_id: str, subscriber: Subscriber) -> bytes:
+    def _missed_since(self, last_id: str, view: View) -> bytes:
+        reset = encode(self.last_id, "reset", b"{}")
         boot, _, text = last_id.rpartition("-")
         number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
         oldest = self._ring[0].number if self._ring else self._number + 1
         if boot != self.boot or not oldest - 1 <= number <= self._number:
-            return encode(self.last_id, "reset", b"{}")
-        missed = [message for message in self._ring if message.number > number]
-        return joined(missed, subscriber.request_id, subscriber.run)
+            return reset
+        missed = joined((message for message in self._ring if message.number > number), [view]).get(view, b"")
+        return missed if len(missed) <= MOST_QUEUED else reset
 
     @contextlib.contextmanager
     def end_of(self, request_id: UUID) -> Iterator[asyncio.Future[Request]]:
@@ -293,8 +311,9 @@ class Hub:
     def close(self) -> None:
         """Ends every stream cleanly, and those opened from now on."""
         self._closed = True
-        for subscriber in tuple(self._subscribers):
-            subscriber.close()
+        for of_view in self._subscribers.values():
+            for subscriber in of_view:
+                subscriber.close()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Hub"]:

@@ -113,7 +113,7 @@ class Lanes(Generic[T]):
         if not track.room(lane.held if lane else 0):
             return False
         if lane is None:
-            if len(self._lanes) >= MOST_LANES:
+            if self._full:
                 return False
             lane = self._lanes[origin] = Lane(origin, track)
         lane.held += 1
@@ -191,7 +191,7 @@ class Lanes(Generic[T]):
         """How many more each destination may hold that holds any, or that is known not to be prompt."""
         held = {origin: lane.track.room(lane.held) for origin, lane in self._lanes.items()}
         slow = {
-            origin: self._tracks[standing].room(0)
+            origin: 0 if self._full else self._tracks[standing].room(0)
             for origin, standing in self._known.items()
             if standing is not Standing.PROMPT
         }
@@ -200,7 +200,12 @@ class Lanes(Generic[T]):
     @property
     def room_elsewhere(self) -> int:
         """How many any other destination may hold."""
-        return self._tracks[Standing.NEW].room(0)
+        return 0 if self._full else self._tracks[Standing.NEW].room(0)
+
+    @property
+    def _full(self) -> bool:
+        """Whether there is no lane for another destination."""
+        return len(self._lanes) >= MOST_LANES
 
     def clear(self) -> None:
         """Drops everything that waits; what is on the wire stays."""

@@ -24,7 +24,7 @@ from reportsim.reports.files import ReportFiles
 from reportsim.reports.generate import LedgerDeleted, Report, generate
 from reportsim.store import requests as store
 from reportsim.store.batcher import Batcher
-from reportsim.store.pool import OUTAGES, Fetches, Lends, persist
+from reportsim.store.pool import AWAY, OUTAGES, Fetches, Lends, persist
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +165,7 @@ class Worker:
     @contextlib.asynccontextmanager
     async def running(self, grace: Callable[[], float]) -> AsyncIterator["Worker"]:
         """Claims as long as the block lasts; then running work gets `grace` seconds, and the rest is stopped."""
-        async with self._finish.running():
+        async with self._finish.running(grace):
             claimer = asyncio.create_task(self._claim_forever(), name="claimer")
             try:
                 yield self
@@ -275,7 +275,8 @@ class Worker:
             raise Problem("gave-up", f"Whoever worked on it died, {request.takeovers} times.")
         simulate = request.input_payload.get("simulate")
         drawn = draw(simulate) if simulate else None
-        made = await persist(lambda: self._make(request))
+        # What else a database says of a report, it would only say again.
+        made = await persist(lambda: self._make(request), through=AWAY)
         if drawn:
             await asyncio.sleep(since + drawn.service_s - time.monotonic())
             if drawn.fails:
@@ -320,14 +321,21 @@ class Worker:
             answer_status=status,
             answer_body=body,
         )
-        if not await persist(lambda: self._finish.submit(end)):
-            self.lost_fences += 1
-            log.warning("request %s was taken over; its result is dropped", request.id)
-            # Or its end was written and the answer got lost: those who wait for it are told either way.
-            self._published(await persist(lambda: store.get(self._lines, [request.id])))
+        if not await persist(lambda: self._finish.submit(end)) and not await self._has_ended(request):
             return
         if request.status is Status.FAILED:
             self._discard(request.id)
         self._published([request])
         # The statement that ended it has claimed its callback for this replica, too.
         self._ended(replace(request, callback_fence=request.callback_fence + 1) if request.callback_url else request)
+
+    async def _has_ended(self, request: Request) -> bool:
+        """Whether an end that was refused stands all the same, because it was written and only the answer got lost."""
+        found = await persist(lambda: store.get(self._lines, [request.id]))
+        if any((row.tries, row.completed_at) == (request.tries, request.completed_at) for row in found):
+            return True
+        self.lost_fences += 1
+        log.warning("request %s was taken over; its result is dropped", request.id)
+        # Those who wait for its end are told of it.
+        self._published(found)
+        return False

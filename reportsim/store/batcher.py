@@ -4,9 +4,14 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import asyncpg
+
+# What the last statement is given when there is no other bound.
+LEAVE_S: Final = 5.0
+# And what it is given however little time is left.
+LAST_WORD_S: Final = 0.5
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -56,8 +61,8 @@ class Batcher(Generic[Item, Result]):
         self._closing = False
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator["Batcher[Item, Result]"]:
-        """Runs the flushing task; on leaving, what waits is still written."""
+    async def running(self, grace: Callable[[], float] = lambda: LEAVE_S) -> AsyncIterator["Batcher[Item, Result]"]:
+        """Runs the flushing task; on leaving, what waits is still written, if `grace` seconds are enough."""
         task = asyncio.create_task(self._run(), name=f"batcher-{self.name}")
         try:
             yield self
@@ -65,9 +70,10 @@ class Batcher(Generic[Item, Result]):
             self._closing = True
             self._wake.set()
             try:
-                await task
+                await asyncio.wait([task], timeout=max(grace(), LAST_WORD_S))
             finally:
                 task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
                 fail(self._waiting, self._stopped())
 
     async def submit(self, item: Item) -> Result:
@@ -110,6 +116,10 @@ class Batcher(Generic[Item, Result]):
                 fail(batch, error)
             else:
                 await self._write_singly(batch)
+        except TimeoutError as error:
+            # The database hangs: those who wait would hang too, batch after batch.
+            fail(batch, error)
+            fail(self._waiting, error)
         except Exception as error:
             fail(batch, error)
         except asyncio.CancelledError:

@@ -82,7 +82,7 @@ first AS (
     CROSS JOIN LATERAL (
         SELECT id, callback_due_at, row_number() OVER (ORDER BY callback_due_at) AS place FROM requests
         WHERE callback_status = 'PENDING' AND callback_origin = destinations.origin
-            AND callback_due_at < now() - $4::interval
+            AND callback_due_at < now() - $4::interval AND id <> ALL($8::uuid[])
         ORDER BY callback_due_at LIMIT least(coalesce(known.room, $7), $3)) AS due
     ORDER BY due.place, due.callback_due_at LIMIT $3),
 due AS MATERIALIZED (
@@ -104,10 +104,12 @@ async def claim_due(
     late: timedelta,
     rooms: Mapping[str, int] = MappingProxyType({}),
     elsewhere: int | None = None,
+    held: Sequence[UUID] = (),
 ) -> list[Request]:
     """Takes attempts that have been due for `late` and that nobody holds: of every destination the first, and so on.
 
-    No more for any destination than there is in `rooms`, or `elsewhere` where it is not named.
+    No more for any destination than there is in `rooms`, or `elsewhere` where it is not named. What is `held` here is
+    left alone even when its lease has run out: a higher fence would refuse the record of the attempt being made.
     """
     found = await pool.fetch(
         CLAIM_DUE,
@@ -118,6 +120,7 @@ async def claim_due(
         list(rooms),
         list(rooms.values()),
         limit if elsewhere is None else elsewhere,
+        list(held),
     )
     return [from_row(row) for row in found]
 
@@ -145,7 +148,7 @@ moved AS (
         callback_due_at = now() + a.wait, changed_at = clock_timestamp()
     FROM attempt a
     WHERE r.id = a.request_id AND r.callback_series = a.series AND r.callback_fence = a.fence
-        AND r.callback_attempts = a.attempt_number - 1 AND r.callback_status = 'PENDING'
+        AND r.callback_owner = $17 AND r.callback_attempts = a.attempt_number - 1 AND r.callback_status = 'PENDING'
     RETURNING r.id, r.callback_fence)
 INSERT INTO callback_logs (id, request_id, series, attempt_number, status_code, success, reason, error_message,
     response_time_ms, attempted_at, remote_ip, response_excerpt, next_attempt_at)
@@ -157,8 +160,11 @@ RETURNING id
 """
 
 
-async def record(pool: Fetches, attempts: Sequence[Attempt]) -> list[bool]:
-    """Logs many attempts and moves their requests on, in one statement; False where the fence refuses."""
+async def record(pool: Fetches, owner: UUID, attempts: Sequence[Attempt]) -> list[bool]:
+    """Logs many attempts and moves their requests on, in one statement; False where the fence refuses.
+
+    A crash of the database may undo a claim, and somebody else's then raises the same fence: so the owner counts, too.
+    """
     logs = [item.log for item in attempts]
     rows = await pool.fetch(
         RECORD,
@@ -178,6 +184,7 @@ async def record(pool: Fetches, attempts: Sequence[Attempt]) -> list[bool]:
         [item.fence for item in attempts],
         [item.status for item in attempts],
         [item.wait for item in attempts],
+        owner,
     )
     recorded = {row["id"] for row in rows}
     return [log.id in recorded for log in logs]

@@ -265,9 +265,9 @@ WHERE id = ANY($2::uuid[]) AND callback_owner = $1 AND callback_status = 'PENDIN
 """
 
 
-async def release(pool: Pool, owner: UUID, delivering: Sequence[UUID]) -> None:
+async def release(pool: Fetches, owner: UUID, delivering: Sequence[UUID]) -> None:
     """Gives everything back at once, so that another replica need not wait for leases to run out."""
-    await pool.execute(RELEASE, owner, list(delivering))
+    await pool.fetch(RELEASE, owner, list(delivering))
 
 
 SELECT_MANY: Final = f"SELECT {COLUMNS} FROM requests WHERE id = ANY($1::uuid[])"

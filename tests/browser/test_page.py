@@ -117,8 +117,9 @@ async def test_a_lost_connection_is_said_and_heals(service: Any, browser: Browse
     page = await open_page(context, complaints, service.url)
     await expect(page.locator("#status")).to_contain_text("Live")
     await page.route("**/api/events*", lambda route: route.abort())
-    for subscriber in tuple(service.engine.hub._subscribers):
-        subscriber.close()
+    for of_view in service.engine.hub._subscribers.values():
+        for subscriber in of_view:
+            subscriber.close()
     await expect(page.get_by_role("alert")).to_contain_text("Connection lost", timeout=LATE_MS)
     await service.client.post("/api/sync", json={"ledger": "tiny"})
     assert await page.locator("#rows tr").count() == 0

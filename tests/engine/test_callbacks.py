@@ -56,6 +56,14 @@ class TestWaits:
             assert service.engine.courier._timers == {}
             assert (await finished(pool, request)).callback_status is CallbackStatus.SUCCESS
 
+    async def test_that_begin_anew_end_once(self, service: Service) -> None:
+        delivering, request = service.engine.courier, new(callback_url="http://127.0.0.1:1/").request
+        delivering._wait(request, 50)
+        first = delivering._timers[request.id]
+        delivering._wait(request, 50)
+        assert first.cancelled()
+        assert not delivering._timers[request.id].cancelled()
+
     async def test_survive_a_restart_with_the_next_number(
         self, settings: Settings, pool: Pool, receiver: Receiver
     ) -> None:
@@ -125,6 +133,35 @@ class TestOwners:
             receiver.release()
             await finished(pool, request)
         assert len(receiver.arrivals) == 1
+
+    async def test_a_delivery_whose_lease_ran_out_in_an_outage_is_still_recorded(
+        self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+        receiver.holds = {"slow"}
+        async with serving(replace(settings, lease_s=60, callback_timeout=10)) as service:
+            request = await submit(service.engine, new(callback_url=receiver.url("slow")))
+            await receiver.count(1)
+            await expire(pool, request)
+            assert await service.engine.courier.sweep(timedelta(0)) == 0
+            receiver.release()
+            done = await finished(pool, request)
+        assert (done.callback_status, done.callback_attempts) == (CallbackStatus.SUCCESS, 1)
+        assert await attempts(pool, request) == [(1, 1)]
+        assert len(receiver.arrivals) == 1
+
+    async def test_a_sweep_that_finds_no_room_is_not_repeated_at_once(
+        self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What was claimed and cannot be kept must not count as progress."""
+        monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+        rows = await ended(pool, *(new(callback_url=receiver.url()) for _ in range(3)), owner=OTHER)
+        async with serving(settings) as service:
+            delivering = service.engine.courier
+            monkeypatch.setattr(delivering, "offer", lambda _: False)
+            await expire(pool, *rows)
+            assert await delivering.sweep(timedelta(0)) == 0
+        assert await pool.fetchval("SELECT bool_and(callback_fence = 2) FROM requests")
 
     async def test_a_delivery_in_line_stays_with_its_owner_beyond_the_lease(
         self, settings: Settings, pool: Pool, receiver: Receiver

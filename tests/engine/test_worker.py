@@ -1,13 +1,15 @@
 """The worker: at once when idle, exactly as many as there are slots, each request once, and nothing left behind."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
-from reportsim.core.model import Request, Status
+from reportsim.core.model import CallbackStatus, Request, Status
 from reportsim.engine import housekeeping, worker
 from reportsim.reports import generate
 from reportsim.settings import Settings
@@ -47,6 +49,29 @@ class TestFastPath:
             for _ in range(5):
                 request = await submit(service.engine, new())
                 assert (await finished(pool, request)).status is Status.COMPLETED
+
+    async def test_what_was_accepted_for_a_client_that_left_meanwhile_is_counted_shown_and_worked_on(
+        self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
+        monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+        async with serving(settings) as service:
+            engine = service.engine
+            insert = engine._inserts._flush
+
+            async def flush(rows: Sequence[store.NewRequest]) -> Sequence[bool]:
+                leaving.cancel()
+                return await insert(rows)
+
+            monkeypatch.setattr(engine._inserts, "_flush", flush)
+            row = new()
+            with engine.hub.end_of(row.request.id) as end:
+                leaving = asyncio.create_task(engine.submit(row))
+                with pytest.raises(asyncio.CancelledError):
+                    await leaving
+                async with asyncio.timeout(10):
+                    assert (await end).status is Status.COMPLETED
+            assert engine.counts.accepted.total() == engine.counts.ended.total() == 1
 
     async def test_a_lost_hint_delays_and_loses_nothing(self, service: Service, pool: Pool) -> None:
         requests = await inserted(pool, *(new() for _ in range(10)))
@@ -148,6 +173,23 @@ class TestFailures:
         assert failed.error is not None
         assert "took longer" in failed.error["detail"]
 
+    async def test_what_a_database_would_only_say_again_of_a_report_fails_it(
+        self, service: Service, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        errors = [
+            asyncpg.ConnectionDoesNotExistError("gone"),
+            asyncpg.ConfigurationLimitExceededError("temp_file_limit"),
+        ]
+
+        async def make(_: Request) -> worker.Made:
+            raise errors.pop(0)
+
+        monkeypatch.setattr(service.engine.worker, "_make", make)
+        failed = await finished(pool, await submit(service.engine, new()))
+        assert failed.error is not None
+        assert failed.error["type"] == "/problems/report-failed"
+        assert errors == []
+
     async def test_a_bug_fails_the_request_and_tells_nothing_of_itself(
         self, service: Service, pool: Pool, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -216,6 +258,29 @@ class TestTakeovers:
         monkeypatch.setattr(finishes, "submit", overloaded)
         done = await finished(pool, await submit(service.engine, new()))
         assert (done.status, done.tries) == (Status.COMPLETED, 2)
+
+    async def test_an_end_whose_answer_was_lost_counts_and_is_announced(
+        self, service: Service, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+        finishes = service.engine.worker._finish
+        write = finishes._flush
+        losses = 1
+
+        async def flush(ends: Sequence[store.Finish]) -> Sequence[bool]:
+            nonlocal losses
+            written = await write(ends)
+            if losses:
+                losses -= 1
+                raise ConnectionResetError("after the commit")
+            return written
+
+        monkeypatch.setattr(finishes, "_flush", flush)
+        done = await finished(pool, await submit(service.engine, new(callback_url=receiver.url())))
+        assert (done.status, done.callback_status, done.tries) == (Status.COMPLETED, CallbackStatus.SUCCESS, 1)
+        assert service.engine.counts.ended == {Status.COMPLETED: 1}
+        assert service.engine.worker.lost_fences == 0
+        assert len(receiver.arrivals) == 1
 
     async def test_a_zombie_publishes_nothing(self, service: Service, pool: Pool) -> None:
         request = await submit(service.engine, job(400))

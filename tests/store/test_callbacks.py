@@ -38,7 +38,7 @@ async def due(pool: Pool, count: int = 1) -> list[Request]:
 async def fail(pool: Pool, request: Request, wait: timedelta = WAIT) -> Request:
     """Records a failed attempt of a claimed delivery, and reads the request again."""
     entry = attempt_at(request, status=CallbackStatus.PENDING, wait=wait)
-    assert await store.record(pool, [entry]) == [True]
+    assert await store.record(pool, ME, [entry]) == [True]
     return (await read(pool, request))[0]
 
 
@@ -82,7 +82,7 @@ class TestClaim:
 
     async def test_nothing_is_left_to_claim_after_the_end(self, pool: Pool) -> None:
         [request] = await ended(pool, new(callback_url=URL))
-        await store.record(pool, [attempt_at(request)])
+        await store.record(pool, ME, [attempt_at(request)])
         [request] = await read(pool, request)
         assert await store.claim(pool, ME, LEASE, [claim_of(request)]) == [None]
 
@@ -95,7 +95,7 @@ class TestRecord:
     async def test_logs_the_attempt_and_moves_the_request_on(self, pool: Pool) -> None:
         [request] = await ended(pool, new(callback_url=URL))
         failed = attempt_at(request, status=CallbackStatus.PENDING, wait=WAIT)
-        assert await store.record(pool, [failed]) == [True]
+        assert await store.record(pool, ME, [failed]) == [True]
         waiting = await read_one(pool, request)
         assert (waiting.callback_status, waiting.callback_attempts) == (CallbackStatus.PENDING, 1)
         assert await field(pool, request, "callback_owner") is None
@@ -103,7 +103,7 @@ class TestRecord:
         [taken] = await store.claim(pool, ME, LEASE, [claim_of(waiting)])
         assert taken is not None
         accepted = attempt_at(taken)
-        assert await store.record(pool, [accepted]) == [True]
+        assert await store.record(pool, ME, [accepted]) == [True]
         done = await read_one(pool, request)
         assert (done.callback_status, done.callback_attempts) == (CallbackStatus.SUCCESS, 2)
         assert await field(pool, request, "callback_due_at") is None
@@ -112,7 +112,7 @@ class TestRecord:
     async def test_many_attempts_are_one_statement(self, pool: Pool) -> None:
         found = await ended(pool, *(new(callback_url=URL) for _ in range(50)))
         entries = [attempt_at(request) for request in found]
-        assert await store.record(pool, entries) == [True] * 50
+        assert await store.record(pool, ME, entries) == [True] * 50
         assert await pool.fetchval("SELECT count(*) FROM callback_logs") == 50
 
     async def test_a_refused_fence_writes_neither_log_nor_state(self, pool: Pool) -> None:
@@ -120,10 +120,22 @@ class TestRecord:
         await expire(pool, zombie)
         [taken] = await store.claim_due(pool, OTHER, LEASE, 10, AT_ONCE)
         before = await read_one(pool, zombie)
-        assert await store.record(pool, [attempt_at(zombie), attempt_at(other)]) == [False, True]
+        assert await store.record(pool, ME, [attempt_at(zombie), attempt_at(other)]) == [False, True]
         assert await store.logs(pool, zombie.id) == []
         assert await read_one(pool, zombie) == before
-        assert await store.record(pool, [attempt_at(taken)]) == [True]
+        assert await store.record(pool, OTHER, [attempt_at(taken)]) == [True]
+
+    async def test_a_fence_that_another_owner_raised_after_a_crash_undid_ours_refuses_as_well(self, pool: Pool) -> None:
+        [waiting] = await due(pool)
+        [ours] = await store.claim(pool, ME, LEASE, [claim_of(waiting)])
+        assert ours is not None
+        # As a crash of the database does to what was committed lightly.
+        await pool.execute("UPDATE requests SET callback_fence = $1, callback_owner = NULL", waiting.callback_fence)
+        [theirs] = await store.claim(pool, OTHER, LEASE, [claim_of(waiting)])
+        assert theirs is not None
+        assert theirs.callback_fence == ours.callback_fence
+        assert await store.record(pool, ME, [attempt_at(ours)]) == [False]
+        assert await store.record(pool, OTHER, [attempt_at(theirs)]) == [True]
 
     async def test_of_a_zombie_and_its_successor_in_one_batch_only_the_successor_is_logged(self, pool: Pool) -> None:
         [zombie] = await ended(pool, new(callback_url=URL))
@@ -131,21 +143,21 @@ class TestRecord:
         [taken] = await store.claim_due(pool, ME, LEASE, 10, AT_ONCE)
         late = attempt_at(zombie, status=CallbackStatus.FAILED, error_message="zombie")
         entry = attempt_at(taken)
-        assert await store.record(pool, [late, entry]) == [False, True]
+        assert await store.record(pool, ME, [late, entry]) == [False, True]
         assert await store.logs(pool, zombie.id) == [entry.log]
         assert (await read_one(pool, zombie)).callback_status is CallbackStatus.SUCCESS
 
     async def test_the_same_attempt_twice_is_logged_once(self, pool: Pool) -> None:
         [request] = await ended(pool, new(callback_url=URL))
-        assert await store.record(pool, [attempt_at(request)]) == [True]
-        assert await store.record(pool, [attempt_at(request)]) == [False]
+        assert await store.record(pool, ME, [attempt_at(request)]) == [True]
+        assert await store.record(pool, ME, [attempt_at(request)]) == [False]
         assert len(await store.logs(pool, request.id)) == 1
 
     async def test_an_attempt_of_an_older_series_changes_nothing(self, pool: Pool) -> None:
         [request] = await ended(pool, new(callback_url=URL))
-        await store.record(pool, [attempt_at(request, status=CallbackStatus.FAILED)])
+        await store.record(pool, ME, [attempt_at(request, status=CallbackStatus.FAILED)])
         [again] = await store.redeliver(pool, ME, LEASE, [request.id])
-        assert await store.record(pool, [attempt_at(request, fence=again.callback_fence)]) == [False]
+        assert await store.record(pool, ME, [attempt_at(request, fence=again.callback_fence)]) == [False]
         assert await read_one(pool, request) == again
 
 
@@ -168,6 +180,12 @@ class TestClaimDue:
         await due(pool)
         assert await store.claim_due(pool, ME, LEASE, 10, timedelta(minutes=1)) == []
         assert len(await store.claim_due(pool, ME, LEASE, 10, AT_ONCE)) == 1
+
+    async def test_leaves_alone_what_is_being_delivered_here_though_its_lease_ran_out(self, pool: Pool) -> None:
+        delivering, free = await due(pool, 2)
+        found = await store.claim_due(pool, ME, LEASE, 1, AT_ONCE, held=[delivering.id])
+        assert [request.id for request in found] == [free.id]
+        assert (await read_one(pool, delivering)).callback_fence == delivering.callback_fence
 
     async def test_leaves_alone_what_is_held_waiting_or_not_ended(self, pool: Pool) -> None:
         await ended(pool, new(callback_url=URL))
@@ -251,26 +269,26 @@ class TestRedeliver:
     async def test_starts_a_new_series_that_counts_from_one(self, pool: Pool) -> None:
         [request] = await ended(pool, new(callback_url=URL))
         first = attempt_at(request, status=CallbackStatus.FAILED)
-        await store.record(pool, [first])
+        await store.record(pool, ME, [first])
         [again] = await store.redeliver(pool, ME, LEASE, [request.id])
         assert (again.callback_series, again.callback_attempts, again.callback_status) == (2, 0, CallbackStatus.PENDING)
         [taken] = await store.claim(pool, ME, LEASE, [claim_of(again)])
         assert taken is not None
         second = attempt_at(taken)
-        assert await store.record(pool, [second]) == [True]
+        assert await store.record(pool, ME, [second]) == [True]
         assert [(log.series, log.attempt_number) for log in await store.logs(pool, request.id)] == [(1, 1), (2, 1)]
 
     async def test_is_claimed_by_whoever_starts_it(self, pool: Pool) -> None:
         [request] = await ended(pool, new(callback_url=URL))
-        await store.record(pool, [attempt_at(request)])
+        await store.record(pool, ME, [attempt_at(request)])
         [again] = await store.redeliver(pool, ME, LEASE, [request.id])
         assert await store.claim_due(pool, OTHER, LEASE, 10, AT_ONCE) == []
-        assert await store.record(pool, [attempt_at(again)]) == [True]
+        assert await store.record(pool, ME, [attempt_at(again)]) == [True]
         assert [log.series for log in await store.logs(pool, request.id)] == [1, 2]
 
     async def test_is_due_after_the_lease_of_whoever_died_with_it(self, pool: Pool) -> None:
         [request] = await ended(pool, new(callback_url=URL))
-        await store.record(pool, [attempt_at(request)])
+        await store.record(pool, ME, [attempt_at(request)])
         await store.redeliver(pool, OTHER, timedelta(0), [request.id])
         assert [found.id for found in await store.claim_due(pool, ME, LEASE, 10, AT_ONCE)] == [request.id]
 
@@ -281,7 +299,7 @@ class TestRedeliver:
 
     async def test_of_many_at_once_one_starts_a_series(self, pool: Pool) -> None:
         [request] = await ended(pool, new(callback_url=URL))
-        await store.record(pool, [attempt_at(request)])
+        await store.record(pool, ME, [attempt_at(request)])
         started = await asyncio.gather(*(store.redeliver(pool, ME, LEASE, [request.id]) for _ in range(8)))
         assert sum(map(len, started)) == 1
         assert (await read_one(pool, request)).callback_series == 2
@@ -291,7 +309,7 @@ class TestRedeliverMatching:
     @staticmethod
     async def over(pool: Pool, status: CallbackStatus, *rows: requests.NewRequest) -> list[Request]:
         found = await ended(pool, *rows)
-        assert all(await store.record(pool, [attempt_at(request, status=status) for request in found]))
+        assert all(await store.record(pool, ME, [attempt_at(request, status=status) for request in found]))
         return await read(pool, *found)
 
     @staticmethod

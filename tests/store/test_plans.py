@@ -190,7 +190,7 @@ async def test_what_ends_is_found_by_its_id(history: Connection) -> None:
     for found in (
         await plan(history, requests.finish, ME, LEASE, [end_of(request)] * 3),
         await plan(history, callbacks.claim, ME, LEASE, [claim] * 3),
-        await plan(history, callbacks.record, [attempt_at(request)] * 3),
+        await plan(history, callbacks.record, ME, [attempt_at(request)] * 3),
         await plan(history, callbacks.redeliver, ME, LEASE, [request.id]),
         await plan(history, callbacks.logs, request.id),
     ):

@@ -404,7 +404,7 @@ class TestPrune:
     async def test_deletes_what_ended_long_ago_with_its_log(self, pool: Pool) -> None:
         [called, silent, recent, busy] = await ended(pool, new(callback_url=URL), new(), new(), new(callback_url=URL))
         await self.old(pool, called, silent, busy)
-        assert await callbacks.record(pool, [attempt_at(called)]) == [True]
+        assert await callbacks.record(pool, ME, [attempt_at(called)]) == [True]
         [open_] = await inserted(pool, new())
         assert set(await store.prune(pool, LATEST, self.AGE, 100)) == {called.id, silent.id}
         assert await callbacks.logs(pool, called.id) == []

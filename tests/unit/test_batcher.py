@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 import asyncpg
 import pytest
 
+from reportsim.store import batcher as module
 from reportsim.store.batcher import Batcher, Overloaded
 
 
@@ -116,6 +117,24 @@ async def test_a_failed_statement_fails_everyone_in_it_and_nobody_else(
     with pytest.raises(ConnectionResetError, match="gone"):
         await first[0]
     assert await asyncio.gather(*second) == [4, 6]
+
+
+async def test_a_statement_that_hangs_fails_all_who_wait_so_that_they_do_not_hang_in_turn(
+    batcher: Batcher[int, int], press: Press
+) -> None:
+    first = submit(batcher, 0)
+    await settle()
+    others = submit(batcher, *range(1, 11))
+    await settle()
+    press.finish(TimeoutError())
+    await settle()
+    results = await asyncio.gather(*first, *others, return_exceptions=True)
+    assert [type(result) for result in results] == [TimeoutError] * 11
+    assert press.statements == [[0]]
+    later = submit(batcher, 20)
+    await settle()
+    press.finish()
+    assert await later[0] == 40
 
 
 class TestPoison:
@@ -240,6 +259,17 @@ class TestEnding:
                 pass
             async with Batcher(press.flush, name="test").running():
                 await settle()
+
+    async def test_a_statement_that_hangs_is_not_waited_for_beyond_the_grace_time(
+        self, press: Press, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "LAST_WORD_S", 0.01)
+        async with asyncio.timeout(5):
+            async with Batcher(press.flush, name="test", largest=1).running(lambda: 0) as batcher:
+                tasks = submit(batcher, 1, 2)
+                await settle()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(result) for result in results] == [ConnectionError] * 2
 
     async def test_stopped_in_the_middle_it_leaves_nobody_waiting(self, press: Press) -> None:
         batcher: Batcher[int, int] = Batcher(press.flush, name="test", largest=2)

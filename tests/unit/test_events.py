@@ -1,16 +1,20 @@
 """The hub: the first change at once, then gathered; what was missed is replayed, or said to be lost."""
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from reportsim.core.encoding import dumps
 from reportsim.core.model import CallbackStatus, Request, Status
 from reportsim.engine import events
-from reportsim.engine.events import Hub, Subscriber
+from reportsim.engine.events import Hub, Message, Source, Subscriber, View, encode, joined
 from tests.store.rows import URL, attempt_at, new, new_id, now
 
 SILENCE_S = 0.05
@@ -199,6 +203,69 @@ class TestFilters:
                 assert [event for _, event, _ in await read(subscriber)] == ["stats", "reset"]
 
 
+RUNS = [None, new_id(), new_id()]
+# Each about one of a few requests, each of which belongs to a run or to none.
+SOURCES = [Source(request.id, request.run_id, request) for request in (pending(run_id=run) for run in RUNS * 2)]
+VIEWS = [View(request_id, run) for request_id in [None, *(source.id for source in SOURCES), new_id()] for run in RUNS]
+
+
+def is_seen(view: View, source: Source) -> bool:
+    """What a filter lets through, said for one subscriber and one state."""
+    if view.request_id is not None and source.id != view.request_id:
+        return False
+    return source.run == view.run if view.run or view.request_id is None else True
+
+
+def filtered(messages: list[Message], view: View) -> bytes:
+    """Some messages as one subscriber sees them that goes through all of them by itself."""
+    chunks = []
+    for message in messages:
+        sources = cast(list[Source], message._parts)
+        data = [dumps(source.state.as_json()) for source in sources if is_seen(view, source)]
+        if message.whole():
+            chunks.append(message.whole())
+        elif data:
+            whole = data[0] if message.event == "callback" else b'{"items":[' + b",".join(data) + b"]}"
+            chunks.append(encode(message.id, message.event, whole))
+    return b"".join(chunks)
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(SOURCES), max_size=8, unique_by=lambda source: source.id), max_size=5),
+    st.lists(st.sampled_from(VIEWS), unique=True),
+)
+def test_every_view_shows_exactly_what_its_filter_lets_through(told: list[list[Source]], views: list[View]) -> None:
+    def messages() -> list[Message]:
+        return [
+            Message(number, f"boot-{number}", ("requests", "callback")[len(sources) == 1], sources, b"")
+            if sources
+            else Message(number, f"boot-{number}", "stats", [], b"{}")
+            for number, sources in enumerate(told)
+        ]
+
+    expected = {view: filtered(messages(), view) for view in views}
+    assert joined(messages(), views) == {view: chunk for view, chunk in expected.items() if chunk}
+
+
+async def test_a_thousand_streams_walk_through_what_happened_once(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    walks = 0
+    seen_in = Message.seen_in
+
+    def counted(message: Message, views: Container[View]) -> dict[View, bytes]:
+        nonlocal walks
+        walks += 1
+        return seen_in(message, views)
+
+    monkeypatch.setattr(Message, "seen_in", counted)
+    with contextlib.ExitStack() as stack:
+        requests = [pending() for _ in range(1_000)]
+        streams = [stack.enter_context(hub.subscribe(request_id=request.id)) for request in requests]
+        hub.publish(requests)
+        assert await states(streams[-1]) == [{str(requests[-1].id): "PENDING"}]
+    assert walks == 1
+    assert hub._subscribers == {}
+
+
 class TestReplay:
     async def test_what_came_after_an_id_is_sent_first(self, hub: Hub) -> None:
         first, second = pending(), pending()
@@ -267,6 +334,26 @@ class TestReplay:
         hub.publish_event("stats", {})
         with hub.subscribe(last_id.format(boot=hub.boot)) as subscriber:
             assert await read(subscriber) == [(hub.last_id, "reset", {})]
+
+    async def test_more_than_may_be_queued_is_answered_with_a_reset(
+        self, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for number in range(5):
+            hub.publish_event("stats", {"n": number})
+        with hub.subscribe(f"{hub.boot}-0") as subscriber:
+            queued = subscriber.queued
+        assert queued > 5 * len("event: stats")
+        monkeypatch.setattr(events, "MOST_QUEUED", queued - 1)
+        with hub.subscribe(f"{hub.boot}-0") as subscriber:
+            assert await read(subscriber) == [(hub.last_id, "reset", {})]
+
+    async def test_what_is_kept_of_many_small_events_is_bounded(
+        self, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(events, "RING", 10 * events.OF_MESSAGE)
+        for _ in range(100):
+            hub.reset()
+        assert len(hub._ring) < 10
 
     async def test_ids_count_up_and_never_repeat(self, hub: Hub) -> None:
         with hub.subscribe() as subscriber:

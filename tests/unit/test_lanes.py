@@ -182,7 +182,11 @@ class TestMemory:
 
     def test_of_all_is_bounded(self, lanes: Lanes[str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "MOST_LANES", 3)
+        stand(lanes, "slow", SILENT)
         assert [lanes.take(origin) for origin in "abcda"] == [True, True, True, False, True]
+        # So that nothing is claimed for those that would be turned away, and claimed again at once.
+        assert lanes.room_elsewhere == lanes.rooms["slow"] == 0
+        assert lanes.rooms["a"] > 0
 
     def test_is_given_back_by_a_destination_that_falls_silent(self, lanes: Lanes[str]) -> None:
         stand(lanes, "a", PROMPT)
