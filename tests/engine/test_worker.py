@@ -123,14 +123,14 @@ class TestSlots:
 
     async def test_the_wait_for_a_slot_is_measured(self, settings: Settings, pool: Pool) -> None:
         async with serving(replace(settings, workers=1)) as service:
-            first, second = [await submit(service.engine, job(300)) for _ in range(2)]
+            first, second = await asyncio.gather(*(submit(service.engine, job(300)) for _ in range(2)))
             timings = []
             for request in (first, second):
                 result = (await finished(pool, request)).result_payload
                 assert result is not None
                 timings.append(result["timings_ms"])
-        assert timings[0]["queue"] < 200
-        assert 250 < timings[1]["queue"] < 2_000
+        timings.sort(key=lambda each: float(each["queue"]))
+        assert timings[1]["queue"] - timings[0]["queue"] > 200
         assert all(each["total"] >= each["queue"] + each["service"] - 1 for each in timings)
 
     async def test_every_slot_is_given_back_whatever_happened(self, service: Service, pool: Pool) -> None:

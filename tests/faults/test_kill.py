@@ -62,10 +62,10 @@ async def test_while_an_attempt_is_on_the_wire(server: ServerProcess, receiver: 
 
 async def test_while_a_report_runs(server: ServerProcess, receiver: Receiver) -> None:
     async with server.client() as api:
-        running = [await api.submit({**held_for(800), "callback_url": receiver.url()}) for _ in range(2)]
-        queued = [await api.submit({**TINY, "callback_url": receiver.url()}) for _ in range(20)]
+        running = [await api.submit({**held_for(1_500), "callback_url": receiver.url()}) for _ in range(2)]
         for id in running:
             await api.in_status(id, "PROCESSING")
+        queued = [await api.submit({**TINY, "callback_url": receiver.url()}) for _ in range(20)]
         await server.restart()
         for id in running + queued:
             ended = await api.over(id)
