@@ -93,7 +93,7 @@ function hear (event) {
   for (const item of event.type === 'requests' ? JSON.parse(event.data).items : []) {
     const row = document.getElementById(`r-${item.id}`)
     const before = heard.get(item.id) ?? (row ?? document.getElementById('summary'))?.dataset.status
-    if (heard.size > 5000) heard.clear()
+    if (heard.size > 500) heard.delete(heard.keys().next().value)
     heard.set(item.id, item.status)
     if (before !== item.status) counts.set(item.status, (counts.get(item.status) ?? 0) + 1)
     if (row) changed.add(item.id)
