@@ -101,9 +101,10 @@ def new_request(
     """The row of a submission, with the answer that is given when it is accepted for later."""
     engine = request.app[ENGINE]
     id = engine.new_id()
-    url, demo = accepted.callback_url, accepted.callback_demo
+    url, origin, demo = accepted.callback_url, accepted.callback_origin, accepted.callback_demo
     if endpoint == FAILURES:
-        url, demo = demo_url(own_receiver(request), f"{DEMO_PATH}{id}?script={failure_script(accepted.extra)}"), True
+        origin, demo = demo_url(own_receiver(request), f"{DEMO_PATH}{id}"), True
+        url = f"{origin}?script={failure_script(accepted.extra)}"
     visit = request.get(VISIT)
     if visit is not None:
         visit.takes(id)
@@ -113,6 +114,7 @@ def new_request(
         status=Status.PENDING,
         input_payload=accepted.payload,
         callback_url=url,
+        callback_origin=origin,
         callback_status=CallbackStatus.PENDING if url else None,
         callback_demo=demo,
         idempotency_key=key,
