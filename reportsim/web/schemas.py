@@ -121,11 +121,27 @@ class FailingSubmission(Submission):
 
     failures = Whole(load_default=2, validate=validate.Range(0, MOST_FAILURES))
     fault = fields.String(load_default="status", validate=validate.OneOf(["status", *STEPS]))
-    status_code = Whole(load_default=503, validate=validate.Range(200, 599))
+    status_code = Whole(
+        load_default=503,
+        validate=validate.Range(200, 599),
+        metadata={"description": "What each failure answers; with the fault `status` alone."},
+    )
     script = fields.List(
         fields.String(validate=validate.Regexp(r"(?:[2-5][0-9]{2}|timeout|reset|slow)\Z")),
         validate=validate.Length(0, MOST_FAILURES),
+        metadata={"description": "Step by step, instead of `failures`, `fault` and `status_code`."},
     )
+
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def check_together(self, data: dict[str, Any], original: Mapping[str, Any], **_: Any) -> None:
+        """A script says everything; a status is the answer of one fault only."""
+        errors: dict[str, list[str]] = {}
+        if "script" in original:
+            errors = {name: ["Not with a script."] for name in ("failures", "fault", "status_code") if name in original}
+        elif "status_code" in original and data.get("fault", "status") != "status":
+            errors["status_code"] = ["Only with the fault status."]
+        if errors:
+            raise ValidationError(errors)
 
 
 class BenchmarkPlan(ReportRequest):
