@@ -47,13 +47,16 @@ async def create_sync(request: web.Request) -> web.StreamResponse:
     preferred = preferences(request)
     if preferred.respond_async:
         return await accept_for_later(request, await read_new(request, Submission, Mode.ASYNC, SYNC), preferred)
+    # The body first: a client that sends it slowly keeps nobody else from waiting.
+    new = await read_new(request, Submission, Mode.SYNC, SYNC)
     visit = request.get(VISIT)
-    with contextlib.nullcontext() if visit else request.app[SYNC_PLACES].place():
-        new = await read_new(request, Submission, Mode.SYNC, SYNC)
-        with engine.hub.end_of(new.request.id) as ended:
-            if not await engine.submit(new):
-                return await replay(request, new)
-            found = await engine.blocking_end(new.request.id, ended, patient=visit is not None)
+    with (
+        contextlib.nullcontext() if visit else request.app[SYNC_PLACES].place(),
+        engine.hub.end_of(new.request.id) as end,
+    ):
+        if not await engine.submit(new):
+            return await replay(request, new)
+        found = await engine.blocking_end(new.request.id, end, patient=visit is not None)
     return ended_response(found, *blocking_answer(found))
 
 
