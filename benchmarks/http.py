@@ -40,9 +40,9 @@ PAGES = {
 
 # Rows as years of use would leave them: a third sync, half of the others called back.
 FILL = """
-INSERT INTO requests (id, mode, status, input_payload, result_payload, error, callback_url, callback_status,
-    callback_attempts, endpoint, ledger_id, ledger_version, report_version, csv_guard, created_at, started_at,
-    completed_at)
+INSERT INTO requests (id, mode, status, input_payload, result_payload, error, callback_url, callback_origin,
+    callback_status, callback_attempts, endpoint, ledger_id, ledger_version, report_version, csv_guard, created_at,
+    started_at, completed_at)
 SELECT ('0190' || lpad(to_hex(n), 8, '0') || '7000' || '8000' || lpad(to_hex(n), 12, '0'))::uuid,
     CASE n % 3 WHEN 0 THEN 'sync' ELSE 'async' END, CASE n % 1000 WHEN 7 THEN 'FAILED' ELSE 'COMPLETED' END,
     '{"report_type":"trial_balance","ledger":"demo","from":"2025-01-01","to":"2026-01-01"}',
@@ -50,6 +50,7 @@ SELECT ('0190' || lpad(to_hex(n), 8, '0') || '7000' || '8000' || lpad(to_hex(n),
         'sha256', repeat('a', 64), 'totals', json_build_object('period_debit', n), 'checks', '[]'::json) END,
     CASE n % 1000 WHEN 7 THEN '{"type":"/problems/report-failed","title":"The report failed","status":500}'::json END,
     CASE WHEN n % 3 = 1 THEN 'https://receiver.example.org/hook' END,
+    CASE WHEN n % 3 = 1 THEN 'https://receiver.example.org:443' END,
     CASE WHEN n % 3 = 1 THEN CASE WHEN n % 10000 = 1 THEN 'FAILED' ELSE 'SUCCESS' END END, 1,
     CASE n % 3 WHEN 0 THEN '/api/sync' ELSE '/api/async' END, 1, 1, 1, true, now(), now(), now()
 FROM generate_series(1, $1) AS n

@@ -7,9 +7,8 @@ CREATE TABLE requests (
     result_payload    json,
     error             json,
     callback_url      text,
-    -- the destination: deliveries to one never hold up those to another; every inbox of the demo receiver is one
-    callback_origin   text COLLATE "C" GENERATED ALWAYS AS (lower(coalesce(substring(callback_url FROM
-        CASE WHEN callback_demo THEN '^[a-zA-Z]+://[^?#]*' ELSE '^[a-zA-Z]+://[^/?#]*' END), callback_url))) STORED,
+    -- the destination, however its URL is spelt: deliveries to one never hold up those to another
+    callback_origin   text COLLATE "C",
     callback_status   text CHECK (callback_status IN ('PENDING', 'SUCCESS', 'FAILED')),
     callback_attempts integer NOT NULL DEFAULT 0,
     callback_series   integer NOT NULL DEFAULT 1,
@@ -42,6 +41,7 @@ CREATE TABLE requests (
     CHECK (status <> 'COMPLETED' OR result_payload IS NOT NULL),
     CHECK (status = 'FAILED' OR error IS NULL),
     CHECK ((callback_url IS NULL) = (callback_status IS NULL)),
+    CHECK ((callback_url IS NULL) = (callback_origin IS NULL)),
     CHECK (mode = 'async' OR callback_url IS NULL)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 

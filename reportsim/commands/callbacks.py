@@ -1,17 +1,17 @@
 """`reportsim callbacks check`: says which URLs may be called back, and why not the others."""
 
 import argparse
-import itertools
 import json
 import os
-import socket
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 from reportsim.core.addresses import AllowList
 from reportsim.core.callback_urls import CallbackTarget, Refusal, check_dial, check_url
+from reportsim.engine.names import address_of, look_up
 from reportsim.settings import Settings
 
 STDIN: Final = "-"
@@ -41,13 +41,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints one line for each URL."""
     allow = Settings.from_environment().callback_allow
-    judge = resolved if options.resolve else check_url
     write = as_json if options.json else as_text
+
+    def say(url: str, verdict: Verdict) -> None:
+        line = write(url, verdict) + "\n"
+        sys.stdout.buffer.write(line.encode(sys.stdout.encoding, "backslashreplace"))
+        sys.stdout.buffer.flush()
+
     try:
-        for url, verdict in judged(given(options.urls), allow, judge, at_once=LOOKUPS if options.resolve else 1):
-            line = write(url, verdict) + "\n"
-            sys.stdout.buffer.write(line.encode(sys.stdout.encoding, "backslashreplace"))
-            sys.stdout.buffer.flush()
+        if options.resolve:
+            resolve_each(given(options.urls), allow, say)
+        else:
+            for url in given(options.urls):
+                say(url, check_url(url, allow))
     except BrokenPipeError:
         # Who read has seen enough; the interpreter must not try to flush once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -66,16 +72,21 @@ def given(arguments: Iterable[str]) -> Iterator[str]:
 Verdict = CallbackTarget | Refusal
 
 
-def judged(
-    urls: Iterator[str], allow: AllowList, judge: Callable[[str, AllowList], Verdict], *, at_once: int
-) -> Iterator[tuple[str, Verdict]]:
-    """Each URL with its verdict, in their order; some at once where that takes time."""
-    if at_once == 1:
-        yield from ((url, judge(url, allow)) for url in urls)
-        return
-    with ThreadPoolExecutor(at_once) as pool:
-        while some := list(itertools.islice(urls, at_once)):
-            yield from zip(some, pool.map(lambda url: judge(url, allow), some), strict=True)
+def resolve_each(urls: Iterable[str], allow: AllowList, say: Callable[[str, Verdict], None]) -> None:
+    """Says the verdict of each URL as soon as it and those before it are known, whenever the next one is read."""
+    said: deque[Future[None]] = deque()
+
+    def tell(url: str, verdict: Future[Verdict]) -> None:
+        say(url, verdict.result())
+
+    with ThreadPoolExecutor(LOOKUPS) as lookups, ThreadPoolExecutor(1) as speaker:
+        for url in urls:
+            verdict = lookups.submit(resolved, url, allow)
+            said.append(speaker.submit(tell, url, verdict))
+            while said and (len(said) >= LOOKUPS or said[0].done()):
+                said.popleft().result()
+        for each in said:
+            each.result()
 
 
 def resolved(url: str, allow: AllowList) -> Verdict:
@@ -84,12 +95,11 @@ def resolved(url: str, allow: AllowList) -> Verdict:
     if isinstance(target, Refusal) or target.address is not None:
         return target
     try:
-        found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
+        found = look_up(target.host)
+    except OSError:
         return Refusal("dns", "The host name could not be resolved.")
     for *_, where in found:
-        address = f"{where[0]}%{where[3]}" if len(where) > 3 and where[3] else str(where[0])
-        if refusal := check_dial(address, target.port, target, allow):
+        if refusal := check_dial(address_of(where), target.port, target, allow):
             return refusal
     return target
 

@@ -21,7 +21,16 @@ from reportsim.core.callback_targets import (
     own_route,
 )
 
-__all__ = ["LONGEST", "REFUSED_PORTS", "CallbackTarget", "OwnReceiver", "Refusal", "check_dial", "check_url"]
+__all__ = [
+    "LONGEST",
+    "REFUSED_PORTS",
+    "CallbackTarget",
+    "OwnReceiver",
+    "Refusal",
+    "check_dial",
+    "check_url",
+    "leads_under",
+]
 
 LONGEST: Final = 2048
 
@@ -181,6 +190,12 @@ def _own_target(target: CallbackTarget, path: str, receivers: Sequence[OwnReceiv
         if exact and under and not _UNTIDY.search(typed):
             return target
     raise _RefusedError("own-route", own_route(receivers))
+
+
+def leads_under(target: CallbackTarget, url: str, prefix: str) -> bool:
+    """Says whether a URL that was allowed leads, however its path may be read, under a prefix."""
+    typed = re.split("[?#]", url.partition("://")[2].partition("/")[2], maxsplit=1)[0]
+    return f"/{typed}".startswith(prefix) and target.url.raw_path.startswith(prefix) and not _UNTIDY.search(f"/{typed}")
 
 
 def _shown(host: str) -> str:

@@ -13,7 +13,10 @@ from ipaddress import ip_address
 from typing import Final
 from uuid import UUID
 
+from yarl import URL
+
 from reportsim.core import signing
+from reportsim.core.addresses import parse_address
 from reportsim.core.answers import blocking_answer
 from reportsim.core.callback_urls import OwnReceiver
 from reportsim.core.clock import Clock
@@ -145,6 +148,10 @@ class Engine:
             self.guard.everywhere = port
         self.demo = OwnReceiver(address, port, DEMO_PATH)
         self.guard.own = [self.demo]
+        if self._settings.public_url:
+            public = URL(self._settings.public_url)
+            name = (public.raw_host or "").removesuffix(".").lower()
+            self.guard.public = str(parse_address(name) or name), public.port or 0
         self.base_url = self._settings.public_url or str(self.demo).removesuffix(DEMO_PATH)
 
     @contextlib.asynccontextmanager

@@ -13,20 +13,19 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from reportsim.core.addresses import AllowList
 from reportsim.core.callback_targets import own_route
-from reportsim.core.callback_urls import CallbackTarget, OwnReceiver, Refusal, check_dial, check_url
+from reportsim.core.callback_urls import CallbackTarget, OwnReceiver, Refusal, check_dial, check_url, leads_under
+from reportsim.engine.names import Infos, address_of, look_up
 
 CONNECTIONS: Final = 512
 MOST_LOOKUPS: Final = 512
 MOST_ADDRESSES: Final = 4
-
-Infos: TypeAlias = list[tuple[Any, ...]]  # as socket.getaddrinfo returns them
 
 checked = functools.lru_cache(1_024)(check_url)
 
@@ -81,11 +80,13 @@ class Guard:
     def __init__(self, allow: AllowList, own: Sequence[OwnReceiver]) -> None:
         """Takes the policy; `own` may be exchanged while the guard is in use.
 
-        `everywhere` is the port at which the service listens on every address of this machine, if it does.
+        `everywhere` is the port at which the service listens on every address of this machine, if it does,
+        and `public` are the host and port at which a proxy lets others reach it, if one does.
         """
         self.allow = allow
         self.own = own
         self.everywhere: int | None = None
+        self.public: tuple[str, int] | None = None
 
     @contextlib.contextmanager
     def admitting(self, receiver: OwnReceiver) -> Iterator[None]:
@@ -98,7 +99,12 @@ class Guard:
 
     def check_url(self, url: str) -> CallbackTarget | Refusal:
         """Decides at submit whether a URL may be called at all; what was decided lately is remembered."""
-        return checked(url, self.allow, tuple(self.own))
+        verdict = checked(url, self.allow, tuple(self.own))
+        if isinstance(verdict, Refusal) or verdict.own or (verdict.host, verdict.port) != self.public:
+            return verdict
+        if any(leads_under(verdict, url, receiver.path_prefix) for receiver in self.own):
+            return verdict
+        return Refusal("own-route", own_route(self.own))
 
     def check(self, address: str, port: int) -> None:
         """Raises RefusedAddress unless the attempt at hand may be made there."""
@@ -144,8 +150,7 @@ class Lookups(AbstractResolver):
         return [
             ResolveResult(
                 hostname=host,
-                # A scope is part of the address, and nothing with a scope is ever called.
-                host=f"{where[0]}%{where[3]}" if len(where) > 3 and where[3] else where[0],
+                host=address_of(where),
                 port=port,
                 family=family,
                 proto=protocol,
@@ -171,9 +176,9 @@ class Lookups(AbstractResolver):
         def look() -> None:
             found: Infos | OSError
             try:
-                found = list(socket.getaddrinfo(host, None, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG))
-            except (OSError, UnicodeError) as error:
-                found = error if isinstance(error, OSError) else OSError(str(error))
+                found = look_up(host, family)
+            except OSError as error:
+                found = error
             with contextlib.suppress(RuntimeError):  # the loop is gone
                 loop.call_soon_threadsafe(ended, found)
 

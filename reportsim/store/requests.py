@@ -74,16 +74,16 @@ def from_row(row: asyncpg.Record | Mapping[str, Any]) -> Request:
 
 
 INSERT: Final = """
-INSERT INTO requests (id, mode, status, input_payload, callback_url, callback_status, callback_demo, idempotency_key,
-    endpoint, fingerprint, answer_status, answer_body, ledger_id, ledger_version, report_version, csv_guard, run_id,
-    http_request_id, traceparent, owner, lease_until, created_at)
-SELECT id, mode, 'PENDING', payload::json, url, CASE WHEN url IS NOT NULL THEN 'PENDING' END, demo, key,
+INSERT INTO requests (id, mode, status, input_payload, callback_url, callback_origin, callback_status, callback_demo,
+    idempotency_key, endpoint, fingerprint, answer_status, answer_body, ledger_id, ledger_version, report_version,
+    csv_guard, run_id, http_request_id, traceparent, owner, lease_until, created_at)
+SELECT id, mode, 'PENDING', payload::json, url, origin, CASE WHEN url IS NOT NULL THEN 'PENDING' END, demo, key,
     endpoint, fingerprint, answer_status, answer_body, ledger, ledger_version, report_version, guard, run,
     http_request, trace, owner, CASE WHEN owner IS NOT NULL THEN now() + $1::interval END, created_at
-FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[], $8::text[], $9::bytea[],
-    $10::smallint[], $11::bytea[], $12::integer[], $13::integer[], $14::integer[], $15::boolean[], $16::uuid[],
-    $17::text[], $18::text[], $19::uuid[], $20::timestamptz[])
-    AS new (id, mode, payload, url, demo, key, endpoint, fingerprint, answer_status, answer_body, ledger,
+FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[], $8::text[], $9::text[],
+    $10::bytea[], $11::smallint[], $12::bytea[], $13::integer[], $14::integer[], $15::integer[], $16::boolean[],
+    $17::uuid[], $18::text[], $19::text[], $20::uuid[], $21::timestamptz[])
+    AS new (id, mode, payload, url, origin, demo, key, endpoint, fingerprint, answer_status, answer_body, ledger,
         ledger_version, report_version, guard, run, http_request, trace, owner, created_at)
 ON CONFLICT (idempotency_key) DO NOTHING
 RETURNING id
@@ -100,6 +100,7 @@ async def insert(pool: Fetches, lease: timedelta, new: Sequence[NewRequest]) -> 
         [row.mode for row in rows],
         [dumps(row.input_payload).decode() for row in rows],
         [row.callback_url for row in rows],
+        [row.callback_origin for row in rows],
         [row.callback_demo for row in rows],
         [row.idempotency_key for row in rows],
         [row.endpoint for row in rows],

@@ -165,8 +165,3 @@ def check_texts(value: Any) -> None:
         case list():
             for item in value:
                 check_texts(item)
-
-
-DECODER: Final = json.JSONDecoder(
-    object_pairs_hook=unique, parse_constant=refuse_constant, parse_int=whole, parse_float=finite
-)

@@ -235,6 +235,7 @@ def examples(body: type[Strict], receiver: str) -> Json:
     if body is AsyncSubmission:
         found["callback"] = ("With a callback to the demo receiver", {"callback_url": f"{receiver}mine"})
     if body is FailingSubmission:
+        found["fault"] = ("Two attempts that break off, and then success", {"failures": 2, "fault": "reset"})
         found["script"] = ("Two failures of different kinds", {"script": ["503", "reset"]})
     return {name: {"summary": summary, "value": value} for name, (summary, value) in found.items()}
 

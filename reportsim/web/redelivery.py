@@ -5,6 +5,7 @@ from typing import Final
 from aiohttp import web
 from marshmallow import ValidationError, fields, validate
 
+from reportsim.core.callback_urls import Refusal
 from reportsim.core.model import CallbackStatus, Mode, Status
 from reportsim.core.problems import flatten, invalid
 from reportsim.reports.fields import Moment, Whole
@@ -46,10 +47,13 @@ async def redeliver_many(request: web.Request) -> web.Response:
     except ValidationError as error:
         raise invalid(flatten(error.messages)) from None
     limit = data.pop("limit")
-    origin = data.pop("origin", None)
-    matching = Matching(
-        callback_status=CallbackStatus(data.pop("callback_status")), origin=origin and origin.lower(), **data
-    )
-    started = await request.app[ENGINE].redeliver_matching(matching, limit)
+    engine = request.app[ENGINE]
+    if "origin" in data:
+        target = engine.guard.check_url(data["origin"])
+        if isinstance(target, Refusal):
+            raise invalid([{"detail": target.detail, "pointer": "#/origin", "reason": target.reason}])
+        data["origin"] = target.origin
+    matching = Matching(callback_status=CallbackStatus(data.pop("callback_status")), **data)
+    started = await engine.redeliver_matching(matching, limit)
     ids = [str(item.id) for item in started]
     return json_response({"count": len(ids), "ids": ids, "more": len(ids) == limit}, status=202)

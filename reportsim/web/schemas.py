@@ -10,7 +10,7 @@ from typing import Any, Final
 from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
 
 from reportsim.benchmark.plan import BOUNDS, Arrivals, Cancel, Plan
-from reportsim.core.callback_urls import LONGEST, Refusal
+from reportsim.core.callback_urls import LONGEST, CallbackTarget, Refusal
 from reportsim.core.encoding import dumps
 from reportsim.core.model import Ledger
 from reportsim.core.problems import flatten, invalid, pointer
@@ -121,11 +121,27 @@ class FailingSubmission(Submission):
 
     failures = Whole(load_default=2, validate=validate.Range(0, MOST_FAILURES))
     fault = fields.String(load_default="status", validate=validate.OneOf(["status", *STEPS]))
-    status_code = Whole(load_default=503, validate=validate.Range(200, 599))
+    status_code = Whole(
+        load_default=503,
+        validate=validate.Range(200, 599),
+        metadata={"description": "What each failure answers; with the fault `status` alone."},
+    )
     script = fields.List(
         fields.String(validate=validate.Regexp(r"(?:[2-5][0-9]{2}|timeout|reset|slow)\Z")),
         validate=validate.Length(0, MOST_FAILURES),
+        metadata={"description": "Step by step, instead of `failures`, `fault` and `status_code`."},
     )
+
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def check_together(self, data: dict[str, Any], original: Mapping[str, Any], **_: Any) -> None:
+        """A script says everything; a status is the answer of one fault only."""
+        errors: dict[str, list[str]] = {}
+        if "script" in original:
+            errors = {name: ["Not with a script."] for name in ("failures", "fault", "status_code") if name in original}
+        elif "status_code" in original and data.get("fault", "status") != "status":
+            errors["status_code"] = ["Only with the fault status."]
+        if errors:
+            raise ValidationError(errors)
 
 
 class BenchmarkPlan(ReportRequest):
@@ -188,6 +204,7 @@ class Accepted:
     report: ReportType
     ledger: Ledger
     callback_url: str | None
+    callback_origin: str | None
     callback_demo: bool
     extra: dict[str, Any]
     fingerprint: bytes
@@ -240,16 +257,16 @@ async def read_submission(engine: Engine, parsed: Parsed) -> Accepted:
     ledger = await engine.ledgers.get(parsed.ledger) if parsed.ledger is not None else None
     if ledger is None and not parsed.faults("ledger"):
         errors.append({"detail": "There is no such ledger.", "pointer": "#/ledger"})
-    url, demo = parsed.data.get("callback_url"), False
+    url, target = parsed.data.get("callback_url"), None
     if url is not None and not parsed.faults("callback_url"):
-        target = engine.guard.check_url(url)
-        if isinstance(target, Refusal):
-            errors.append({"detail": target.detail, "pointer": "#/callback_url", "reason": target.reason})
+        checked = engine.guard.check_url(url)
+        if isinstance(checked, Refusal):
+            errors.append({"detail": checked.detail, "pointer": "#/callback_url", "reason": checked.reason})
         else:
-            demo = target.own and target.url.raw_path.startswith(DEMO_PATH)
+            target = checked
     if errors or parsed.report is None or ledger is None:
         raise invalid(errors)
-    accepted = accept(parsed, parsed.report, ledger, demo)
+    accepted = accept(parsed, parsed.report, ledger, target)
     simulate = accepted.payload.get("simulate")
     if simulate is None or "seed" in simulate:
         return accepted
@@ -258,7 +275,7 @@ async def read_submission(engine: Engine, parsed: Parsed) -> Accepted:
 
 
 @functools.lru_cache(REMEMBERED)
-def accept(parsed: Parsed, report: ReportType, ledger: Ledger, demo: bool) -> Accepted:
+def accept(parsed: Parsed, report: ReportType, ledger: Ledger, target: CallbackTarget | None) -> Accepted:
     """Separates what the report is asked for from how it is delivered, and completes it."""
     data = parsed.data
     options = {
@@ -270,11 +287,14 @@ def accept(parsed: Parsed, report: ReportType, ledger: Ledger, demo: bool) -> Ac
         payload = {**named, **report.complete(options, ledger), **simulate}
     except ValidationError as error:
         raise invalid(flatten(error.messages)) from None
+    demo = target is not None and target.own and target.url.raw_path.startswith(DEMO_PATH)
     accepted = Accepted(
         payload=payload,
         report=report,
         ledger=ledger,
         callback_url=data.get("callback_url"),
+        # Every inbox of the demo receiver is a destination.
+        callback_origin=f"{target.origin}{target.url.raw_path if demo else ''}" if target is not None else None,
         callback_demo=demo,
         extra={name: data[name] for name in ("failures", "fault", "status_code", "script") if name in data},
         fingerprint=b"",

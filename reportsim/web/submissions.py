@@ -47,13 +47,16 @@ async def create_sync(request: web.Request) -> web.StreamResponse:
     preferred = preferences(request)
     if preferred.respond_async:
         return await accept_for_later(request, await read_new(request, Submission, Mode.ASYNC, SYNC), preferred)
+    # The body first: a client that sends it slowly keeps nobody else from waiting.
+    new = await read_new(request, Submission, Mode.SYNC, SYNC)
     visit = request.get(VISIT)
-    with contextlib.nullcontext() if visit else request.app[SYNC_PLACES].place():
-        new = await read_new(request, Submission, Mode.SYNC, SYNC)
-        with engine.hub.end_of(new.request.id) as ended:
-            if not await engine.submit(new):
-                return await replay(request, new)
-            found = await engine.blocking_end(new.request.id, ended, patient=visit is not None)
+    with (
+        contextlib.nullcontext() if visit else request.app[SYNC_PLACES].place(),
+        engine.hub.end_of(new.request.id) as end,
+    ):
+        if not await engine.submit(new):
+            return await replay(request, new)
+        found = await engine.blocking_end(new.request.id, end, patient=visit is not None)
     return ended_response(found, *blocking_answer(found))
 
 
@@ -101,9 +104,10 @@ def new_request(
     """The row of a submission, with the answer that is given when it is accepted for later."""
     engine = request.app[ENGINE]
     id = engine.new_id()
-    url, demo = accepted.callback_url, accepted.callback_demo
+    url, origin, demo = accepted.callback_url, accepted.callback_origin, accepted.callback_demo
     if endpoint == FAILURES:
-        url, demo = demo_url(own_receiver(request), f"{DEMO_PATH}{id}?script={failure_script(accepted.extra)}"), True
+        origin, demo = demo_url(own_receiver(request), f"{DEMO_PATH}{id}"), True
+        url = f"{origin}?script={failure_script(accepted.extra)}"
     visit = request.get(VISIT)
     if visit is not None:
         visit.takes(id)
@@ -113,6 +117,7 @@ def new_request(
         status=Status.PENDING,
         input_payload=accepted.payload,
         callback_url=url,
+        callback_origin=origin,
         callback_status=CallbackStatus.PENDING if url else None,
         callback_demo=demo,
         idempotency_key=key,

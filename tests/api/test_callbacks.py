@@ -15,7 +15,7 @@ from aiohttp import web
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from reportsim.core.addresses import AllowList
-from reportsim.core.callback_urls import REFUSED_PORTS
+from reportsim.core.callback_urls import REFUSED_PORTS, CallbackTarget
 from reportsim.settings import Settings
 from tests.api.calls import FAILING, TINY, UNKNOWN, listed, logs_of, submit, until
 from tests.conftest import Service, serving
@@ -404,6 +404,27 @@ async def test_no_permission_opens_the_other_routes_of_the_service(service: Serv
     for path in ("", "/", "/api/sync", "/api/events", "/webhook-test", "/webhook-test/../api/sync"):
         with subtests.test(path=path):
             await refused(service, service.url + path, "own-route")
+
+
+async def test_the_way_in_that_a_proxy_gives_is_a_way_to_the_demo_receiver_alone(
+    settings: Settings, subtests: pytest.Subtests
+) -> None:
+    for public, others in {
+        "https://reports.example.org": [
+            "https://reports.example.org:8443/api/sync",
+            "http://reports.example.org/api/sync",
+        ],
+        "http://[2606:4700:0::1111]:8080": ["http://[2606:4700::1111]:8081/", "http://[2606:4700::1112]:8080/"],
+    }.items():
+        async with serving(replace(settings, public_url=public, callback_allow=AllowList())) as service:
+            check = service.engine.guard.check_url
+            for path in ("", "/", "/api/sync", "/webhook-test", "/webhook-test/../api/sync", "/webhook-test/%2e%2e/x"):
+                with subtests.test(public=public, path=path):
+                    await refused(service, public + path, "own-route")
+            with subtests.test(public=public):
+                await refused(service, public.upper().replace("HTTPS:", "https:") + "/api/sync", "own-route")
+                assert isinstance(check(f"{public}/webhook-test/mine?script=503"), CallbackTarget)
+                assert all(isinstance(check(other), CallbackTarget) for other in others)
 
 
 async def refused(service: Service, url: str, reason: str) -> None:

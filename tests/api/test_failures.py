@@ -99,6 +99,31 @@ async def test_a_script_is_played_step_by_step(settings: Settings) -> None:
     assert [arrival["answer"] for arrival in arrivals] == ["500", "timeout", "reset", "slow", "429", "200"]
 
 
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({"script": ["503"], "failures": 1}, ["failures"]),
+        ({"script": [], "fault": "status", "status_code": 503}, ["fault", "status_code"]),
+        (
+            {"script": ["503"], "failures": 2, "fault": "reset", "status_code": 500},
+            ["failures", "fault", "status_code"],
+        ),
+        ({"fault": "timeout", "status_code": 503}, ["status_code"]),
+        ({"fault": "slow", "status_code": 200, "ledger": 7}, ["ledger", "status_code"]),
+    ],
+)
+async def test_what_contradicts_itself_is_refused(service: Service, body: Any, named: list[str]) -> None:
+    async with service.client.post("/api/callbacks/simulate-failures", json=body) as answer:
+        assert answer.status == 422
+        pointers = [error["pointer"] for error in (await answer.json())["errors"]]
+    assert sorted(pointers) == [f"#/{name}" for name in named]
+
+
+async def test_a_status_may_be_said_with_its_fault(service: Service) -> None:
+    ended = await simulate(service, {"failures": 1, "fault": "status", "status_code": 418})
+    assert ended["callback_attempts"] == 2
+
+
 async def test_a_script_that_accepts_ends_there(service: Service) -> None:
     ended = await simulate(service, {"script": ["503", "200", "503"]})
     assert (ended["callback_status"], ended["callback_attempts"]) == ("SUCCESS", 2)

@@ -91,6 +91,14 @@ async def test_a_cursor_belongs_to_its_filters(service: Service) -> None:
         {"cursor": cursor, "mode": "async", "status": "COMPLETED"},
         {"cursor": ("A" if cursor[0] != "A" else "B") + cursor[1:], "mode": "async"},
         {"cursor": cursor[:-2], "mode": "async"},
+        *(
+            {"cursor": foreign, "mode": "async"}
+            for foreign in (f"{cursor}!", f"{cursor[:5]}.{cursor[5:]}", f"{cursor}=")
+        ),
+        *(
+            {"cursor": foreign, "mode": "async"}
+            for foreign in (f" {cursor}", f"{cursor}\n", f"{cursor}A", f"é{cursor}")
+        ),
         {"cursor": "nonsense", "mode": "async"},
         {"cursor": "", "mode": "async"},
         {"cursor": "größer", "mode": "async"},

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from reportsim.core.addresses import AllowList
+from reportsim.engine.guard import Lookups
 from reportsim.settings import Settings
+from reportsim.store.pool import Pool
 from tests.api.calls import logs_of, read, submit
 from tests.conftest import Service
 from tests.engine.receiver import Receiver, receiving
@@ -95,6 +97,40 @@ async def test_the_filters_are_those_of_the_list_and_more(service: Service, rece
         assert (await redeliver(service, body))["ids"] == ids, body
 
 
+async def test_a_destination_is_the_same_however_it_is_spelt(
+    service: Service, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unknown(*_: Any) -> None:
+        raise OSError("no names here")
+
+    monkeypatch.setattr(Lookups, "resolve", unknown)
+    demo = f"{service.url}/webhook-test/one"
+    for origin, urls in {
+        "http://h.example:80": ["http://h.example", "http://h.example:80/a?b", "HTTP://H.EXAMPLE./"],
+        "https://h.example:443": ["https://h.example/", "https://h.example:443"],
+        "https://h.example:8443": ["https://h.example:8443/"],
+        "http://xn--bcher-kva.example:80": ["http://bücher.example", "http://xn--bcher-kva.example:80/"],
+        demo: [demo, f"{demo}?script=503"],
+        f"{service.url}/webhook-test/two": [f"{service.url}/webhook-test/two"],
+    }.items():
+        ids = [await submit(service, "/api/async", {"ledger": "tiny", "callback_url": url}) for url in urls]
+        for id in ids:
+            await service.ended(id)
+        found = await pool.fetch("SELECT callback_origin FROM requests WHERE id = ANY($1)", ids)
+        assert [row["callback_origin"] for row in found] == [origin] * len(urls)
+        for url in urls if "webhook-test" not in origin else []:
+            asked = {"origin": url.partition("/a")[0].removesuffix("/")}
+            assert (await redeliver(service, asked))["ids"] == ids, asked
+            for id in ids:
+                await service.ended(id)
+
+
+async def test_the_failures_that_are_simulated_have_destinations_of_their_own(service: Service, pool: Pool) -> None:
+    id = await submit(service, "/api/callbacks/simulate-failures", {"ledger": "tiny", "failures": 0})
+    origin = await pool.fetchval("SELECT callback_origin FROM requests WHERE id = $1", id)
+    assert origin == f"{service.url}/webhook-test/{id}"
+
+
 async def test_it_is_no_request_of_that_name(service: Service) -> None:
     async with service.client.get(MANY) as answer:
         assert answer.status == 405
@@ -119,6 +155,8 @@ async def test_it_is_no_request_of_that_name(service: Service) -> None:
         ({"status": "PENDING"}, "#/status"),
         ({"origin": "example.com"}, "#/origin"),
         ({"origin": "https://example.com/path"}, "#/origin"),
+        ({"origin": "https://example.com:0"}, "#/origin"),
+        ({"origin": "http://169.254.169.254"}, "#/origin"),
         ({"since": "0001-01-01T00:00:00+14:00"}, "#/since"),
         ({"until": "9999-12-31T23:59:59-14:00"}, "#/until"),
         ({"ids": []}, "#/ids"),

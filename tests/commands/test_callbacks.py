@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import pytest
@@ -213,3 +214,21 @@ def test_takes_any_number() -> None:
     found = decided("-", stdin="\n".join(urls).encode())
     assert [url for url, *_ in found] == urls
     assert {reason for *_, reason in found} == {None, "private"}
+
+
+@pytest.mark.parametrize("options", [[], ["--resolve"]], ids=["by shape", "resolved"])
+def test_each_line_is_answered_before_the_next_one_is_read(options: list[str]) -> None:
+    command = [sys.executable, *MODULE, "callbacks", "check", "--json", *options, "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as asked:
+        assert asked.stdin is not None
+        assert asked.stdout is not None
+        giving_up = threading.Timer(30, asked.kill)
+        giving_up.start()
+        for url, decision in [(BAD, "refuse"), ("http://93.184.216.34/", "allow"), ("nonsense", "refuse")]:
+            asked.stdin.write(f"{url}\n".encode())
+            asked.stdin.flush()
+            answer = json.loads(asked.stdout.readline())
+            assert (answer["url"], answer["decision"]) == (url, decision)
+        asked.stdin.close()
+        assert asked.wait() == 0
+        giving_up.cancel()

@@ -167,7 +167,7 @@ BODIES = st.fixed_dictionaries(
 
 
 def fingerprint(raw: bytes) -> bytes:
-    return accept(parse(AsyncSubmission, parse_json(raw)), CATALOG["trial_balance"], LEDGER, False).fingerprint
+    return accept(parse(AsyncSubmission, parse_json(raw)), CATALOG["trial_balance"], LEDGER, None).fingerprint
 
 
 def written(data: st.DataObject, body: dict[str, Any]) -> bytes:

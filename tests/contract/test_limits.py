@@ -13,6 +13,7 @@ from reportsim.web import events
 from reportsim.web.limits import MOST_CLIENTS, Limits, Places
 from tests.api.calls import TINY, held_for, read, until
 from tests.conftest import Service, serving
+from tests.contract.raw import connected
 
 LATER = {"X-Forwarded-For": "192.0.2.1"}
 
@@ -139,6 +140,17 @@ async def test_one_sync_request_too_many_is_503_while_all_else_is_served(setting
         for answer in await asyncio.gather(*waiting):
             async with answer:
                 assert answer.status == 200
+        assert (await post(service, "/api/sync"))[0] == 200
+
+
+async def test_a_body_that_comes_slowly_takes_no_place(settings: Settings) -> None:
+    async with serving(replace(settings, sync_max=1)) as service, connected(service.url) as (reader, writer):
+        writer.write(
+            b"POST /api/sync HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n"
+        )
+        assert b" 100 " in await reader.readline()
+        writer.write(b"{")
         assert (await post(service, "/api/sync"))[0] == 200
 
 

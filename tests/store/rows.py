@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from yarl import URL as Url
+
 from reportsim.core.identifiers import UUID7Generator
 from reportsim.core.model import CallbackLog, CallbackStatus, Mode, Request, Status
 from reportsim.store import requests as store
@@ -39,6 +41,7 @@ def new(*, owner: UUID | None = None, fingerprint: bytes = b"meaning", **fields:
     }
     if values.get("callback_url"):
         values["callback_status"] = CallbackStatus.PENDING
+        values.setdefault("callback_origin", str(Url(values["callback_url"]).origin()))
     request = Request(**values)
     later = request.mode is Mode.ASYNC
     return store.NewRequest(

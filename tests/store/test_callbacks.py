@@ -243,18 +243,6 @@ class TestFairness:
         rooms = {"https://dead.example": 0, "https://slow.example": 3, "https://unknown.example": 9}
         assert await self.taken(pool, 300, rooms, 16) == {"slow": 3, "live": 16}
 
-    async def test_a_destination_is_a_scheme_a_host_and_a_port(self, pool: Pool) -> None:
-        urls = ["HTTPS://A.example/x", "https://a.example?y", "https://a.example:8443/", "http://a.example", "odd"]
-        rows = await ended(pool, *(new(callback_url=url) for url in urls), new())
-        origins = ["https://a.example", "https://a.example", "https://a.example:8443", "http://a.example", "odd", None]
-        assert [request.callback_origin for request in rows] == origins
-
-    async def test_every_inbox_of_the_demo_receiver_is_a_destination(self, pool: Pool) -> None:
-        url = "http://127.0.0.1:8080/webhook-test"
-        urls = [f"{url}/one?script=503", f"{url}/one", f"{url}/other"]
-        rows = await ended(pool, *(new(callback_url=each, callback_demo=True) for each in urls))
-        assert [request.callback_origin for request in rows] == [f"{url}/one", f"{url}/one", f"{url}/other"]
-
     async def test_what_was_given_back_is_due_at_once(self, pool: Pool) -> None:
         held, theirs = [
             *await ended(pool, new(callback_url=URL)),

@@ -36,6 +36,7 @@ UPDATE requests r SET
     owner = CASE WHEN n % 100 IN (20, 40) THEN '{OTHER}'::uuid WHEN n % 100 = 60 THEN '{ME}'::uuid END,
     lease_until = CASE WHEN n % 100 IN (20, 40, 60) THEN now() + interval '1 s' * (n % 600 - 100) END,
     callback_url = CASE WHEN n % 500 <> 3 THEN callback_url END,
+    callback_origin = CASE WHEN n % 500 <> 3 THEN callback_origin END,
     callback_status = CASE WHEN n % 500 = 3 THEN NULL WHEN n % 2000 = 1 THEN 'FAILED'
         WHEN n % 100 = 50 OR n % 10 = 0 THEN 'PENDING' ELSE 'SUCCESS' END,
     callback_due_at = CASE WHEN n % 100 = 50 THEN now() + interval '1 s' * (n % 600 - 100) END,
