@@ -22,6 +22,9 @@ SECONDS: Final = 4
 WORKERS: Final = 4
 TRIVIAL: Final = "/healthz"
 LONGEST_S: Final = 180.0
+ACCEPTED: Final = "reportsim_requests_accepted_total{"
+ENDED: Final = "reportsim_requests_ended_total{"
+DELIVERED: Final = 'reportsim_webhook_deliveries_total{outcome="success"}'
 ONE_DAY: Final = '{"report_type":"general_ledger","ledger":"%s","from":"2025-06-01","to":"2025-06-02"}'
 BUSY: Final = '{"ledger":"tiny","simulate":{"service_time":{"distribution":"fixed","mean_ms":60000}}}'
 
@@ -88,35 +91,35 @@ def server_cpu(server: Server) -> float:
     return float(times.user + times.system)
 
 
-def worked_off(server: Server, name: str, body: str) -> None:
-    """Prints how many requests a second go all the way, from the first POST to the last end or callback."""
+def worked_off(server: Server, name: str, body: str, counted: str) -> None:
+    """Prints how many requests a second go all the way, from the first POST to the last end or callback.
+
+    `counted` is the metric that rises by one for each when it is there.
+    """
     rates = []
     for _ in range(ROUNDS):
-        before, began = done(server), time.monotonic()
+        accepted, done, began = metric(server, ACCEPTED), metric(server, counted), time.monotonic()
         wrk(server.url, seconds=SECONDS, script=POST % (body, "/api/async"))
-        drain(server)
-        rates.append((done(server) - before) / (time.monotonic() - began))
+        rates.append(risen(server, accepted, done, counted) / (time.monotonic() - began))
     print(f"{name:<42} {statistics.median(rates):8,.0f}/s  [{min(rates):,.0f} .. {max(rates):,.0f}]")
 
 
-def drain(server: Server) -> None:
-    """Waits until no request and no callback waits any more."""
+def risen(server: Server, accepted: float, done: float, counted: str) -> float:
+    """Waits until a metric has risen from `done` by what was accepted since; says by how much."""
     deadline = time.monotonic() + LONGEST_S
-    while waiting := metric(server, "reportsim_jobs{") + metric(server, "reportsim_callbacks_held "):
+    while (rise := metric(server, counted) - done) < (wanted := metric(server, ACCEPTED) - accepted) or not rise:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{waiting:.0f} requests still wait")
+            raise TimeoutError(f"{counted} rose by {rise:.0f}, and {wanted:.0f} were accepted")
         time.sleep(0.05)
-
-
-def done(server: Server) -> float:
-    """How many requests have ended."""
-    return metric(server, "reportsim_requests_ended_total{")
+    return rise
 
 
 def metric(server: Server, name: str) -> float:
-    """The sum of the service's own metrics whose lines begin so."""
+    """The sum of the service's own metrics whose lines begin so; no such metric is an error."""
     with urllib.request.urlopen(server.url + "/metrics", timeout=10) as answer:
         lines = answer.read().decode().splitlines()
+    if not any(line.startswith(f"# TYPE {name.partition('{')[0].strip()} ") for line in lines):
+        raise LookupError(f"there is no metric {name}")
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
 
@@ -140,9 +143,9 @@ def main() -> None:
     ):
         compared(server, "sync: one day of the tiny ledger", "/api/sync", ONE_DAY % "tiny", 0.1)
         compared(server, "sync: one day of 100,000 lines", "/api/sync", ONE_DAY % "demo", 0.1)
-        worked_off(server, "accepted to finished, the same", ONE_DAY % "demo")
+        worked_off(server, "accepted to finished, the same", ONE_DAY % "demo", ENDED)
         called_back = json.dumps({**json.loads(ONE_DAY % "demo"), "callback_url": receiver.url()})
-        worked_off(server, "accepted to called back and logged", called_back)
+        worked_off(server, "accepted to called back and logged", called_back, DELIVERED)
 
 
 if __name__ == "__main__":

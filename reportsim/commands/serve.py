@@ -106,10 +106,12 @@ async def serve(settings: Settings, listening: socket.socket) -> None:
 async def let_go(app: web.Application, server: web.Server) -> None:
     """Tells clients and load balancers to go elsewhere, for as long as any is connected, at most a second.
 
-    Answers close their connections meanwhile, so that nobody writes into one that is about to be reset.
+    Streams end first. Answers close their connections meanwhile, so that nobody writes into one that is about to be
+    reset.
     """
     app[DRAINING].set()
     app[ENGINE].stop_taking()
+    app[ENGINE].hub.close()
     for _ in range(LET_GO_LOOKS):
         if not server.connections:
             return

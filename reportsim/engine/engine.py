@@ -87,6 +87,7 @@ class Engine:
         self._settings = settings
         self._lease = timedelta(seconds=settings.lease_s)
         self._stop_at = float("inf")
+        self._cancelling: set[asyncio.Task[Request | None]] = set()
         self.worker = self._worker(self.owner, self.slots)
         self._workers = {self.owner: self.worker}
         self.courier = Courier(
@@ -173,6 +174,8 @@ class Engine:
                 ):
                     yield self
             finally:
+                if self._cancelling:
+                    await asyncio.wait(self._cancelling, timeout=self._grace())
                 try:
                     async with asyncio.timeout(RELEASE_S):
                         await store.release(self.pool, self.owner, self.courier.held)
@@ -259,7 +262,16 @@ class Engine:
                 return row
 
     async def cancel(self, request_id: UUID) -> Request | None:
-        """Fails a request that has not ended; None when it has ended, or is unknown."""
+        """Fails a request that has not ended; None when it has ended, or is unknown.
+
+        Whoever asked for it may leave: what was committed is made known all the same.
+        """
+        task = asyncio.create_task(self._cancel(request_id), name=f"cancel-{request_id}")
+        self._cancelling.add(task)
+        task.add_done_callback(self._cancelling.discard)
+        return await asyncio.shield(task)
+
+    async def _cancel(self, request_id: UUID) -> Request | None:
         row = await store.get_one(self.pool, request_id)
         if row is None:
             return None

@@ -22,7 +22,8 @@ SWEEP_EVERY_S: Final = 1.0
 RETRY_S: Final = 1.0
 LEAST_PATIENCE_S: Final = 2.0
 PRUNE_EVERY_S: Final = 60.0
-PRUNE_BATCH: Final = 1_000
+# Files are deleted on the loop, so few at once.
+PRUNE_BATCH: Final = 200
 # The replica that holds a wait takes its end by itself; the sweep looks for those that nobody took.
 LATE: Final = timedelta(seconds=0.5)
 

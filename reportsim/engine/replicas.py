@@ -9,9 +9,9 @@ import asyncio
 import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from reportsim.core.model import CallbackLog, Request
@@ -22,6 +22,8 @@ from reportsim.store.requests import get
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 GATHER_S: Final = 0.075
 ECHO_S: Final = 1.0
 POLL_S: Final = 1.0
@@ -30,6 +32,8 @@ LEAVE_S: Final = 1.0
 CATCH_UP_S: Final = 0.5
 OVERLAP: Final = timedelta(seconds=2)
 MOST_CHANGES: Final = 2_000
+# What is made of rows without letting others have their turn.
+AT_ONCE: Final = 500
 LOG_AGE: Final = timedelta(seconds=60)
 MOST_SEEN: Final = 10_000
 
@@ -157,6 +161,9 @@ class Replicas:
         else:
             self._inbox.update(dict.fromkeys(ids))
             self._arrive.set()
+            if len(self._inbox) > MOST_CHANGES:
+                self._inbox.clear()
+                self._miss()
 
     def _miss(self) -> None:
         """Notes that there was something to hear that was not heard."""
@@ -171,7 +178,9 @@ class Replicas:
             self._arrive.clear()
             changed, self._inbox = self._inbox, {}
             missed, self._missed = self._missed, False
-            await self._pass_on(await get(self._pool, [*changed, *(self._concerns() if missed else ())]), missed)
+            if missed:
+                self._hub.reset()
+            await self._read([*changed, *(self._concerns() if missed else ())])
             if missed:
                 # Others may go on to say "many" all the time; pages cannot read everything again as often.
                 await asyncio.sleep(CATCH_UP_S)
@@ -185,13 +194,19 @@ class Replicas:
             moment = max(moment, latest)
             missed, self._missed = self._missed or len(changed) == MOST_CHANGES, False
             if missed:
-                changed += await get(self._pool, self._concerns())
-            await self._pass_on(changed, missed)
+                self._hub.reset()
+                await self._read(self._concerns())
+            for some in parts(changed):
+                await self._pass_on(some)
+                await asyncio.sleep(0)
         self.polling = False
 
-    async def _pass_on(self, changed: list[Request], missed: bool) -> None:
-        if missed:
-            self._hub.reset()
+    async def _read(self, ids: Iterable[UUID]) -> None:
+        """Reads what changed and passes it on, a part at a time."""
+        for some in parts(list(ids)):
+            await self._pass_on(await get(self._pool, some))
+
+    async def _pass_on(self, changed: Sequence[Request]) -> None:
         runs = {request.id: request.run_id for request in changed}
         attempted = [request.id for request in changed if request.callback_attempts]
         if attempted:
@@ -199,12 +214,17 @@ class Replicas:
                 if row.id not in self._seen_logs:
                     self._remember(row.id)
                     self._hub.publish_log(row, runs[row.request_id])
-        self._heard(changed)
+        self._heard(list(changed))
 
     def _remember(self, log_id: UUID) -> None:
         self._seen_logs[log_id] = None
         if len(self._seen_logs) > MOST_SEEN:
             self._seen_logs.popitem(last=False)
+
+
+def parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Many items, no more of them at once than others can wait for."""
+    return (items[start : start + AT_ONCE] for start in range(0, len(items), AT_ONCE))
 
 
 async def within(awaitable: Any, seconds: float) -> bool:

@@ -84,7 +84,7 @@ async def generate(lines: Lends, request: Request, draft: Draft) -> Report:
         parameters=request.input_payload,
         csv_guard=request.csv_guard,
     )
-    async with lines.acquire(timeout=TIMEOUT_S) as connection:
+    async with lines.acquire() as connection:
         statement = SELECT_FIGURES.format(figures=report_type.figures(job), ledger_id=job.ledger_id)
         with in_time():
             found = await connection.fetchrow(statement, timeout=TIMEOUT_S)

@@ -33,7 +33,7 @@ class Fetches(Protocol):
 class Lends(Protocol):
     """Whatever lends a connection for a while."""
 
-    def acquire(self, *, timeout: float | None = None) -> AbstractAsyncContextManager[Connection]:
+    def acquire(self) -> AbstractAsyncContextManager[Connection]:
         """Lends one as long as the block lasts."""
         ...
 

@@ -12,8 +12,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from reportsim.core.model import Status, rfc3339
+from reportsim.core.model import Request, Status, rfc3339
 from reportsim.engine import replicas
+from reportsim.engine.events import Hub
 from reportsim.engine.replicas import Replicas
 from reportsim.settings import Settings
 from reportsim.store import notifications
@@ -21,7 +22,7 @@ from reportsim.store.pool import Connection, Pool
 from tests.conftest import Service, serving
 from tests.engine.jobs import finished, job, state, submit, until
 from tests.engine.receiver import Receiver
-from tests.store.rows import new
+from tests.store.rows import inserted, new, new_id
 
 POLLED = "changes are polled for"
 DOWN = "line to other replicas is down"
@@ -268,6 +269,32 @@ class TestDeafLine:
             async with page_of(pair.looks) as page:
                 request = await submit(pair.works.engine, new())
                 await page.until("requests", id=str(request.id), status="COMPLETED")
+
+
+class TestMany:
+    @staticmethod
+    def line(pool: Pool, heard: list[list[Request]]) -> Replicas:
+        """One that is not connected, and hears what it is given."""
+        return Replicas(dsn="", pool=pool, hub=Hub(), heard=heard.append, concerns=list)
+
+    async def test_changes_are_read_a_part_at_a_time(self, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(replicas, "AT_ONCE", 2)
+        heard: list[list[Request]] = []
+        requests = await inserted(pool, *(new() for _ in range(5)))
+        await self.line(pool, heard)._read(request.id for request in requests)
+        assert [len(some) for some in heard] == [2, 2, 1]
+        assert {request.id for some in heard for request in some} == {request.id for request in requests}
+
+    async def test_more_than_are_kept_are_not_kept_but_known_to_be_missed(
+        self, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(replicas, "MOST_CHANGES", 5)
+        line = self.line(pool, [])
+        for count in (3, 2):
+            line._hear(None, 0, notifications.CHANNEL, notifications.encode("other", [new_id() for _ in range(count)]))
+        assert (len(line._inbox), line._missed) == (5, False)
+        line._hear(None, 0, notifications.CHANNEL, notifications.encode("other", [new_id()]))
+        assert (len(line._inbox), line._missed) == (0, True)
 
 
 async def polls(pair: Pair) -> bool:

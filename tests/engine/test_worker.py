@@ -200,6 +200,30 @@ class TestFailures:
         assert "KeyError" in caplog.text
 
 
+class TestCancelling:
+    async def test_is_made_known_though_whoever_asked_for_it_left_after_the_commit(
+        self, service: Service, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        engine = service.engine
+        abandon = store.abandon
+
+        async def leave_then(*given: Any, **named: Any) -> list[Request]:
+            failed = await abandon(*given, **named)
+            client.cancel()
+            await asyncio.sleep(0)
+            return failed
+
+        monkeypatch.setattr(store, "abandon", leave_then)
+        request = await submit(engine, job(60_000))
+        with engine.hub.end_of(request.id) as end:
+            client = asyncio.create_task(engine.cancel(request.id))
+            with pytest.raises(asyncio.CancelledError):
+                await client
+            async with asyncio.timeout(10):
+                assert (await end).status is Status.FAILED
+        assert engine.counts.ended == {Status.FAILED: 1}
+
+
 class TestTakeovers:
     async def test_the_work_of_a_dead_replica_is_done_after_its_lease(
         self, service: Service, pool: Pool, receiver: Receiver

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import aiohttp
 
-from reportsim.core.model import Request
+from reportsim.core.model import Request, Status
 from reportsim.engine.callbacks import message_id
 from reportsim.store import requests
 from reportsim.store.pool import Connection, Pool, create_pool
@@ -25,6 +25,8 @@ REPLAYED = 30
 # What a client may be told: done, accepted, not in this state, failed, and not now.
 EXPECTED = frozenset({200, 202, 409, 500, 503})
 DEFINITIVE = frozenset({200, 202, 500})
+# Less than this in every life of a service, on average, and a test would show nothing.
+LEAST_OF_A_LIFE = 5
 
 
 class Load:
@@ -41,6 +43,7 @@ class Load:
         self.accepted: list[str] = []
         self.answers: dict[str, set[tuple[int, bytes]]] = defaultdict(set)
         self.redelivered: Counter[str] = Counter()
+        self.cancelled: set[str] = set()
         self.statuses: Counter[int] = Counter()
         self.broken: Counter[str] = Counter()
         self.surprises: list[str] = []
@@ -143,7 +146,9 @@ class Load:
 
     async def _cancel(self, session: aiohttp.ClientSession, _: asyncio.Event) -> None:
         if self.accepted:
-            await self._post(session, f"/api/requests/{self._any()}/cancel")
+            id = self._any()
+            self.cancelled.add(id)
+            await self._post(session, f"/api/requests/{id}/cancel")
 
     async def _redeliver(self, session: aiohttp.ClientSession, _: asyncio.Event) -> None:
         if self.accepted:
@@ -156,8 +161,13 @@ class Load:
         """One that was accepted lately."""
         return self._random.choice(self.accepted[-100:])
 
-    async def verify(self, dsn: str, *, timeout: float = 60) -> str:
-        """Waits until nothing is left to do, and checks every promise; says what was counted."""
+    async def verify(self, dsn: str, *, lives: int = 1, takeovers: int = 0, timeout: float = 60) -> str:
+        """Waits until nothing is left to do, and checks every promise; says what was counted.
+
+        Over so many lives of a service there must have been something to lose, and so many `takeovers` at least.
+        """
+        assert len(self.accepted) >= LEAST_OF_A_LIFE * lives
+        assert len(self._receiver.arrivals) >= LEAST_OF_A_LIFE * lives
         async with create_pool(dsn, size=2, statement_cache=0) as pool, self.session() as session:
             await until(lambda: is_quiet(pool), timeout=timeout)
             ids = [row["id"] for row in await pool.fetch("SELECT id FROM requests")]
@@ -165,11 +175,19 @@ class Load:
             assert self.surprises == []
             assert set(self.accepted) <= rows.keys()
             assert all(row.ended for row in rows.values())
+            assert [row for row in rows.values() if row.status is Status.FAILED and not self._asked_for(row)] == []
             await self._verify_callbacks(pool, rows.values())
             await self._verify_keys(session)
-        takeovers = Counter(row.takeovers for row in rows.values())
+        assert sum(row.takeovers for row in rows.values()) >= takeovers
+        by_takeovers = Counter(row.takeovers for row in rows.values())
         ends = Counter(str(row.status) for row in rows.values())
-        return f"{self}; rows by end {dict(ends)}, by takeovers {dict(sorted(takeovers.items()))}"
+        return f"{self}; rows by end {dict(ends)}, by takeovers {dict(sorted(by_takeovers.items()))}"
+
+    def _asked_for(self, row: Request) -> bool:
+        """Whether somebody wanted this request to fail: by a simulated failure, or by cancelling it."""
+        error = row.error or {}
+        simulated = "simulate" in row.input_payload and error.get("simulated") is True
+        return simulated or (error.get("type") == "/problems/cancelled" and str(row.id) in self.cancelled)
 
     async def _verify_callbacks(self, pool: Pool, rows: Iterable[Request]) -> None:
         """At least one arrival of every series, one message id and one body, numbers without a gap."""

@@ -146,7 +146,7 @@ async def test_at_any_moment_of_a_mixed_load(server: ServerProcess, receiver: Re
     print(f"{len(ids)} accepted over {server.starts} lives, {len(receiver.arrivals)} arrivals")
 
 
-async def test_asked_to_end_it_hands_over_what_runs(server: ServerProcess, receiver: Receiver) -> None:
+async def test_asked_to_end_it_finishes_what_runs_first(server: ServerProcess, receiver: Receiver) -> None:
     async with server.client() as api:
         id = await api.submit({**held_for(400), "callback_url": receiver.url()})
         await api.in_status(id, "PROCESSING")

@@ -31,5 +31,5 @@ async def test_nothing_accepted_is_lost_and_nothing_done_twice(
                 await server.restart()
             await asyncio.sleep(draw.uniform(0, LONGEST_LIFE_S))
         began = time.monotonic()
-        counts = await load.verify(own_dsn)
+        counts = await load.verify(own_dsn, lives=KILLS + 1, takeovers=1)
         print(f"\n{KILLS} kills with seed {SEED}: {counts}; quiet after {time.monotonic() - began:.1f} s")

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import aiohttp
 import psutil
@@ -21,7 +22,7 @@ from tests.engine.jobs import until
 from tests.faults.process import ServerProcess
 
 ID = re.compile(rb"id: [0-9a-f]+-(\d+)\n")
-REQUEST = b"GET /api/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+REQUEST = b"GET /api/events%s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 TINY = {"ledger": "tiny"}
 RATE = 25
@@ -33,8 +34,10 @@ SOON_S = 5.0
 class Reader(asyncio.Protocol):
     """A subscriber that notes when each message came."""
 
-    def __init__(self, arrivals: dict[int, list[float]]) -> None:
+    def __init__(self, arrivals: dict[int, list[float]], query: bytes = b"") -> None:
         self._arrivals = arrivals
+        self._query = query
+        self.news = 0
         self._transport: asyncio.Transport | None = None
         self.tail = b""
         self.ended = asyncio.get_running_loop().create_future()
@@ -42,10 +45,11 @@ class Reader(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        transport.write(REQUEST)
+        transport.write(REQUEST % self._query)
 
     def data_received(self, data: bytes) -> None:
         now = time.monotonic()
+        self.news += data.count(b"event: requests\n")
         for number in ID.findall(data):
             self._arrivals[int(number)].append(now)
         self.tail = (self.tail + data)[-len(LAST_CHUNK) :]
@@ -64,7 +68,7 @@ async def subscribe_and_never_read(host: str, port: int) -> socket.socket:
     subscriber.setblocking(False)
     subscriber.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     await asyncio.get_running_loop().sock_connect(subscriber, (host, port))
-    await asyncio.get_running_loop().sock_sendall(subscriber, REQUEST)
+    await asyncio.get_running_loop().sock_sendall(subscriber, REQUEST % b"")
     return subscriber
 
 
@@ -121,20 +125,36 @@ async def compare(server: ServerProcess, count: int, silent: int, first_s: float
     async with server.client() as api, contextlib.AsyncExitStack() as stack:
         began = time.monotonic()
         loop = asyncio.get_running_loop()
-        connect = functools.partial(loop.create_connection, lambda: Reader(arrivals), host, port)
-        readers = [(await connect())[1] for _ in range(count - silent)]
+        watched = await api.submit({**TINY, "callback_url": f"{server.url}/webhook-test/watched"})
+        await api.over(watched)
+        # A quarter of those who read look at one request, and another quarter each at one that there is not.
+        quarter = (count - silent) // 4
+        queries = [""] * (count - silent - 2 * quarter) + [f"?request_id={watched}"] * quarter
+        queries += [f"?request_id={uuid4()}" for _ in range(quarter)]
+        readers = []
+        for query in queries:
+            connect = functools.partial(Reader, arrivals, query.encode())
+            readers.append((await loop.create_connection(connect, host, port))[1])
+        watching, lonely = readers[-2 * quarter : -quarter], readers[-quarter:]
         for _ in range(silent):
             stack.enter_context(await subscribe_and_never_read(host, port))
         await until(lambda: number_is(api.session, count))
         async with events_flowing(api.session):
             await asyncio.sleep(max(began + first_s - time.monotonic(), 1))
             arrivals.clear()
+            for reader in readers:
+                reader.news = 0
             early, used = process.memory_info().rss, sum(process.cpu_times()[:2])
             since = time.monotonic()
             await asyncio.sleep(max(began + last_s - time.monotonic(), 1))
             late = process.memory_info().rss
             cpu = (sum(process.cpu_times()[:2]) - used) / (time.monotonic() - since)
             left = await subscribers(api.session)
+            assert {reader.news for reader in watching + lonely} == {0}
+            async with api.session.post(f"/api/requests/{watched}/redeliver") as answer:
+                assert answer.status == 202
+            await until(lambda: have_news(watching))
+            assert {reader.news for reader in lonely} == {0}
 
         # Those who close their connection are forgotten soon.
         leaving = readers[: count // 10]
@@ -163,6 +183,10 @@ async def compare(server: ServerProcess, count: int, silent: int, first_s: float
     assert growth < MOST_GROWTH_MB
     assert p99 < MOST_LAG_S
     assert forgotten < SOON_S
+
+
+async def have_news(readers: list[Reader]) -> bool:
+    return all(reader.news for reader in readers)
 
 
 async def number_is(session: aiohttp.ClientSession, number: int) -> bool:
