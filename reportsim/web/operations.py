@@ -179,7 +179,10 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
     ),
     downloads.download: Operation(
         tag="Reports",
-        headers=("If-None-Match", "Range", "If-Range"),
+        headers=(
+            *("If-Match", "If-Unmodified-Since", "If-None-Match", "If-Modified-Since"),
+            *("Range", "If-Range"),
+        ),
         answers=(
             Answer(status=200, about="The file.", media=CSV, headers=downloads.HEADERS),
             Answer(status=206, about="A part of the file.", media=CSV, headers=(*downloads.HEADERS, "Content-Range")),

@@ -49,6 +49,9 @@ REQUEST_HEADERS: Final[dict[str, Json]] = {
         "schema": TEXT,
     },
     "Last-Event-ID": {"description": "Where to resume; goes before the parameter.", "schema": TEXT},
+    "If-Match": {"description": "The ETag that the file must have, or `*`.", "schema": TEXT},
+    "If-Unmodified-Since": {"description": "When it must be no newer than; after If-Match.", "schema": TEXT},
+    "If-Modified-Since": {"description": "When your copy was made; after If-None-Match.", "schema": TEXT},
     "If-None-Match": {"description": "The ETag of the copy that you have.", "schema": TEXT},
     "Range": {
         "description": "One range of bytes; several, or another unit, are ignored.",

@@ -27,6 +27,7 @@ BEYOND_SCHEMAS = {
     400: {"/problems/invalid-cursor", "/problems/invalid-idempotency-key"},
     404: {"/problems/not-found"},
     409: {"/problems/conflict", "/problems/cancelled", "/problems/idempotency-in-progress"},
+    412: {"/problems/precondition-failed"},
     422: {"/problems/invalid-parameters", "/problems/idempotency-mismatch"},
 }
 

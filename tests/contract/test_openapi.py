@@ -102,6 +102,14 @@ def test_every_kind_of_problem_is_declared_where_it_can_happen(spec: Any) -> Non
     assert declared == {kind.type for slug, kind in KINDS.items() if slug not in NOWHERE}
 
 
+def test_a_download_declares_every_condition_that_it_heeds(spec: Any) -> None:
+    declared = {
+        each["name"] for each in spec["paths"]["/api/reports/{file}"]["get"]["parameters"] if each["in"] == "header"
+    }
+    conditions = {"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range"}
+    assert declared == {*conditions, "Range"}
+
+
 def test_each_report_has_its_own_options_and_none_of_the_others(spec: Any) -> None:
     components = spec["components"]["schemas"]
     for base, extra in {
