@@ -148,6 +148,7 @@ def test_every_question_has_its_model(changes: dict[str, Any], model: str) -> No
     assert theory.rho > 0
 
 
+@pytest.mark.slow
 def test_simulated_answers_are_those_of_theory() -> None:
     for changes in ({}, {"capacity": 13}, {"patience_s": 2.0}, {"patience_s": 2.0, "patience": Patience.FIXED}):
         exact, found = answer(queue(**changes)), simulated(queue(**changes))
@@ -171,6 +172,7 @@ def setting(**changes: Any) -> Setting:
     return Setting(**{"rate": 8.0, "service": ServiceTime(SECOND), "workers": 10, "timeout": 8.0, **changes})
 
 
+@pytest.mark.slow
 def test_a_sweep_finds_where_time_outs_begin() -> None:
     found = sweep(setting(), "rate", spread_values("rate", 5, 20, None), 0.01, refine=True)
     assert found.break_even is not None
@@ -196,6 +198,7 @@ def test_cancelling_and_shorter_runs_move_the_break_even_up() -> None:
     assert all(even is not None and even > evens[0] for even in evens[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variable", "low", "high"), [("timeout", 0.5, 30.0), ("workers", 5.0, 40.0)])
 def test_more_patience_or_more_workers_are_found_from_below(variable: str, low: float, high: float) -> None:
     found = sweep(setting(rate=11.0), variable, spread_values(variable, low, high, None), 0.05, refine=True)

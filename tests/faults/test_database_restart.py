@@ -37,7 +37,8 @@ async def answer(url: str, **body: str) -> tuple[int, str | None]:
         return found.status, found.headers.get("Retry-After")
 
 
-@pytest.mark.parametrize("down_s", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("down_s", [2, 10])
 async def test_nothing_accepted_is_lost(database: Database, tmp_path: Path, receiver: Receiver, down_s: float) -> None:
     async with ServerProcess(database.dsn, tmp_path, REPORTSIM_CALLBACK_WAITS="0.2,0.4") as server:
         load = Load([server.url], receiver, seed=1)
@@ -78,6 +79,7 @@ async def is_status(url: str, status: int, **body: str) -> bool:
         return False
 
 
+@pytest.mark.slow
 async def test_waiting_for_it_costs_little(database: Database, tmp_path: Path, receiver: Receiver) -> None:
     """With reports to finish, callbacks to record and leases to renew, all of which fail meanwhile."""
     receiver.holds = {"held"}

@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import Any
 
 import aiohttp
+import pytest
 
 from tests.engine.jobs import until
 from tests.engine.receiver import Receiver
@@ -28,6 +29,7 @@ def check_arrivals(receiver: Receiver, id: str, attempts: int) -> None:
     assert set(numbers) == set(range(1, attempts + 1))
 
 
+@pytest.mark.slow
 async def test_while_callbacks_wait_between_attempts(server: ServerProcess, receiver: Receiver) -> None:
     receiver.status = lambda arrival: 200 if arrival.attempt == 3 else 503
     async with server.client() as api:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import socket
 import ssl
 import struct
@@ -25,12 +26,12 @@ OPEN: Final = AllowList.parse(PUBLIC)
 
 
 def free_port() -> int:
-    """A port that nobody listens at on any address, and that may be called."""
+    """A port that nobody listens at on any address, that may be called, and that no system gives away by itself."""
     while True:
-        with socket.create_server(("0.0.0.0", 0)) as probe:
-            port: int = probe.getsockname()[1]
+        port = random.randrange(20_000, 32_000)
         if port not in REFUSED_PORTS:
-            return port
+            with contextlib.suppress(OSError), socket.create_server(("0.0.0.0", port)):
+                return port
 
 
 @dataclass
