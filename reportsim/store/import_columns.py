@@ -112,8 +112,8 @@ def decimals_fault(cell: str, plain: str, currency: str, exponent: int) -> str |
 
 def sides(currency: str, exponent: int) -> tuple[Column, Column]:
     """Debit and credit: one of them is an amount, the other empty or zero."""
-    fraction = rf"(?:\.[0-9]{{1,{exponent}}}+)?+" if exponent else ""
-    zeros = rf"(?:\.0{{1,{exponent}}}+)?+" if exponent else ""
+    fraction = rf"(?>(?:\.[0-9]{{1,{exponent}}}+)?)" if exponent else ""
+    zeros = rf"(?>(?:\.0{{1,{exponent}}}+)?)" if exponent else ""
     amount = either(f"[0-9]{{1,{DIGITS}}}+{fraction}")
     nothing = f'(?:{either(f"0{{1,{DIGITS}}}+{zeros}")}|""|)'
 
@@ -146,7 +146,7 @@ def signed(name: str, currency: str, exponent: int) -> Column:
     Only after a point: in versions that group digits, 1,000 is a thousand.
     """
     comma = f"|,[0-9]{{1,{exponent}}}+" if exponent else ""
-    pattern = rf"-?[0-9]{{1,{DIGITS}}}+(?:\.[0-9]{{0,{exponent}}}+0*+{comma})?+"
+    pattern = rf"-?[0-9]{{1,{DIGITS}}}+(?>(?:\.[0-9]{{0,{exponent}}}+0*+{comma})?)"
 
     def fault(cell: str) -> str | None:
         if not cell:

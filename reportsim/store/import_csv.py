@@ -17,9 +17,10 @@ LONGEST: Final = 65_536
 SHOWN: Final = 20
 BOM: Final = b"\xef\xbb\xbf"
 
-CELL: Final = r'(?:"[^"]*+(?:""[^"]*+)*+"|[^",\r\n]*+)'
-RECORD: Final = re.compile(rf"{CELL}(?:,{CELL})*+(?:\r?\n)?")
-OPEN: Final = re.compile(rf'(?:{CELL},)*+"[^"]*+(?:""[^"]*+)*+')
+# Atomic groups, since possessive ones do not give back what they tried before Python 3.11.5.
+CELL: Final = r'(?:"[^"]*+(?>(?:""[^"]*+)*)"|[^",\r\n]*+)'
+RECORD: Final = re.compile(rf"{CELL}(?>(?:,{CELL})*)(?:\r?\n)?")
+OPEN: Final = re.compile(rf'(?>(?:{CELL},)*)"[^"]*+(?>(?:""[^"]*+)*)')
 
 
 @dataclass(frozen=True, slots=True)

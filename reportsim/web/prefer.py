@@ -8,12 +8,13 @@ from aiohttp import web
 
 LONGEST_WAIT_S: Final = 20
 TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
-QUOTED: Final = r'"(?:[^"\\]|\\.)*+"'
-# One preference with its parameters. Every repetition is possessive: a header that fits nowhere is read once, not in
-# every way its blanks could be shared out.
+QUOTED: Final = r'"(?>(?:[^"\\]|\\.)*)"'
+# One preference with its parameters. Every repetition is possessive or atomic: a header that fits nowhere is read once,
+# not in every way its blanks could be shared out. Groups are atomic, since possessive ones do not give back what they
+# tried before Python 3.11.5.
 ITEM: Final = re.compile(
-    rf"\s*+(?P<name>{TOKEN})\s*+(?:=\s*+(?P<value>{TOKEN}|{QUOTED}))?+"
-    rf"(?:\s*+;\s*+(?:{TOKEN}(?:\s*+=\s*+(?:{TOKEN}|{QUOTED}))?+)?+)*+\s*+(?:,|$)"
+    rf"\s*+(?P<name>{TOKEN})\s*+(?>(?:=\s*+(?P<value>{TOKEN}|{QUOTED}))?)"
+    rf"(?>(?:\s*+;\s*+(?>(?:{TOKEN}(?>(?:\s*+=\s*+(?:{TOKEN}|{QUOTED}))?))?))*)\s*+(?:,|$)"
 )
 MOST_CHARACTERS: Final = 1_000
 
