@@ -64,7 +64,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
     )
     app[SETTINGS] = settings
     app[ENGINE] = engine
-    app[RUNNER] = Runner(engine, next(iter(settings.allowed_hosts), None))
+    app[RUNNER] = Runner(engine)
     app[METRICS] = collected
     app[LIMITS] = Limits({"sync": settings.sync_rate, "async": settings.async_rate})
     app[SYNC_PLACES] = Places("sync requests", settings.sync_max)

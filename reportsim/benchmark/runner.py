@@ -132,10 +132,9 @@ class Visit:
 class Runner:
     """Starts runs, one at a time, and keeps what came of them."""
 
-    def __init__(self, engine: Engine, host_header: str | None = None) -> None:
-        """Makes the runner of one replica; `host_header` is a host that it serves, if not its own address."""
+    def __init__(self, engine: Engine) -> None:
+        """Makes the runner of one replica."""
         self._engine = engine
-        self._host_header = host_header
         self._run: Run | None = None
         self._closed = False
 
@@ -308,7 +307,7 @@ class Runner:
                 run=str(run.id),
                 host=own.host or "",
                 port=own.port or 0,
-                host_header=self._host_header or own.authority,
+                host_header=own.authority,
                 token=run.token,
                 secrets=list(engine.secret_texts),
                 plan=plan.as_json(),

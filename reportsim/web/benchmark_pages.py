@@ -17,14 +17,14 @@ from reportsim.reports.fields import UUID_FORM
 from reportsim.store import runs as store
 from reportsim.store.runs import Benchmark
 from reportsim.web.benchmark_forms import SHAPES, VALUES, plan_body, plan_errors, plan_values
-from reportsim.web.benchmarks import existing, id_in, plan_of, shown
+from reportsim.web.benchmarks import RUN, existing, plan_of, shown
 from reportsim.web.comparisons import compared
 from reportsim.web.forms import read_form
 from reportsim.web.keys import ENGINE, EXPORT_PLACES, RUNNER
 from reportsim.web.limits import Places
 from reportsim.web.listing import stream_url
 from reportsim.web.rendering import page, render
-from reportsim.web.requests import load_query
+from reportsim.web.requests import id_in, load_query
 from reportsim.web.schemas import BenchmarkPlan, Strict, parse, read_submission
 
 Json = dict[str, Any]
@@ -137,7 +137,7 @@ async def show_benchmark(request: web.Request) -> web.StreamResponse:
     """One run: how far it is, or what came of it."""
     query = load_query(RunQuery(unknown=EXCLUDE), request)
     last_event_id = request.app[ENGINE].hub.last_id
-    run = await existing(request, id_in(request))
+    run = await existing(request, id_in(request, RUN))
     if run.plan.get("together"):
         return web.Response(status=303, headers={hdrs.LOCATION: f"/?race={run.id}"})
     runner = request.app[RUNNER]
@@ -176,7 +176,7 @@ async def result_part(request: web.Request, run: Benchmark) -> str | None:
 @page
 async def cancel_run_form(request: web.Request) -> web.StreamResponse:
     """Ends a run that has not ended, and shows it."""
-    id = id_in(request)
+    id = id_in(request, RUN)
     if not await request.app[RUNNER].cancel(id):
         run = await existing(request, id)
         raise Problem("conflict", f"The run has ended: {run.status}.")

@@ -11,18 +11,19 @@ from reportsim.benchmark.render import Export, rendering
 from reportsim.benchmark.report_style import POLICY
 from reportsim.benchmark.versus import compare_runs
 from reportsim.core.problems import Problem, invalid
-from reportsim.reports.fields import UUID_FORM, Digits, Identifier
+from reportsim.reports.fields import Digits, Identifier
 from reportsim.store import runs as store
 from reportsim.store.runs import Benchmark
 from reportsim.web.body import read_json
 from reportsim.web.events import write
 from reportsim.web.keys import ENGINE, EXPORT_PLACES, RUNNER
 from reportsim.web.prefer import preferences
-from reportsim.web.requests import json_response, load_query
+from reportsim.web.requests import id_in, json_response, load_query, not_found
 from reportsim.web.schemas import BenchmarkPlan, Parsed, Strict, parse_raw, read_submission
 
 MOST_EXPORTS: Final = 4
 DEFAULT_LIST: Final = 50
+RUN: Final = "run"
 
 
 class BenchmarksQuery(Strict):
@@ -75,7 +76,7 @@ async def list_benchmarks(request: web.Request) -> web.Response:
 
 async def get_benchmark(request: web.Request) -> web.Response:
     """One run: its plan, what to expect of it, how far it is, and its result; held while the client would wait."""
-    preferred, id = preferences(request), id_in(request)
+    preferred, id = preferences(request), id_in(request, RUN)
     run = await existing(request, id)
     if preferred.wait and not run.ended:
         await request.app[RUNNER].ended(id, preferred.wait)
@@ -95,7 +96,7 @@ class ComparisonQuery(Strict):
 async def compare_benchmarks(request: web.Request) -> web.Response:
     """Two completed runs beside each other: how their plans differ, and every figure of both; second − first."""
     query = load_query(ComparisonQuery(), request)
-    first, second = await existing(request, id_in(request)), await existing(request, query["with_"])
+    first, second = await existing(request, id_in(request, RUN)), await existing(request, query["with_"])
     for run in (first, second):
         if run.result is None:
             raise Problem("conflict", f"The run {run.id} has no result: {run.status}.")
@@ -104,7 +105,7 @@ async def compare_benchmarks(request: web.Request) -> web.Response:
 
 async def cancel_benchmark(request: web.Request) -> web.Response:
     """Ends a run that has not ended, and all of its requests."""
-    id = id_in(request)
+    id = id_in(request, RUN)
     if not await request.app[RUNNER].cancel(id):
         run = await existing(request, id)
         raise Problem("conflict", f"The run has ended: {run.status}.")
@@ -152,30 +153,17 @@ def shown(request: web.Request, run: Benchmark) -> dict[str, Any]:
     return run.as_json(request.app[RUNNER].progress_of(run.id))
 
 
-def id_in(request: web.Request) -> UUID:
-    """The id in the path; anything else is simply not there."""
-    text = request.match_info["id"]
-    if not UUID_FORM.fullmatch(text):
-        raise not_found()
-    return UUID(text)
-
-
-def not_found() -> Problem:
-    """The 404 of runs."""
-    return Problem("not-found", "There is no such run.")
-
-
 async def existing(request: web.Request, id: UUID) -> Benchmark:
     """A run that must be there."""
     run = await store.get(request.app[ENGINE].pool, id)
     if run is None:
-        raise not_found()
+        raise not_found(RUN)
     return run
 
 
 async def finished(request: web.Request) -> tuple[Benchmark, tuple[bytes, bytes]]:
     """A run that must have a result, and its samples."""
-    run = await existing(request, id_in(request))
+    run = await existing(request, id_in(request, RUN))
     samples = await store.samples(request.app[ENGINE].pool, run.id)
     if run.result is None or samples is None:
         raise Problem("conflict", f"The run has no result: {run.status}.")

@@ -107,17 +107,17 @@ def check(id: bytes, filters: store.Filters) -> bytes:
     return hashlib.sha256(id + repr(filters).encode()).digest()[:CHECK_BYTES]
 
 
-def id_in(request: web.Request) -> UUID:
+def id_in(request: web.Request, kind: str = "request") -> UUID:
     """The id in the path; anything else is simply not there."""
     text = request.match_info["id"]
     if not UUID_FORM.fullmatch(text):
-        raise not_found()
+        raise not_found(kind)
     return UUID(text)
 
 
-def not_found() -> Problem:
-    """The 404 of requests."""
-    return Problem("not-found", "There is no such request.")
+def not_found(kind: str = "request") -> Problem:
+    """The 404 of a request, or of another kind of thing that has an id."""
+    return Problem("not-found", f"There is no such {kind}.")
 
 
 async def existing(engine: Engine, id: UUID) -> Request:

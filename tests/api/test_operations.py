@@ -101,7 +101,13 @@ async def test_a_cancelled_request_is_announced_as_failed(service: Service) -> N
     assert '"type":"report.failed"' in arrival["body"]
 
 
-async def test_of_an_end_and_a_cancel_that_cross_one_wins_and_is_announced(service: Service) -> None:
+async def test_of_an_end_and_a_cancel_that_cross_one_wins_and_is_announced(settings: Settings) -> None:
+    # With leases that do not run out here, nothing is delivered twice.
+    async with serving(replace(settings, lease_s=30)) as service:
+        await cross(service)
+
+
+async def cross(service: Service) -> None:
     async def cancelled(id: str, after: float) -> bool:
         await asyncio.sleep(after)
         async with service.client.post(f"/api/requests/{id}/cancel") as answer:
@@ -118,7 +124,7 @@ async def test_of_an_end_and_a_cancel_that_cross_one_wins_and_is_announced(servi
         assert (ended["result_payload"] is None) is was_cancelled
     items = (await get(service, "/webhook-test/crossing"))[1]["items"]
     told = {event["data"]["id"]: event["type"] for event in (json.loads(item["body"]) for item in items)}
-    assert len({item["headers"]["webhook-id"] for item in items}) == len(ids)
+    assert len(items) == len(ids)
     assert told == {
         id: "report.failed" if was_cancelled else "report.completed" for id, was_cancelled in zip(ids, won, strict=True)
     }
