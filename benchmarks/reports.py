@@ -266,7 +266,7 @@ async def general_ledger(dsn: str, meter: Meter, folder: Path) -> None:
 
             with meter.timed(ways["generate() alone"]):
                 async with watched() as loop:
-                    with files.draft(new_id(), "bench") as draft:
+                    with files.draft(new_id()) as draft:
                         await generate(pool, request, draft)
             loops["generate() alone"].append(loop)
             assert draft.sha256 == result["sha256"]

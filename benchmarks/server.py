@@ -1,5 +1,6 @@
 """A service in a process of its own, for benchmarks: limits off, an embedded PostgreSQL in a folder that goes again."""
 
+import atexit
 import contextlib
 import os
 import re
@@ -31,6 +32,8 @@ class Server:
 def running(**settings: str) -> Iterator[Server]:
     """Starts a service with some settings, waits until it is ready, and ends it."""
     folder = Path(tempfile.mkdtemp(prefix="reportsim-bench-"))
+    # At the very end: ext4 looks through all that was deleted in the last minutes whenever a file is made.
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -50,7 +53,6 @@ def running(**settings: str) -> Iterator[Server]:
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(30)
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def wait_ready(url: str) -> None:

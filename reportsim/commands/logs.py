@@ -1,5 +1,7 @@
 """Logging: plain lines on a terminal, one JSON object a line elsewhere."""
 
+import asyncio
+import contextlib
 import logging
 import sys
 from datetime import UTC, datetime
@@ -30,10 +32,36 @@ class JsonFormatter(logging.Formatter):
 
 
 class LineHandler(logging.StreamHandler[TextIO]):
-    """A stream handler that leaves flushing to the stream, which is buffered by line or not at all."""
+    """A stream handler for an event loop: what one turn of it logs is one write.
+
+    A warning, and whatever is logged outside of a loop, is written at once, with all that came before it. The stream
+    itself is buffered by line or not at all.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        """Writes to a stream."""
+        super().__init__(stream)
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Formats a record now, and has it written soon."""
+        try:
+            self._lines.append(self.format(record))
+            loop = asyncio._get_running_loop()
+            if loop is None or record.levelno >= logging.WARNING:
+                self.flush()
+            elif len(self._lines) == 1:
+                loop.call_soon(self.flush)
+        except Exception:
+            self.handleError(record)
 
     def flush(self) -> None:
-        """Nothing: a record is one line, and one line is one write."""
+        """Writes what has gathered."""
+        with self.lock or contextlib.nullcontext():
+            if self._lines:
+                text = "".join(f"{line}\n" for line in self._lines)
+                self._lines.clear()
+                self.stream.write(text)
 
 
 def set_up_logging(*, debug: bool) -> None:

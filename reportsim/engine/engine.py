@@ -20,7 +20,7 @@ from reportsim.core.addresses import parse_address
 from reportsim.core.answers import blocking_answer
 from reportsim.core.callback_urls import OwnReceiver
 from reportsim.core.clock import Clock
-from reportsim.core.identifiers import UUID7Generator
+from reportsim.core.identifiers import Entropy, UUID7Generator
 from reportsim.core.model import CallbackLog, Mode, Request, Status
 from reportsim.core.problems import Problem
 from reportsim.engine.callbacks import Courier, Policy
@@ -71,7 +71,8 @@ class Engine:
         self._lines = Lines(dsn, statement_cache=settings.statement_cache)
         self._report_lines = Lines(dsn, statement_cache=settings.statement_cache)
         self.clock = clock
-        self.new_id = UUID7Generator()
+        self.entropy = Entropy()
+        self.new_id = UUID7Generator(entropy=self.entropy)
         self.counts = Counts()
         self.hub = Hub()
         self.slots = Slots(settings.workers)
@@ -123,6 +124,7 @@ class Engine:
             courier=self.courier,
             files=self.files,
             retention=timedelta(hours=settings.retention_hours),
+            accepted=self.counts.accepted.total,
         )
 
     def _worker(self, owner: UUID, slots: Slots, observer: Observer | None = None, *, only_own: bool = False) -> Worker:
@@ -213,7 +215,7 @@ class Engine:
         self.publish([item.request for item in accepted])
         for item in accepted:
             self.counts.accepted[item.request.mode] += 1
-            self._workers.get(item.owner or self.owner, self.worker).expect(item.request)
+            self._workers.get(item.owner or self.owner, self.worker).expect(item.request, item.owner)
         return inserted
 
     async def end_of(self, request_id: UUID, ended: "asyncio.Future[Request]", timeout: float) -> Request | None:
@@ -242,7 +244,7 @@ class Engine:
         )
         failed = await store.abandon(
             self.pool,
-            [request_id],
+            self._waiting(self.owner, [request_id]),
             states=[Status.PENDING],
             error=problem.as_json(),
             at=self.clock.now(),
@@ -250,7 +252,7 @@ class Engine:
             free_key=True,
         )
         if failed:
-            self.counts.ended[Status.FAILED] += 1
+            self._stop_working(failed)
             self.publish(failed)
             raise problem
         while True:
@@ -294,11 +296,18 @@ class Engine:
     async def drop(self, owner: UUID, ids: Sequence[UUID], states: Sequence[Status]) -> None:
         """Fails those of an owner's sync requests whose clients left, if they are in one of some states."""
         error = Problem("cancelled", "Its client left.").as_json()
+        if Status.PROCESSING not in states:
+            ids = self._waiting(owner, ids)
         failed = await store.abandon(
             self.pool, ids, states=states, error=error, at=self.clock.now(), owner=owner, free_key=True
         )
         self._stop_working(failed)
         self.publish(failed)
+
+    def _waiting(self, owner: UUID, ids: Iterable[UUID]) -> list[UUID]:
+        """Those of an owner's own requests that are not worked on, whatever their rows say yet."""
+        running = self._workers.get(owner, self.worker).running_ids
+        return [id for id in ids if id not in running]
 
     def _stop_working(self, failed: Iterable[Request]) -> None:
         for request in failed:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Final, Protocol
 from uuid import UUID
@@ -13,6 +13,7 @@ from reportsim.core.identifiers import uuid7
 from reportsim.engine.callbacks import Courier
 from reportsim.engine.worker import Worker
 from reportsim.reports.files import ReportFiles
+from reportsim.store import queue
 from reportsim.store import requests as store
 from reportsim.store.pool import OUTAGES, Connection, Pool, connect
 
@@ -22,6 +23,8 @@ SWEEP_EVERY_S: Final = 1.0
 RETRY_S: Final = 1.0
 LEAST_PATIENCE_S: Final = 2.0
 PRUNE_EVERY_S: Final = 60.0
+# So many accepted requests make the first look at what the planner knows of them, and ten times as many the next.
+FIRST_LOOK: Final = 500
 # Files are deleted on the loop, so few at once.
 PRUNE_BATCH: Final = 200
 # The replica that holds a wait takes its end by itself; the sweep looks for those that nobody took.
@@ -74,14 +77,26 @@ class Sweeper:
     """Finds due callbacks and waiting requests that no one holds, and deletes what is past its time."""
 
     def __init__(
-        self, *, pool: Pool, worker: Worker, courier: Courier, files: ReportFiles, retention: timedelta
+        self,
+        *,
+        pool: Pool,
+        worker: Worker,
+        courier: Courier,
+        files: ReportFiles,
+        retention: timedelta,
+        accepted: Callable[[], int],
     ) -> None:
-        """Makes a sweeper; a sweep that collides with the fast path changes nothing."""
+        """Makes a sweeper; a sweep that collides with the fast path changes nothing.
+
+        `accepted` says how many requests this replica has accepted.
+        """
         self._pool = pool
         self._worker = worker
         self._courier = courier
         self._files = files
         self._retention = retention
+        self._accepted = accepted
+        self._look_at = FIRST_LOOK
 
     async def run(self) -> None:
         """Sweeps for ever, through outages."""
@@ -93,6 +108,7 @@ class Sweeper:
                     pass
                 late = LATE
                 self._worker.hint()
+                await self.look_at_growth()
                 if time.monotonic() - pruned >= PRUNE_EVERY_S:
                     await self.prune()
                     pruned = time.monotonic()
@@ -101,6 +117,14 @@ class Sweeper:
             except Exception:
                 log.exception("the sweep failed")
             await asyncio.sleep(SWEEP_EVERY_S)
+
+    async def look_at_growth(self) -> bool:
+        """Has the planner learn of a table that has outgrown what it knows; says whether it had to."""
+        accepted = self._accepted()
+        if accepted < self._look_at:
+            return False
+        self._look_at = 10 * accepted
+        return await queue.analyze_if_outgrown(self._pool, accepted)
 
     async def prune(self) -> int:
         """Deletes what ended before the retention time, in small batches; says how many."""

@@ -59,7 +59,7 @@ class Remaker:
 
     async def _write(self, request: Request) -> Path:
         expected = (request.result_payload or {}).get("sha256")
-        with self._files.draft(request.id, "again") as draft:
+        with self._files.draft(request.id) as draft:
             await generate(self._lines, request, draft)
             if draft.sha256 != expected:
                 raise Problem("report-differs", f"Its hash is {draft.sha256} now, and was {expected}.")

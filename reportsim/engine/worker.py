@@ -1,17 +1,20 @@
-"""The worker: claims as many requests as slots are free, makes their reports, finishes them.
+"""The worker: takes as many requests as slots are free, makes their reports, finishes them.
 
-The table is the queue. A hint only wakes the claimer early; without one it looks every second.
+The table is the queue. A hint only wakes the claimer early; without one it looks every second. What is this owner's own
+from the beginning nobody else may take: while nothing else waits, it begins without asking the table, and that it began
+is written down only when the work takes longer than a moment, or else with its end.
 """
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final, Protocol
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from reportsim.core.answers import blocking_answer
 from reportsim.core.clock import Clock
@@ -30,6 +33,8 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S: Final = 1.0
 MOST_TAKEOVERS: Final = 5
+MOMENT_S: Final = 0.05
+MOST_EXPECTED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +48,15 @@ class Made:
 
 @dataclass(eq=False, slots=True)
 class Work:
-    """A claimed request being worked on."""
+    """A request being worked on."""
 
+    request: Request
     task: "asyncio.Task[None]"
-    tries: int
     since: float
     """From when on the slot is held for it, on the monotonic clock."""
+    began: float
+    written: bool
+    """Whether its row says that it is worked on."""
     holds_slot: bool = True
 
 
@@ -84,8 +92,7 @@ class Unobserved:
 
 async def make_report(lines: Lends, files: ReportFiles, request: Request) -> Made:
     """Writes a request's report into its file."""
-    # A claim that a crash of the database undid is made again with the same `tries`, which thus names no writer.
-    with files.draft(request.id, uuid4().hex) as draft:
+    with files.draft(request.id) as draft:
         report = await generate(lines, request, draft)
     return Made(report, draft.sha256, draft.bytes)
 
@@ -128,6 +135,9 @@ class Worker:
         self._observer = observer or Unobserved()
         self._hinted = asyncio.Event()
         self._works: dict[UUID, Work] = {}
+        self._expected: dict[UUID, Request] = {}
+        self._others = True
+        self._began = asyncio.Event()
         self._looked = float("-inf")
         self.lost_fences = 0
         self.draining = False
@@ -147,46 +157,55 @@ class Worker:
 
     def hint(self) -> None:
         """Says that there may be something to claim."""
+        self._others = True
         self._hinted.set()
 
-    def expect(self, request: Request) -> None:
-        """Says that a request is there to be claimed."""
+    def expect(self, request: Request, owner: UUID | None) -> None:
+        """Says that a request is there, after its COMMIT: the owner's own, or anyone's."""
         self._observer.queued(request.id)
-        self.hint()
+        if owner == self._owner and len(self._expected) < MOST_EXPECTED:
+            self._expected[request.id] = request
+            self._hinted.set()
+        else:
+            self.hint()
 
     def stop_superseded(self, request: Request) -> None:
         """Stops working on a request that has been claimed or ended elsewhere since."""
+        self._expected.pop(request.id, None)
         work = self._works.get(request.id)
         if work is None and request.ended:
             self._observer.ended(request.id)
-        elif work is not None and request.tries > work.tries:
+        elif work is not None and request.tries > work.request.tries:
             work.task.cancel()
 
     @contextlib.asynccontextmanager
     async def running(self, grace: Callable[[], float]) -> AsyncIterator["Worker"]:
         """Claims as long as the block lasts; then running work gets `grace` seconds, and the rest is stopped."""
         async with self._finish.running(grace):
-            claimer = asyncio.create_task(self._claim_forever(), name="claimer")
+            tasks = [
+                asyncio.create_task(self._take_forever(), name="claimer"),
+                asyncio.create_task(self._write_begun_forever(), name="beginner"),
+            ]
             try:
                 yield self
             finally:
-                claimer.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await claimer
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
                 if tasks := [work.task for work in self._works.values()]:
                     await asyncio.wait(tasks, timeout=grace())
                     for task in tasks:
                         task.cancel()
                     await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _claim_forever(self) -> None:
+    async def _take_forever(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY_S):
                     await self._hinted.wait()
             self._hinted.clear()
             try:
-                while await self._claim_free_slots():
+                while await self._fill_free_slots():
                     pass
             except OUTAGES as error:
                 log.warning("claiming failed: %r", error)
@@ -197,36 +216,91 @@ class Worker:
                 log.exception("claiming failed")
                 await asyncio.sleep(LOOK_EVERY_S)
 
-    async def _claim_free_slots(self) -> bool:
+    async def _fill_free_slots(self) -> bool:
         """Fills the free slots; False when nothing was found."""
         free = [await self._slots.acquire()]
         free += self._slots.take_free()
+        taken: list[Request] = []
+        written = self._others or time.monotonic() - self._looked >= LOOK_EVERY_S
+        try:
+            if written:
+                await self._claim(len(free), taken)
+            else:
+                taken += self._next_expected(len(free))
+        finally:
+            self._slots.give_back(free[len(taken) :])
+            for request, free_since in zip(taken, free, strict=False):
+                self._start(request, free_since, written=written)
+        if written:
+            self._published(taken)
+        return bool(taken)
+
+    async def _claim(self, limit: int, claimed: list[Request]) -> None:
+        """Takes what the table says: what others left, what is anyone's, and the owner's own, oldest first."""
         now = self._clock.now()
         only_own = self.draining or self._only_own
-        claimed: list[Request] = []
+        # A hint from now on may be of something that this look does not see any more.
+        self._others = False
         try:
-            if not only_own and time.monotonic() - self._looked >= LOOK_EVERY_S:
-                claimed = await store.take_over(self._lines, self._owner, len(free), self._lease, now)
-                if len(claimed) < len(free):
+            if time.monotonic() - self._looked >= LOOK_EVERY_S:
+                if not only_own:
+                    claimed += await store.take_over(self._lines, self._owner, limit, self._lease, now)
+                if len(claimed) < limit:
                     self._looked = time.monotonic()
-            if len(claimed) < len(free):
+            if (room := limit - len(claimed)) > 0:
+                begun = [id for id, work in self._works.items() if not work.written]
                 claimed += await store.claim(
-                    self._lines,
-                    self._owner,
-                    len(free) - len(claimed),
-                    self._lease,
-                    now,
-                    only_own=only_own,
+                    self._lines, self._owner, room, self._lease, now, only_own=only_own, begun=begun
                 )
-        finally:
-            self._slots.give_back(free[len(claimed) :])
-            for request, free_since in zip(claimed, free, strict=False):
-                self._start(request, free_since)
-        self._published(claimed)
-        return bool(claimed)
+            own = [self._expected.pop(request.id, None) is not None for request in claimed]
+            if len(claimed) == limit and not only_own and not (all(own) and not await store.anyones_wait(self._lines)):
+                self._others = True
+        except BaseException:
+            self._others = True
+            raise
 
-    def _start(self, request: Request, free_since: float) -> None:
-        """Begins with a claimed request: its slot has been held for it since both were there."""
+    def _next_expected(self, limit: int) -> list[Request]:
+        """Takes the oldest of the owner's own from memory."""
+        now = self._clock.now()
+        oldest = [self._expected.pop(id) for id in list(itertools.islice(self._expected, limit))]
+        if oldest:
+            self._began.set()
+        return [
+            replace(
+                request,
+                status=Status.PROCESSING,
+                tries=request.tries + 1,
+                started_at=max(now, request.created_at),
+            )
+            for request in oldest
+        ]
+
+    async def _write_begun_forever(self) -> None:
+        """Writes down what began from memory and takes longer than a moment."""
+        while True:
+            await self._began.wait()
+            self._began.clear()
+            while any(not work.written for work in self._works.values()):
+                await asyncio.sleep(MOMENT_S)
+                try:
+                    await self._write_begun(time.monotonic() - MOMENT_S)
+                except OUTAGES as error:
+                    log.warning("what began could not be written down: %r", error)
+                    await asyncio.sleep(LOOK_EVERY_S)
+                except Exception:
+                    log.exception("what began could not be written down")
+                    await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _write_begun(self, before: float) -> None:
+        late = [work for work in self._works.values() if not work.written and work.holds_slot and work.began <= before]
+        if late:
+            written = await store.begin(self._lines, self._owner, self._lease, [work.request for work in late])
+            for work in late:
+                work.written = True
+            self._published([work.request for work in late if work.request.id in written])
+
+    def _start(self, request: Request, free_since: float, *, written: bool) -> None:
+        """Begins with a request: its slot has been held for it since both were there."""
         if (older := self._works.get(request.id)) is not None:
             # Its lease ran out, or a crash of the database undid its claim.
             older.task.cancel()
@@ -234,7 +308,7 @@ class Worker:
         age = (self._clock.now() - request.created_at).total_seconds()
         since = self._observer.started(request.id, min(max(free_since, now - age), now))
         task = asyncio.create_task(self._work(request), name=f"work-{request.id}")
-        work = self._works[request.id] = Work(task, request.tries, since)
+        work = self._works[request.id] = Work(request, task, since, now, written)
         task.add_done_callback(lambda _: self._done(request.id, work))
 
     def _let_go(self, id: UUID, work: Work) -> None:
@@ -314,6 +388,7 @@ class Worker:
         end = store.Finish(
             id=request.id,
             tries=request.tries,
+            started_at=request.started_at,
             status=request.status,
             result_payload=dumps(request.result_payload).decode() if request.result_payload else None,
             error=dumps(request.error).decode() if request.error else None,

@@ -5,8 +5,8 @@ A file that is lost can be made again from the same snapshot, byte for byte, so 
 
 import contextlib
 import hashlib
+import itertools
 import re
-import secrets
 import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import BinaryIO, Final
 from uuid import UUID
 
+from reportsim.core.identifiers import boot_id
 from reportsim.core.problems import Problem
 
 if sys.platform != "win32":
     import fcntl
 
 NAME: Final = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.csv", re.ASCII)
+KEPT: Final = 1 << 20
+BUFFER: Final = 1 << 13
 CELL: Final = re.compile(r'("(?:[^"]|"")*"|[^,\n]*)[,\n]')
 
 
@@ -33,22 +36,48 @@ def disk() -> Iterator[None]:
 
 
 class Draft:
-    """A file being written: counts and hashes what passes through."""
+    """A file being written: counts and hashes what passes through, and keeps a megabyte of it in memory."""
 
-    def __init__(self, handle: BinaryIO) -> None:
-        """Wraps an open file."""
-        self._handle = handle
+    def __init__(self, part: Path) -> None:
+        """Is written to a path, which is there once there is more than memory keeps."""
+        self._part = part
+        self._handle: BinaryIO | None = None
+        self._kept: list[bytes] = []
+        self._written = 0
         self._hash = hashlib.sha256()
         self._last = b""
         self.bytes = 0
 
     async def write(self, chunk: bytes) -> None:
         """Appends a chunk; a coroutine function, because then COPY uses no thread."""
-        with disk():
-            self._handle.write(chunk)
         self._hash.update(chunk)
         self._last = chunk
         self.bytes += len(chunk)
+        self._kept.append(chunk)
+        if self.bytes - self._written > KEPT:
+            self._flush()
+
+    def _flush(self) -> None:
+        with disk():
+            self._handle = self._handle or opened(self._part)
+            self._handle.writelines(self._kept)
+            self._handle.flush()
+        self._kept.clear()
+        self._written = self.bytes
+
+    def finish(self, path: Path) -> None:
+        """Makes the file appear under its name."""
+        self._flush()
+        with disk():
+            self._part.replace(path)
+
+    def discard(self) -> None:
+        """Closes the file, and leaves nothing of it unless it is finished."""
+        if self._handle is not None:
+            with contextlib.suppress(OSError):
+                self._handle.close()
+            with contextlib.suppress(OSError):
+                self._part.unlink(missing_ok=True)
 
     def last_record(self) -> list[str]:
         """The cells of the last line written; COPY hands over whole lines."""
@@ -80,6 +109,8 @@ class ReportFiles:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._most = most_bytes
+        self._boot = boot_id()
+        self._numbers = itertools.count(1)
         self._sizes: OrderedDict[UUID, int] = OrderedDict()
         self._total = 0
         for path in sorted(folder.iterdir()):
@@ -94,29 +125,18 @@ class ReportFiles:
         return self._folder / f"{request_id}.csv"
 
     @contextlib.contextmanager
-    def draft(self, request_id: UUID, writer: str) -> Iterator[Draft]:
+    def draft(self, request_id: UUID) -> Iterator[Draft]:
         """A file that appears whole when the block ends well, and not at all otherwise.
 
-        `writer` tells two executions apart that write the same report at once; what is random does so for other
-        processes on the same disk.
+        Two executions may write the same report at once, here or in another process on the same disk.
         """
-        part = self._folder / f"{request_id}.{writer}.{secrets.token_hex(4)}.part"
-        with disk():
-            self._folder.mkdir(parents=True, exist_ok=True)
-            handle = part.open("wb", buffering=1 << 20)
-        lock(handle)
-        draft = Draft(handle)
+        draft = Draft(self._folder / f"{request_id}.{self._boot}-{next(self._numbers)}.part")
         try:
             yield draft
-            with disk():
-                handle.flush()
-                part.replace(self.path(request_id))
+            draft.finish(self.path(request_id))
             self._keep(request_id, draft.bytes)
         finally:
-            with contextlib.suppress(OSError):
-                handle.close()
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
+            draft.discard()
 
     def remove(self, request_ids: Iterable[UUID]) -> None:
         """Deletes files, as far as they are here."""
@@ -130,6 +150,17 @@ class ReportFiles:
         self._sizes[request_id] = size
         while self._total > self._most and len(self._sizes) > 1:
             self.remove([next(iter(self._sizes))])
+
+
+def opened(part: Path) -> BinaryIO:
+    """A new file that no other process takes for abandoned; its folder may have been deleted."""
+    try:
+        handle = part.open("wb", buffering=BUFFER)
+    except FileNotFoundError:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        handle = part.open("wb", buffering=BUFFER)
+    lock(handle)
+    return handle
 
 
 def lock(handle: BinaryIO) -> bool:

@@ -1,4 +1,4 @@
-"""How much is waiting, counted over the partial indexes of what has not ended."""
+"""What is known of the queue as a whole: how much waits, and what the planner believes of its table."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -30,3 +30,19 @@ async def backlog(pool: Pool) -> Backlog:
     assert row is not None
     states = {"PENDING": row["pending"], "PROCESSING": row["processing"]}
     return Backlog(states, max(float(row["age"]), 0.0), row["due"])
+
+
+SELECT_OUTGROWN: Final = "SELECT reltuples < $1 FROM pg_class WHERE oid = 'requests'::regclass"
+ANALYZE: Final = "ANALYZE requests, callback_logs"
+
+
+async def analyze_if_outgrown(pool: Pool, rows: int) -> bool:
+    """Gathers statistics if the planner knows of fewer than so many requests; says whether it did.
+
+    Statements keep the plan that they were given at first. Those of a table that was empty then read all of it, and
+    autovacuum would look only after a minute.
+    """
+    outgrown: bool = await pool.fetchval(SELECT_OUTGROWN, rows)
+    if outgrown:
+        await pool.execute(ANALYZE)
+    return outgrown

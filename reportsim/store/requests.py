@@ -38,10 +38,11 @@ class NewRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """The end of a request, written only if `tries` is still the row's."""
+    """The end of a request, written only if `tries` is still the row's, or that of work it does not know of yet."""
 
     id: UUID
     tries: int
+    started_at: datetime | None
     status: Status
     result_payload: str | None
     error: str | None
@@ -126,7 +127,7 @@ WITH anyones AS MATERIALIZED (
     SELECT id FROM requests WHERE status = 'PENDING' AND owner IS NULL
     ORDER BY id LIMIT CASE WHEN $5 THEN 0 ELSE $2 END FOR UPDATE SKIP LOCKED),
 own AS MATERIALIZED (
-    SELECT id FROM requests WHERE status = 'PENDING' AND owner = $1
+    SELECT id FROM requests WHERE status = 'PENDING' AND owner = $1 AND id <> ALL($6::uuid[])
     ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED),
 picked AS (
     SELECT id FROM (SELECT id FROM anyones UNION ALL SELECT id FROM own) AS both_queues ORDER BY id LIMIT $2)
@@ -138,11 +139,51 @@ RETURNING {OF_R}
 
 
 async def claim(
-    pool: Fetches, owner: UUID, limit: int, lease: timedelta, started_at: datetime, *, only_own: bool = False
+    pool: Fetches,
+    owner: UUID,
+    limit: int,
+    lease: timedelta,
+    started_at: datetime,
+    *,
+    only_own: bool = False,
+    begun: Iterable[UUID] = (),
 ) -> list[Request]:
-    """Takes the oldest waiting requests, oldest first; fewer than asked for does not mean that none are left."""
-    rows = await pool.fetch(CLAIM, owner, limit, lease, started_at, only_own)
+    """Takes the oldest waiting requests, oldest first; fewer than asked for does not mean that none are left.
+
+    `begun` are those of the owner's own that are worked on already, though their rows do not say so.
+    """
+    rows = await pool.fetch(CLAIM, owner, limit, lease, started_at, only_own, list(begun))
     return sorted((from_row(row) for row in rows), key=lambda request: request.id)
+
+
+ANYONES_WAIT: Final = "SELECT 1 FROM requests WHERE status = 'PENDING' AND owner IS NULL LIMIT 1"
+
+
+async def anyones_wait(pool: Fetches) -> bool:
+    """Whether requests are waiting that belong to no replica."""
+    return bool(await pool.fetch(ANYONES_WAIT))
+
+
+BEGIN: Final = f"""
+UPDATE requests r SET status = 'PROCESSING', tries = b.tries, started_at = b.started_at,
+    lease_until = now() + $2::interval, changed_at = clock_timestamp()
+FROM {LIGHTLY} CROSS JOIN unnest($3::uuid[], $4::integer[], $5::timestamptz[]) AS b (id, tries, started_at)
+WHERE r.id = b.id AND CASE WHEN r.status = 'PENDING' THEN r.owner = $1 AND r.tries = b.tries - 1 END
+RETURNING r.id
+"""
+
+
+async def begin(pool: Fetches, owner: UUID, lease: timedelta, begun: Sequence[Request]) -> set[UUID]:
+    """Writes down that an owner works on requests of its own; says which of them were still waiting."""
+    rows = await pool.fetch(
+        BEGIN,
+        owner,
+        lease,
+        [request.id for request in begun],
+        [request.tries for request in begun],
+        [request.started_at for request in begun],
+    )
+    return {row["id"] for row in rows}
 
 
 TAKE_OVER: Final = f"""
@@ -165,15 +206,18 @@ async def take_over(pool: Fetches, owner: UUID, limit: int, lease: timedelta, st
 # The fence stands behind CASE, where no partial index can promise to answer it: while a table is so new that it has no
 # statistics, each row would be looked for among all that are being worked on, instead of by its id.
 FINISH: Final = """
-UPDATE requests r SET status = f.status, result_payload = f.result::json, error = f.error::json,
-    completed_at = f.completed_at, answer_status = coalesce(f.answer_status, r.answer_status),
+UPDATE requests r SET status = f.status, result_payload = f.result::json, error = f.error::json, tries = f.tries,
+    started_at = coalesce(r.started_at, f.started_at), completed_at = f.completed_at,
+    answer_status = coalesce(f.answer_status, r.answer_status),
     answer_body = coalesce(f.answer_body, r.answer_body), owner = NULL, lease_until = NULL,
     callback_due_at = CASE WHEN r.callback_url IS NOT NULL THEN now() + $2::interval END,
     callback_owner = CASE WHEN r.callback_url IS NOT NULL THEN $11::uuid END,
     callback_fence = r.callback_fence + 1, changed_at = clock_timestamp()
 FROM unnest($3::uuid[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::smallint[],
-    $10::bytea[]) AS f (id, tries, status, result, error, completed_at, answer_status, answer_body)
-WHERE r.id = f.id AND CASE WHEN r.status = 'PROCESSING' THEN r.owner = $1 AND r.tries = f.tries END
+    $10::bytea[], $12::timestamptz[])
+    AS f (id, tries, status, result, error, completed_at, answer_status, answer_body, started_at)
+WHERE r.id = f.id AND CASE WHEN r.status IN ('PENDING', 'PROCESSING')
+    THEN r.owner = $1 AND r.tries = f.tries - (r.status = 'PENDING')::integer END
 RETURNING r.id, r.tries
 """
 
@@ -183,6 +227,7 @@ async def finish(
 ) -> list[bool]:
     """Ends many requests and takes the lease of each first callback; False where the fence refuses.
 
+    A row that still waits is ended by the work that its owner began without writing that down.
     `courier` is who delivers them; the owner itself where none is given.
     """
     rows = await pool.fetch(
@@ -198,14 +243,17 @@ async def finish(
         [end.answer_status for end in ends],
         [end.answer_body for end in ends],
         courier or owner,
+        [end.started_at for end in ends],
     )
     written = {(row["id"], row["tries"]) for row in rows}
     return [(end.id, end.tries) in written for end in ends]
 
 
+# Work on a row that waits may have begun unwritten, as its next try: the fence goes beyond that.
 ABANDON: Final = f"""
 UPDATE requests SET status = 'FAILED', error = $3::json, completed_at = $4, owner = NULL, lease_until = NULL,
-    tries = tries + 1, answer_status = coalesce($6, answer_status), answer_body = coalesce($7, answer_body),
+    tries = tries + CASE status WHEN 'PENDING' THEN 2 ELSE 1 END, answer_status = coalesce($6, answer_status),
+    answer_body = coalesce($7, answer_body),
     idempotency_key = CASE WHEN $8 THEN NULL ELSE idempotency_key END,
     callback_due_at = CASE WHEN callback_url IS NOT NULL THEN now() END, callback_fence = callback_fence + 1,
     changed_at = clock_timestamp()

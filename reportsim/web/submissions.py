@@ -170,7 +170,8 @@ def trace(request: web.Request) -> str:
     """The trace that this request belongs to, or starts."""
     given = request.headers.getall("traceparent") if "traceparent" in request.headers else ()
     context = tracing.parse_traceparent(given)
-    return (tracing.child(context) if context else tracing.new_trace()).traceparent
+    entropy = request.app[ENGINE].entropy
+    return (tracing.child(context, entropy) if context else tracing.new_trace(entropy=entropy)).traceparent
 
 
 def idempotency_key(request: web.Request) -> str | None:

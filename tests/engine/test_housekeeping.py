@@ -9,12 +9,13 @@ import asyncpg
 import pytest
 
 from reportsim.core.model import Status
+from reportsim.engine import housekeeping
 from reportsim.settings import Settings
 from reportsim.store import requests as store
 from reportsim.store.pool import Pool
 from tests.conftest import Service, serving
 from tests.engine.jobs import finished, job, state, submit
-from tests.store.rows import new
+from tests.store.rows import OTHER, inserted, new
 
 
 async def test_leases_are_renewed_after_a_renewal_that_failed(
@@ -55,3 +56,24 @@ async def test_a_retention_longer_than_time_itself_deletes_nothing(settings: Set
         done = await finished(pool, await submit(service.engine, new()))
         assert await service.engine._sweeper.prune() == 0
         assert await state(pool, done) == done
+
+
+async def test_the_planner_learns_of_a_table_that_has_grown(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", 3_600.0)
+    known = "SELECT reltuples FROM pg_class WHERE oid = 'requests'::regclass"
+    async with serving(settings) as service:
+        sweeper = service.engine._sweeper
+        await inserted(pool, *(new(owner=OTHER) for _ in range(600)))
+        assert await sweeper.look_at_growth() is False
+        service.engine.counts.accepted["async"] = 600
+        assert await sweeper.look_at_growth() is True
+        assert await pool.fetchval(known) == 600
+        # Ten times as many make the next look; what the planner knows by then is not gathered again.
+        service.engine.counts.accepted["async"] = 5_999
+        assert await sweeper.look_at_growth() is False
+        await pool.execute("UPDATE pg_class SET reltuples = 10000 WHERE oid = 'requests'::regclass")
+        service.engine.counts.accepted["async"] = 6_000
+        assert await sweeper.look_at_growth() is False
+        assert await pool.fetchval(known) == 10_000

@@ -9,6 +9,7 @@ import pytest
 
 from reportsim.core.model import Status
 from reportsim.engine import engine as engines
+from reportsim.engine import worker
 from reportsim.settings import Settings
 from reportsim.store import requests as store
 from reportsim.store.pool import Pool
@@ -54,7 +55,11 @@ async def test_without_capacity_in_time_it_is_refused_and_its_key_is_free_again(
         assert (again.status, again.tries) == (Status.FAILED, refused.tries)
 
 
-async def test_a_report_that_began_in_time_is_waited_for_to_its_end(settings: Settings) -> None:
+@pytest.mark.parametrize("moment", [0.05, 3_600.0], ids=["written down", "not written down"])
+async def test_a_report_that_began_in_time_is_waited_for_to_its_end(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, moment: float
+) -> None:
+    monkeypatch.setattr(worker, "MOMENT_S", moment)
     async with serving(replace(settings, sync_timeout=0.2)) as service:
         status, _, _ = await post(service, held_for(800))
         assert status == 200

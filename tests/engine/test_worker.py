@@ -89,6 +89,129 @@ class TestFastPath:
                 await finished(pool, request)
 
 
+class TestOwnRequests:
+    """What a replica has accepted for itself begins from memory, and is written down when it takes longer."""
+
+    async def test_begin_without_a_claim_and_are_written_once(
+        self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
+        monkeypatch.setattr(worker, "MOMENT_S", NEVER_S)
+        async with serving(settings) as service:
+            engine = service.engine
+            await finished(pool, await submit(engine, new()))
+
+            async def nothing(*_: Any, **__: Any) -> list[Request]:
+                raise AssertionError("nobody has to ask the table")
+
+            monkeypatch.setattr(store, "claim", nothing)
+            rows = [new(mode="sync", owner=engine.owner) for _ in range(20)]
+            requests = await asyncio.gather(*(submit(engine, row) for row in rows))
+            done = [await finished(pool, request) for request in requests]
+        assert {(each.status, each.tries, each.takeovers) for each in done} == {(Status.COMPLETED, 1, 0)}
+        assert all(each.started_at and each.created_at <= each.started_at for each in done)
+
+    async def test_that_take_longer_than_a_moment_are_seen_to_be_worked_on(self, service: Service, pool: Pool) -> None:
+        request = await submit(service.engine, job(400, mode="sync", owner=service.engine.owner))
+
+        async def written() -> bool:
+            return (await state(pool, request)).status is Status.PROCESSING
+
+        await until(written)
+        seen = await state(pool, request)
+        done = await finished(pool, request)
+        assert (done.status, done.tries, done.started_at) == (Status.COMPLETED, 1, seen.started_at)
+
+    async def test_are_one_queue_with_what_is_anyones(self, settings: Settings, pool: Pool) -> None:
+        async with serving(replace(settings, workers=1)) as service:
+            engine = service.engine
+            owners = [None, engine.owner, engine.owner, None, engine.owner, None]
+            requests = [await submit(engine, job(60, owner=owner)) for owner in owners]
+            done = [await finished(pool, request) for request in requests]
+        starts = [each.started_at for each in done if each.started_at]
+        assert len(starts) == len(owners)
+        assert sorted(starts) == starts
+
+    async def test_that_were_begun_are_never_claimed_a_second_time(
+        self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
+        monkeypatch.setattr(worker, "MOMENT_S", NEVER_S)
+        async with serving(replace(settings, workers=3)) as service:
+            engine = service.engine
+            await finished(pool, await submit(engine, new()))
+            own = await submit(engine, job(500, mode="sync", owner=engine.owner))
+
+            async def working() -> bool:
+                return own.id in engine.worker.running_ids
+
+            await until(working)
+            assert (await state(pool, own)).status is Status.PENDING
+            await finished(pool, await submit(engine, new()))
+            assert (await state(pool, own)).status is Status.PENDING
+            assert (await finished(pool, own)).tries == 1
+
+    async def test_that_are_cancelled_stop_though_their_rows_never_said_that_they_began(
+        self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(worker, "MOMENT_S", NEVER_S)
+        async with serving(settings) as service:
+            engine = service.engine
+            request = await submit(engine, job(60_000, mode="sync", owner=engine.owner))
+
+            async def working() -> bool:
+                return request.id in engine.worker.running_ids
+
+            async def idle() -> bool:
+                return not engine.worker.running_ids
+
+            await until(working)
+            await engine.cancel(request.id)
+            await until(idle)
+            assert engine.worker.lost_fences == 0
+        assert (await state(pool, request)).status is Status.FAILED
+
+    async def test_that_were_begun_are_not_dropped_as_waiting(
+        self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(worker, "MOMENT_S", NEVER_S)
+        async with serving(replace(settings, workers=1)) as service:
+            engine = service.engine
+            rows = [job(300, mode="sync", owner=engine.owner) for _ in range(2)]
+            first, second = [await submit(engine, row) for row in rows]
+
+            async def working() -> bool:
+                return first.id in engine.worker.running_ids
+
+            await until(working)
+            await engine.drop(engine.owner, [first.id, second.id], [Status.PENDING])
+            assert (await state(pool, second)).status is Status.FAILED
+            assert (await finished(pool, first)).status is Status.COMPLETED
+
+    async def test_that_another_replica_took_meanwhile_are_its_own(
+        self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(worker, "MOMENT_S", NEVER_S)
+        async with serving(settings) as service:
+            engine = service.engine
+            request = await submit(engine, job(400, mode="sync", owner=engine.owner))
+
+            async def working() -> bool:
+                return request.id in engine.worker.running_ids
+
+            async def dropped() -> bool:
+                return engine.worker.lost_fences == 1
+
+            await until(working)
+            await pool.execute("UPDATE requests SET lease_until = now() WHERE id = $1", request.id)
+            [taken] = await store.take_over(pool, OTHER, 1, engine._lease, request.created_at)
+            await until(dropped)
+        assert taken.id == request.id
+        assert (await state(pool, request)) == taken
+
+
 class TestSlots:
     async def test_no_more_work_at_once_than_there_are_slots(self, settings: Settings, pool: Pool) -> None:
         async with serving(replace(settings, workers=2)) as service:

@@ -1,17 +1,18 @@
 """Ledgers that a test makes up, in the database and on the oracle's side, and reports made of them."""
 
-import io
 import itertools
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from reportsim.core.identifiers import UUID7Generator
 from reportsim.core.model import Mode, Request, Status
 from reportsim.reports.catalog import CATALOG
-from reportsim.reports.files import Draft
+from reportsim.reports.files import ReportFiles
 from reportsim.reports.generate import Report, generate
 from reportsim.store import ledgers
 from reportsim.store.pool import Connection, Pool
@@ -137,11 +138,12 @@ def request_for(
 
 
 async def make(pool: Pool, request: Request) -> tuple[bytes, Report]:
-    """Makes the report of a request as a worker does, in memory."""
-    handle = io.BytesIO()
-    draft = Draft(handle)
-    report = await generate(pool, request, draft)
-    made = handle.getvalue()
+    """Makes the report of a request as a worker does."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = ReportFiles(Path(folder), 1 << 40)
+        with files.draft(request.id) as draft:
+            report = await generate(pool, request, draft)
+        made = files.path(request.id).read_bytes()
     assert draft.bytes == len(made)
     return made, report
 

@@ -101,7 +101,7 @@ async def failure(pool: Pool, folder: Path, ledger_id: int, report_type: str, ve
     """The problem that a report ends with; no file may be left."""
     files = ReportFiles(folder, 1_000_000)
     request = request_for(ledger_id, report_type, ASKED[report_type], version=version)
-    with pytest.raises(Problem) as raised, files.draft(request.id, "me") as draft:
+    with pytest.raises(Problem) as raised, files.draft(request.id) as draft:
         await generate(pool, request, draft)
     assert list(folder.iterdir()) == []
     return raised.value

@@ -72,6 +72,7 @@ def end_of(request: Request, *, tries: int | None = None, **fields: Any) -> stor
     values: dict[str, Any] = {
         "id": request.id,
         "tries": request.tries if tries is None else tries,
+        "started_at": request.started_at,
         "status": Status.COMPLETED,
         "result_payload": '{"rows": 1}',
         "error": None,

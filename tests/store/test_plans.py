@@ -151,6 +151,15 @@ async def test_a_claim_reads_the_two_queues_in_their_order(history: Connection) 
     assert indexes(found) <= {"requests_pending", "requests_pending_owned", "requests_pkey"}
 
 
+async def test_whether_anyones_wait_is_looked_up_in_their_queue(history: Connection) -> None:
+    assert indexes(await plan(history, requests.anyones_wait)) == {"requests_pending"}
+
+
+async def test_what_began_is_found_by_its_id(history: Connection) -> None:
+    found = await plan(history, requests.begin, ME, LEASE, [new().request for _ in range(8)])
+    assert indexes(found) == {"requests_pkey"}
+
+
 async def test_a_takeover_reads_the_leases(history: Connection) -> None:
     found = await plan(history, requests.take_over, ME, 4, LEASE, now())
     assert "requests_leased" in indexes(found)

@@ -156,8 +156,67 @@ class TestClaim:
         assert ids(await store.claim(pool, ME, 3, LEASE, now())) == ids(rows[:3])
         assert ids(await store.claim(pool, ME, 3, LEASE, now())) == ids(rows[3:])
 
+    async def test_own_rows_that_are_worked_on_already_are_left_out(self, pool: Pool) -> None:
+        rows = await inserted(pool, *(new(mode=Mode.SYNC, owner=ME) for _ in range(3)))
+        assert ids(await store.claim(pool, ME, 2, LEASE, now(), begun=[rows[0].id])) == ids(rows[1:])
+
+    async def test_what_belongs_to_nobody_is_known_to_wait(self, pool: Pool) -> None:
+        await inserted(pool, new(mode=Mode.SYNC, owner=ME))
+        assert not await store.anyones_wait(pool)
+        await inserted(pool, new())
+        assert await store.anyones_wait(pool)
+        await store.claim(pool, OTHER, 1, LEASE, now())
+        assert not await store.anyones_wait(pool)
+
+
+def begun(request: Request) -> Request:
+    """A request that waits, as its owner works on it."""
+    return replace(request, status=Status.PROCESSING, tries=request.tries + 1, started_at=now())
+
+
+class TestBegin:
+    async def test_writes_down_what_its_owner_works_on(self, pool: Pool) -> None:
+        rows = await inserted(pool, *(new(mode=Mode.SYNC, owner=ME) for _ in range(3)))
+        works = [begun(row) for row in rows[:2]]
+        assert await store.begin(pool, ME, LEASE, works) == {work.id for work in works}
+        assert await read(pool, *rows) == [*works, rows[2]]
+        assert await field(pool, works[0], "lease_until > now() + interval '25 s'")
+        assert await store.finish(pool, ME, LEASE, [end_of(work) for work in works]) == [True, True]
+
+    async def test_changes_nothing_of_what_is_not_its_own_or_waits_no_more(self, pool: Pool) -> None:
+        common, theirs, failed, done = rows = await inserted(
+            pool,
+            new(),
+            new(mode=Mode.SYNC, owner=OTHER),
+            new(mode=Mode.SYNC, owner=ME),
+            new(mode=Mode.SYNC, owner=ME),
+        )
+        await store.abandon(pool, [failed.id], states=[Status.PENDING], error={}, at=now())
+        assert await store.finish(pool, ME, LEASE, [end_of(begun(done))]) == [True]
+        before = await read(pool, *rows)
+        works = [begun(row) for row in (common, theirs, failed, done)]
+        assert await store.begin(pool, ME, LEASE, works) == set()
+        assert await read(pool, *rows) == before
+
 
 class TestFinish:
+    async def test_ends_what_its_owner_began_without_writing_that_down(self, pool: Pool) -> None:
+        [request] = await inserted(pool, new(mode=Mode.SYNC, owner=ME))
+        work = begun(request)
+        assert await store.finish(pool, ME, LEASE, [end_of(work)]) == [True]
+        [found] = await read(pool, request)
+        assert (found.status, found.tries, found.started_at) == (Status.COMPLETED, 1, work.started_at)
+
+    async def test_refuses_what_was_begun_unwritten_and_taken_over_or_failed_since(self, pool: Pool) -> None:
+        taken, failed = rows = await inserted(pool, *(new(mode=Mode.SYNC, owner=ME) for _ in range(2)))
+        works = [begun(row) for row in rows]
+        await expire(pool, taken)
+        [heir] = await store.take_over(pool, OTHER, 10, LEASE, now())
+        [gone] = await store.abandon(pool, [failed.id], states=[Status.PENDING], error={}, at=now())
+        assert gone.tries > works[1].tries
+        assert await store.finish(pool, ME, LEASE, [end_of(work) for work in works]) == [False, False]
+        assert await store.finish(pool, OTHER, LEASE, [end_of(heir)]) == [True]
+
     async def test_writes_the_end_and_takes_the_first_callback(self, pool: Pool) -> None:
         [called, silent] = await claimed(pool, new(callback_url=URL), new())
         at = now()
