@@ -6,11 +6,11 @@ import functools
 import logging
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from ipaddress import ip_address
-from typing import Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from yarl import URL
@@ -41,6 +41,8 @@ from reportsim.store.lines import Lines
 from reportsim.store.pool import OUTAGES, Pool, persist
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 DEMO_PATH: Final = "/webhook-test/"
 LOOK_AGAIN_S: Final = 5.0
@@ -88,7 +90,7 @@ class Engine:
         self._settings = settings
         self._lease = timedelta(seconds=settings.lease_s)
         self._stop_at = float("inf")
-        self._cancelling: set[asyncio.Task[Request | None]] = set()
+        self._changing: set[asyncio.Task[Any]] = set()
         self.worker = self._worker(self.owner, self.slots)
         self._workers = {self.owner: self.worker}
         self.courier = Courier(
@@ -176,8 +178,8 @@ class Engine:
                 ):
                     yield self
             finally:
-                if self._cancelling:
-                    await asyncio.wait(self._cancelling, timeout=self._grace())
+                if self._changing:
+                    await asyncio.wait(self._changing, timeout=self._grace())
                 try:
                     async with asyncio.timeout(RELEASE_S):
                         await store.release(self.pool, self.owner, self.courier.held)
@@ -242,18 +244,7 @@ class Engine:
             {"instance": f"/api/requests/{request_id}"},
             {"Retry-After": "1"},
         )
-        failed = await store.abandon(
-            self.pool,
-            self._waiting(self.owner, [request_id]),
-            states=[Status.PENDING],
-            error=problem.as_json(),
-            at=self.clock.now(),
-            owner=self.owner,
-            free_key=True,
-        )
-        if failed:
-            self._stop_working(failed)
-            self.publish(failed)
+        if await self._to_its_end(self._drop(self.owner, [request_id], [Status.PENDING], problem)):
             raise problem
         while True:
             if found := await self.end_of(request_id, ended, LOOK_AGAIN_S):
@@ -264,13 +255,14 @@ class Engine:
                 return row
 
     async def cancel(self, request_id: UUID) -> Request | None:
-        """Fails a request that has not ended; None when it has ended, or is unknown.
+        """Fails a request that has not ended; None when it has ended, or is unknown."""
+        return await self._to_its_end(self._cancel(request_id))
 
-        Whoever asked for it may leave: what was committed is made known all the same.
-        """
-        task = asyncio.create_task(self._cancel(request_id), name=f"cancel-{request_id}")
-        self._cancelling.add(task)
-        task.add_done_callback(self._cancelling.discard)
+    async def _to_its_end(self, change: Coroutine[Any, Any, T]) -> T:
+        """Makes a change of which whoever asked for it may leave: what was committed is made known all the same."""
+        task = asyncio.create_task(change)
+        self._changing.add(task)
+        task.add_done_callback(self._changing.discard)
         return await asyncio.shield(task)
 
     async def _cancel(self, request_id: UUID) -> Request | None:
@@ -295,19 +287,30 @@ class Engine:
 
     async def drop(self, owner: UUID, ids: Sequence[UUID], states: Sequence[Status]) -> None:
         """Fails those of an owner's sync requests whose clients left, if they are in one of some states."""
-        error = Problem("cancelled", "Its client left.").as_json()
+        await self._to_its_end(self._drop(owner, ids, states, Problem("cancelled", "Its client left.")))
+
+    async def _drop(
+        self, owner: UUID, ids: Sequence[UUID], states: Sequence[Status], problem: Problem
+    ) -> list[Request]:
+        """Fails an owner's own requests that nobody waits for any more, and frees their keys."""
         if Status.PROCESSING not in states:
-            ids = self._waiting(owner, ids)
+            # What is worked on does not wait, whatever its row says yet.
+            running = self._workers.get(owner, self.worker).running_ids
+            ids = [id for id in ids if id not in running]
+        if not ids:
+            return []
         failed = await store.abandon(
-            self.pool, ids, states=states, error=error, at=self.clock.now(), owner=owner, free_key=True
+            self.pool,
+            ids,
+            states=states,
+            error=problem.as_json(),
+            at=self.clock.now(),
+            owner=owner,
+            free_key=True,
         )
         self._stop_working(failed)
         self.publish(failed)
-
-    def _waiting(self, owner: UUID, ids: Iterable[UUID]) -> list[UUID]:
-        """Those of an owner's own requests that are not worked on, whatever their rows say yet."""
-        running = self._workers.get(owner, self.worker).running_ids
-        return [id for id in ids if id not in running]
+        return failed
 
     def _stop_working(self, failed: Iterable[Request]) -> None:
         for request in failed:
@@ -317,20 +320,23 @@ class Engine:
 
     async def redeliver(self, request_id: UUID) -> Request | None:
         """Starts a new series of callbacks; None while one is running or where there is none to repeat."""
-        started = await callback_store.redeliver(self.pool, self.owner, self._lease, [request_id])
-        self._restarted(started)
+        started = await self._to_its_end(
+            self._restarted(callback_store.redeliver(self.pool, self.owner, self._lease, [request_id]))
+        )
         return started[0] if started else None
 
     async def redeliver_matching(self, matching: callback_store.Matching, limit: int) -> list[Request]:
         """Starts a new series of callbacks for the oldest requests that match and have none running."""
-        started = await callback_store.redeliver_matching(self.pool, self.owner, self._lease, matching, limit)
-        self._restarted(started)
-        return started
+        return await self._to_its_end(
+            self._restarted(callback_store.redeliver_matching(self.pool, self.owner, self._lease, matching, limit))
+        )
 
-    def _restarted(self, started: list[Request]) -> None:
+    async def _restarted(self, series: Awaitable[list[Request]]) -> list[Request]:
+        started = await series
         self.publish(started)
         for request in started:
             self.courier.offer(request)
+        return started
 
     def publish(self, requests: list[Request]) -> None:
         """Makes new states known, here and to the other replicas; after their commit."""

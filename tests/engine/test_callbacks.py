@@ -370,6 +370,28 @@ async def test_a_redelivery_goes_out_at_once_in_a_series_of_its_own(
         assert first.body == second.body
 
 
+async def test_a_redelivery_goes_out_at_once_though_whoever_asked_for_it_left_after_the_commit(
+    service: Service, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = await submit(service.engine, new(callback_url=receiver.url()))
+    await finished(pool, request)
+    monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", 3_600.0)
+    redeliver = store.redeliver
+
+    async def leave_then(*given: Any) -> list[Request]:
+        started = await redeliver(*given)
+        client.cancel()
+        await asyncio.sleep(0)
+        return started
+
+    monkeypatch.setattr(store, "redeliver", leave_then)
+    client = asyncio.create_task(service.engine.redeliver(request.id))
+    with pytest.raises(asyncio.CancelledError):
+        await client
+    await finished(pool, request)
+    assert len(receiver.arrivals) == 2
+
+
 async def test_a_redelivery_whose_starter_died_is_made_after_its_lease(
     service: Service, pool: Pool, receiver: Receiver
 ) -> None:

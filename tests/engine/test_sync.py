@@ -117,7 +117,7 @@ async def test_an_end_that_another_replica_wrote_is_told(
 
             await until(working)
             client = asyncio.create_task(service.engine.blocking_end(row.request.id, ended))
-            taken = "UPDATE requests SET tries = tries + 1, owner = $2 WHERE id = $1"
+            taken = "UPDATE requests SET status = 'PROCESSING', tries = tries + 1, owner = $2 WHERE id = $1"
             await pool.execute(taken, row.request.id, OTHER)
             theirs = await state(pool, row.request)
             assert await store.finish(pool, OTHER, service.engine._lease, [end_of(theirs)]) == [True]

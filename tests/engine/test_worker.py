@@ -1,7 +1,7 @@
 """The worker: at once when idle, exactly as many as there are slots, each request once, and nothing left behind."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -332,15 +332,7 @@ class TestCancelling:
         self, service: Service, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         engine = service.engine
-        abandon = store.abandon
-
-        async def leave_then(*given: Any, **named: Any) -> list[Request]:
-            failed = await abandon(*given, **named)
-            client.cancel()
-            await asyncio.sleep(0)
-            return failed
-
-        monkeypatch.setattr(store, "abandon", leave_then)
+        leave_after(monkeypatch, store, "abandon", lambda: client.cancel())
         request = await submit(engine, job(60_000))
         with engine.hub.end_of(request.id) as end:
             client = asyncio.create_task(engine.cancel(request.id))
@@ -349,6 +341,33 @@ class TestCancelling:
             async with asyncio.timeout(10):
                 assert (await end).status is Status.FAILED
         assert engine.counts.ended == {Status.FAILED: 1}
+
+    async def test_for_want_of_a_waiting_client_is_made_known_though_whoever_told_of_it_left(
+        self, service: Service, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        engine = service.engine
+        leave_after(monkeypatch, store, "abandon", lambda: client.cancel())
+        request = await submit(engine, job(60_000, mode="sync", owner=engine.owner))
+        with engine.hub.end_of(request.id) as end:
+            client = asyncio.create_task(engine.drop(engine.owner, [request.id], list(Status)))
+            with pytest.raises(asyncio.CancelledError):
+                await client
+            async with asyncio.timeout(10):
+                assert (await end).status is Status.FAILED
+        assert engine.counts.ended == {Status.FAILED: 1}
+
+
+def leave_after(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, leave: Callable[[], object]) -> None:
+    """Has whoever asks for a change of the store go away just after it is committed."""
+    change = getattr(module, name)
+
+    async def changed_then(*given: Any, **named: Any) -> Any:
+        rows = await change(*given, **named)
+        leave()
+        await asyncio.sleep(0)
+        return rows
+
+    monkeypatch.setattr(module, name, changed_then)
 
 
 class TestTakeovers:
@@ -441,7 +460,9 @@ class TestTakeovers:
 
         await until(working)
         # Somebody else takes it over, as after an outage of ours.
-        await pool.execute("UPDATE requests SET tries = tries + 1, owner = $2 WHERE id = $1", request.id, OTHER)
+        await pool.execute(
+            "UPDATE requests SET status = 'PROCESSING', tries = tries + 1, owner = $2 WHERE id = $1", request.id, OTHER
+        )
 
         async def dropped() -> bool:
             return service.engine.worker.lost_fences == 1
