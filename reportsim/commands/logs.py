@@ -9,6 +9,7 @@ from typing import Any, Final, TextIO
 
 import orjson
 
+GATHER_S: Final = 0.02
 STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -32,7 +33,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class LineHandler(logging.StreamHandler[TextIO]):
-    """A stream handler for an event loop: what one turn of it logs is one write.
+    """A stream handler for an event loop: what is logged within a few milliseconds is one write.
 
     A warning, and whatever is logged outside of a loop, is written at once, with all that came before it. The stream
     itself is buffered by line or not at all.
@@ -51,7 +52,7 @@ class LineHandler(logging.StreamHandler[TextIO]):
             if loop is None or record.levelno >= logging.WARNING:
                 self.flush()
             elif len(self._lines) == 1:
-                loop.call_soon(self.flush)
+                loop.call_later(GATHER_S, self.flush)
         except Exception:
             self.handleError(record)
 
