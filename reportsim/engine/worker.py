@@ -136,7 +136,7 @@ class Worker:
         self._hinted = asyncio.Event()
         self._works: dict[UUID, Work] = {}
         self._expected: dict[UUID, Request] = {}
-        self._others = True
+        self._table_first = True
         self._began = asyncio.Event()
         self._looked = float("-inf")
         self.lost_fences = 0
@@ -157,7 +157,7 @@ class Worker:
 
     def hint(self) -> None:
         """Says that there may be something to claim."""
-        self._others = True
+        self._table_first = True
         self._hinted.set()
 
     def expect(self, request: Request, owner: UUID | None) -> None:
@@ -221,7 +221,7 @@ class Worker:
         free = [await self._slots.acquire()]
         free += self._slots.take_free()
         taken: list[Request] = []
-        written = self._others or time.monotonic() - self._looked >= LOOK_EVERY_S
+        written = self._table_first or time.monotonic() - self._looked >= LOOK_EVERY_S
         try:
             if written:
                 await self._claim(len(free), taken)
@@ -240,7 +240,7 @@ class Worker:
         now = self._clock.now()
         only_own = self.draining or self._only_own
         # A hint from now on may be of something that this look does not see any more.
-        self._others = False
+        self._table_first = False
         try:
             if time.monotonic() - self._looked >= LOOK_EVERY_S:
                 if not only_own:
@@ -253,10 +253,11 @@ class Worker:
                     self._lines, self._owner, room, self._lease, now, only_own=only_own, begun=begun
                 )
             own = [self._expected.pop(request.id, None) is not None for request in claimed]
-            if len(claimed) == limit and not only_own and not (all(own) and not await store.anyones_wait(self._lines)):
-                self._others = True
+            if len(claimed) == limit and not only_own:
+                # Something of anyone's may be left.
+                self._table_first |= not all(own) or await store.anyones_wait(self._lines)
         except BaseException:
-            self._others = True
+            self._table_first = True
             raise
 
     def _next_expected(self, limit: int) -> list[Request]:
@@ -296,8 +297,8 @@ class Worker:
         if late:
             written = await store.begin(self._lines, self._owner, self._lease, [work.request for work in late])
             for work in late:
-                work.written = True
-            self._published([work.request for work in late if work.request.id in written])
+                work.written = work.request.id in written
+            self._published([work.request for work in late if work.written])
 
     def _start(self, request: Request, free_since: float, *, written: bool) -> None:
         """Begins with a request: its slot has been held for it since both were there."""

@@ -164,17 +164,23 @@ async def anyones_wait(pool: Fetches) -> bool:
     return bool(await pool.fetch(ANYONES_WAIT))
 
 
+# A row that another statement is at is being ended, or is written down the next time: waiting for it while holding
+# others would deadlock with `finish`.
 BEGIN: Final = f"""
+WITH free AS MATERIALIZED (
+    SELECT id FROM requests WHERE id = ANY($3::uuid[]) AND CASE WHEN status = 'PENDING' THEN owner = $1 END
+    FOR UPDATE SKIP LOCKED)
 UPDATE requests r SET status = 'PROCESSING', tries = b.tries, started_at = b.started_at,
     lease_until = now() + $2::interval, changed_at = clock_timestamp()
 FROM {LIGHTLY} CROSS JOIN unnest($3::uuid[], $4::integer[], $5::timestamptz[]) AS b (id, tries, started_at)
-WHERE r.id = b.id AND CASE WHEN r.status = 'PENDING' THEN r.owner = $1 AND r.tries = b.tries - 1 END
+JOIN free USING (id)
+WHERE r.id = b.id AND r.tries = b.tries - 1
 RETURNING r.id
 """
 
 
 async def begin(pool: Fetches, owner: UUID, lease: timedelta, begun: Sequence[Request]) -> set[UUID]:
-    """Writes down that an owner works on requests of its own; says which of them were still waiting."""
+    """Writes down that an owner works on requests of its own that still wait; says of which it did."""
     rows = await pool.fetch(
         BEGIN,
         owner,

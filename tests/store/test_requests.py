@@ -183,6 +183,15 @@ class TestBegin:
         assert await field(pool, works[0], "lease_until > now() + interval '25 s'")
         assert await store.finish(pool, ME, LEASE, [end_of(work) for work in works]) == [True, True]
 
+    async def test_leaves_out_what_another_statement_is_at(self, pool: Pool, connection: Connection) -> None:
+        works = [begun(row) for row in await inserted(pool, *(new(mode=Mode.SYNC, owner=ME) for _ in range(2)))]
+        async with connection.transaction():
+            await connection.execute("SELECT 1 FROM requests WHERE id = $1 FOR UPDATE", works[0].id)
+            async with asyncio.timeout(5):
+                assert await store.begin(pool, ME, LEASE, works) == {works[1].id}
+        assert await store.begin(pool, ME, LEASE, works) == {works[0].id}
+        assert await read(pool, *works) == works
+
     async def test_changes_nothing_of_what_is_not_its_own_or_waits_no_more(self, pool: Pool) -> None:
         common, theirs, failed, done = rows = await inserted(
             pool,
