@@ -34,7 +34,7 @@ REQUEST_HEADERS: Final[dict[str, Json]] = {
     },
     "Idempotency-Key": {
         "description": "The same in the standard's form, a string in quotes. If both are there, they must be equal.",
-        "schema": {"type": "string", "pattern": r'^"(?:[ !#-\[\]-~]|\\["\\]){1,255}"$'},
+        "schema": {"type": "string", "format": "sf-string", "pattern": r'^"(?:[ !#-\[\]-~]|\\["\\]){1,255}"$'},
     },
     "Prefer": {
         "description": "`respond-async`: do not let me wait; `wait=N`: I would wait N seconds, 20 at most (RFC 7240).",

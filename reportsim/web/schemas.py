@@ -111,9 +111,13 @@ class AsyncSubmission(Submission):
         validate=validate.Length(1, LONGEST),
         metadata={
             "description": "Called when the request has ended; not at addresses that are private or reserved.",
-            "pattern": "[Hh][Tt][Tt][Pp][Ss]?://.+",
+            "pattern": r"[Hh][Tt][Tt][Pp][Ss]?://[^\x00-\x20\x7f\\]+",
         },
     )
+
+
+# What a script says all of.
+INSTEAD_OF_SCRIPT: Final = ("failures", "fault", "status_code")
 
 
 class FailingSubmission(Submission):
@@ -137,7 +141,7 @@ class FailingSubmission(Submission):
         """A script says everything; a status is the answer of one fault only."""
         errors: dict[str, list[str]] = {}
         if "script" in original:
-            errors = {name: ["Not with a script."] for name in ("failures", "fault", "status_code") if name in original}
+            errors = {name: ["Not with a script."] for name in INSTEAD_OF_SCRIPT if name in original}
         elif "status_code" in original and data.get("fault", "status") != "status":
             errors["status_code"] = ["Only with the fault status."]
         if errors:
