@@ -30,6 +30,7 @@ MOST_FAILURES: Final = 20
 # Bodies whose meaning is remembered; the longest that a body can be bounds the memory.
 REMEMBERED: Final = 256
 STEPS: Final = ("timeout", "reset", "slow")
+STEP: Final = rf"(?:[2-5][0-9]{{2}}|{'|'.join(STEPS)})"
 
 milliseconds = functools.partial(Number, validate=validate.Range(0, LONGEST_MS))
 share = functools.partial(Number, validate=validate.Range(0, 1))
@@ -131,7 +132,7 @@ class FailingSubmission(Submission):
         metadata={"description": "What each failure answers; with the fault `status` alone."},
     )
     script = fields.List(
-        fields.String(validate=validate.Regexp(r"(?:[2-5][0-9]{2}|timeout|reset|slow)\Z")),
+        fields.String(validate=validate.Regexp(rf"{STEP}\Z")),
         validate=validate.Length(0, MOST_FAILURES),
         metadata={"description": "Step by step, instead of `failures`, `fault` and `status_code`."},
     )

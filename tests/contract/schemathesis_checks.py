@@ -40,6 +40,7 @@ LIST: Final = "/api/requests"
 DOWNLOAD: Final = "/api/reports/{file}"
 RUNS: Final = "/api/benchmark"
 COMPARISON: Final = "/api/benchmark/{id}/comparison"
+RECEIVER: Final = "/webhook-test/{inbox}"
 
 PLAIN_KEY: Final = "X-Idempotency-Key"
 STANDARD_KEY: Final = "Idempotency-Key"
@@ -84,6 +85,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         ask_for_what_is_there(case)
     elif path == COMPARISON:
         compare_what_is_there(case)
+    elif path == RECEIVER and "script" in case.query:
+        play_successes(case)
     elif path in SUBMISSIONS:
         submit_what_can_be_made(case)
         name_one_key(case, owns_key)
@@ -113,6 +116,11 @@ def compare_what_is_there(case: Any) -> None:
     """A run is compared with one that is there."""
     if runs:
         case.path_parameters["id"] = case.query["with"] = runs[-1]
+
+
+def play_successes(case: Any) -> None:
+    """A script makes the receiver fail, or fall silent, as asked: here all of its steps are successes."""
+    case.query["script"] = re.sub("[^,]+", "200", case.query["script"])
 
 
 def submit_what_can_be_made(case: Any) -> None:
