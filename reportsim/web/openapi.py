@@ -206,6 +206,8 @@ def responses(method: str, operation: Operation) -> Json:
         entry["headers"] |= header_refs("X-Request-Id", *HEADERS_OF_STATUS.get(status, ()), *limited)
         types = {"properties": {"type": {"enum": [kind.type for kind in group]}}}
         entry["content"][PROBLEM] = {"schema": {"allOf": [shapes.Problem, types]}}
+        if (scripted := found.get("default")) is not None:
+            entry["content"] |= scripted["content"]
     return dict(sorted(found.items()))
 
 

@@ -38,7 +38,7 @@ CSV: Final = "text/csv"
 class Answer:
     """An answer that is no problem: its status, what it means, its body and its headers.
 
-    `page` says that browsers get a page instead; the status `default` is any that is not listed.
+    `page` says that browsers get a page instead; the status `default` may be any, also one of a problem.
     """
 
     status: int | Literal["default"]

@@ -74,7 +74,7 @@ def after_call(context: Any, case: Any, response: Any) -> None:
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    """Makes good data keep the rules that no schema can say."""
+    """Makes good data keep the rules that no schema can say; in new containers, as cases may share theirs."""
     path = case.operation.path
     owns_key = claim_key(case) if path in SUBMISSIONS else True
     if not is_positive(case):
@@ -94,46 +94,48 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
 
 def follow_a_page(case: Any) -> None:
     """A cursor has a hash of its filters: instead of one made up, the page that an answer led to."""
-    if pages:
-        case.query = dict(pages[-1])
-    else:
-        del case.query["cursor"]
+    without = {name: value for name, value in case.query.items() if name != "cursor"}
+    case.query = dict(pages[-1]) if pages else without
 
 
 def ask_for_what_is_there(case: Any) -> None:
     """Conditions and ranges are about a file: it is there, a precondition holds, and a range begins within."""
     if files:
-        case.path_parameters["file"] = files[-1]
-    if "If-Match" in case.headers:
-        case.headers["If-Match"] = "*"
-    if "If-Unmodified-Since" in case.headers:
-        case.headers["If-Unmodified-Since"] = FAR_OFF
-    if match := RANGE.fullmatch(case.headers.get("Range", "")):
-        case.headers["Range"] = f"bytes=0-{match[1]}"
+        case.path_parameters = {"file": files[-1]}
+    headers = case.headers.copy()
+    if "If-Match" in headers:
+        headers["If-Match"] = "*"
+    if "If-Unmodified-Since" in headers:
+        headers["If-Unmodified-Since"] = FAR_OFF
+    if match := RANGE.fullmatch(headers.get("Range", "")):
+        headers["Range"] = f"bytes=0-{match[1]}"
+    case.headers = headers
 
 
 def compare_what_is_there(case: Any) -> None:
     """A run is compared with one that is there."""
     if runs:
-        case.path_parameters["id"] = case.query["with"] = runs[-1]
+        case.path_parameters, case.query = {"id": runs[-1]}, {"with": runs[-1]}
 
 
 def play_successes(case: Any) -> None:
     """A script makes the receiver fail, or fall silent, as asked: here all of its steps are successes."""
-    case.query["script"] = re.sub("[^,]+", "200", case.query["script"])
+    case.query = {**case.query, "script": re.sub("[^,]+", "200", case.query["script"])}
 
 
 def submit_what_can_be_made(case: Any) -> None:
     """A ledger is there, and an interval is not empty."""
-    body = case.body
-    if not isinstance(body, dict):
+    if not isinstance(case.body, dict):
         return
+    body = dict(case.body)
     if body.get("ledger", "tiny") not in LEDGERS:
         body["ledger"] = "tiny"
     if "from" in body and "to" in body:
         body["from"], body["to"] = sorted([body["from"], body["to"]])
         if body["from"] == body["to"]:
             del body["to"]
+    if body != case.body:
+        case.body = body
 
 
 def claim_key(case: Any) -> bool:
@@ -150,12 +152,15 @@ def claim_key(case: Any) -> bool:
 
 def name_one_key(case: Any, owns_key: bool) -> None:
     """A key belongs to its first submission, others go without; both headers name the same."""
+    headers = case.headers.copy()
     if not owns_key:
-        case.headers.pop(PLAIN_KEY, None)
-        case.headers.pop(STANDARD_KEY, None)
-    elif PLAIN_KEY in case.headers and STANDARD_KEY in case.headers:
-        escaped = re.sub(r'(["\\])', r"\\\1", case.headers[PLAIN_KEY])
-        case.headers[STANDARD_KEY] = f'"{escaped}"'
+        headers.pop(PLAIN_KEY, None)
+        headers.pop(STANDARD_KEY, None)
+    elif PLAIN_KEY in headers and STANDARD_KEY in headers:
+        escaped = re.sub(r'(["\\])', r"\\\1", headers[PLAIN_KEY])
+        headers[STANDARD_KEY] = f'"{escaped}"'
+    if headers != case.headers:
+        case.headers = headers
 
 
 def is_positive(case: Any) -> bool:

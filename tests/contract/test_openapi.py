@@ -198,6 +198,19 @@ async def test_failures_are_said_in_one_way(
         assert answer.status == (202 if possible else 422)
 
 
+async def test_what_a_script_asks_for_is_declared(service: Service, spec: Any) -> None:
+    responses = spec["paths"]["/webhook-test/{inbox}"]["post"]["responses"]
+    for script in ("200", "201", "303", "404", "422", "500", "503", "599"):
+        async with service.client.post(f"/webhook-test/mine?script={script}", allow_redirects=False) as answer:
+            assert str(answer.status) == script
+            declared = responses.get(script, responses["default"])
+            schema = {**spec, **declared["content"][answer.content_type]["schema"]}
+            Draft202012Validator(schema).validate(await answer.json())
+            assert {name.lower() for name in answer.headers} <= {name.lower() for name in declared["headers"]} | {
+                name.lower() for name in GENERAL
+            }
+
+
 def test_the_callback_is_described(spec: Any) -> None:
     (callback,) = spec["paths"]["/api/async"]["post"]["callbacks"].values()
     post = callback["{$request.body#/callback_url}"]["post"]
