@@ -7,6 +7,8 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import aiohttp
@@ -193,6 +195,32 @@ async def service(settings: Settings) -> AsyncIterator[Service]:
     """A live service with its own HTTP client."""
     async with serving(settings) as running:
         yield running
+
+
+@dataclass
+class Report:
+    """A report that was made, and its file."""
+
+    id: str
+    url: str
+    sha256: str
+    csv: bytes
+    modified: datetime
+
+    @property
+    def etag(self) -> str:
+        return f'"{self.sha256}"'
+
+
+@pytest.fixture
+async def report(service: Service) -> Report:
+    """A report of the live service."""
+    async with service.client.post("/api/sync") as answer:
+        body = await answer.json()
+    url = body["links"]["report"]
+    async with service.client.get(url) as answer:
+        modified = parsedate_to_datetime(answer.headers["Last-Modified"])
+        return Report(body["id"], url, body["result_payload"]["sha256"], await answer.read(), modified)
 
 
 @pytest.fixture

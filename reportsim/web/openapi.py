@@ -2,22 +2,22 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from aiohttp import web
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.common import make_schema_key
-from marshmallow import fields
+from marshmallow import Schema, fields
 
 from reportsim import __version__
 from reportsim.core.problems import KINDS
 from reportsim.reports.catalog import CATALOG
 from reportsim.reports.fields import Text
-from reportsim.web import shapes
+from reportsim.web import benchmark_shapes, shapes
 from reportsim.web.middleware import PROBLEM
-from reportsim.web.operations import JSON, LIMITED, OPERATIONS, Operation
+from reportsim.web.operations import JSON, LIMITED, OPERATIONS, Answer, Operation
 from reportsim.web.parameters import (
     ANSWER_HEADERS,
     CALLBACK_HEADERS,
@@ -30,6 +30,7 @@ from reportsim.web.parameters import (
 from reportsim.web.redelivery import Redelivery
 from reportsim.web.schemas import (
     DEFAULT_REPORT,
+    INSTEAD_OF_SCRIPT,
     PARAMETERS_OF_DISTRIBUTION,
     AsyncSubmission,
     BenchmarkPlan,
@@ -54,8 +55,16 @@ EVERYONE: Final = ("malformed-request", "expectation-failed", "misdirected", "in
 CHANGING: Final = ("forbidden-origin",)
 # Decided before the client's rate is looked at.
 BEFORE_LIMITS: Final = frozenset({403, 417, 421})
-# What can be asked about a request by its id.
-FOLLOWING: Final = ("get_request", "get_callback_logs", "cancel_request", "redeliver")
+# What can be asked about a request, or a benchmark, by its id.
+FOLLOWING: Final[Mapping[type[Schema], tuple[str, ...]]] = {
+    shapes.Request: ("get_request", "get_callback_logs", "cancel_request", "redeliver"),
+    benchmark_shapes.Benchmark: ("get_benchmark", "cancel_benchmark", "show_report", "download_samples"),
+}
+# Which failures the demo receiver plays is said in one way or the other.
+TOGETHER: Final = {
+    "script": {"properties": dict.fromkeys(INSTEAD_OF_SCRIPT, False)},
+    "status_code": {"properties": {"fault": {"const": "status"}}},
+}
 
 
 def document(app: web.Application, receiver: str) -> Json:
@@ -123,6 +132,8 @@ def add_submission(spec: APISpec, converter: Any, base: type[ReportRequest]) -> 
         }
         if report.name != DEFAULT_REPORT:
             variant["required"] = ["report_type"]
+        if base is FailingSubmission:
+            variant["dependentSchemas"] = TOGETHER
         name = f"{base.__name__}.{report.name}"
         spec.components.schema(name, variant)
         refs.append({"$ref": f"#/components/schemas/{name}"})
@@ -182,7 +193,7 @@ def responses(method: str, operation: Operation) -> Json:
             "description": answer.about,
             "headers": header_refs("X-Request-Id", *answer.headers),
             **({"content": content} if content else {}),
-            **({"links": links(answer.status)} if answer.shape is shapes.Request else {}),
+            **({"links": links(answer)} if answer.shape in FOLLOWING else {}),
         }
     kinds = defaultdict(list)
     for slug in dict.fromkeys((*operation.problems, *EVERYONE, *(CHANGING if method == "POST" else ()))):
@@ -195,14 +206,20 @@ def responses(method: str, operation: Operation) -> Json:
         entry["headers"] |= header_refs("X-Request-Id", *HEADERS_OF_STATUS.get(status, ()), *limited)
         types = {"properties": {"type": {"enum": [kind.type for kind in group]}}}
         entry["content"][PROBLEM] = {"schema": {"allOf": [shapes.Problem, types]}}
+        if (scripted := found.get("default")) is not None:
+            entry["content"] |= scripted["content"]
     return dict(sorted(found.items()))
 
 
-def links(status: int) -> Json:
-    """Where a request leads to."""
-    found = {name: {"id": "$response.body#/id"} for name in FOLLOWING}
-    if status == 200:
+def links(answer: Answer) -> Json:
+    """Where a request, or a benchmark, leads to."""
+    assert answer.shape is not None
+    id = "$response.body#/id"
+    found = {name: {"id": id} for name in FOLLOWING[answer.shape]}
+    if answer.shape is shapes.Request and answer.status == 200:
         found["download"] = {"file": "$response.body#/result_payload/file"}
+    if answer.shape is benchmark_shapes.Benchmark:
+        found["compare_benchmarks"] = {"id": id, "with": id}
     return {name: {"operationId": name, "parameters": parameters} for name, parameters in found.items()}
 
 

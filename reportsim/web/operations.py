@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from aiohttp import web
 from marshmallow import Schema
@@ -38,10 +38,10 @@ CSV: Final = "text/csv"
 class Answer:
     """An answer that is no problem: its status, what it means, its body and its headers.
 
-    `page` says that browsers get a page instead.
+    `page` says that browsers get a page instead; the status `default` may be any, also one of a problem.
     """
 
-    status: int
+    status: int | Literal["default"]
     about: str
     shape: type[Schema] | None = None
     media: str = JSON
@@ -270,8 +270,13 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
     ),
     receiver.receive: Operation(
         tag="Callbacks",
-        answers=(Answer(status=200, about="Taken and kept.", shape=shapes.Received),),
-        problems=("malformed-request", "request-timeout", "too-large", "not-found"),
+        query=receiver.ScriptQuery,
+        headers=("webhook-attempt",),
+        answers=(
+            Answer(status=200, about="Taken and kept.", shape=shapes.Received),
+            Answer(status="default", about="Kept, and refused or taken as the script says.", shape=shapes.Received),
+        ),
+        problems=("request-timeout", "too-large", "not-found", "invalid-parameters"),
     ),
     receiver.show_inbox: Operation(
         tag="Callbacks",

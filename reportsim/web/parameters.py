@@ -34,7 +34,7 @@ REQUEST_HEADERS: Final[dict[str, Json]] = {
     },
     "Idempotency-Key": {
         "description": "The same in the standard's form, a string in quotes. If both are there, they must be equal.",
-        "schema": {"type": "string", "pattern": r'^"(?:[ !#-\[\]-~]|\\["\\]){1,255}"$'},
+        "schema": {"type": "string", "format": "sf-string", "pattern": r'^"(?:[ !#-\[\]-~]|\\["\\]){1,255}"$'},
     },
     "Prefer": {
         "description": "`respond-async`: do not let me wait; `wait=N`: I would wait N seconds, 20 at most (RFC 7240).",
@@ -48,6 +48,7 @@ REQUEST_HEADERS: Final[dict[str, Json]] = {
         "description": "An id of your own for the log: up to 128 letters, digits and `._~+/=@:-`.",
         "schema": TEXT,
     },
+    "webhook-attempt": {"description": "Picks the step of the script; 1 if it is no number.", "schema": TEXT},
     "Last-Event-ID": {"description": "Where to resume; goes before the parameter.", "schema": TEXT},
     "If-Match": {"description": "The ETag that the file must have, or `*`.", "schema": TEXT},
     "If-Unmodified-Since": {"description": "When it must be no newer than; after If-Match.", "schema": TEXT},

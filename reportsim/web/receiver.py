@@ -20,16 +20,32 @@ from reportsim.web.keys import ENGINE
 from reportsim.web.listing import stream_url
 from reportsim.web.rendering import render
 from reportsim.web.requests import json_response, load_query
-from reportsim.web.schemas import Strict
+from reportsim.web.schemas import STEP, Strict
 
 INBOX: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-STEP: Final = re.compile(r"[2-5][0-9]{2}|timeout|reset|slow", re.ASCII)
+MOST_STEPS: Final = 100
 MOST_BODY: Final = 256 * 1024
 KEPT_BODY: Final = 8 * 1024
 SHOWN_HEADERS: Final = re.compile(r"webhook-|content-|traceparent|user-agent", re.IGNORECASE)
 KEPT_HEADERS: Final = 32
 KEPT_VALUE: Final = 1_000
 HANG_S: Final = 60.0
+
+
+class ScriptQuery(Strict):
+    """How attempts are answered."""
+
+    script = fields.String(
+        load_default="",
+        validate=validate.Regexp(
+            rf"(?:{STEP}(?:,{STEP}){{0,{MOST_STEPS - 1}}})?\Z",
+            error=f"A script is at most {MOST_STEPS} statuses, timeout, reset or slow, separated by commas.",
+        ),
+        metadata={
+            "description": "One step for each attempt, separated by commas: a status; `timeout`, which is silence for a"
+            " minute; `reset`, which breaks off; `slow`, whose body takes a minute. Afterwards, 200."
+        },
+    )
 
 
 class InboxQuery(Strict):
@@ -70,9 +86,7 @@ def inbox_in(request: web.Request) -> str:
 
 def step_for(request: web.Request) -> str:
     """The step that the attempt's number picks from the script; beyond it, the callback is accepted."""
-    script = [step for step in request.query.get("script", "").split(",") if step]
-    if len(script) > 100 or not all(STEP.fullmatch(step) for step in script):
-        raise Problem("malformed-request", "A script is a list of statuses, timeout, reset or slow.")
+    script = list(filter(None, load_query(ScriptQuery(unknown=EXCLUDE), request)["script"].split(",")))
     text = request.headers.get("webhook-attempt", "1")
     number = int(text) if re.fullmatch(r"[1-9][0-9]{0,5}", text) else 1
     return script[number - 1] if number <= len(script) else "200"
@@ -110,22 +124,27 @@ async def play(request: web.Request, step: str) -> web.StreamResponse:
     match step:
         case "timeout":
             await asyncio.sleep(HANG_S)
-            return web.Response(status=504)
+            return received(504)
         case "reset":
             if request.transport is not None:
                 request.transport.abort()
-            return web.Response(status=500)
+            return received(500)
         case "slow":
-            response = web.StreamResponse()
+            response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "application/json"})
             await response.prepare(request)
             with contextlib.suppress(ConnectionResetError):
                 for _ in range(int(HANG_S)):
-                    await response.write(b".")
+                    await response.write(b" ")
                     await asyncio.sleep(1)
-                await response.write_eof()
+                await response.write_eof(b'{"received": false}')
             return response
         case _:
-            return web.json_response({"received": step.startswith("2")}, status=int(step))
+            return received(int(step))
+
+
+def received(status: int) -> web.Response:
+    """The answer of a status: whether it takes the callback."""
+    return web.json_response({"received": 200 <= status < 300}, status=status)
 
 
 async def show_inbox(request: web.Request) -> web.Response:

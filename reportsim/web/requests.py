@@ -31,7 +31,9 @@ class ListQuery(Strict):
     """The parameters of the list."""
 
     limit = Digits(load_default=DEFAULT_PAGE, validate=validate.Range(1, LARGEST_PAGE))
-    cursor = fields.String(metadata={"description": "Where the last page ended, from `next`."})
+    cursor = fields.String(
+        metadata={"description": "Where the last page ended, from `next`.", "pattern": r"[A-Za-z0-9_-]+"}
+    )
     status = fields.String(validate=validate.OneOf(list(Status)))
     mode = fields.String(validate=validate.OneOf(list(Mode)))
     callback_status = fields.String(validate=validate.OneOf(list(CallbackStatus)))

@@ -30,6 +30,7 @@ MOST_FAILURES: Final = 20
 # Bodies whose meaning is remembered; the longest that a body can be bounds the memory.
 REMEMBERED: Final = 256
 STEPS: Final = ("timeout", "reset", "slow")
+STEP: Final = rf"(?:[2-5][0-9]{{2}}|{'|'.join(STEPS)})"
 
 milliseconds = functools.partial(Number, validate=validate.Range(0, LONGEST_MS))
 share = functools.partial(Number, validate=validate.Range(0, 1))
@@ -111,9 +112,13 @@ class AsyncSubmission(Submission):
         validate=validate.Length(1, LONGEST),
         metadata={
             "description": "Called when the request has ended; not at addresses that are private or reserved.",
-            "pattern": "[Hh][Tt][Tt][Pp][Ss]?://.+",
+            "pattern": r"[Hh][Tt][Tt][Pp][Ss]?://[^\x00-\x20\x7f\\]+",
         },
     )
+
+
+# What a script says all of.
+INSTEAD_OF_SCRIPT: Final = ("failures", "fault", "status_code")
 
 
 class FailingSubmission(Submission):
@@ -127,7 +132,7 @@ class FailingSubmission(Submission):
         metadata={"description": "What each failure answers; with the fault `status` alone."},
     )
     script = fields.List(
-        fields.String(validate=validate.Regexp(r"(?:[2-5][0-9]{2}|timeout|reset|slow)\Z")),
+        fields.String(validate=validate.Regexp(rf"{STEP}\Z")),
         validate=validate.Length(0, MOST_FAILURES),
         metadata={"description": "Step by step, instead of `failures`, `fault` and `status_code`."},
     )
@@ -137,7 +142,7 @@ class FailingSubmission(Submission):
         """A script says everything; a status is the answer of one fault only."""
         errors: dict[str, list[str]] = {}
         if "script" in original:
-            errors = {name: ["Not with a script."] for name in ("failures", "fault", "status_code") if name in original}
+            errors = {name: ["Not with a script."] for name in INSTEAD_OF_SCRIPT if name in original}
         elif "status_code" in original and data.get("fault", "status") != "status":
             errors["status_code"] = ["Only with the fault status."]
         if errors:

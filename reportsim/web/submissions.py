@@ -55,7 +55,7 @@ async def create_sync(request: web.Request) -> web.StreamResponse:
         engine.hub.end_of(new.request.id) as end,
     ):
         if not await engine.submit(new):
-            return await replay(request, new)
+            return await replay(request, new, preferred)
         found = await engine.blocking_end(new.request.id, end, patient=visit is not None)
     return ended_response(found, *blocking_answer(found))
 
@@ -85,9 +85,8 @@ async def accept_for_later(request: web.Request, new: store.NewRequest, preferre
     """The 202 after the COMMIT, or the first answer again; 200 when it ends while the client would wait."""
     engine = request.app[ENGINE]
     if not await engine.submit(new):
-        answer = await replay(request, new)
-        applied = preferred.applied(respond_async=preferred.respond_async and answer.status == 202)
-        answer.headers.update(applied)
+        answer = await replay(request, new, preferred)
+        answer.headers.update(preferred.applied(respond_async=preferred.respond_async and answer.status == 202))
         return answer
     assert new.answer_body is not None
     applied = preferred.applied(respond_async=preferred.respond_async, wait=True)
@@ -203,16 +202,14 @@ def unquote(value: str) -> str:
     return re.sub(r"\\(.)", r"\1", match[1])
 
 
-async def replay(request: web.Request, new: store.NewRequest) -> web.Response:
-    """The first answer again, byte for byte; nothing is executed."""
-    key = new.request.idempotency_key or ""
-    stored = await store.stored_answer(request.app[ENGINE].pool, key)
-    if stored is None:
-        raise unavailable("The first request with this key has just been removed; try again.")
+async def replay(request: web.Request, new: store.NewRequest, preferred: Preferences) -> web.Response:
+    """The first answer again, byte for byte; nothing is executed. Waits for it while the client would wait."""
+    replayed = {"Idempotent-Replayed": "true"}
+    stored = await first_answer(request, new)
+    if stored.status is None and preferred.wait and await held(request, stored.request.id, preferred.wait):
+        stored = await first_answer(request, new)
+        replayed |= preferred.applied(wait=True)
     first = stored.request
-    remember(request, first)
-    if first.endpoint != new.request.endpoint or not same_meaning(stored.fingerprint, new.fingerprint or b""):
-        raise Problem("idempotency-mismatch", "The key was used for another request.")
     if stored.status is None or stored.body is None:
         link = f"/api/requests/{first.id}"
         raise Problem(
@@ -221,10 +218,25 @@ async def replay(request: web.Request, new: store.NewRequest) -> web.Response:
             {"instance": link},
             {"Retry-After": "1", hdrs.LINK: f'<{link}>; rel="status"'},
         )
-    replayed = {"Idempotent-Replayed": "true"}
     if stored.status == 202:
         return accepted_response(first, stored.body, replayed)
     return ended_response(first, stored.status, stored.body, replayed)
+
+
+async def first_answer(request: web.Request, new: store.NewRequest) -> store.StoredAnswer:
+    """What is stored under the key of a request that means the same.
+
+    Raises:
+        Problem: 422 when the key was used for another request, 503 when it has just been removed.
+    """
+    stored = await store.stored_answer(request.app[ENGINE].pool, new.request.idempotency_key or "")
+    if stored is None:
+        raise unavailable("The first request with this key has just been removed; try again.")
+    first = stored.request
+    remember(request, first)
+    if first.endpoint != new.request.endpoint or not same_meaning(stored.fingerprint, new.fingerprint or b""):
+        raise Problem("idempotency-mismatch", "The key was used for another request.")
+    return stored
 
 
 def accepted_response(row: Request, body: bytes, headers: dict[str, str] | None = None) -> web.Response:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
+from multidict import CIMultiDictProxy
+
 from tests.conftest import Service
 
 T = TypeVar("T")
@@ -31,6 +33,13 @@ async def read(service: Service, path: str) -> Any:
     async with service.client.get(path) as answer:
         assert answer.status == 200
         return await answer.json()
+
+
+async def fetch(service: Service, path: str, **headers: str) -> tuple[int, CIMultiDictProxy[str], bytes]:
+    """Status, headers and body of an answer; a header's name is written with underscores."""
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with service.client.get(path, headers=headers) as answer:
+        return answer.status, answer.headers, await answer.read()
 
 
 async def listed(service: Service) -> list[str]:

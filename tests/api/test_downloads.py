@@ -1,43 +1,13 @@
 """GET /api/reports/{file}: the CSV, whole, in part, or not again."""
 
 import hashlib
-from dataclasses import dataclass
 
 import pytest
-from multidict import CIMultiDictProxy
 from yarl import URL
 
 from reportsim.settings import Settings
-from tests.api.calls import FAILING, UNKNOWN, submit
-from tests.conftest import Service
-
-
-@dataclass
-class Report:
-    """A report that was made, and its bytes."""
-
-    url: str
-    sha256: str
-    csv: bytes
-
-    @property
-    def etag(self) -> str:
-        return f'"{self.sha256}"'
-
-
-@pytest.fixture
-async def report(service: Service) -> Report:
-    async with service.client.post("/api/sync") as answer:
-        body = await answer.json()
-    url = body["links"]["report"]
-    async with service.client.get(url) as answer:
-        return Report(url, body["result_payload"]["sha256"], await answer.read())
-
-
-async def fetch(service: Service, url: str, **headers: str) -> tuple[int, CIMultiDictProxy[str], bytes]:
-    headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    async with service.client.get(url, headers=headers) as answer:
-        return answer.status, answer.headers, await answer.read()
+from tests.api.calls import FAILING, UNKNOWN, fetch, submit
+from tests.conftest import Report, Service
 
 
 async def test_the_file_is_what_the_result_says(service: Service, report: Report) -> None:

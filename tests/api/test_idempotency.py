@@ -29,8 +29,11 @@ class Answer:
         return self.headers.get("Idempotent-Replayed") == "true"
 
 
-async def post(service: Service, path: str, body: Any, key: str | None = "once", **more: Any) -> Answer:
-    headers = {"X-Idempotency-Key": key} if key is not None else {}
+async def post(
+    service: Service, path: str, body: Any, key: str | None = "once", preference: str | None = None, **more: Any
+) -> Answer:
+    given = {"X-Idempotency-Key": key, "Prefer": preference}
+    headers = {name: value for name, value in given.items() if value is not None}
     async with service.client.post(path, json=body, headers=headers, **more) as answer:
         return Answer(answer.status, answer.headers, await answer.read())
 
@@ -127,6 +130,37 @@ async def test_while_the_first_sync_runs_the_key_is_a_conflict_that_says_where_t
         assert await answer.read() == done.body
     again = await post(service, SYNC, SLOW)
     assert (again.status, again.body, again.replayed) == (200, done.body, True)
+
+
+@pytest.mark.parametrize("preference", ["wait=10", "respond-async, wait=10"])
+async def test_who_would_wait_gets_the_answer_of_the_first_sync_that_runs(service: Service, preference: str) -> None:
+    first = asyncio.create_task(post(service, SYNC, SLOW))
+    await until(lambda: listed(service))
+    second = await post(service, SYNC, SLOW, preference=preference)
+    done = await first
+    assert (second.status, second.body, second.replayed) == (200, done.body, True)
+    assert second.headers["Preference-Applied"] == "wait=10"
+    assert second.headers["Server-Timing"] == done.headers["Server-Timing"]
+    assert len(await listed(service)) == 1
+
+
+async def test_who_would_wait_gets_the_failure_of_the_first_sync_too(service: Service) -> None:
+    failing = {**SLOW, "simulate": {**SLOW["simulate"], "failure_rate": 1}}
+    first = asyncio.create_task(post(service, SYNC, failing))
+    await until(lambda: listed(service))
+    second = await post(service, SYNC, failing, preference="wait=10")
+    done = await first
+    assert (second.status, second.body, second.replayed) == (500, done.body, True)
+
+
+async def test_who_has_waited_in_vain_is_told_where_to_look(service: Service) -> None:
+    first = asyncio.create_task(post(service, SYNC, held_for(1_500)))
+    await until(lambda: listed(service))
+    second = await post(service, SYNC, held_for(1_500), preference="wait=1")
+    assert second.status == 409
+    assert "Preference-Applied" not in second.headers
+    assert second.headers["Link"].endswith('rel="status"')
+    assert (await first).status == 200
 
 
 async def test_while_the_first_async_runs_its_202_is_replayed(service: Service) -> None:

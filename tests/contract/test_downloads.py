@@ -3,50 +3,16 @@
 import base64
 import gzip
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime, parsedate_to_datetime
-from typing import Any
+from email.utils import format_datetime
 
-import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from reportsim.settings import Settings
-from tests.api.calls import UNKNOWN
-from tests.conftest import Service
-
-
-@dataclass
-class Report:
-    """A report that was made."""
-
-    id: str
-    url: str
-    sha256: str
-    csv: bytes
-    modified: datetime
-
-    @property
-    def etag(self) -> str:
-        return f'"{self.sha256}"'
-
-
-@pytest.fixture
-async def report(service: Service) -> Report:
-    async with service.client.post("/api/sync") as answer:
-        body = await answer.json()
-    url = body["links"]["report"]
-    async with service.client.get(url) as answer:
-        modified = parsedate_to_datetime(answer.headers["Last-Modified"])
-        return Report(body["id"], url, body["result_payload"]["sha256"], await answer.read(), modified)
-
-
-async def fetch(service: Service, url: str, **headers: str) -> tuple[int, Any, bytes]:
-    headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    async with service.client.get(url, headers=headers) as answer:
-        return answer.status, answer.headers, await answer.read()
+from tests.api.calls import UNKNOWN, fetch
+from tests.conftest import Report, Service
 
 
 async def test_the_file_says_what_it_hashes_to_and_when_it_was_made(service: Service, report: Report) -> None:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from uuid import UUID
 
 import pytest
 from aiohttp import web
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from reportsim.app import build_app
@@ -102,6 +104,22 @@ def test_every_kind_of_problem_is_declared_where_it_can_happen(spec: Any) -> Non
     assert declared == {kind.type for slug, kind in KINDS.items() if slug not in NOWHERE}
 
 
+def test_a_link_gives_an_operation_what_it_needs(spec: Any) -> None:
+    declared = {
+        operation["operationId"]: {each["name"]: each.get("required", False) for each in operation["parameters"]}
+        for _, _, operation in operations(spec)
+    }
+    leading = set()
+    for _, _, operation in operations(spec):
+        for answer in operation["responses"].values():
+            for link in answer.get("links", {}).values():
+                known = declared[link["operationId"]]
+                assert {name for name, required in known.items() if required} <= set(link["parameters"]) <= set(known)
+                leading.add(link["operationId"])
+    by_id = {operation["operationId"] for path, _, operation in operations(spec) if "{id}" in path}
+    assert leading == {*by_id, "download"}
+
+
 def test_a_download_declares_every_condition_that_it_heeds(spec: Any) -> None:
     declared = {
         each["name"] for each in spec["paths"]["/api/reports/{file}"]["get"]["parameters"] if each["in"] == "header"
@@ -142,6 +160,55 @@ def test_bounds_are_those_that_validate(spec: Any) -> None:
     assert limit["schema"] == {"type": "integer", "default": 50, "minimum": 1, "maximum": 200}
     codes = components["Submission.general_ledger"]["properties"]["account_codes"]
     assert (codes["type"], codes["minItems"], codes["maxItems"]) == ("array", 1, 1_000)
+
+
+def test_a_pattern_has_what_is_refused_in_every_callback_url(spec: Any) -> None:
+    (pattern,) = {
+        component["properties"]["callback_url"]["pattern"]
+        for name, component in spec["components"]["schemas"].items()
+        if name.startswith("AsyncSubmission.")
+    }
+    for url in ("https://example.com/", "HTTP://bücher.example:8080/?a=%20"):
+        assert re.search(pattern, url)
+    for url in ("ftp://example.com/", "https://", *(f"https://example.com/{bad}x" for bad in "\0\t\n \x7f\\")):
+        assert not re.search(pattern, url)
+
+
+@pytest.mark.parametrize(
+    ("failures", "possible"),
+    [
+        ({"failures": 1}, True),
+        ({"fault": "reset", "failures": 3}, True),
+        ({"status_code": 502}, True),
+        ({"status_code": 502, "fault": "status"}, True),
+        ({"status_code": 502, "fault": "reset"}, False),
+        ({"script": ["503", "slow"]}, True),
+        ({"script": ["503"], "failures": 1}, False),
+        ({"script": ["503"], "fault": "status"}, False),
+        ({"script": [], "status_code": 502}, False),
+    ],
+)
+async def test_failures_are_said_in_one_way(
+    service: Service, spec: Any, failures: dict[str, Any], possible: bool
+) -> None:
+    schema = {**spec, "$ref": "#/components/schemas/FailingSubmission"}
+    body = {**TINY, **failures}
+    assert Draft202012Validator(schema).is_valid(body) is possible
+    async with service.client.post("/api/callbacks/simulate-failures", json=body) as answer:
+        assert answer.status == (202 if possible else 422)
+
+
+async def test_what_a_script_asks_for_is_declared(service: Service, spec: Any) -> None:
+    responses = spec["paths"]["/webhook-test/{inbox}"]["post"]["responses"]
+    for script in ("200", "201", "303", "404", "422", "500", "503", "599"):
+        async with service.client.post(f"/webhook-test/mine?script={script}", allow_redirects=False) as answer:
+            assert str(answer.status) == script
+            declared = responses.get(script, responses["default"])
+            schema = {**spec, **declared["content"][answer.content_type]["schema"]}
+            Draft202012Validator(schema).validate(await answer.json())
+            assert {name.lower() for name in answer.headers} <= {name.lower() for name in declared["headers"]} | {
+                name.lower() for name in GENERAL
+            }
 
 
 def test_the_callback_is_described(spec: Any) -> None:
