@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from array import array
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -49,7 +49,6 @@ if sys.platform != "win32":
 
 Json = dict[str, Any]
 MOST_FILES: Final = 65_536
-PRIORITY: Final = -10
 BACKLOG: Final = 4_096
 START_IN_S: Final = 0.05
 # asyncio's timers may come up to a millisecond late: what is due within half of that is sent with its neighbours.
@@ -291,7 +290,8 @@ async def serve(pipes: Pipes) -> None:
         async with watching() as watch:
             for blocks in plan.steps:
                 await pipes.hear()
-                start = await generator.run(blocks)
+                with hurrying():
+                    start = await generator.run(blocks)
                 for block in blocks:
                     # In a race there is no second block, which starts with the first.
                     starts[block.mode] |= {block.number: start} if not plan.together else {0: start, 1: start}
@@ -300,7 +300,8 @@ async def serve(pipes: Pipes) -> None:
         ways: dict[Way, Json] = {Way.WEBHOOK: generator.first_async} if generator.first_async else {}
         for way in ASKING if plan.ways else ():
             await pipes.hear()
-            ways[way] = await generator.ask_for_results(way)
+            with hurrying():
+                ways[way] = await generator.ask_for_results(way)
             pipes.say({})
         seen = await pipes.hear()
         pipes.say({}, *finish(generator, prediction, starts, seen, watch, ways if plan.ways else None))
@@ -378,14 +379,26 @@ def allow_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def hurry() -> None:
-    """Goes before other processes where that is allowed: whoever measures time must not wait for it."""
-    if sys.platform != "win32":
+@contextlib.contextmanager
+def hurrying() -> Iterator[None]:
+    """Goes before other processes, where that is allowed, as long as the block lasts.
+
+    Whoever measures time must not wait for it, as it would not on a machine of its own. Niceness alone is not enough: a
+    process that has begun its slice keeps it for milliseconds, and Linux weighs niceness within a session only.
+    """
+    if not hasattr(os, "sched_setscheduler"):
+        yield
+        return
+    usual = os.sched_getscheduler(0), os.sched_getparam(0)
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
+    try:
+        yield
+    finally:
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
+            os.sched_setscheduler(0, *usual)
 
 
 if __name__ == "__main__":
     allow_files()
-    hurry()
     asyncio.run(main())

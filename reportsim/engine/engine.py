@@ -189,6 +189,7 @@ class Engine:
                     )
                 self._lines.close()
                 self._report_lines.close()
+                self.files.close()
 
     @property
     def own_url(self) -> str | None:

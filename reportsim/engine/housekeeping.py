@@ -129,11 +129,12 @@ class Sweeper:
     async def prune(self) -> int:
         """Deletes what ended before the retention time, in small batches; says how many."""
         # Ids are ordered by time, so those that are old enough are one end of the primary key.
-        oldest = max(int((time.time() - self._retention.total_seconds()) * 4096_000), 0)
+        oldest = uuid7(max(int((time.time() - self._retention.total_seconds()) * 4096_000), 0), bytes(8))
         count = 0
-        while deleted := await store.prune(self._pool, uuid7(oldest, bytes(8)), self._retention, PRUNE_BATCH):
+        while deleted := await store.prune(self._pool, oldest, self._retention, PRUNE_BATCH):
             count += len(deleted)
             self._files.remove(deleted)
+        self._files.remove_before(oldest)
         return count
 
 

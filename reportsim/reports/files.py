@@ -1,28 +1,31 @@
 """The folder of report files: written under a temporary name, renamed when whole, never synced.
 
 A file that is lost can be made again from the same snapshot, byte for byte, so durability would be paid for nothing.
+Small reports wait together in a spool, and get a file of their own when somebody asks for it.
 """
 
 import contextlib
 import hashlib
 import itertools
 import re
-import sys
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict, deque
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 from uuid import UUID
 
-from reportsim.core.identifiers import boot_id
+from reportsim.core.identifiers import UUID7Generator, boot_id
 from reportsim.core.problems import Problem
-
-if sys.platform != "win32":
-    import fcntl
+from reportsim.reports.locks import lock
+from reportsim.reports.spool import SUFFIX, Spool
 
 NAME: Final = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.csv", re.ASCII)
 KEPT: Final = 1 << 20
 BUFFER: Final = 1 << 13
+# Reports of fewer bytes than this go into a spool; how large one becomes, and how many are kept.
+SMALL: Final = 1 << 16
+SPOOL: Final = 1 << 24
+SPOOLS: Final = 16
 CELL: Final = re.compile(r'("(?:[^"]|"")*"|[^,\n]*)[,\n]')
 
 
@@ -50,6 +53,10 @@ class Draft:
 
     async def write(self, chunk: bytes) -> None:
         """Appends a chunk; a coroutine function, because then COPY uses no thread."""
+        self.add(chunk)
+
+    def add(self, chunk: bytes) -> None:
+        """Appends a chunk."""
         self._hash.update(chunk)
         self._last = chunk
         self.bytes += len(chunk)
@@ -64,6 +71,11 @@ class Draft:
             self._handle.flush()
         self._kept.clear()
         self._written = self.bytes
+
+    @property
+    def whole(self) -> bytes | None:
+        """All of it, as long as nothing of it is on the disk."""
+        return b"".join(self._kept) if self._handle is None else None
 
     def finish(self, path: Path) -> None:
         """Makes the file appear under its name."""
@@ -100,56 +112,170 @@ class Draft:
 class ReportFiles:
     """The report files on this replica's disk."""
 
-    def __init__(self, folder: Path, most_bytes: int) -> None:
+    def __init__(self, folder: Path, most_bytes: int, *, small: int = SMALL) -> None:
         """Makes the folder, removes what a crash left half written, and counts the rest.
 
-        Above `most_bytes` the oldest files go: ids are ordered by time, so names are too. Other processes may be at
-        work in the same folder: what they are writing is left alone.
+        Above `most_bytes` the oldest go: ids are ordered by time, so names are too. Other processes may be at work in
+        the same folder: what they are writing is left alone. Reports of fewer than `small` bytes are spooled.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._most = most_bytes
+        self._small = min(small, most_bytes // 8)
         self._boot = boot_id()
         self._numbers = itertools.count(1)
-        self._sizes: OrderedDict[UUID, int] = OrderedDict()
+        self._new_id = UUID7Generator()
+        # What is there, oldest first, with its size: files by their request, and spools.
+        self._sizes: OrderedDict[UUID | Spool, int] = OrderedDict()
         self._total = 0
-        for path in sorted(folder.iterdir()):
+        self._spooled: dict[UUID, Spool] = {}
+        self._spools: deque[Spool] = deque()
+        self._spool: Spool | None = None
+        paths = sorted(folder.iterdir())
+        separate = {parse_name(path.name) for path in paths}
+        for path in paths:
             with contextlib.suppress(OSError):
                 if (request_id := parse_name(path.name)) is not None:
                     self._keep(request_id, path.stat().st_size)
+                elif path.suffix == SUFFIX:
+                    self._adopt(path, separate)
                 elif path.suffix == ".part":
                     remove_abandoned(path)
 
     def path(self, request_id: UUID) -> Path:
-        """Where the file of a request is, if it is there."""
+        """Where the file of a request is, if its report is here."""
+        path = self._path(request_id)
+        if (spool := self._spooled.get(request_id)) is not None:
+            with contextlib.suppress(OSError, Problem):
+                draft = self._draft(request_id)
+                try:
+                    draft.add(spool.read(request_id))
+                    draft.finish(path)
+                    self._keep(request_id, draft.bytes)
+                finally:
+                    draft.discard()
+        return path
+
+    def close(self) -> None:
+        """Lets go of the spool that is being written."""
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
+
+    def _path(self, request_id: UUID) -> Path:
         return self._folder / f"{request_id}.csv"
 
     @contextlib.contextmanager
     def draft(self, request_id: UUID) -> Iterator[Draft]:
-        """A file that appears whole when the block ends well, and not at all otherwise.
+        """A report that is here whole when the block ends well, and not at all otherwise.
 
         Two executions may write the same report at once, here or in another process on the same disk.
         """
-        draft = Draft(self._folder / f"{request_id}.{self._boot}-{next(self._numbers)}.part")
+        draft = self._draft(request_id)
         try:
             yield draft
-            draft.finish(self.path(request_id))
-            self._keep(request_id, draft.bytes)
+            whole = draft.whole
+            if whole is not None and len(whole) < self._small:
+                with disk():
+                    self._put(request_id, whole)
+            else:
+                draft.finish(self._path(request_id))
+                self._keep(request_id, draft.bytes)
         finally:
             draft.discard()
 
+    def _draft(self, request_id: UUID) -> Draft:
+        return Draft(self._folder / f"{request_id}.{self._boot}-{next(self._numbers)}.part")
+
+    def _put(self, request_id: UUID, content: bytes) -> None:
+        """Spools a report."""
+        spool = self._spool
+        if spool is None or spool.size + len(content) > min(SPOOL, self._most // 8):
+            if spool is not None:
+                spool.close()
+            self._folder.mkdir(parents=True, exist_ok=True)
+            # Ordered by time, as the names of files are.
+            spool = self._spool = Spool.opened(self._folder / f"{self._new_id()}{SUFFIX}")
+            self._add(spool)
+        self._forget(request_id)
+        if request_id in self._sizes:
+            self.remove([request_id])
+        spool.append(request_id, content)
+        self._spooled[request_id] = spool
+        self._count(spool, spool.size)
+
+    def _adopt(self, path: Path, separate: Container[UUID | None]) -> None:
+        """Takes over what a process that has ended has spooled, but for what has a file of its own."""
+        if (spool := Spool.adopted(path)) is None:
+            return
+        self._add(spool)
+        self._count(spool, spool.size)
+        for request_id in list(spool):
+            if request_id in separate:
+                spool.forget(request_id)
+            else:
+                self._forget(request_id)
+                self._spooled[request_id] = spool
+        if not spool:
+            self._drop(spool)
+
+    def _add(self, spool: Spool) -> None:
+        """Adds a spool, and removes the oldest if that is one too many."""
+        self._spools.append(spool)
+        if len(self._spools) > SPOOLS:
+            self._drop(self._spools[0])
+
+    def _forget(self, request_id: UUID) -> bool:
+        """Has it that a report is not spooled any more; says whether it was. A spool goes with the last one in it."""
+        if (spool := self._spooled.pop(request_id, None)) is None:
+            return False
+        if request_id in spool:
+            spool.forget(request_id)
+        if not spool and spool is not self._spool:
+            self._drop(spool)
+        return True
+
     def remove(self, request_ids: Iterable[UUID]) -> None:
-        """Deletes files, as far as they are here."""
+        """Deletes reports, as far as they are here."""
         for request_id in request_ids:
             self._total -= self._sizes.pop(request_id, 0)
-            with contextlib.suppress(OSError):
-                self.path(request_id).unlink(missing_ok=True)
+            if not self._forget(request_id):
+                with contextlib.suppress(OSError):
+                    self._path(request_id).unlink(missing_ok=True)
+
+    def remove_before(self, oldest: UUID) -> None:
+        """Deletes the spools in which every report is of a request before some id, whether its row is known or not."""
+        for spool in list(self._spools):
+            if spool is not self._spool and all(request_id < oldest for request_id in spool):
+                self._drop(spool)
+
+    def _drop(self, spool: Spool) -> None:
+        self._total -= self._sizes.pop(spool, 0)
+        for request_id in list(spool):
+            if self._spooled.get(request_id) is spool:
+                del self._spooled[request_id]
+        if spool is self._spool:
+            self._spool = None
+        self._spools.remove(spool)
+        spool.remove()
 
     def _keep(self, request_id: UUID, size: int) -> None:
-        self._total += size - self._sizes.pop(request_id, 0)
-        self._sizes[request_id] = size
+        """Counts a file, as the newest, and as the only one of its report."""
+        self._forget(request_id)
+        self._total -= self._sizes.pop(request_id, 0)
+        self._count(request_id, size)
+
+    def _count(self, what: UUID | Spool, size: int) -> None:
+        """Counts what is there now, as the newest, and removes the oldest while it is too much in all."""
+        self._total += size - self._sizes.get(what, 0)
+        self._sizes[what] = size
+        self._sizes.move_to_end(what)
         while self._total > self._most and len(self._sizes) > 1:
-            self.remove([next(iter(self._sizes))])
+            oldest = next(iter(self._sizes))
+            if isinstance(oldest, Spool):
+                self._drop(oldest)
+            else:
+                self.remove([oldest])
 
 
 def opened(part: Path) -> BinaryIO:
@@ -161,16 +287,6 @@ def opened(part: Path) -> BinaryIO:
         handle = part.open("wb", buffering=BUFFER)
     lock(handle)
     return handle
-
-
-def lock(handle: BinaryIO) -> bool:
-    """Takes a file as long as it is open; False when somebody else has it."""
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-    return True
 
 
 def remove_abandoned(part: Path) -> None:

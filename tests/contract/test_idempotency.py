@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from reportsim.core.model import Ledger
 from reportsim.reports.catalog import CATALOG
+from reportsim.reports.spool import HEADER
 from reportsim.settings import Settings
 from reportsim.store import requests as store
 from reportsim.web.body import parse_json
@@ -72,7 +74,10 @@ async def test_a_replay_makes_no_second_file_and_no_second_callback(service: Ser
     (id,) = await listed(service)
     await service.ended(id)
     await post(service, "/api/async", body)
-    assert [path.name for path in settings.reports_dir.iterdir()] == [f"{id}.csv"]
+    own = service.engine.files.path(UUID(id))
+    spool, file = sorted(settings.reports_dir.iterdir(), key=lambda path: path.suffix, reverse=True)
+    assert (spool.suffix, file) == (".spool", own)
+    assert spool.stat().st_size == HEADER.size + own.stat().st_size
     (arrival,) = (await read(service, "/webhook-test/replays"))["items"]
     # Receivers tell duplicates by an id of ours, which says nothing of the client's key.
     assert "once" not in arrival["headers"]["webhook-id"]

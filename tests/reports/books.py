@@ -140,7 +140,7 @@ def request_for(
 async def make(pool: Pool, request: Request) -> tuple[bytes, Report]:
     """Makes the report of a request as a worker does."""
     with tempfile.TemporaryDirectory() as folder:
-        files = ReportFiles(Path(folder), 1 << 40)
+        files = ReportFiles(Path(folder), 1 << 40, small=0)
         with files.draft(request.id) as draft:
             report = await generate(pool, request, draft)
         made = files.path(request.id).read_bytes()

@@ -27,6 +27,11 @@ from tests.reports.test_reports import CHART, small
 LIMIT = 1_000
 
 
+def separate(folder: Path) -> ReportFiles:
+    """A folder in which every report has a file of its own."""
+    return ReportFiles(folder, LIMIT, small=0)
+
+
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
@@ -46,7 +51,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    files = ReportFiles(tmp_path, LIMIT)
+    files = separate(tmp_path)
     good, bad = new_id(), new_id()
     with files.draft(good) as draft:
         await draft.write(b"a\n")
@@ -61,12 +66,12 @@ async def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 async def test_two_writers_of_one_report_do_not_meet(tmp_path: Path) -> None:
-    files = ReportFiles(tmp_path, LIMIT)
+    files = separate(tmp_path)
     id = new_id()
     # As another process on the same disk may do, under the same name.
     with files.draft(id) as one:
         await one.write(b"one")
-        with ReportFiles(tmp_path, LIMIT).draft(id) as two:
+        with separate(tmp_path).draft(id) as two:
             await two.write(b"two")
         assert files.path(id).read_bytes() == b"two"
     assert files.path(id).read_bytes() == b"one"
@@ -74,7 +79,7 @@ async def test_two_writers_of_one_report_do_not_meet(tmp_path: Path) -> None:
 
 
 async def test_a_failing_execution_leaves_the_file_of_a_good_one(tmp_path: Path) -> None:
-    files = ReportFiles(tmp_path, LIMIT)
+    files = separate(tmp_path)
     id = new_id()
     await put(files, id, 10)
     with pytest.raises(ValueError, match="no"), files.draft(id):
@@ -83,7 +88,7 @@ async def test_a_failing_execution_leaves_the_file_of_a_good_one(tmp_path: Path)
 
 
 async def test_the_oldest_files_go_when_the_limit_is_passed(tmp_path: Path) -> None:
-    files = ReportFiles(tmp_path, LIMIT)
+    files = separate(tmp_path)
     ids = [new_id() for _ in range(6)]
     for id in ids[:5]:
         await put(files, id, 200)
@@ -95,7 +100,7 @@ async def test_the_oldest_files_go_when_the_limit_is_passed(tmp_path: Path) -> N
 
 
 async def test_a_file_beyond_the_limit_is_kept_alone(tmp_path: Path) -> None:
-    files = ReportFiles(tmp_path, LIMIT)
+    files = separate(tmp_path)
     small_one, big, next_one = new_id(), new_id(), new_id()
     await put(files, small_one, 10)
     await put(files, big, 5_000)
@@ -105,7 +110,7 @@ async def test_a_file_beyond_the_limit_is_kept_alone(tmp_path: Path) -> None:
 
 
 async def test_what_is_written_twice_or_removed_is_not_counted(tmp_path: Path) -> None:
-    files = ReportFiles(tmp_path, LIMIT)
+    files = separate(tmp_path)
     ids = [new_id() for _ in range(3)]
     for _ in range(10):
         await put(files, ids[0], 600)
@@ -123,23 +128,23 @@ async def test_a_start_counts_what_is_there_and_removes_what_a_crash_left(tmp_pa
         (tmp_path / f"{id}.csv").write_bytes(b"x" * 300)
     (tmp_path / f"{new_id()}.boot-1.part").write_bytes(b"half")
     (tmp_path / "notes.txt").write_bytes(b"not ours" * 1_000)
-    files = ReportFiles(tmp_path, LIMIT)
+    files = separate(tmp_path)
     assert names(tmp_path) == {"notes.txt", *(f"{id}.csv" for id in ids[1:])}
     await put(files, new_id(), 101)
     assert f"{ids[1]}.csv" not in names(tmp_path)
 
 
 async def test_a_start_beside_a_running_process_leaves_its_work_alone(tmp_path: Path) -> None:
-    files = ReportFiles(tmp_path, LIMIT)
+    files = separate(tmp_path)
     id = new_id()
     with files.draft(id) as draft:
         await draft.write(b"whole")
-        ReportFiles(tmp_path, LIMIT)
+        separate(tmp_path)
     assert files.path(id).read_bytes() == b"whole"
 
 
 async def test_a_folder_that_was_deleted_comes_back(tmp_path: Path) -> None:
-    files = ReportFiles(tmp_path / "reports", LIMIT)
+    files = separate(tmp_path / "reports")
     (tmp_path / "reports").rmdir()
     await put(files, new_id(), 10)
     assert len(names(tmp_path / "reports")) == 1
@@ -157,7 +162,7 @@ async def test_a_full_disk_fails_the_report_instead_of_being_waited_for(tmp_path
 
 
 async def test_a_folder_that_cannot_be_written_to_fails_the_report(tmp_path: Path) -> None:
-    files = ReportFiles(tmp_path / "reports", LIMIT)
+    files = separate(tmp_path / "reports")
     (tmp_path / "reports").rmdir()
     (tmp_path / "reports").write_text("in the way")
     with pytest.raises(Problem, match="could not be written"):
@@ -184,8 +189,9 @@ async def fetched(service: Service, request: dict[str, Any]) -> tuple[int, str]:
         return answer.status, problem["type"]
 
 
-def file_of(settings: Settings, request: dict[str, Any]) -> Path:
-    return settings.reports_dir / str(request["result_payload"]["file"])
+def file_of(service: Service, request: dict[str, Any]) -> Path:
+    """The report's own file; a small one gets it by being asked for."""
+    return service.engine.files.path(UUID(request["id"]))
 
 
 @pytest.fixture
@@ -207,7 +213,7 @@ async def test_a_file_that_is_gone_is_made_again(
     service: Service, settings: Settings, counted: list[UUID], report_type: str
 ) -> None:
     request = await made(service, report_type=report_type)
-    path = file_of(settings, request)
+    path = file_of(service, request)
     assert await fetched(service, request) == (200, request["result_payload"]["sha256"])
     assert counted == []
     path.unlink()
@@ -221,7 +227,7 @@ async def test_a_file_that_is_gone_is_made_again(
 async def test_downloads_at_once_make_a_file_once(service: Service, settings: Settings, counted: list[UUID]) -> None:
     requests = [await made(service, ledger="demo", report_type="general_ledger") for _ in range(2)]
     for request in requests:
-        file_of(settings, request).unlink()
+        file_of(service, request).unlink()
     found = await asyncio.gather(*(fetched(service, request) for request in requests for _ in range(20)))
     assert set(found) == {(200, requests[0]["result_payload"]["sha256"])}
     assert sorted(counted) == sorted(UUID(request["id"]) for request in requests)
@@ -231,11 +237,11 @@ async def test_a_client_that_leaves_does_not_stop_the_making(
     service: Service, settings: Settings, counted: list[UUID]
 ) -> None:
     request = await made(service, ledger="demo", report_type="general_ledger")
-    file_of(settings, request).unlink()
+    file_of(service, request).unlink()
     leaving = asyncio.create_task(fetched(service, request))
     await until(lambda: counted)
     leaving.cancel()
-    await until(lambda: file_of(settings, request).exists())
+    await until(lambda: file_of(service, request).exists())
     assert await fetched(service, request) == (200, request["result_payload"]["sha256"])
     assert len(counted) == 1
 
@@ -245,13 +251,13 @@ async def test_a_changed_ledger_gives_an_error_and_no_file(
 ) -> None:
     ledger_id = await store(connection, small(), "changed")
     request = await made(service, ledger="changed", report_type="general_ledger")
-    file_of(settings, request).unlink()
+    file_of(service, request).unlink()
     await connection.execute("UPDATE postings SET description = 'Other' WHERE ledger_id = $1", ledger_id)
     assert await fetched(service, request) == (500, "/problems/report-differs")
-    assert names(settings.reports_dir) == set()
+    assert not file_of(service, request).exists()
     await connection.execute("DELETE FROM postings WHERE ledger_id = $1 AND line_no = 1", ledger_id)
     assert await fetched(service, request) == (500, "/problems/report-failed")
-    assert names(settings.reports_dir) == set()
+    assert not file_of(service, request).exists()
 
 
 async def test_a_deleted_ledger_leaves_files_and_makes_none(
@@ -261,7 +267,7 @@ async def test_a_deleted_ledger_leaves_files_and_makes_none(
     request = await made(service, ledger="deleted")
     assert await ledgers.delete(connection, "deleted")
     assert await fetched(service, request) == (200, request["result_payload"]["sha256"])
-    file_of(settings, request).unlink()
+    file_of(service, request).unlink()
     assert await fetched(service, request) == (410, "/problems/report-expired")
     # A ledger that takes the name is another one.
     await store(connection, small(), "deleted")
@@ -274,7 +280,7 @@ async def test_another_version_of_the_report_is_not_made(
     request = await made(service)
     await connection.execute("UPDATE requests SET report_version = 0 WHERE id = $1", UUID(request["id"]))
     assert await fetched(service, request) == (200, request["result_payload"]["sha256"])
-    file_of(settings, request).unlink()
+    file_of(service, request).unlink()
     assert await fetched(service, request) == (410, "/problems/report-expired")
     assert counted == []
 
@@ -282,7 +288,7 @@ async def test_another_version_of_the_report_is_not_made(
 async def test_without_a_slot_a_download_is_asked_to_come_back(settings: Settings) -> None:
     async with serving(replace(settings, workers=1, sync_timeout=0.1)) as service:
         request = await made(service)
-        file_of(settings, request).unlink()
+        file_of(service, request).unlink()
         busy = {"simulate": {"service_time": {"distribution": "fixed", "mean_ms": 1_000}}}
         async with service.client.post("/api/async", json=busy) as answer:
             assert answer.status == 202
@@ -313,7 +319,7 @@ async def test_later_entries_change_nothing_for_earlier_requests(
         entries=entries(transaction(500, date(2024, 12, 1), ("1000", 70), ("4000", -70), description="Late")),
     )
     await store_entries(connection, ledger_id, more, version=2)
-    file_of(settings, before).unlink()
+    file_of(service, before).unlink()
     assert await fetched(service, before) == (200, before["result_payload"]["sha256"])
     after = await made(service, ledger="growing", report_type=report_type, **options)
     assert after["result_payload"]["sha256"] != before["result_payload"]["sha256"]
@@ -328,7 +334,7 @@ async def test_files_are_evicted_and_come_back_on_demand(settings: Settings) -> 
         assert 1 < kept < 12
         assert names(settings.reports_dir) == {request["result_payload"]["file"] for request in requests[-kept:]}
         assert await fetched(service, requests[0]) == (200, requests[0]["result_payload"]["sha256"])
-        assert file_of(settings, requests[0]).exists()
+        assert file_of(service, requests[0]).exists()
         assert sum(path.stat().st_size for path in settings.reports_dir.iterdir()) <= 1_000_000
 
 
@@ -374,22 +380,23 @@ async def test_failures_that_were_asked_for_and_cancelled_requests_leave_no_file
 ) -> None:
     async with service.client.post("/api/sync", json={"simulate": {"failure_rate": 1}}) as answer:
         assert answer.status == 500
+        ids = [(await answer.json())["id"]]
     slow = {"simulate": {"service_time": {"distribution": "fixed", "mean_ms": 5_000}}}
     async with service.client.post("/api/async", json=slow) as answer:
-        id = (await answer.json())["id"]
+        ids.append((await answer.json())["id"])
     await until(lambda: service.engine.slots.busy)
     await asyncio.sleep(0.2)
-    async with service.client.post(f"/api/requests/{id}/cancel") as answer:
+    async with service.client.post(f"/api/requests/{ids[-1]}/cancel") as answer:
         assert answer.status == 200
-    await service.ended(id)
+    await service.ended(ids[-1])
     await asyncio.sleep(0.05)
-    assert names(settings.reports_dir) == set()
+    assert not any(service.engine.files.path(UUID(id)).exists() for id in ids)
 
 
 async def test_a_file_that_was_cut_short_is_made_again(
     service: Service, settings: Settings, counted: list[UUID]
 ) -> None:
     request = await made(service)
-    os.truncate(file_of(settings, request), 0)
+    os.truncate(file_of(service, request), 0)
     assert await fetched(service, request) == (200, request["result_payload"]["sha256"])
     assert len(counted) == 1

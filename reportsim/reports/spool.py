@@ -1,0 +1,114 @@
+"""A spool: many small reports in one file, one behind the other.
+
+A file for each would cost more than the report itself. A file system has to find and to log a free inode for it, and
+ext4 looks through all that were given back in the last minutes first.
+"""
+
+import contextlib
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+from uuid import UUID
+
+from reportsim.reports.locks import lock
+
+SUFFIX: Final = ".spool"
+# The id of a request, and how many bytes of its report follow.
+HEADER: Final = struct.Struct("<16sI")
+
+
+class Spool:
+    """One file of whole reports, and where each of them begins."""
+
+    def __init__(self, path: Path, places: dict[UUID, tuple[int, int]], size: int) -> None:
+        """Knows what is in a file already; `opened` and `adopted` make one."""
+        self.path = path
+        self.size = size
+        self._places = places
+        self._handle: BinaryIO | None = None
+
+    @classmethod
+    def opened(cls, path: Path) -> "Spool":
+        """A new one, which no other process takes for abandoned while this one lives."""
+        spool = cls(path, {}, 0)
+        spool._handle = path.open("w+b", buffering=0)
+        lock(spool._handle)
+        return spool
+
+    @classmethod
+    def adopted(cls, path: Path) -> "Spool | None":
+        """One that a process left behind; None while that process lives. A record that a crash cut is passed over."""
+        with path.open("rb") as handle:
+            if not lock(handle):
+                return None
+            places: dict[UUID, tuple[int, int]] = {}
+            size = 0
+            for id, start, length in records(handle):
+                places[id], size = (start, length), start + length
+            return cls(path, places, size)
+
+    def __contains__(self, id: UUID) -> bool:
+        return id in self._places
+
+    def __iter__(self) -> Iterator[UUID]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def append(self, id: UUID, content: bytes) -> None:
+        """Adds a report.
+
+        Raises:
+            OSError: there is no room for it, and nothing of it is left.
+        """
+        assert self._handle is not None
+        record = HEADER.pack(id.bytes, len(content)) + content
+        file = self._handle.fileno()
+        try:
+            if os.pwrite(file, record, self.size) != len(record):
+                raise OSError("the report was cut short")
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(file, self.size)
+            raise
+        self.size += len(record)
+        self._places[id] = (self.size - len(content), len(content))
+
+    def read(self, id: UUID) -> bytes:
+        """A report that is in here."""
+        start, length = self._places[id]
+        # Its own handle reads what somebody has deleted, too.
+        with contextlib.nullcontext(self._handle) if self._handle else self.path.open("rb", buffering=0) as handle:
+            return os.pread(handle.fileno(), length, start)
+
+    def forget(self, id: UUID) -> None:
+        """Has it that a report is not in here any more; its bytes go with the file."""
+        del self._places[id]
+
+    def close(self) -> None:
+        """Takes nothing more."""
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+    def remove(self) -> None:
+        """Deletes the file with all that is in it."""
+        self.close()
+        self._places.clear()
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+
+def records(handle: BinaryIO) -> Iterator[tuple[UUID, int, int]]:
+    """The whole records of a file: id, where the report begins, and its length."""
+    end = os.fstat(handle.fileno()).st_size
+    while len(head := handle.read(HEADER.size)) == HEADER.size:
+        id, length = HEADER.unpack(head)
+        start = handle.tell()
+        if start + length > end:
+            return
+        yield UUID(bytes=id), start, length
+        handle.seek(length, os.SEEK_CUR)
