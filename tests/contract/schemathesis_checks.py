@@ -45,7 +45,7 @@ RECEIVER: Final = "/webhook-test/{inbox}"
 PLAIN_KEY: Final = "X-Idempotency-Key"
 STANDARD_KEY: Final = "Idempotency-Key"
 LEDGERS: Final = {"demo", "tiny"}
-RANGE: Final = re.compile(r"bytes=\d*-(\d*)", re.ASCII)
+RANGE: Final = re.compile(r"bytes=\d*-(\d*)", re.ASCII | re.IGNORECASE)
 SCRIPT: Final = re.compile("(?:[2-5][0-9]{2}|timeout|reset|slow)(?:,(?:[2-5][0-9]{2}|timeout|reset|slow))*", re.ASCII)
 FAR_OFF: Final = "Fri, 31 Dec 9999 23:59:59 GMT"
 
