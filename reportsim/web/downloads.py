@@ -17,7 +17,7 @@ from reportsim.store import requests as store
 from reportsim.web.keys import ENGINE
 
 CHUNK: Final = 256 * 1024
-RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII | re.IGNORECASE)
 HEADERS: Final = ("ETag", "Last-Modified", "Repr-Digest", "Accept-Ranges", "Content-Disposition")
 TAG: Final = re.compile(r'(?:W/)?"[^"]*"|\*')
 
@@ -122,7 +122,7 @@ def wanted_span(request: web.Request, etag: str, size: int) -> Span | None:
     """
     if request.method != hdrs.METH_GET:
         return None
-    match = RANGE.fullmatch(request.headers.get(hdrs.RANGE, ""))
+    match = RANGE.fullmatch(", ".join(request.headers.getall(hdrs.RANGE, [])))
     condition = request.headers.get(hdrs.IF_RANGE)
     if match is None or (condition is not None and condition != etag) or not (match[1] or match[2]):
         return None

@@ -13,7 +13,7 @@ from yarl import URL
 
 from reportsim.core.model import CallbackStatus, Mode, Request, Status
 from reportsim.core.problems import Problem
-from reportsim.reports.fields import UUID_FORM, Digits, Identifier
+from reportsim.reports.fields import UUID_FORM, Digits, Identifier, Text
 from reportsim.store import requests as store
 from reportsim.store.pool import Pool
 from reportsim.web.keys import ENGINE
@@ -40,7 +40,7 @@ class HomeQuery(ListQuery):
     fragment = fields.String(validate=validate.OneOf(["list", "race"]))
     ids = fields.String()
     race = Identifier()
-    q = fields.String(validate=validate.Length(max=LONGEST_SEARCH))
+    q = Text(validate=validate.Length(max=LONGEST_SEARCH))
 
 
 class Counters:

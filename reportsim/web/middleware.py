@@ -29,6 +29,7 @@ LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/@?#\s]+))(?::[0-9]*)?", re.ASCII)
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_SITE: Final = frozenset({"same-origin", "none"})
+SCHEMES: Final = frozenset({"http", "https"})
 PROBLEM: Final = "application/problem+json"
 
 SLUG_OF_STATUS: Final = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
@@ -232,6 +233,9 @@ def is_cross_site(request: web.Request) -> bool:
     if origin is None:
         return False
     try:
-        return URL(origin).authority.lower() != request.host.lower()
+        given = URL(origin)
+        # The host is compared as a URL of that scheme, whose port goes without saying.
+        asked = URL(f"{given.scheme}://{request.host}")
+        return given.scheme not in SCHEMES or (given.host, given.port) != (asked.host, asked.port)
     except ValueError:
         return True

@@ -21,6 +21,7 @@ from reportsim.web.operations import JSON, LIMITED, OPERATIONS, Answer, Operatio
 from reportsim.web.parameters import (
     ANSWER_HEADERS,
     CALLBACK_HEADERS,
+    HEADERS_OF_PROBLEM,
     HEADERS_OF_STATUS,
     PATH_PARAMETERS,
     REQUEST_HEADERS,
@@ -203,7 +204,8 @@ def responses(method: str, operation: Operation) -> Json:
         entry = found.setdefault(str(status), {"description": "", "headers": {}, "content": {}})
         titles = [f"{kind.title} (`{kind.slug}`)." for kind in group]
         entry["description"] = " ".join(filter(None, [entry["description"], *titles]))
-        entry["headers"] |= header_refs("X-Request-Id", *HEADERS_OF_STATUS.get(status, ()), *limited)
+        own = [name for kind in group for name in HEADERS_OF_PROBLEM.get(kind.slug, ())]
+        entry["headers"] |= header_refs("X-Request-Id", *HEADERS_OF_STATUS.get(status, ()), *own, *limited)
         types = {"properties": {"type": {"enum": [kind.type for kind in group]}}}
         entry["content"][PROBLEM] = {"schema": {"allOf": [shapes.Problem, types]}}
         if (scripted := found.get("default")) is not None:

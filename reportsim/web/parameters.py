@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from reportsim.reports.files import NAME
-from reportsim.web.operations import JSON, LIMITED
+from reportsim.web.operations import ENDED, JSON, LIMITED
 from reportsim.web.receiver import INBOX
 
 Json = dict[str, Any]
@@ -82,16 +82,22 @@ ANSWER_HEADERS: Final[dict[str, Json]] = {
     "Content-Disposition": {"required": True, "schema": TEXT},
     "Content-Range": {"description": "Which bytes of how many.", "required": True, "schema": TEXT},
     "Vary": {"description": "What else the answer depends on.", "schema": TEXT},
-    "Accept-Post": {"description": "The media type that is taken.", "required": True, "schema": {"const": JSON}},
+    "Accept-Post": {"description": "The media type that is taken, where another was sent.", "schema": {"const": JSON}},
+    "Accept-Encoding": {"description": "The codings that are taken, where another was sent.", "schema": TEXT},
 }
 
 HEADERS_OF_STATUS: Final[dict[int, tuple[str, ...]]] = {
     409: ("Retry-After", "Link"),
-    415: ("Accept-Post",),
+    415: ("Accept-Post", "Accept-Encoding"),
     416: ("Content-Range",),
     429: ("Retry-After", *LIMITED),
     503: ("Retry-After",),
 }
+
+# The ends of a sync request are answers like its 200.
+HEADERS_OF_PROBLEM: Final[dict[str, tuple[str, ...]]] = dict.fromkeys(
+    ("cancelled", "report-failed"), ("Idempotent-Replayed", "Preference-Applied", *ENDED)
+)
 
 CALLBACK_HEADERS: Final = {
     "webhook-id": "The same on every attempt of a series: tell duplicates by it.",

@@ -46,7 +46,7 @@ def parse_prefer(text: str) -> Preferences:
         found.setdefault(match["name"].lower(), match["value"])
         position = match.end()
     wait = (found.get("wait") or "").strip('"')
-    seconds = int(wait) if re.fullmatch(r"[0-9]{1,9}", wait) else None
+    seconds = int(wait) if re.fullmatch(r"[0-9]+", wait) else None
     return Preferences("respond-async" in found, None if seconds is None else min(seconds, LONGEST_WAIT_S))
 
 

@@ -92,6 +92,11 @@ def step_for(request: web.Request) -> str:
     return script[number - 1] if number <= len(script) else "200"
 
 
+def readable(value: str) -> str:
+    """A header's value as a text: aiohttp keeps bytes that are no UTF-8 as halves of surrogate pairs."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 async def receive(request: web.Request) -> web.StreamResponse:
     """Takes a callback, keeps it, and answers as the script says.
 
@@ -102,7 +107,7 @@ async def receive(request: web.Request) -> web.StreamResponse:
     name = inbox_in(request)
     step = step_for(request)
     body = await read_body(request, MOST_BODY)
-    headers = {name.lower(): value for name, value in request.headers.items() if SHOWN_HEADERS.match(name)}
+    headers = {name.lower(): readable(value) for name, value in request.headers.items() if SHOWN_HEADERS.match(name)}
     inboxes = request.app[INBOXES]
     at = engine.clock.now()
     verified = verify(engine.courier, body, headers)

@@ -14,6 +14,7 @@ from reportsim.web.receiver import KEPT_BODY, KEPT_HEADERS, KEPT_VALUE
 from tests.api.calls import TINY, logs_of, read, until
 from tests.api.test_pages import get_page
 from tests.conftest import Service, serving
+from tests.contract.raw import exchange
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -266,6 +267,16 @@ async def test_an_inbox_keeps_a_part_of_what_is_long(service: Service) -> None:
     assert len(arrival["body"]) == KEPT_BODY
     assert len(arrival["headers"]) == KEPT_HEADERS
     assert max(map(len, arrival["headers"].values())) == KEPT_VALUE
+
+
+async def test_a_header_that_is_no_utf_8_is_kept_as_far_as_it_can_be_read(service: Service) -> None:
+    head = b"POST /webhook-test/raw HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n"
+    reply = await exchange(service.url, head + b"webhook-id: a\xe4\xff\r\nContent-Note: \xc3\xa4\r\n\r\n")
+    assert reply.status == 200
+    [arrival] = await inbox(service, "raw")
+    assert arrival["headers"]["webhook-id"] == "a\ufffd\ufffd"
+    assert arrival["headers"]["content-note"] == "ä"
+    assert "a\ufffd\ufffd" in await get_page(service, "/webhook-test/raw")
 
 
 async def test_a_body_that_nobody_signed_is_not_believed(service: Service) -> None:

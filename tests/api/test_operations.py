@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from yarl import URL
 
 from reportsim.settings import Settings
 from reportsim.store.pool import Connection
@@ -226,7 +227,33 @@ async def test_pages_of_other_sites_may_not_submit(service: Service, subtests: p
                 await answer.read()
 
 
-async def test_the_page_s_own_origin_may_submit(service: Service) -> None:
-    async with service.client.post("/api/sync", json=TINY, headers={"Origin": service.url}) as answer:
-        assert answer.status == 200
-        await answer.read()
+async def test_the_page_s_own_origin_may_submit(service: Service, subtests: pytest.Subtests) -> None:
+    port = URL(service.url).port
+    for origin, host, status in [
+        (service.url, None, 200),
+        # A port that is the scheme's own is written by some, and left out by others.
+        ("http://localhost", "localhost", 200),
+        ("http://localhost", "localhost:80", 200),
+        ("https://LOCALHOST", "localhost", 200),
+        ("https://localhost:443", "localhost", 200),
+        (f"http://[::1]:{port}", f"[::1]:{port}", 200),
+        ("http://[::1]", "[::1]", 200),
+        ("http://localhost", "localhost:8080", 403),
+        ("http://localhost:8080", "localhost", 403),
+        ("http://[::1]:1", "[::1]:2", 403),
+        ("http://127.0.0.1", "localhost", 403),
+        ("http://localhost.evil.example", "localhost", 403),
+        ("http://localhost@evil.example", "localhost", 403),
+        ("//localhost", "localhost", 403),
+        ("localhost", "localhost", 403),
+        ("", "localhost", 403),
+        ("file://", "localhost", 403),
+        ("app://localhost", "localhost", 403),
+        ("http://localhost:99999", "localhost", 403),
+        ("http://localhost http://localhost", "localhost", 403),
+    ]:
+        headers = {"Origin": origin} | ({"Host": host} if host else {})
+        with subtests.test(headers=headers):
+            async with service.client.post("/api/sync", json=TINY, headers=headers) as answer:
+                assert answer.status == status
+                await answer.read()

@@ -217,7 +217,8 @@ async def test_requests_are_found_by_id_its_end_or_idempotency_key(service: Serv
         found = await get_page(service, URL("/").with_query(q=text))
         assert "No request has the id or idempotency key" in found, text
     assert (await get_page(service, URL("/").with_query(q=""))).count("<tr id=") == 3
-    await get_page(service, URL("/").with_query(q="x" * 256), 422)
+    for text in ("x" * 256, "\0", "a\0b"):
+        await get_page(service, URL("/").with_query(q=text), 422)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from email.utils import format_datetime
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
 from reportsim.settings import Settings
 from tests.api.calls import UNKNOWN, fetch
@@ -83,6 +84,20 @@ async def test_parts_in_any_order_make_the_file(service: Service, report: Report
         assert headers["Content-Range"] == f"bytes {first}-{after - 1}/{size}"
         found[first:after] = body
     assert bytes(found) == report.csv
+
+
+async def test_the_name_of_a_unit_has_no_case(service: Service, report: Report) -> None:
+    status, headers, body = await fetch(service, report.url, Range="Bytes=1-3")
+    assert (status, body) == (206, report.csv[1:4])
+    assert headers["Content-Range"] == f"bytes 1-3/{len(report.csv)}"
+
+
+async def test_two_ranges_that_contradict_each_other_are_answered_by_the_whole(
+    service: Service, report: Report
+) -> None:
+    ranges = CIMultiDict([("Range", "bytes=0-1"), ("Range", "bytes=3-4")])
+    async with service.client.get(report.url, headers=ranges) as answer:
+        assert (answer.status, await answer.read()) == (200, report.csv)
 
 
 async def test_several_ranges_are_answered_by_the_whole(service: Service, report: Report) -> None:

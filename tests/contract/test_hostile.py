@@ -128,6 +128,7 @@ def attacks() -> Iterator[Attack]:
         "a template in a path": get(b"/problems/{{7*7}}"),
         # Queries
         "NUL in a query": get(b"/api/requests?status=%00"),
+        "NUL in a search": get(b"/?q=%00"),
         "SQL in a query": get(b"/api/requests?status=COMPLETED'%20OR%201=1--"),
         "a bad cursor": get(b"/api/requests?cursor=%zz"),
         "a bad id in a query": get(b"/api/events?request_id=1%27--"),
