@@ -13,6 +13,7 @@ import aiohttp
 
 from reportsim.core.model import Request, Status
 from reportsim.engine.callbacks import message_id
+from reportsim.engine.worker import MOST_TAKEOVERS
 from reportsim.store import requests
 from reportsim.store.pool import Connection, Pool, create_pool
 from tests.engine.jobs import until
@@ -184,10 +185,15 @@ class Load:
         return f"{self}; rows by end {dict(ends)}, by takeovers {dict(sorted(by_takeovers.items()))}"
 
     def _asked_for(self, row: Request) -> bool:
-        """Whether somebody wanted this request to fail: by a simulated failure, or by cancelling it."""
+        """Whether this request had to fail: by a simulated failure, by a cancel, or because too many had left it."""
         error = row.error or {}
-        simulated = "simulate" in row.input_payload and error.get("simulated") is True
-        return simulated or (error.get("type") == "/problems/cancelled" and str(row.id) in self.cancelled)
+        match error.get("type"):
+            case "/problems/cancelled":
+                return str(row.id) in self.cancelled
+            case "/problems/gave-up":
+                return row.takeovers == MOST_TAKEOVERS
+            case _:
+                return "simulate" in row.input_payload and error.get("simulated") is True
 
     async def _verify_callbacks(self, pool: Pool, rows: Iterable[Request]) -> None:
         """At least one arrival of every series, one message id and one body, numbers without a gap."""
