@@ -86,6 +86,7 @@ async def test_runs_are_listed_shown_and_compared(service: Service) -> None:
     assert 'name="rate" value="4.8"' in again[1]
     text = await get_page(service, URL("/benchmarks/compare").with_query([("id", first), ("id", second)]))
     assert "the same plan twice" in text
+    assert "<td>≥ 8 s</td><td>≥ 8 s</td>" in text
     await get_page(service, f"/benchmarks/compare?id={first}", 422)
     await get_page(service, f"/benchmarks/compare?id={first}&id={UNKNOWN}", 404)
     await get_page(service, f"/benchmarks/{UNKNOWN}", 404)
