@@ -86,9 +86,9 @@ def times(plan: Plan, results: Mapping[Mode, Json], comparison: Json) -> str:
         f"Results came {duration(abs(mean['value']) / 1000)} later by {'async' if low > 0 else 'sync'} in the mean "
         f"({duration(ends[0])} to {duration(ends[1])}), {over}"
     )
-    middle = results[Mode.SYNC]["time_to_result_ms"]["p50"]["value"]
-    if middle:
-        said += f": {percent(abs(mean['value']) / middle)} of the median sync time"
+    middle = results[Mode.SYNC]["time_to_result_ms"]["p50"]
+    if middle["value"] and not middle["censored"]:
+        said += f": {percent(abs(mean['value']) / middle['value'])} of the median sync time"
     if low > 0 and plan.cancel is not Cancel.NONE and results[Mode.SYNC]["outcomes"]["client_timeout"]:
         said += ". The sync server had dropped work for clients that left, which made room for the others"
     return f"{said}."

@@ -118,6 +118,16 @@ def test_a_sync_server_that_drops_work_is_said_to_be_faster_for_that() -> None:
     assert "dropped work for clients that left" in result["verdict"]
 
 
+def test_nothing_is_a_share_of_a_median_that_is_only_a_bound() -> None:
+    run = overload(rate=7.0)
+    samples = run.samples[Mode.ASYNC]
+    samples.result = array("d", (moment + 0.05 for moment in samples.result))
+    result = run.conclude()
+    assert result["sync"]["time_to_result_ms"]["p50"]["censored"]
+    assert "Results came 50 ms later by async" in result["verdict"]
+    assert "of the median sync time" not in result["verdict"]
+
+
 def test_a_handful_of_pairs_decides_nothing() -> None:
     run = calm(rate=1, duration_s=8)
     samples = run.samples[Mode.ASYNC]
