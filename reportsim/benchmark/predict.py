@@ -107,6 +107,8 @@ def from_empty_or_steady(plan: Plan, settled: bool) -> Theory | None:
 
 def sentence(plan: Plan, expected: dict[Mode, dict[str, Band]]) -> str:
     """What a run of the plan will show, in one sentence."""
+    if not plan.service.mean_s:
+        return "No service time is planned: what the reports take themselves is known only after the run."
     late = expected[Mode.ASYNC]["late_share"]
     after = f"come later than {duration(plan.slo_s)}"
     if late.low == 1:

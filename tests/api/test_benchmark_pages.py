@@ -47,6 +47,10 @@ async def test_the_form_says_what_to_expect(service: Service) -> None:
     part = await get_page(service, "/benchmarks/prediction?rate=5&duration_s=5&client_timeout_s=")
     assert "No sync client will time out, since none gives up" in part
     assert "<html" not in part
+    own = URL("/benchmarks/prediction").with_query(rate="500", duration_s="2", distribution=OWN_TIME)
+    part = await get_page(service, own)
+    assert "No service time is planned" in part
+    assert "ρ" not in part
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,14 @@ def test_objectives_say_what_is_known_of_a_number_that_is_none() -> None:
     assert "async: time_to_result_ms.p95 &lt;= 8000</th><td>n too small</td><td>✗ unknown" in text
 
 
+def test_without_planned_service_times_there_is_no_theory() -> None:
+    run = overload(service_time=None, duration_s=10.0)
+    text = page(run, run.conclude())
+    assert "<h2>Theory</h2>" not in text
+    assert "ρ =" not in text
+    assert "No service time is planned" in text
+
+
 def test_lower_bounds_stay_so_beside_another_run() -> None:
     run, result = example()
     calm = overload(rate=1.0)

@@ -123,6 +123,7 @@ def test_long_runs_are_replicated_less_often() -> None:
             {"rate": 1, "client_timeout_s": 60, "slo_s": 60},
             "No sync client will time out; async will lose none, and none will come later than 60 s.",
         ),
+        ({"service_time": None, "rate": 500}, "No service time is planned: what the reports take themselves is known"),
         (
             {"service_time": {"distribution": "fixed", "mean_ms": 900}, "client_timeout_s": 0.5, "slo_s": 0.5},
             "Every sync client will time out; async will lose none, and all of its results will come later than 500 ms",

@@ -280,6 +280,7 @@ def test_reports_that_take_their_own_time_are_measured_and_no_reason_for_distrus
     assert (found["verdict"], found["value"]["from_plan"]) == ("warn", None)
     assert found["value"]["between_sides"] == pytest.approx(0.4)
     assert "took their own" in found["detail"]
+    assert result["checks"][11]["detail"] == "Nothing was expected: no service time was planned."
     assert result["trusted"]
 
 
