@@ -57,6 +57,7 @@ AHEAD_S: Final = 0.0005
 BREATHE_EVERY: Final = 16
 # How often the service is asked whether any callback is still to come.
 ASK_EVERY_S: Final = 0.5
+FAILED_REPORT: Final = b"/problems/report-failed"
 PATHS: Final = {Mode.SYNC: "/api/sync", Mode.ASYNC: "/api/async"}
 
 
@@ -152,14 +153,14 @@ class Generator:
         leaves = self._start + self.schedule.intended[index] + plan.timeout_of(mode)
         timer: asyncio.TimerHandle | None = None
 
-        def answered(status: int | None, _body: bytes) -> None:
+        def answered(status: int | None, body: bytes) -> None:
             # Its timer may be a little late; a client whose time is over has left.
             if time.monotonic() >= leaves:
                 return
             self._tally.closes()
             if timer is not None:
                 timer.cancel()
-            self._answered(mode, index, status)
+            self._answered(mode, index, status, body)
 
         def give_up() -> None:
             leave()
@@ -178,7 +179,7 @@ class Generator:
         if not self._open:
             self._changed.set()
 
-    def _answered(self, mode: Mode, index: int, status: int | None) -> None:
+    def _answered(self, mode: Mode, index: int, status: int | None, body: bytes) -> None:
         samples = self.samples[mode]
         if status is not None:
             samples.accepted[index] = self._now()
@@ -188,7 +189,7 @@ class Generator:
                 samples.outcomes[index] = Outcome.CALLBACK_LOST
         else:
             self._missing.discard(index)
-            samples.outcomes[index] = outcome_of(status)
+            samples.outcomes[index] = outcome_of(status, body)
             if status == 200:
                 samples.result[index] = samples.accepted[index]
         self._over()
@@ -224,8 +225,8 @@ class Generator:
         return bool(set(expected) & set(headers.get("webhook-signature", "").split()))
 
 
-def outcome_of(status: int | None) -> Outcome:
-    """What a final status, or none at all, means to a client."""
+def outcome_of(status: int | None, body: bytes) -> Outcome:
+    """What a final status, or none at all, means to a client; a 500 is a failed report only where it says so."""
     match status:
         case None:
             return Outcome.REFUSED
@@ -233,10 +234,10 @@ def outcome_of(status: int | None) -> Outcome:
             return Outcome.OK
         case 429 | 503:
             return Outcome.SHED
-        case 500:
+        case 500 if FAILED_REPORT in body:
             return Outcome.JOB_FAILED
         case _:
-            return Outcome.HTTP_5XX if status > 500 else Outcome.HTTP_4XX
+            return Outcome.HTTP_5XX if status >= 500 else Outcome.HTTP_4XX
 
 
 class Pipes:

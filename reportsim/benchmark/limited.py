@@ -14,6 +14,8 @@ from reportsim.benchmark.theory import Theory
 # States whose probability is below this share of the likeliest one are left out.
 DUST: Final = 1e-18
 MOST_STATES: Final = 1_000_000
+# Steps times states that the times of the impatient may take: a few seconds.
+MOST_WORK: Final = 2e7
 # Exponents whose square no longer matters.
 TINY: Final = 1e-9
 
@@ -33,6 +35,9 @@ def birth_death(birth: Callable[[int], float], death: Callable[[int], float], mo
         # The ratios only fall from here on, so that a geometric series bounds what is left.
         if step < 0 and logs[-1] - best - math.log(-math.expm1(step)) < math.log(DUST):
             break
+    else:
+        if most is None:
+            raise ValueError(f"more than {MOST_STATES:,} would wait at once: that many cannot be reckoned with")
     weights = [math.exp(value - best) for value in logs]
     total = math.fsum(weights)
     return [weight / total for weight in weights]
@@ -43,7 +48,8 @@ def markov(
 ) -> Theory:
     """M/M/c/K with or without exponential patience, at most K = `capacity` waiting and in service.
 
-    `patience_s` is the mean of the patience on the wait. Exact, by the steady state of the birth-death chain.
+    `patience_s` is the mean of the patience on the wait. Exact, by the steady state of the birth-death chain. Where
+    thousands would wait, there is no tail: it would take more than seconds.
     """
     if capacity is not None and capacity < workers:
         raise ValueError("a system has room for at least as many customers as it has workers")
@@ -54,17 +60,21 @@ def markov(
     let_in = 1 - blocked
     in_system = math.fsum(n * share for n, share in enumerate(shares))
     queue = math.fsum((n - workers) * share for n, share in enumerate(shares) if n > workers)
-    sojourn = Sojourn(seen, workers, mean_s, math.inf if patience_s is None else patience_s)
+    mean_sojourn = in_system / (rate * let_in)
+    # About the work of `Sojourn`, whose steps move every waiting customer where one may leave.
+    waiting = max(len(seen) - workers, 0)
+    heavy = 2 * mean_sojourn * (workers * finish + waiting * leave) * waiting > MOST_WORK if leave else False
+    sojourn = None if heavy else Sojourn(seen, workers, mean_s, math.inf if patience_s is None else patience_s)
     return Theory(
         model="M/M/c" + ("/K" if capacity is not None else "") + ("+M (Erlang A)" if patience_s is not None else ""),
         rho=rate * mean_s / workers,
         p_wait=math.fsum(seen[workers:]) / let_in,
         mean_wait=queue / (rate * let_in),
-        mean_sojourn=in_system / (rate * let_in),
+        mean_sojourn=mean_sojourn,
         mean_in_system=in_system,
         p_block=None if capacity is None else blocked,
         p_abandon=None if patience_s is None else leave * queue / (rate * let_in),
-        tail=sojourn.tail,
+        tail=None if sojourn is None else sojourn.tail,
     )
 
 

@@ -49,8 +49,10 @@ def side(plan: Plan, mode: Mode, theory: Theory | None, expected: dict[str, Band
 
 
 def in_milliseconds(theory: Theory, timeout_s: float) -> Json:
-    """A theory's answers, times in milliseconds."""
+    """A theory's answers, times in milliseconds; who left the queue without a result has timed out as well."""
     answers = theory.as_json(None if math.isinf(timeout_s) else timeout_s)
+    if answers["p_timeout"] is not None:
+        answers["p_timeout"] += answers["p_abandon"] or 0.0
     times = ("mean_wait", "mean_sojourn", "p50", "p95", "p99")
     return {
         (f"{name}_ms" if name in times else name): (None if value is None else 1000 * value) if name in times else value
@@ -105,9 +107,14 @@ def from_empty_or_steady(plan: Plan, settled: bool) -> Theory | None:
 
 def sentence(plan: Plan, expected: dict[Mode, dict[str, Band]]) -> str:
     """What a run of the plan will show, in one sentence."""
+    if not plan.service.mean_s:
+        return "No service time is planned: what the reports take themselves is known only after the run."
     late = expected[Mode.ASYNC]["late_share"]
     after = f"come later than {duration(plan.slo_s)}"
-    punctual = f"about {percent(late.value)} of its results will {after}" if late.value else f"none will {after}"
+    if late.low == 1:
+        punctual = f"all of its results will {after}"
+    else:
+        punctual = f"about {percent(late.value)} of its results will {after}" if late.value else f"none will {after}"
     return f"{timeouts(plan, expected[Mode.SYNC]['timeout_share'])}; async will lose none, and {punctual}."
 
 
@@ -117,6 +124,8 @@ def timeouts(plan: Plan, share: Band) -> str:
         return "No sync client will time out, since none gives up"
     if not share.high:
         return "No sync client will time out"
+    if share.low == 1:
+        return "Every sync client will time out"
     if not share.value:
         return f"Most likely no sync client will time out, at most {percent(share.high)} in a run this short"
     span = f"{percent(share.low).removesuffix(' %')} to {percent(share.high)}"

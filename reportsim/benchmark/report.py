@@ -63,16 +63,23 @@ def contents(plan: Plan, prediction: Json, result: Json, samples: Mapping[Mode, 
         tables.service(result),
         tables.ways(result),
         "</div>",
-        "<h2>Theory</h2>",
-        f'<p class="hint">Model for sync: {escape(prediction["model"])}; ρ = {prediction["rho"]:.3g}. The bands are'
-        f" those of {prediction['replications']} simulated runs of this length with other luck.</p>",
-        tables.theory(result),
+        *(theory(prediction, result) if plan.rho else ()),
         "<h2>Can this be trusted?</h2>",
         tables.checks(result),
         tables.objectives(result),
         "<h2>How to repeat it</h2>",
         tables.parameters(plan.as_json()),
         definitions(plan),
+    )
+
+
+def theory(prediction: Json, result: Json) -> tuple[str, ...]:
+    """What was expected, beside what was measured."""
+    return (
+        "<h2>Theory</h2>",
+        f'<p class="hint">Model for sync: {escape(prediction["model"])}; ρ = {prediction["rho"]:.3g}. The bands are'
+        f" those of {prediction['replications']} simulated runs of this length with other luck.</p>",
+        tables.theory(result),
     )
 
 
@@ -89,7 +96,7 @@ def header(plan: Plan, id: str | None, finished_at: str | None) -> str:
         f"{plan.count:,} {SPREAD[plan.arrivals]} a side in two blocks of {duration(plan.block_s)}",
         f"{plan.workers} workers",
         f"service time {mean} in the mean ({plan.service_time['distribution']})" if plan.service_time else mean,
-        f"load ρ = {plan.rho:.2f}",
+        *([f"load ρ = {plan.rho:.2f}"] if plan.rho else []),
         f"sync clients {gives_up}",
         LEAVING[plan.cancel],
     ]

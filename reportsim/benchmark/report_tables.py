@@ -174,15 +174,35 @@ def objectives(result: Json) -> str:
     rows = []
     for side in SIDES:
         for row in result["slo"][side]["objectives"]:
-            measured = "–" if row["measured"] is None else three(row["measured"])
             rows.append(
                 [
                     f"{side}: {escape(row['metric'])} {escape(row['op'])} {row['value']:g}",
-                    measured,
-                    MARKS["ok" if row["pass"] else "fail"],
+                    measurement(result[side], row),
+                    "✗ unknown" if too_few(result[side], row) else MARKS["ok" if row["pass"] else "fail"],
                 ]
             )
     return table("Objectives", ("", "measured", ""), rows)
+
+
+def too_few(side: Json, objective: Json) -> bool:
+    """Whether there were too few requests to say what an objective is about."""
+    return objective["measured"] is None and bound_of(side, objective) is None
+
+
+def bound_of(side: Json, objective: Json) -> float | None:
+    """The lower bound of a percentile that an objective is about; None where nothing is known of it."""
+    clock, _, level = objective["metric"].partition(".")
+    found = side[clock][level]
+    bound: float | None = found["value"] if isinstance(found, Mapping) else None
+    return bound
+
+
+def measurement(side: Json, objective: Json) -> str:
+    """What was measured of an objective, as it may be said."""
+    if objective["measured"] is not None:
+        return three(objective["measured"])
+    bound = bound_of(side, objective)
+    return "n too small" if bound is None else f"≥ {three(bound)}"
 
 
 def checks(result: Json) -> str:

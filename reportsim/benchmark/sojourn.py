@@ -81,5 +81,5 @@ class Sojourn:
         ahead = len(moves)
         self._waiting = [
             share * ((ahead - k) * leave) + moved
-            for k, (share, moved) in enumerate(zip(self._waiting, [*moves[1:], 0.0], strict=True))
+            for k, (share, moved) in enumerate(zip(self._waiting, [*moves, 0.0][1:], strict=True))
         ]

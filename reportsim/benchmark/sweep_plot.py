@@ -75,7 +75,8 @@ def verdict(found: Sweep) -> str:
         what = "exceed" if name == "rate" else "stay within"
         return f"At no {name} from {low} to {high} do time-outs {what} {share}."
     value = f"{found.break_even:.4g}"
-    if name == "rate":
-        return f"Time-outs exceed {share} from {value} arrivals a second on."
-    unit = "a time-out of " + value + " s" if name == "timeout" else f"{value} workers"
-    return f"Time-outs stay within {share} from {unit} on."
+    what = "exceed" if name == "rate" else "stay within"
+    units = {"rate": f"{value} arrivals a second", "timeout": f"a time-out of {value} s", "workers": f"{value} workers"}
+    if found.break_even == found.points[0].value:
+        return f"Time-outs {what} {share} already at {units[name]}, the least that was tried."
+    return f"Time-outs {what} {share} from {units[name]} on."

@@ -1,7 +1,7 @@
 """A finished run in one sentence, made from its data; and the whole result."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from reportsim.benchmark.checks import audit, failed
 from reportsim.benchmark.comparison import compare
@@ -9,13 +9,16 @@ from reportsim.benchmark.evidence import Check, Conditions, Evidence
 from reportsim.benchmark.measured import conditional, measured, residuals
 from reportsim.benchmark.plan import Cancel, Plan
 from reportsim.benchmark.results import side_result
-from reportsim.benchmark.samples import Integrals, Samples
+from reportsim.benchmark.samples import Integrals, Outcome, Samples
 from reportsim.benchmark.schedule import Schedule
 from reportsim.benchmark.slo import judge, objectives
 from reportsim.benchmark.words import duration, percent, three
 from reportsim.core.model import Mode
 
 Json = dict[str, Any]
+ERRORS: Final = tuple(
+    outcome.label for outcome in (Outcome.REFUSED, Outcome.SHED, Outcome.HTTP_4XX, Outcome.HTTP_5XX, Outcome.JOB_FAILED)
+)
 
 
 def conclude(
@@ -83,9 +86,9 @@ def times(plan: Plan, results: Mapping[Mode, Json], comparison: Json) -> str:
         f"Results came {duration(abs(mean['value']) / 1000)} later by {'async' if low > 0 else 'sync'} in the mean "
         f"({duration(ends[0])} to {duration(ends[1])}), {over}"
     )
-    middle = results[Mode.SYNC]["time_to_result_ms"]["p50"]["value"]
-    if middle:
-        said += f": {percent(abs(mean['value']) / middle)} of the median sync time"
+    middle = results[Mode.SYNC]["time_to_result_ms"]["p50"]
+    if middle["value"] and not middle["censored"]:
+        said += f": {percent(abs(mean['value']) / middle['value'])} of the median sync time"
     if low > 0 and plan.cancel is not Cancel.NONE and results[Mode.SYNC]["outcomes"]["client_timeout"]:
         said += ". The sync server had dropped work for clients that left, which made room for the others"
     return f"{said}."
@@ -108,14 +111,23 @@ def losses(plan: Plan, results: Mapping[Mode, Json]) -> str:
         )
     else:
         first = "No sync client gave up"
-    second = f"async lost {percent(lost)} of its callbacks" if lost else "async lost nothing"
-    third = f"{percent(late)} of its results came later than {duration(plan.slo_s)}" if late else ""
-    return f"{first}; {second}{', but ' + third if third else ''}."
+    if failures := share(sync, *ERRORS):
+        first += f", and {percent(failures)} got an error" if timeouts else f", but {percent(failures)} got an error"
+    missing = [f"lost {percent(lost)} of its callbacks"] if lost else []
+    if failures := share(other, *ERRORS):
+        missing.append(f"answered {percent(failures)} of its requests with an error")
+    second = f"async {' and '.join(missing) or 'lost nothing'}"
+    if late:
+        second += (
+            f", {'and' if missing else 'but'} {percent(late)} of its results came later than {duration(plan.slo_s)}"
+        )
+    return f"{first}; {second}."
 
 
-def share(result: Json, outcome: str) -> float:
-    """The share of an outcome among all that were offered."""
-    return float(result["outcomes"][outcome] / result["offered"]) if result["offered"] else 0.0
+def share(result: Json, *outcomes: str) -> float:
+    """The share of some outcomes among all that were offered."""
+    found = sum(result["outcomes"][outcome] for outcome in outcomes)
+    return float(found / result["offered"]) if result["offered"] else 0.0
 
 
 def waits(results: Mapping[Mode, Json]) -> str:
@@ -125,8 +137,8 @@ def waits(results: Mapping[Mode, Json]) -> str:
     held = " connections open against ".join(three(side["open_connections"]["mean"]) for side in (sync, other))
     if first["value"] is None or second["value"] is None:
         return f"On average sync held {held}."
-    least = "at least " if first["censored"] else ""
+    free = [f"{'at least ' if each['censored'] else ''}{duration(each['value'] / 1000)}" for each in (first, second)]
     return (
-        f"Half of the async clients were free after {duration(second['value'] / 1000)}, of the sync clients after "
-        f"{least}{duration(first['value'] / 1000)}, which held {held} on average."
+        f"Half of the async clients were free after {free[1]}, of the sync clients after {free[0]}, "
+        f"which held {held} on average."
     )

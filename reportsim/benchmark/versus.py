@@ -65,7 +65,9 @@ def percentile_row(metric: str, first: Json, second: Json) -> Json:
     """Two percentiles; where one is only a lower bound, nothing is made of both."""
     known = not first["censored"] and not second["censored"]
     made = row(metric, first["value"], second["value"]) if known else row(metric, None, None)
-    return made | {"first": first["value"], "second": second["value"], "apart": apart(first, second)}
+    values = {"first": first["value"], "second": second["value"]}
+    bounds = {"first_censored": first["censored"], "second_censored": second["censored"]}
+    return made | values | bounds | {"apart": apart(first, second)}
 
 
 def apart(first: Json, second: Json) -> bool | None:
@@ -88,6 +90,8 @@ def row(metric: str, first: float | None, second: float | None) -> Json:
         "metric": metric,
         "first": shown[0],
         "second": shown[1],
+        "first_censored": False,
+        "second_censored": False,
         "difference": difference,
         "ratio": ratio,
         "apart": None,

@@ -7,7 +7,7 @@ from rich.console import Console, OverflowMethod
 from rich.table import Table
 
 from reportsim.benchmark.plots import WORDS
-from reportsim.benchmark.report_tables import WAYS
+from reportsim.benchmark.report_tables import WAYS, measurement, too_few
 from reportsim.benchmark.words import duration, percent, three
 
 Json = Mapping[str, Any]
@@ -31,8 +31,9 @@ def show_result(console: Console, run: Json) -> None:
     for side in SIDES:
         for objective in result["slo"][side]["objectives"]:
             if not objective["pass"]:
-                measured = "unknown" if objective["measured"] is None else three(objective["measured"])
-                said = f"{side} missed {objective['metric']} {objective['op']} {three(objective['value'])}: {measured}"
+                verb = "cannot be judged by" if too_few(result[side], objective) else "missed"
+                wanted = f"{objective['metric']} {objective['op']} {three(objective['value'])}"
+                said = f"{side} {verb} {wanted}: {measurement(result[side], objective)}"
                 console.print(said, highlight=False, markup=False)
     console.print(result["verdict"], highlight=False, markup=False)
 
@@ -118,7 +119,10 @@ def show_comparison(console: Console, compared: Json) -> None:
         for row in compared[side]:
             if row["first"] or row["second"]:
                 apart = {True: "apart", False: "", None: ""}[row["apart"]]
-                cells = (number(row[name]) for name in ("first", "second", "difference", "ratio"))
+                cells = (
+                    f"{'≥ ' if row.get(f'{name}_censored') else ''}{number(row[name])}"
+                    for name in ("first", "second", "difference", "ratio")
+                )
                 table.add_row(row["metric"], *cells, apart)
         console.print(table)
 

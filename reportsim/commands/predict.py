@@ -82,7 +82,10 @@ def run(options: argparse.Namespace) -> int:
     if options.rate is None or options.workers is None:
         raise CommandError("predict needs --rate and --workers")
     queue = queue_of(options, service)
-    theory = answer(queue)
+    try:
+        theory = answer(queue)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
     if options.json:
         print(json.dumps(theory.as_json(options.timeout), ensure_ascii=False))
         return 0
@@ -144,6 +147,8 @@ def show(queue: Queue, theory: Theory, timeout_s: float | None) -> None:
         table.add_row(f"longer than {duration(timeout_s)}", percent(share))
     console = Console()
     console.print(table)
+    if theory.tail is None:
+        console.print("Too many wait at once to compute percentiles in seconds; the means are exact.")
     if theory.mean_wait is None:
         growth = queue.rate - queue.workers / queue.service.mean_s
         console.print(f"The queue grows by {three(growth)} requests a second, for ever: ask for a --duration.")

@@ -269,6 +269,8 @@ class FigureCompared(Shape):
     metric = text()
     first = number(allow_none=True)
     second = number(allow_none=True)
+    first_censored = yes_no("Whether the first is only a lower bound.")
+    second_censored = yes_no("Whether the second is only a lower bound.")
     difference = signed("Second − first; null where one is not there, or only a lower bound.")
     ratio = number(allow_none=True)
     apart = yes_no("Whether the 95 % intervals of two percentiles have nothing in common.", allow_none=True)

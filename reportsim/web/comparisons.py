@@ -61,7 +61,9 @@ def figure(row: Json) -> Figure:
         name = WORDS[level]
     else:
         name = FIGURES[row["metric"]]
-    first, second = (said(row["metric"], row[which]) for which in ("first", "second"))
+    first, second = (
+        f"{'≥ ' if row[f'{which}_censored'] else ''}{said(row['metric'], row[which])}" for which in ("first", "second")
+    )
     return Figure(name, first, second, bool(row["apart"]))
 
 

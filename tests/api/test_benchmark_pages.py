@@ -47,6 +47,10 @@ async def test_the_form_says_what_to_expect(service: Service) -> None:
     part = await get_page(service, "/benchmarks/prediction?rate=5&duration_s=5&client_timeout_s=")
     assert "No sync client will time out, since none gives up" in part
     assert "<html" not in part
+    own = URL("/benchmarks/prediction").with_query(rate="500", duration_s="2", distribution=OWN_TIME)
+    part = await get_page(service, own)
+    assert "No service time is planned" in part
+    assert "ρ" not in part
 
 
 @pytest.mark.parametrize(
@@ -86,6 +90,7 @@ async def test_runs_are_listed_shown_and_compared(service: Service) -> None:
     assert 'name="rate" value="4.8"' in again[1]
     text = await get_page(service, URL("/benchmarks/compare").with_query([("id", first), ("id", second)]))
     assert "the same plan twice" in text
+    assert "<td>≥ 8 s</td><td>≥ 8 s</td>" in text
     await get_page(service, f"/benchmarks/compare?id={first}", 422)
     await get_page(service, f"/benchmarks/compare?id={first}&id={UNKNOWN}", 404)
     await get_page(service, f"/benchmarks/{UNKNOWN}", 404)

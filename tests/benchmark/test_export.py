@@ -19,6 +19,7 @@ from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.report import html_report
 from reportsim.benchmark.report_style import POLICY, STYLE_HASH
 from reportsim.benchmark.schedule import Schedule, make_schedule
+from reportsim.benchmark.versus import compare_runs
 from reportsim.core.model import Mode
 from tests.benchmark.runs import IDLE, Run, example, overload
 
@@ -155,6 +156,34 @@ def test_a_run_that_failed_a_check_bears_a_banner() -> None:
     text = page(run, broken)
     assert 'role="alert">Do not trust this run. H7: 3 requests waited for a connection.' in text
     assert '<span class="fail">' in text
+
+
+def test_objectives_say_what_is_known_of_a_number_that_is_none() -> None:
+    run, result = example()
+    assert "sync: time_to_result_ms.p95 &lt;= 8000</th><td>≥ 8,000</td><td>✗ fail" in page(run, result)
+    few = overload(duration_s=10.0)
+    text = page(few, few.conclude())
+    assert "async: time_to_result_ms.p95 &lt;= 8000</th><td>n too small</td><td>✗ unknown" in text
+
+
+def test_without_planned_service_times_there_is_no_theory() -> None:
+    run = overload(service_time=None, duration_s=10.0)
+    text = page(run, run.conclude())
+    assert "<h2>Theory</h2>" not in text
+    assert "ρ =" not in text
+    assert "No service time is planned" in text
+
+
+def test_lower_bounds_stay_so_beside_another_run() -> None:
+    run, result = example()
+    calm = overload(rate=1.0)
+    runs = [
+        {"id": name, "plan": run.plan.as_json(), "result": found}
+        for name, found in (("a", result), ("b", calm.conclude()))
+    ]
+    row = next(row for row in compare_runs(*runs)["sync"] if row["metric"] == "time_to_result_ms.p90")
+    assert (row["first"], row["first_censored"], row["second_censored"]) == (8_000, True, False)
+    assert row["difference"] is row["ratio"] is None
 
 
 def test_whatever_stands_in_a_plan_is_text() -> None:

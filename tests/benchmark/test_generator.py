@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from reportsim.benchmark.generator import hurrying
+from reportsim.benchmark.generator import hurrying, outcome_of
+from reportsim.benchmark.samples import Outcome
 
 
 @pytest.fixture
@@ -48,3 +49,20 @@ def test_it_runs_like_any_other_where_that_is_not_allowed(monkeypatch: pytest.Mo
     with hurrying():
         assert os.sched_getscheduler(0) == usual
     assert os.sched_getscheduler(0) == usual
+
+
+@pytest.mark.parametrize(
+    ("status", "problem", "outcome"),
+    [
+        (None, "", Outcome.REFUSED),
+        (200, "", Outcome.OK),
+        (404, "not-found", Outcome.HTTP_4XX),
+        (429, "rate-limited", Outcome.SHED),
+        (500, "report-failed", Outcome.JOB_FAILED),
+        (500, "internal-error", Outcome.HTTP_5XX),
+        (503, "no-capacity", Outcome.SHED),
+        (504, "", Outcome.HTTP_5XX),
+    ],
+)
+def test_every_answer_has_one_meaning(status: int | None, problem: str, outcome: Outcome) -> None:
+    assert outcome_of(status, f'{{"type":"/problems/{problem}"}}'.encode()) is outcome

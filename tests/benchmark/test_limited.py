@@ -191,3 +191,20 @@ def test_a_huge_room_in_overload_is_answered_in_time(capacity: int) -> None:
     theory = markov(12, 1, 10, capacity=capacity)
     assert theory.p_block == pytest.approx(1 / 6, abs=1e-3)
     assert theory.percentile(0.5) == pytest.approx(capacity / 10, rel=0.02)
+
+
+def test_without_a_queue_nobody_is_impatient() -> None:
+    theory, bounded = markov(12, 1, 10, capacity=10, patience_s=5), markov(12, 1, 10, capacity=10)
+    assert (theory.p_abandon, theory.mean_wait) == (0.0, 0.0)
+    for share in (0.5, 0.95, 0.99):
+        assert theory.percentile(share) == pytest.approx(bounded.percentile(share), rel=NEAR)
+
+
+def test_a_crowd_of_the_impatient_has_means_and_no_percentiles() -> None:
+    theory = markov(15, 1, 10, patience_s=10_000)
+    # By flow alone: a third must leave, after a wait of a third of their patience in the mean.
+    assert theory.p_abandon == pytest.approx(1 / 3, abs=1e-6)
+    assert theory.mean_wait == pytest.approx(10_000 / 3, rel=1e-6)
+    assert theory.percentile(0.5) is None
+    with pytest.raises(ValueError, match="1,000,000"):
+        markov(15, 1, 10, patience_s=1_000_000)

@@ -76,6 +76,14 @@ def test_the_transient_chain_lies_in_the_middle_of_the_simulated_band() -> None:
     assert 1000 * theory.mean_wait == pytest.approx(found["mean_wait_ms"].value, rel=0.1)
 
 
+def test_who_is_dropped_from_the_queue_has_timed_out_in_theory_too() -> None:
+    service = {"distribution": "exponential", "mean_ms": 100}
+    plan = Plan(rate=48, duration_s=120, workers=4, service_time=service, client_timeout_s=0.5, cancel=Cancel.QUEUED)
+    side = predict(plan, 10)["sync"]
+    assert side["theory"]["model"] == "M/M/c+D (fixed patience)"
+    assert side["theory"]["p_timeout"] == pytest.approx(side["timeout_share"]["value"], abs=0.03)
+
+
 def test_nineteen_of_twenty_runs_lie_in_the_band() -> None:
     plan = Plan(rate=9, duration_s=40)
     found = bands(plan, 200)[Mode.SYNC]["mean_wait_ms"]
@@ -114,6 +122,11 @@ def test_long_runs_are_replicated_less_often() -> None:
         (
             {"rate": 1, "client_timeout_s": 60, "slo_s": 60},
             "No sync client will time out; async will lose none, and none will come later than 60 s.",
+        ),
+        ({"service_time": None, "rate": 500}, "No service time is planned: what the reports take themselves is known"),
+        (
+            {"service_time": {"distribution": "fixed", "mean_ms": 900}, "client_timeout_s": 0.5, "slo_s": 0.5},
+            "Every sync client will time out; async will lose none, and all of its results will come later than 500 ms",
         ),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reportsim.benchmark.comparison import bootstrap_mean, faster, median_interval, paired
+from reportsim.benchmark.comparison import FEWEST, bootstrap_mean, faster, median_interval, paired
 from reportsim.benchmark.evidence import Conditions
 from reportsim.benchmark.plan import Arrivals, Cancel, Plan
 from reportsim.benchmark.samples import Outcome, Samples
@@ -47,7 +47,7 @@ def test_pairs_are_counted_one_by_one(first: list[float], second: list[float]) -
     assert (won["sync"], won["tie"], won["async"]) == (mirrored["async"], mirrored["tie"], mirrored["sync"])
 
 
-@given(st.lists(st.floats(-100, 100), min_size=2, max_size=80), st.integers(0, 100))
+@given(st.lists(st.floats(-100, 100), min_size=FEWEST, max_size=80), st.integers(0, 100))
 @settings(max_examples=30, deadline=None)
 def test_bootstrap_intervals_hold_their_mean_and_are_seeded(values: list[float], seed: int) -> None:
     found = bootstrap_mean(values, seed)
@@ -84,6 +84,7 @@ def test_stretches_that_hang_together_make_wider_intervals() -> None:
 def test_too_few_pairs_have_no_interval() -> None:
     assert bootstrap_mean([], 1).value is None
     assert bootstrap_mean([2.0], 1).low is None
+    assert (bootstrap_mean([2.0, 4.0], 1).value, bootstrap_mean([2.0, 4.0], 1).low) == (3.0, None)
     assert median_interval([1.0, 2.0, 3.0]).low is None
     assert median_interval([float(value) for value in range(101)]).value == 50
 
@@ -115,6 +116,43 @@ def test_a_sync_server_that_drops_work_is_said_to_be_faster_for_that() -> None:
     result = overload(cancel=Cancel.RUNNING, duration_s=120.0).conclude()
     assert "later by async" in result["verdict"]
     assert "dropped work for clients that left" in result["verdict"]
+
+
+def test_nothing_is_a_share_of_a_median_that_is_only_a_bound() -> None:
+    run = overload(rate=7.0)
+    samples = run.samples[Mode.ASYNC]
+    samples.result = array("d", (moment + 0.05 for moment in samples.result))
+    result = run.conclude()
+    assert result["sync"]["time_to_result_ms"]["p50"]["censored"]
+    assert "Results came 50 ms later by async" in result["verdict"]
+    assert "of the median sync time" not in result["verdict"]
+
+
+def test_a_handful_of_pairs_decides_nothing() -> None:
+    run = calm(rate=1, duration_s=8)
+    samples = run.samples[Mode.ASYNC]
+    samples.result = array("d", (moment + 0.05 for moment in samples.result))
+    result = run.conclude()
+    assert result["comparison"]["difference_ms"]["mean"]["value"] == pytest.approx(50, abs=0.01)
+    assert result["verdict"].startswith("Too few requests had their result on both sides")
+
+
+@pytest.mark.parametrize(
+    ("mode", "outcome", "said"),
+    [
+        (Mode.SYNC, Outcome.SHED, "No sync client gave up, but 5 % got an error; async lost nothing."),
+        (Mode.ASYNC, Outcome.HTTP_5XX, "No sync client gave up; async answered 5 % of its requests with an error."),
+        (Mode.ASYNC, Outcome.JOB_FAILED, "async answered 5 % of its requests with an error."),
+    ],
+)
+def test_errors_are_no_results_and_that_is_said(mode: Mode, outcome: Outcome, said: str) -> None:
+    run = calm()
+    for index in range(20):
+        run.samples[mode].outcomes[index], run.samples[mode].result[index] = outcome, math.nan
+    result = run.conclude()
+    assert said in result["verdict"]
+    missed = [row["metric"] for row in result["slo"][mode]["objectives"] if not row["pass"]]
+    assert f"outcomes.{outcome.label}" in missed
 
 
 def test_ratios_stop_where_values_are_only_bounds() -> None:
@@ -228,6 +266,38 @@ def test_each_check_finds_what_it_is_for(id: str) -> None:
     result = run.conclude()
     assert verdicts(result)[id] == "fail"
     assert not result["trusted"]
+
+
+def test_reports_that_take_their_own_time_are_measured_and_no_reason_for_distrust() -> None:
+    run = calm(service_time=None)
+    for mode, took in ((Mode.SYNC, 0.002), (Mode.ASYNC, 0.003)):
+        samples = run.samples[mode]
+        samples.ended = array("d", (start + took for start in samples.started))
+        samples.result = array("d", (end + 0.002 for end in samples.ended))
+        run.integrals[mode] = replace(run.integrals[mode], busy_s=took * len(samples))
+    result = run.conclude()
+    found = result["checks"][8]
+    assert (found["verdict"], found["value"]["from_plan"]) == ("warn", None)
+    assert found["value"]["between_sides"] == pytest.approx(0.4)
+    assert "took their own" in found["detail"]
+    assert result["checks"][11]["detail"] == "Nothing was expected: no service time was planned."
+    assert result["trusted"]
+
+
+def test_checks_do_not_compare_what_is_not_there() -> None:
+    few = {check["id"]: check for check in calm(rate=1, duration_s=2).conclude()["checks"]}
+    assert "Too few" in few["H11"]["detail"]
+    assert few["H14"]["value"]["sync"] is None
+    assert few["H14"]["detail"].startswith("The median difference of the sides is ")
+    service = {"distribution": "fixed", "mean_ms": 300}
+    late = calm(service_time=service, client_timeout_s=0.1, slo_s=0.1).conclude()
+    assert late["sync"]["outcomes"]["client_timeout"] == late["sync"]["offered"]
+    none = {check["id"]: check for check in late["checks"]}
+    assert none["H9"]["value"] == {"between_sides": None, "from_plan": None}
+    assert none["H9"]["detail"] == "No request had its result on both sides."
+    assert none["H11"]["value"]["sync"] == [100.0, 100.0]
+    assert none["H14"]["value"]["sync"] is None
+    assert none["H14"]["detail"].startswith("From block to block the median moved by async ")
 
 
 def test_segments_that_run_backwards_are_found() -> None:

@@ -1,6 +1,7 @@
 """`python -m reportsim benchmark …` as people run it, on a running service."""
 
 import asyncio
+import io
 import json
 import os
 import sys
@@ -8,7 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from rich.console import Console
 
+from reportsim.benchmark.versus import compare_runs
+from reportsim.commands.benchmark_tables import show_comparison, show_result
+from tests.benchmark.runs import example, overload
 from tests.conftest import Service
 
 SMALL = ("--rate", "80", "--duration", "1", "--workers", "4", "--mean", "0.02", "--timeout", "none")
@@ -74,3 +79,20 @@ async def test_what_the_service_refuses_is_one_line(service: Service, arguments:
 async def test_nobody_there_is_one_line() -> None:
     done = await benchmark("--url", "http://127.0.0.1:9", "--list")
     assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+
+
+def test_bounds_and_too_small_numbers_are_said_as_such() -> None:
+    run, result = example()
+    few = overload(duration_s=10.0).conclude()
+    out = io.StringIO()
+    console = Console(file=out, width=200)
+    for each in (result, few):
+        show_result(console, {"result": {**each, "ways": None}})
+    both = [{"id": "a", "plan": run.plan.as_json(), "result": each} for each in (result, few)]
+    show_comparison(console, compare_runs(*both))
+    text = out.getvalue()
+    assert "sync missed time_to_result_ms.p95 <= 8,000: ≥ 8,000" in text
+    assert "async cannot be judged by time_to_result_ms.p95 <= 8,000: n too small" in text
+    assert "unknown" not in text
+    (row,) = [line.split() for line in text.splitlines() if line.split()[:2] == ["time_to_result_ms.p90", "≥"]]
+    assert row[2] == "8,000"

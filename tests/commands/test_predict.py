@@ -163,3 +163,16 @@ def test_a_plot_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     done = predict("--sweep", "rate=1:2:1", "--mean", "1", "--workers", "4", "--timeout", "8", "--plot", tmp_path)
     assert done.returncode == 1
     assert done.stderr.decode().startswith(f"reportsim: cannot write {tmp_path}: ")
+
+
+def test_a_crowd_that_is_too_large_is_said_to_be() -> None:
+    crowd = ("--rate", "15", "--mean", "1", "--workers", "10", "--patience")
+    assert b"the means are exact." in predict(*crowd, "10000").stdout
+    refused = predict(*crowd, "1000000")
+    assert (refused.returncode, refused.stdout) == (1, b"")
+    assert refused.stderr.startswith(b"reportsim: more than 1,000,000 would wait at once")
+
+
+def test_a_sweep_that_begins_beyond_its_break_even_says_so() -> None:
+    done = predict("--sweep", "rate=30:40", "--mean", "1", "--workers", "10", "--timeout", "4", "--duration", "10")
+    assert b"Time-outs exceed 1 % already at 30 arrivals a second, the least that was tried." in done.stdout
