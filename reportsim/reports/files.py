@@ -191,8 +191,7 @@ class ReportFiles:
         """Spools a report."""
         spool = self._spool
         if spool is None or spool.size + len(content) > min(SPOOL, self._most // 8):
-            if spool is not None:
-                spool.close()
+            self.close()
             self._folder.mkdir(parents=True, exist_ok=True)
             # Ordered by time, as the names of files are.
             spool = self._spool = Spool.opened(self._folder / f"{self._new_id()}{SUFFIX}")

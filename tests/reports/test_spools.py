@@ -1,5 +1,6 @@
 """Spools: small reports in one file, found again after a restart, bounded, and each its own file when asked for."""
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from reportsim.core.problems import Problem
 from reportsim.reports import files as module
 from reportsim.reports.files import ReportFiles
-from reportsim.reports.spool import HEADER, SUFFIX
+from reportsim.reports.spool import HEADER, SUFFIX, Spool
 from tests.reports.books import new_id
 
 MOST = 8_000
@@ -186,6 +187,26 @@ async def test_a_full_disk_fails_the_report_and_leaves_the_others(
     await put(files, last, b"last")
     assert not files.path(lost).exists()
     assert [files.path(id).read_bytes() for id in (first, last)] == [b"first", b"last"]
+
+
+async def test_what_a_new_spool_could_not_be_made_for_fails_alone(
+    tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SPOOL", 1_000)
+    files = opened(tmp_path)
+    first, lost, last = new_id(), new_id(), new_id()
+    await put(files, first, b"x" * 450)
+
+    def refuse(_: Path) -> Spool:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "opened", refuse)
+        with pytest.raises(Problem, match="could not be written"):
+            await put(files, lost, b"x" * 900)
+    await put(files, last, b"last")
+    assert [files.path(id).stat().st_size for id in (first, last)] == [450, 4]
+    assert not files.path(lost).exists()
 
 
 IDS = [new_id() for _ in range(6)]
