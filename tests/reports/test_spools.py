@@ -108,7 +108,7 @@ async def test_a_restart_finds_them_again_but_for_one_that_a_crash_cut(tmp_path:
     files.close()
     [spool] = spools(tmp_path)
     cut = new_id()
-    for tail in (b"", b"\0", HEADER.pack(cut.bytes, 5) + b"cut"):
+    for tail in (b"", b"\0", HEADER.pack(cut.bytes, 5, 0) + b"cut"):
         with spool.open("ab") as handle:
             handle.write(tail)
     again = opened(tmp_path, MOST)
@@ -118,6 +118,19 @@ async def test_a_restart_finds_them_again_but_for_one_that_a_crash_cut(tmp_path:
     assert not again.path(cut).exists()
     # Every report of the first has a file of its own now.
     assert spools(tmp_path)[0] != spool
+
+
+async def test_what_a_crash_of_the_machine_garbled_is_not_there(tmp_path: Path, opened: Open) -> None:
+    files = opened(tmp_path, MOST)
+    first, second = new_id(), new_id()
+    await put(files, first, b"first")
+    await put(files, second, b"second")
+    files.close()
+    [spool] = spools(tmp_path)
+    spool.write_bytes(spool.read_bytes().replace(b"first", bytes(5)))
+    again = opened(tmp_path, MOST)
+    assert not again.path(first).exists()
+    assert again.path(second).read_bytes() == b"second"
 
 
 async def test_what_a_living_process_spools_is_left_alone(tmp_path: Path, opened: Open) -> None:
