@@ -390,14 +390,12 @@ def hurrying() -> Iterator[None]:
     if not hasattr(os, "sched_setscheduler"):
         yield
         return
-    usual = os.sched_getscheduler(0), os.sched_getparam(0)
-    with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
-    try:
-        yield
-    finally:
+    with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
-            os.sched_setscheduler(0, *usual)
+            usual = os.sched_getscheduler(0), os.sched_getparam(0)
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
+            stack.callback(os.sched_setscheduler, 0, *usual)
+        yield
 
 
 if __name__ == "__main__":

@@ -43,6 +43,8 @@ class LineHandler(logging.StreamHandler[TextIO]):
         """Writes to a stream."""
         super().__init__(stream)
         self._lines: list[str] = []
+        # The loop that has been asked to write them.
+        self._asked: asyncio.AbstractEventLoop | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Formats a record now, and has it written soon."""
@@ -51,7 +53,8 @@ class LineHandler(logging.StreamHandler[TextIO]):
             loop = asyncio._get_running_loop()
             if loop is None or record.levelno >= logging.WARNING:
                 self.flush()
-            elif len(self._lines) == 1:
+            elif loop is not self._asked:
+                self._asked = loop
                 loop.call_later(GATHER_S, self.flush)
         except Exception:
             self.handleError(record)
@@ -59,6 +62,7 @@ class LineHandler(logging.StreamHandler[TextIO]):
     def flush(self) -> None:
         """Writes what has gathered."""
         with self.lock or contextlib.nullcontext():
+            self._asked = None
             if self._lines:
                 text = "".join(f"{line}\n" for line in self._lines)
                 self._lines.clear()

@@ -142,6 +142,8 @@ def handle_signals(stop: asyncio.Event) -> None:
             first.append(time.monotonic())
             stop.set()
         elif time.monotonic() - first[0] > SAME_WISH_S:
+            # A warning takes along what was logged before it.
+            log.warning("told to stop once more: not waiting any longer")
             os._exit(1)
 
     loop = asyncio.get_running_loop()

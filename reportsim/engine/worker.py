@@ -137,6 +137,7 @@ class Worker:
         self._works: dict[UUID, Work] = {}
         self._expected: dict[UUID, Request] = {}
         self._table_first = True
+        self._left_out = False
         self._began = asyncio.Event()
         self._looked = float("-inf")
         self.lost_fences = 0
@@ -163,10 +164,14 @@ class Worker:
     def expect(self, request: Request, owner: UUID | None) -> None:
         """Says that a request is there, after its COMMIT: the owner's own, or anyone's."""
         self._observer.queued(request.id)
+        if request.id in self._works:
+            # A look at the table has found it before this news of it came.
+            return
         if owner == self._owner and len(self._expected) < MOST_EXPECTED:
             self._expected[request.id] = request
             self._hinted.set()
         else:
+            self._left_out |= owner == self._owner
             self.hint()
 
     def stop_superseded(self, request: Request) -> None:
@@ -217,7 +222,7 @@ class Worker:
                 await asyncio.sleep(LOOK_EVERY_S)
 
     async def _fill_free_slots(self) -> bool:
-        """Fills the free slots; False when nothing was found."""
+        """Fills free slots, from the table or from memory; False when memory has nothing either."""
         free = [await self._slots.acquire()]
         free += self._slots.take_free()
         taken: list[Request] = []
@@ -231,16 +236,19 @@ class Worker:
             self._slots.give_back(free[len(taken) :])
             for request, free_since in zip(taken, free, strict=False):
                 self._start(request, free_since, written=written)
-        if written:
-            self._published(taken)
-        return bool(taken)
+            if written:
+                self._published(taken)
+        # A look leaves out what another statement is at.
+        return written or bool(taken)
 
     async def _claim(self, limit: int, claimed: list[Request]) -> None:
         """Takes what the table says: what others left, what is anyone's, and the owner's own, oldest first."""
         now = self._clock.now()
         only_own = self.draining or self._only_own
         # A hint from now on may be of something that this look does not see any more.
+        left_out, self._left_out = self._left_out, False
         self._table_first = False
+        more = True
         try:
             if time.monotonic() - self._looked >= LOOK_EVERY_S:
                 if not only_own:
@@ -252,13 +260,16 @@ class Worker:
                 claimed += await store.claim(
                     self._lines, self._owner, room, self._lease, now, only_own=only_own, begun=begun
                 )
-            own = [self._expected.pop(request.id, None) is not None for request in claimed]
-            if len(claimed) == limit and not only_own:
-                # Something of anyone's may be left.
-                self._table_first |= not all(own) or await store.anyones_wait(self._lines)
-        except BaseException:
-            self._table_first = True
-            raise
+            # What memory does not know may be left: something of anyone's, or of the owner's own.
+            more = len(claimed) == limit and (
+                left_out
+                or any(request.id not in self._expected for request in claimed)
+                or (not only_own and await store.anyones_wait(self._lines))
+            )
+        finally:
+            if more:
+                self._table_first = True
+                self._left_out |= left_out
 
     def _next_expected(self, limit: int) -> list[Request]:
         """Takes the oldest of the owner's own from memory."""
@@ -302,6 +313,7 @@ class Worker:
 
     def _start(self, request: Request, free_since: float, *, written: bool) -> None:
         """Begins with a request: its slot has been held for it since both were there."""
+        self._expected.pop(request.id, None)
         if (older := self._works.get(request.id)) is not None:
             # Its lease ran out, or a crash of the database undid its claim.
             older.task.cancel()

@@ -191,8 +191,7 @@ class ReportFiles:
         """Spools a report."""
         spool = self._spool
         if spool is None or spool.size + len(content) > min(SPOOL, self._most // 8):
-            if spool is not None:
-                spool.close()
+            self.close()
             self._folder.mkdir(parents=True, exist_ok=True)
             # Ordered by time, as the names of files are.
             spool = self._spool = Spool.opened(self._folder / f"{self._new_id()}{SUFFIX}")
@@ -244,10 +243,14 @@ class ReportFiles:
                     self._path(request_id).unlink(missing_ok=True)
 
     def remove_before(self, oldest: UUID) -> None:
-        """Deletes the spools in which every report is of a request before some id, whether its row is known or not."""
-        for spool in list(self._spools):
+        """Deletes a spool in which every report is of a request before some id, whether its row is known or not.
+
+        The next one goes the next time: each takes the loop some milliseconds.
+        """
+        for spool in self._spools:
             if spool is not self._spool and all(request_id < oldest for request_id in spool):
                 self._drop(spool)
+                break
 
     def _drop(self, spool: Spool) -> None:
         self._total -= self._sizes.pop(spool, 0)

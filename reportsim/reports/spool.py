@@ -7,6 +7,7 @@ ext4 looks through all that were given back in the last minutes first.
 import contextlib
 import os
 import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -15,8 +16,8 @@ from uuid import UUID
 from reportsim.reports.locks import lock
 
 SUFFIX: Final = ".spool"
-# The id of a request, and how many bytes of its report follow.
-HEADER: Final = struct.Struct("<16sI")
+# The id of a request, how many bytes of its report follow, and their checksum.
+HEADER: Final = struct.Struct("<16sII")
 
 
 class Spool:
@@ -65,7 +66,7 @@ class Spool:
             OSError: there is no room for it, and nothing of it is left.
         """
         assert self._handle is not None
-        record = HEADER.pack(id.bytes, len(content)) + content
+        record = recorded(id, content)
         file = self._handle.fileno()
         try:
             if os.pwrite(file, record, self.size) != len(record):
@@ -78,11 +79,19 @@ class Spool:
         self._places[id] = (self.size - len(content), len(content))
 
     def read(self, id: UUID) -> bytes:
-        """A report that is in here."""
+        """A report that is in here.
+
+        Raises:
+            OSError: it is not any more; somebody deleted the file, or a crash of the machine garbled it.
+        """
         start, length = self._places[id]
         # Its own handle reads what somebody has deleted, too.
         with contextlib.nullcontext(self._handle) if self._handle else self.path.open("rb", buffering=0) as handle:
-            return os.pread(handle.fileno(), length, start)
+            record = os.pread(handle.fileno(), HEADER.size + length, start - HEADER.size)
+        content = record[HEADER.size :]
+        if record != recorded(id, content):
+            raise OSError("the report was garbled")
+        return content
 
     def forget(self, id: UUID) -> None:
         """Has it that a report is not in here any more; its bytes go with the file."""
@@ -102,11 +111,16 @@ class Spool:
             self.path.unlink(missing_ok=True)
 
 
+def recorded(id: UUID, content: bytes) -> bytes:
+    """A report as it stands in the file."""
+    return HEADER.pack(id.bytes, len(content), zlib.crc32(content)) + content
+
+
 def records(handle: BinaryIO) -> Iterator[tuple[UUID, int, int]]:
     """The whole records of a file: id, where the report begins, and its length."""
     end = os.fstat(handle.fileno()).st_size
     while len(head := handle.read(HEADER.size)) == HEADER.size:
-        id, length = HEADER.unpack(head)
+        id, length, _ = HEADER.unpack(head)
         start = handle.tell()
         if start + length > end:
             return

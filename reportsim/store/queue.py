@@ -33,11 +33,12 @@ async def backlog(pool: Pool) -> Backlog:
 
 
 SELECT_OUTGROWN: Final = "SELECT reltuples < $1 FROM pg_class WHERE oid = 'requests'::regclass"
-ANALYZE: Final = "ANALYZE requests, callback_logs"
+# What a vacuum or another replica is at is left to it: the sweep must not wait.
+ANALYZE: Final = "ANALYZE (SKIP_LOCKED) requests, callback_logs"
 
 
 async def analyze_if_outgrown(pool: Pool, rows: int) -> bool:
-    """Gathers statistics if the planner knows of fewer than so many requests; says whether it did.
+    """Gathers statistics if the planner knows of fewer than so many requests; says whether that was so.
 
     Statements keep the plan that they were given at first. Those of a table that was empty then read all of it, and
     autovacuum would look only after a minute.

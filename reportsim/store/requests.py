@@ -168,19 +168,23 @@ async def anyones_wait(pool: Fetches) -> bool:
 # others would deadlock with `finish`.
 BEGIN: Final = f"""
 WITH free AS MATERIALIZED (
-    SELECT id FROM requests WHERE id = ANY($3::uuid[]) AND CASE WHEN status = 'PENDING' THEN owner = $1 END
+    SELECT id FROM requests
+    WHERE id = ANY($3::uuid[]) AND CASE WHEN status IN ('PENDING', 'PROCESSING') THEN owner = $1 END
     FOR UPDATE SKIP LOCKED)
 UPDATE requests r SET status = 'PROCESSING', tries = b.tries, started_at = b.started_at,
     lease_until = now() + $2::interval, changed_at = clock_timestamp()
 FROM {LIGHTLY} CROSS JOIN unnest($3::uuid[], $4::integer[], $5::timestamptz[]) AS b (id, tries, started_at)
 JOIN free USING (id)
-WHERE r.id = b.id AND r.tries = b.tries - 1
+WHERE r.id = b.id AND r.tries = b.tries - (r.status = 'PENDING')::integer
 RETURNING r.id
 """
 
 
 async def begin(pool: Fetches, owner: UUID, lease: timedelta, begun: Sequence[Request]) -> set[UUID]:
-    """Writes down that an owner works on requests of its own that still wait; says of which it did."""
+    """Writes down that an owner works on requests of its own; says of which their rows say so now.
+
+    Asked again because the answer got lost, it gives the same one.
+    """
     rows = await pool.fetch(
         BEGIN,
         owner,
@@ -192,11 +196,13 @@ async def begin(pool: Fetches, owner: UUID, lease: timedelta, begun: Sequence[Re
     return {row["id"] for row in rows}
 
 
+# Work on a row that waits may have begun unwritten, as its next try: a fence against that goes beyond it.
 TAKE_OVER: Final = f"""
 WITH picked AS MATERIALIZED (
     SELECT id FROM requests WHERE status IN ('PENDING', 'PROCESSING') AND run_id IS NULL AND lease_until < now()
     ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED)
-UPDATE requests r SET status = 'PROCESSING', owner = $1, lease_until = now() + $3::interval, tries = tries + 1,
+UPDATE requests r SET status = 'PROCESSING', owner = $1, lease_until = now() + $3::interval,
+    tries = tries + CASE status WHEN 'PENDING' THEN 2 ELSE 1 END,
     takeovers = takeovers + (lease_until > '-infinity')::integer, started_at = coalesce(started_at, $4),
     changed_at = clock_timestamp()
 FROM {LIGHTLY} CROSS JOIN picked WHERE r.id = picked.id
@@ -255,7 +261,7 @@ async def finish(
     return [(end.id, end.tries) in written for end in ends]
 
 
-# Work on a row that waits may have begun unwritten, as its next try: the fence goes beyond that.
+# For a row that waits, the fence goes beyond work that began unwritten, as in `TAKE_OVER`.
 ABANDON: Final = f"""
 UPDATE requests SET status = 'FAILED', error = $3::json, completed_at = $4, owner = NULL, lease_until = NULL,
     tries = tries + CASE status WHEN 'PENDING' THEN 2 ELSE 1 END, answer_status = coalesce($6, answer_status),

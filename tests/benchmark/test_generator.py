@@ -1,5 +1,6 @@
 """The generator's process: ahead of others while it sends, and only then."""
 
+import errno
 import os
 from collections.abc import Callable
 from typing import Any
@@ -36,7 +37,22 @@ def test_it_goes_before_others_for_as_long_as_it_measures(asked: list[int]) -> N
             allowed = False
     assert within == (os.SCHED_RR if allowed else usual)
     assert os.sched_getscheduler(0) == usual
-    assert asked == [os.SCHED_RR, os.SCHED_RR, usual]
+    assert asked == [os.SCHED_RR, os.SCHED_RR, *([usual] if allowed else [])]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="not on this system")
+def test_it_runs_like_any_other_where_nothing_of_the_kind_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with musl, whose functions only say that they are not there."""
+
+    def absent(*_: Any) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    for name in ("sched_getscheduler", "sched_getparam", "sched_setscheduler"):
+        monkeypatch.setattr(os, name, absent)
+    ran = False
+    with hurrying():
+        ran = True
+    assert ran
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="not on this system")

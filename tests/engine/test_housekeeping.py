@@ -1,5 +1,6 @@
 """Housekeeping: leases that outlive mishaps, and rows that go when their time is over."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from reportsim.core.model import Status
 from reportsim.engine import housekeeping
 from reportsim.settings import Settings
+from reportsim.store import queue
 from reportsim.store import requests as store
 from reportsim.store.pool import Pool
 from tests.conftest import Service, serving
@@ -77,3 +79,10 @@ async def test_the_planner_learns_of_a_table_that_has_grown(
         service.engine.counts.accepted["async"] = 6_000
         assert await sweeper.look_at_growth() is False
         assert await pool.fetchval(known) == 10_000
+
+
+async def test_looking_at_growth_waits_for_no_vacuum(service: Service, pool: Pool) -> None:
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE requests IN SHARE UPDATE EXCLUSIVE MODE")
+        async with asyncio.timeout(5):
+            assert await queue.analyze_if_outgrown(pool, 1_000_000_000)

@@ -211,6 +211,177 @@ class TestOwnRequests:
         assert taken.id == request.id
         assert (await state(pool, request)) == taken
 
+    async def test_that_a_look_finds_before_the_news_of_them_begin_once(
+        self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A claim sees a row as soon as it is committed, and its answer may be read first."""
+        async with serving(settings) as service:
+            engine = service.engine
+            make, made = engine.worker._make, []
+            insert = store.insert
+
+            async def counted(request: Request) -> worker.Made:
+                made.append(request.id)
+                return await make(request)
+
+            async def working() -> bool:
+                return bool(engine.worker.running_ids)
+
+            async def slowly_inserted(*given: Any) -> list[bool]:
+                fresh = await insert(*given)
+                engine.worker.hint()
+                await until(working)
+                return fresh
+
+            monkeypatch.setattr(engine.worker, "_make", counted)
+            monkeypatch.setattr(store, "insert", slowly_inserted)
+            request = await submit(engine, job(300, mode="sync", owner=engine.owner))
+            done = await finished(pool, request)
+            assert (made, done.tries, engine.worker.lost_fences) == ([request.id], 1, 0)
+
+    async def test_that_memory_has_no_room_for_begin_in_their_turn(
+        self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
+        monkeypatch.setattr(worker, "MOST_EXPECTED", 2)
+        async with serving(settings) as service, service.engine.run_worker(OTHER, 1, worker.Unobserved()):
+            requests = [await submit(service.engine, job(20, owner=OTHER)) for _ in range(10)]
+            done = [await finished(pool, request) for request in requests]
+        starts = [each.started_at for each in done if each.started_at]
+        assert len(starts) == 10
+        assert sorted(starts) == starts
+
+    async def test_that_memory_never_heard_of_follow_each_other_at_once(
+        self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
+        async with serving(settings) as service:
+            requests = await inserted(pool, *(new(owner=OTHER) for _ in range(5)))
+            async with service.engine.run_worker(OTHER, 1, worker.Unobserved()) as own:
+                own.hint()
+                for request in requests:
+                    assert (await finished(pool, request)).status is Status.COMPLETED
+
+    async def test_do_not_hide_what_comes_for_anyone_while_the_table_is_asked(
+        self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
+        async with serving(replace(settings, workers=1)) as service:
+            engine = service.engine
+            anyones = new()
+            ask, asked = store.anyones_wait, asyncio.Event()
+
+            async def asked_before(*given: Any) -> bool:
+                found = await ask(*given)
+                monkeypatch.setattr(store, "anyones_wait", ask)
+                await submit(engine, anyones)
+                asked.set()
+                return found
+
+            await submit(engine, job(200))
+            await submit(engine, new(owner=engine.owner))
+            monkeypatch.setattr(store, "anyones_wait", asked_before)
+            engine.worker.hint()
+            await asked.wait()
+            assert (await finished(pool, anyones.request)).status is Status.COMPLETED
+
+    async def test_begin_though_another_statement_is_at_their_rows(
+        self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
+        async with serving(replace(settings, workers=1)) as service:
+            engine = service.engine
+            await submit(engine, job(200))
+            own = await submit(engine, job(60_000, owner=engine.owner))
+
+            async def working() -> bool:
+                return own.id in engine.worker.running_ids
+
+            async with pool.acquire() as connection, connection.transaction():
+                await connection.execute("SELECT 1 FROM requests WHERE id = $1 FOR UPDATE", own.id)
+                # A look is due, and nobody will hint at anything once it is over.
+                engine.worker._table_first = True
+                engine.worker._hinted.clear()
+                await until(working)
+
+    async def test_are_known_to_be_worked_on_though_the_next_question_found_no_database(
+        self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with serving(replace(settings, workers=1)) as service:
+            engine = service.engine
+            ask, publish = store.anyones_wait, engine.worker._published
+            published: list[tuple[UUID, Status]] = []
+
+            async def away(*_: Any) -> bool:
+                monkeypatch.setattr(store, "anyones_wait", ask)
+                raise ConnectionResetError("away")
+
+            def noted(requests: list[Request]) -> None:
+                published.extend((request.id, request.status) for request in requests)
+                publish(requests)
+
+            await submit(engine, job(200))
+            own = await submit(engine, job(200, owner=engine.owner))
+            monkeypatch.setattr(store, "anyones_wait", away)
+            monkeypatch.setattr(engine.worker, "_published", noted)
+            engine.worker.hint()
+            assert (await finished(pool, own)).tries == 1
+            assert store.anyones_wait is ask
+            assert (own.id, Status.PROCESSING) in published
+
+    async def test_are_known_to_be_worked_on_though_the_answer_to_that_was_lost(
+        self, service: Service, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        engine = service.engine
+        begin, publish = store.begin, engine.worker._published
+        published: list[tuple[UUID, Status]] = []
+
+        async def begun(*given: Any) -> set[UUID]:
+            await begin(*given)
+            monkeypatch.setattr(store, "begin", begin)
+            raise ConnectionResetError("after the commit")
+
+        def noted(requests: list[Request]) -> None:
+            published.extend((request.id, request.status) for request in requests)
+            publish(requests)
+
+        monkeypatch.setattr(store, "begin", begun)
+        monkeypatch.setattr(store, "claim", nothing)
+        monkeypatch.setattr(engine.worker, "_published", noted)
+        request = await submit(engine, job(600, mode="sync", owner=engine.owner))
+        assert (await finished(pool, request)).tries == 1
+        assert published == [(request.id, Status.PROCESSING), (request.id, Status.COMPLETED)]
+
+    async def test_that_were_taken_over_are_stopped_though_their_rows_never_said_that_they_began(
+        self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(worker, "MOMENT_S", NEVER_S)
+        monkeypatch.setattr(store, "claim", nothing)
+        async with serving(replace(settings, lease_s=60)) as service:
+            engine = service.engine
+            request = await submit(engine, job(60_000, mode="sync", owner=engine.owner))
+
+            async def working() -> bool:
+                return request.id in engine.worker.running_ids
+
+            async def idle() -> bool:
+                return not engine.worker.running_ids
+
+            await until(working)
+            await pool.execute("UPDATE requests SET lease_until = now() WHERE id = $1", request.id)
+            engine._heard(await store.take_over(pool, OTHER, 1, engine._lease, request.created_at))
+            await until(idle)
+        assert engine.worker.lost_fences == 0
+
+
+async def nothing(*_: Any, **__: Any) -> list[Request]:
+    """What a look at the table finds while nothing waits there."""
+    return []
+
 
 class TestSlots:
     async def test_no_more_work_at_once_than_there_are_slots(self, settings: Settings, pool: Pool) -> None:

@@ -175,6 +175,7 @@ async def test_two_signals_are_one_wish_within_a_second_and_an_order_after_it(
         if status is None:
             assert code == 1
             assert took < 2
+            assert "not waiting any longer" in server.log
             with pytest.raises(aiohttp.ClientError):
                 await held
         else:

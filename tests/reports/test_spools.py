@@ -1,5 +1,6 @@
 """Spools: small reports in one file, found again after a restart, bounded, and each its own file when asked for."""
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from reportsim.core.problems import Problem
 from reportsim.reports import files as module
 from reportsim.reports.files import ReportFiles
-from reportsim.reports.spool import HEADER, SUFFIX
+from reportsim.reports.spool import HEADER, SUFFIX, Spool
 from tests.reports.books import new_id
 
 MOST = 8_000
@@ -107,7 +108,7 @@ async def test_a_restart_finds_them_again_but_for_one_that_a_crash_cut(tmp_path:
     files.close()
     [spool] = spools(tmp_path)
     cut = new_id()
-    for tail in (b"", b"\0", HEADER.pack(cut.bytes, 5) + b"cut"):
+    for tail in (b"", b"\0", HEADER.pack(cut.bytes, 5, 0) + b"cut"):
         with spool.open("ab") as handle:
             handle.write(tail)
     again = opened(tmp_path, MOST)
@@ -117,6 +118,19 @@ async def test_a_restart_finds_them_again_but_for_one_that_a_crash_cut(tmp_path:
     assert not again.path(cut).exists()
     # Every report of the first has a file of its own now.
     assert spools(tmp_path)[0] != spool
+
+
+async def test_what_a_crash_of_the_machine_garbled_is_not_there(tmp_path: Path, opened: Open) -> None:
+    files = opened(tmp_path, MOST)
+    first, second = new_id(), new_id()
+    await put(files, first, b"first")
+    await put(files, second, b"second")
+    files.close()
+    [spool] = spools(tmp_path)
+    spool.write_bytes(spool.read_bytes().replace(b"first", bytes(5)))
+    again = opened(tmp_path, MOST)
+    assert not again.path(first).exists()
+    assert again.path(second).read_bytes() == b"second"
 
 
 async def test_what_a_living_process_spools_is_left_alone(tmp_path: Path, opened: Open) -> None:
@@ -186,6 +200,26 @@ async def test_a_full_disk_fails_the_report_and_leaves_the_others(
     await put(files, last, b"last")
     assert not files.path(lost).exists()
     assert [files.path(id).read_bytes() for id in (first, last)] == [b"first", b"last"]
+
+
+async def test_what_a_new_spool_could_not_be_made_for_fails_alone(
+    tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SPOOL", 1_000)
+    files = opened(tmp_path)
+    first, lost, last = new_id(), new_id(), new_id()
+    await put(files, first, b"x" * 450)
+
+    def refuse(_: Path) -> Spool:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "opened", refuse)
+        with pytest.raises(Problem, match="could not be written"):
+            await put(files, lost, b"x" * 900)
+    await put(files, last, b"last")
+    assert [files.path(id).stat().st_size for id in (first, last)] == [450, 4]
+    assert not files.path(lost).exists()
 
 
 IDS = [new_id() for _ in range(6)]

@@ -1,0 +1,89 @@
+"""Lines of the log: in order, few writes for many of them, and none kept back."""
+
+import asyncio
+import io
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from reportsim.commands.logs import LineHandler
+from tests.engine.jobs import until
+
+
+class Stream(io.StringIO):
+    """Remembers each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.writes.append(text)
+        return len(text)
+
+
+@pytest.fixture
+def stream() -> Stream:
+    return Stream()
+
+
+@pytest.fixture
+def log(stream: Stream) -> Iterator[logging.Logger]:
+    """A logger that writes to the stream alone."""
+    logger = logging.getLogger("tests.lines")
+    handler = LineHandler(stream)
+    logger.addHandler(handler)
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
+    yield logger
+    logger.removeHandler(handler)
+    handler.close()
+
+
+async def written(stream: Stream, text: str) -> None:
+    async def there() -> bool:
+        return text in "".join(stream.writes)
+
+    await until(there)
+
+
+async def test_what_comes_together_is_one_write(log: logging.Logger, stream: Stream) -> None:
+    for number in range(3):
+        log.info("line %d", number)
+    assert stream.writes == []
+    await written(stream, "line 2")
+    assert stream.writes == ["line 0\nline 1\nline 2\n"]
+    log.info("later")
+    await written(stream, "later")
+
+
+async def test_a_warning_is_written_at_once_with_all_before_it(log: logging.Logger, stream: Stream) -> None:
+    log.info("before")
+    log.warning("now")
+    assert stream.writes == ["before\nnow\n"]
+
+
+def test_what_is_logged_outside_of_a_loop_is_written_at_once(log: logging.Logger, stream: Stream) -> None:
+    log.info("now")
+    assert stream.writes == ["now\n"]
+
+
+def test_what_a_loop_left_when_it_ended_is_written_in_the_next_one_or_at_exit(
+    log: logging.Logger, stream: Stream
+) -> None:
+    async def leave(line: str) -> None:
+        log.info(line)
+
+    async def wait() -> None:
+        log.info("next")
+        await written(stream, "next")
+
+    asyncio.run(leave("first"))
+    asyncio.run(wait())
+    asyncio.run(leave("last"))
+    assert stream.writes == ["first\nnext\n"]
+    # As `logging` itself does at exit.
+    for handler in log.handlers:
+        handler.flush()
+    assert stream.writes == ["first\nnext\n", "last\n"]
