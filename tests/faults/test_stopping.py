@@ -16,6 +16,8 @@ from tests.engine.receiver import Receiver
 from tests.faults.load import is_quiet
 from tests.faults.process import ServerProcess
 
+pytestmark = pytest.mark.slow
+
 CLIENTS = 100
 STREAMS = 10
 GRACE_S = 10.0

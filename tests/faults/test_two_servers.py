@@ -16,6 +16,8 @@ from tests.engine.receiver import Receiver
 from tests.faults.load import is_quiet
 from tests.faults.process import ServerProcess
 
+pytestmark = pytest.mark.slow
+
 TINY = {"ledger": "tiny"}
 REQUESTS = 500
 GENEROUS_S = 15.0
