@@ -1,7 +1,6 @@
 """The composition root: what the application is made of, and in which order it starts and stops."""
 
 import asyncio
-from typing import Final
 
 from aiohttp import web
 
@@ -10,7 +9,7 @@ from reportsim.core.clock import Clock, SystemClock
 from reportsim.engine.engine import Engine
 from reportsim.lifespan import drain, engine_context, pools_context
 from reportsim.settings import Settings
-from reportsim.store.pool import clean_dsn, create_pool
+from reportsim.store.pool import create_pool, share_connections
 from reportsim.web import (
     benchmark_pages,
     benchmarks,
@@ -43,13 +42,12 @@ from reportsim.web.limits import Limits, Places, parse_networks
 from reportsim.web.metrics import METRICS, Metrics, lag_context, measure, show_metrics
 from reportsim.web.middleware import answer_problems, check_origin, finish_headers, identify, refuse_new_work
 
-STORE_CONNECTIONS: Final = 8
-
 
 def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Application:
     """The whole service; `settings.database_url` must be given."""
-    dsn = clean_dsn(settings.database_url or "")
-    pool = create_pool(dsn, size=STORE_CONNECTIONS, statement_cache=settings.statement_cache)
+    dsn = settings.database_url or ""
+    shares = share_connections(dsn, settings.pool_size)
+    pool = create_pool(dsn, size=shares.clients, statement_cache=settings.statement_cache)
     engine = Engine(settings=settings, dsn=dsn, pool=pool, clock=clock or SystemClock())
     collected = Metrics(engine)
     app = web.Application(

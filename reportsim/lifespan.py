@@ -9,8 +9,9 @@ from typing import Final
 from aiohttp import web
 
 from reportsim.store import ledgers
+from reportsim.store.errors import OUTAGES, DatabaseMisconfigured
 from reportsim.store.migrate import migrate
-from reportsim.store.pool import OUTAGES, Pool, clean_dsn, connect
+from reportsim.store.pool import Pool, connect
 from reportsim.web.keys import DRAINING, ENGINE, FAILED, READY, RUNNER, SETTINGS
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ async def live(app: web.Application, stop: asyncio.Event) -> None:
 async def prepare_database(app: web.Application) -> None:
     """Waits for the database, migrates it, and makes the demo ledgers where there is none of their name."""
     settings = app[SETTINGS]
-    dsn = clean_dsn(settings.database_url or "")
+    dsn = settings.database_url or ""
     wait = 0.2
     while True:
         try:
@@ -95,6 +96,8 @@ async def prepare_database(app: web.Application) -> None:
                         log.info("made the ledger %s: %d lines", name, lines)
             finally:
                 await connection.close()
+        except DatabaseMisconfigured:
+            raise
         except OUTAGES as error:
             log.warning("waiting for the database: %s", str(error) or type(error).__name__)
             await asyncio.sleep(wait)

@@ -10,6 +10,7 @@ from typing import Any
 from yarl import URL
 
 from reportsim.core.addresses import AllowList
+from reportsim.core.database_url import check_database_url
 from reportsim.core.signing import parse_secret
 
 PREFIX = "REPORTSIM_"
@@ -99,7 +100,7 @@ class Settings:
     """Everything that can be set; `from_environment` is the way to make one."""
 
     database_url: str | None = setting(
-        "DATABASE_URL", str, None, "PostgreSQL 15 or newer; none: the embedded PostgreSQL", secret=True
+        "DATABASE_URL", check_database_url, None, "PostgreSQL 15 or newer; none: the embedded PostgreSQL", secret=True
     )
     debug: bool = setting("DEBUG", flag, False, "log level DEBUG in plain text, templates reloaded")
     host: str = setting("REPORTSIM_HOST", str, "127.0.0.1", "address to listen on")
@@ -204,11 +205,17 @@ class Settings:
         100_000,
         "lines of the demo ledger made at the first start",
     )
+    pool_size: int | None = setting(
+        "REPORTSIM_POOL_SIZE",
+        whole(6, 10_000),
+        None,
+        "connections to the database, at most; none: what the address says, or 64",
+    )
     statement_cache: int = setting(
         "REPORTSIM_STATEMENT_CACHE",
         whole(0, 10_000),
         100,
-        "prepared statements kept per connection; 0 for old poolers",
+        "prepared statements kept per connection; always 0 where a pooler is found",
     )
     shutdown_grace_s: float = setting(
         "REPORTSIM_SHUTDOWN_GRACE_S",

@@ -21,7 +21,7 @@ from reportsim.engine.engine import Engine
 from reportsim.settings import Settings
 from reportsim.store import embedded, ledgers
 from reportsim.store.migrate import migrate
-from reportsim.store.pool import Connection, Pool, clean_dsn, connect, create_pool
+from reportsim.store.pool import Connection, Pool, connect, create_pool
 from reportsim.web.keys import ENGINE, READY
 from reportsim.web.server import served
 from tests.pooler import pooled
@@ -46,7 +46,7 @@ for name in [name for name in os.environ if name.startswith("REPORTSIM_")]:
 def server_dsn() -> Iterator[str]:
     """A PostgreSQL server to make databases on: the one given, or an embedded one of this session's own."""
     if given := os.environ.get("REPORTSIM_TEST_DATABASE_URL"):
-        yield clean_dsn(given)
+        yield given.strip()
         return
     # Not below pytest's own folder, which every other session of root closes to the server's user.
     with tempfile.TemporaryDirectory(prefix="reportsim-test-") as folder, embedded.start(Path(folder)) as server:

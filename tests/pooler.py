@@ -1,4 +1,4 @@
-"""A PgBouncer in transaction mode before a PostgreSQL server."""
+"""A PgBouncer before a PostgreSQL server, in transaction mode unless another is asked for."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ listen_addr = 127.0.0.1
 listen_port = {port}
 unix_socket_dir =
 auth_type = any
-pool_mode = transaction
+pool_mode = {mode}
 max_client_conn = 1000
 default_pool_size = 20
 """
@@ -39,7 +39,7 @@ def require_pgbouncer() -> str:
 
 
 @contextlib.contextmanager
-def pooled(dsn: str) -> Iterator[str]:
+def pooled(dsn: str, *, mode: str = "transaction") -> Iterator[str]:
     """Runs a PgBouncer as long as the block lasts, and gives the address through which it leads to the same server."""
     program = require_pgbouncer()
     url = URL(dsn)
@@ -51,7 +51,7 @@ def pooled(dsn: str) -> Iterator[str]:
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="reportsim-pooler-") as folder:
         configuration = Path(folder) / "pgbouncer.ini"
-        configuration.write_text(CONFIGURATION.format(server=server, port=port))
+        configuration.write_text(CONFIGURATION.format(server=server, port=port, mode=mode))
         configuration.chmod(0o644)
         identity = other_user(host, folder) if os.geteuid() == 0 else {}
         with (Path(folder) / "log").open("w") as log:

@@ -9,8 +9,9 @@ from typing import TypeVar
 from reportsim.commands.failure import CommandError
 from reportsim.settings import Settings
 from reportsim.store.embedded import EmbeddedUnavailable, start
+from reportsim.store.errors import OUTAGES, DatabaseMisconfigured
 from reportsim.store.migrate import MigrationError, migrate
-from reportsim.store.pool import OUTAGES, Connection, clean_dsn, connect
+from reportsim.store.pool import Connection, connect
 
 T = TypeVar("T")
 
@@ -19,10 +20,6 @@ T = TypeVar("T")
 def with_database(settings: Settings) -> Iterator[Settings]:
     """Settings that name a database: the embedded PostgreSQL is started where none is given, and stopped after."""
     if settings.database_url:
-        try:
-            clean_dsn(settings.database_url)
-        except ValueError as error:
-            raise CommandError(str(error)) from None
         yield settings
         return
     settings.data_dir.mkdir(parents=True, exist_ok=True)
@@ -39,12 +36,14 @@ def with_connection(action: Callable[[Connection], Awaitable[T]]) -> T:
 
     async def run(settings: Settings) -> T:
         try:
-            connection = await connect(clean_dsn(settings.database_url or ""))
+            connection = await connect(settings.database_url or "")
+        except DatabaseMisconfigured as error:
+            raise CommandError(str(error)) from None
         except OUTAGES as error:
             raise CommandError(f"the database cannot be reached: {error}") from None
         try:
             return await action(connection)
-        except MigrationError as error:
+        except (MigrationError, DatabaseMisconfigured) as error:
             raise CommandError(str(error)) from None
         finally:
             await connection.close()

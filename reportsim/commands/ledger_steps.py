@@ -22,7 +22,7 @@ def on_database(action: Callable[[Connection], Awaitable[T]]) -> T:
     """Runs an action on a database that is up to date; one that it ends with an error changed nothing."""
     try:
         return with_migrated(action)
-    except (*OUTAGES, asyncpg.PostgresError) as error:
+    except (*OUTAGES, OSError, asyncpg.PostgresError) as error:
         raise CommandError(f"nothing was changed: {str(error) or type(error).__name__}") from None
 
 

@@ -18,6 +18,7 @@ from reportsim.commands.database import with_database
 from reportsim.commands.failure import CommandError
 from reportsim.commands.logs import set_up_logging
 from reportsim.settings import Settings
+from reportsim.store.errors import DatabaseMisconfigured
 from reportsim.store.migrate import MigrationError
 from reportsim.web.keys import DRAINING, ENGINE, FAILED, READY
 from reportsim.web.server import served
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
         try:
             with runner:
                 runner.run(serve(ready, listening))
-        except MigrationError as error:
+        except (MigrationError, DatabaseMisconfigured) as error:
             raise CommandError(str(error)) from None
     return 0
 

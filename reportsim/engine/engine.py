@@ -38,7 +38,7 @@ from reportsim.store import callbacks as callback_store
 from reportsim.store import requests as store
 from reportsim.store.batcher import Batcher
 from reportsim.store.lines import Lines
-from reportsim.store.pool import OUTAGES, Pool, persist
+from reportsim.store.pool import OUTAGES, Pool, persist, share_connections
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +70,10 @@ class Engine:
         """
         self.owner = uuid.uuid4()
         self.pool = pool
-        self._lines = Lines(dsn, statement_cache=settings.statement_cache)
-        self._report_lines = Lines(dsn, statement_cache=settings.statement_cache)
+        shares = share_connections(dsn, settings.pool_size)
+        self._lines = Lines(dsn, statement_cache=settings.statement_cache, size=shares.engine)
+        self._report_lines = Lines(dsn, statement_cache=settings.statement_cache, size=shares.reports)
+        self.readiness = Lines(dsn, statement_cache=0, size=1, cancel_timeout=0.0)
         self.clock = clock
         self.entropy = Entropy()
         self.new_id = UUID7Generator(entropy=self.entropy)
@@ -183,12 +185,13 @@ class Engine:
                 try:
                     async with asyncio.timeout(RELEASE_S):
                         await store.release(self.pool, self.owner, self.courier.held)
-                except OUTAGES as error:
+                except (*OUTAGES, TimeoutError) as error:
                     log.warning(
                         "what was held here is free when its leases end: %s", str(error) or type(error).__name__
                     )
                 self._lines.close()
                 self._report_lines.close()
+                self.readiness.close()
                 self.files.close()
 
     @property

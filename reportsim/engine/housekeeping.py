@@ -60,7 +60,7 @@ class Leases:
                             connection = await connect(self._dsn)
                         held = self._worker.running_ids, self._courier.held
                         await store.renew(connection, self._owner, self._lease, *held)
-                except OUTAGES as error:
+                except (*OUTAGES, TimeoutError) as error:
                     log.warning("leases could not be renewed: %r", error)
                     wait = min(third, RETRY_S)
                     if connection is not None:

@@ -17,6 +17,7 @@ from uuid import UUID
 from reportsim.core.model import CallbackLog, Request
 from reportsim.engine.events import Hub
 from reportsim.store import notifications as store
+from reportsim.store.errors import DatabaseUnavailable
 from reportsim.store.pool import OUTAGES, Connection, Pool, connect
 from reportsim.store.requests import get
 
@@ -108,14 +109,14 @@ class Replicas:
             done, _ = await asyncio.wait([lost, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
-            raise ConnectionError("the connection was lost")
+            raise DatabaseUnavailable("the connection was lost")
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             if not lost.done() and self._outbox:
                 # What changed last is still said before leaving.
-                with contextlib.suppress(*OUTAGES):
+                with contextlib.suppress(*OUTAGES, TimeoutError):
                     async with asyncio.timeout(LEAVE_S):
                         await self._say(connection)
 

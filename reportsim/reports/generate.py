@@ -20,7 +20,8 @@ from reportsim.store.pool import Connection, Lends
 # A long listing gets memory to sort in, and no compiler. That one report takes one core is said by the table itself:
 # parallel workers would make concurrent reports bend each other, and what is measured.
 BEGIN: Final = """
-BEGIN READ ONLY; SET LOCAL jit = off; SET LOCAL work_mem = '64MB'; SET LOCAL statement_timeout = 0
+BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL jit = off;
+SET LOCAL work_mem = '64MB'; SET LOCAL statement_timeout = 0
 """
 LONG: Final = 20_000
 SELECT_FIGURES: Final = """
@@ -47,17 +48,13 @@ class Report:
 
 @contextlib.asynccontextmanager
 async def prepared_for(connection: Connection, entries: int) -> AsyncIterator[None]:
-    """A transaction set up for as many entries, where they are many; whatever disturbs it ends the connection."""
+    """A transaction set up for as many entries, where they are many; what disturbs it leaves it open, to be closed."""
     if entries < LONG:
         yield
         return
-    try:
-        await connection.execute(BEGIN)
-        yield
-        await connection.execute("ROLLBACK")
-    except BaseException:
-        connection.terminate()
-        raise
+    await connection.execute(BEGIN)
+    yield
+    await connection.execute("ROLLBACK")
 
 
 @contextlib.contextmanager
@@ -75,7 +72,7 @@ async def generate(lines: Lends, request: Request, draft: Draft) -> Report:
     Raises:
         LedgerDeleted: there is nothing to report on any more.
         Problem: `report-failed`, when it takes too long, or when a check does not hold; it names the check.
-        asyncpg.PostgresError, OSError: the database is away; the report can be tried again.
+        asyncpg.PostgresError, DatabaseUnavailable: the database is away; the report can be tried again.
     """
     report_type = CATALOG[request.input_payload["report_type"]]
     job = Job(

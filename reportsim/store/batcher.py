@@ -8,6 +8,8 @@ from typing import Final, Generic, TypeVar
 
 import asyncpg
 
+from reportsim.store.errors import DatabaseUnavailable
+
 # What the last statement is given when there is no other bound.
 LEAVE_S: Final = 5.0
 # And what it is given however little time is left.
@@ -134,7 +136,7 @@ class Batcher(Generic[Item, Result]):
             fail(batch, self._stopped())
 
     def _stopped(self) -> Exception:
-        return ConnectionError(f"{self.name} was stopped")
+        return DatabaseUnavailable(f"{self.name} was stopped")
 
 
 def fail(batch: Iterable[tuple[Item, asyncio.Future[Result]]], error: Exception) -> None:

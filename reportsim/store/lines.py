@@ -1,9 +1,10 @@
 """Connections for the engine's own tasks: kept open, handed from task to task, replaced when they break.
 
 A pool must clean up after whoever it lends to, at the price of a task and several waits for every statement. The
-engine's tasks need none of that: they are few, no client cancels them, and each has its connection to itself.
+engine's tasks need none of that: they are few, and each has its connection to itself.
 """
 
+import asyncio
 import contextlib
 import time
 from collections import deque
@@ -12,45 +13,61 @@ from typing import Any, Final
 
 import asyncpg
 
-from reportsim.store.pool import Connection, connect
+from reportsim.store.connection import DatabaseConnection
+from reportsim.store.connections import Connector
+from reportsim.store.pool import Connection
 
 # So many are kept, and what a rush left beyond them is kept for a minute.
 FEW: Final = 4
 IDLE_S: Final = 60.0
+MOST: Final = 16
+CANCEL_S: Final = 2.0
 
 
 class Lines:
-    """Idle connections, the latest used first; as many as are in use at once."""
+    """Idle connections, the latest used first; as many as are in use at once, up to a bound."""
 
-    def __init__(self, dsn: str, *, statement_cache: int) -> None:
-        """Connects when first used."""
-        self._dsn = dsn
-        self._statement_cache = statement_cache
-        self._idle: deque[tuple[asyncpg.Connection[asyncpg.Record], float]] = deque()
+    def __init__(self, dsn: str, *, statement_cache: int, size: int = MOST, cancel_timeout: float = CANCEL_S) -> None:
+        """Connects when first used; `cancel_timeout` is what the end of a cancelled statement is waited for."""
+        self._connector = Connector(dsn, statement_cache=statement_cache)
+        self._cancel_timeout = cancel_timeout
+        self._places = asyncio.Semaphore(size)
+        self._idle: deque[tuple[DatabaseConnection, float]] = deque()
+        self._ending: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def acquire(self) -> AsyncIterator[Connection]:
-        """Lends a connection; one that is left in the middle of something is closed."""
-        while self._idle and self._idle[-1][0].is_closed():
-            self._idle.pop()
-        if self._idle:
-            connection, _ = self._idle.pop()
-        else:
-            connection = await connect(self._dsn, statement_cache=self._statement_cache)
-        whole = False
-        try:
-            yield connection
-            whole = True
-        except asyncpg.PostgresError:
-            whole = not connection.is_closed() and not connection.is_in_transaction()
-            raise
-        finally:
-            if whole:
-                self._keep(connection)
-            else:
-                connection.terminate()
+        """Lends a connection; one that is left in the middle of something is closed.
 
-    def _keep(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        What it was running is cancelled on the server, and over, before this returns.
+        """
+        async with self._places:
+            while self._idle and self._idle[-1][0].is_closed():
+                self._idle.pop()
+            connection = self._idle.pop()[0] if self._idle else await self._connector.connect()
+            whole = False
+            try:
+                yield connection
+                whole = True
+            except asyncpg.PostgresError as error:
+                # A server that has become a standby is left for whichever is the primary now.
+                is_usable = not isinstance(error, asyncpg.ReadOnlySQLTransactionError) and not connection.is_closed()
+                whole = is_usable and not connection.is_in_transaction()
+                raise
+            finally:
+                if whole and not connection.is_closed():
+                    self._keep(connection)
+                else:
+                    await self._end(connection)
+
+    async def _end(self, connection: DatabaseConnection) -> None:
+        """Closes a connection once its statement is over, also when whoever waits for that is cancelled again."""
+        ending = asyncio.create_task(close(connection, self._cancel_timeout), name="close-connection")
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        await asyncio.shield(ending)
+
+    def _keep(self, connection: DatabaseConnection) -> None:
         now = time.monotonic()
         self._idle.append((connection, now))
         while len(self._idle) > FEW and self._idle[0][1] <= now - IDLE_S:
@@ -66,3 +83,9 @@ class Lines:
         """Closes what is idle."""
         while self._idle:
             self._idle.pop()[0].terminate()
+
+
+async def close(connection: DatabaseConnection, timeout: float) -> None:
+    """Closes a connection after the server has ended, as asked, what it was running; cuts it when that takes long."""
+    with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+        await connection.close(timeout=timeout)

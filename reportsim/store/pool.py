@@ -1,14 +1,22 @@
-"""The connection pool, made from whatever form of DATABASE_URL people have at hand."""
+"""The connection pool for those who ask from outside, and single connections."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
-from yarl import URL
+
+from reportsim.core.database_url import parse_database_url
+from reportsim.store.connection import DatabaseConnection
+from reportsim.store.connections import Connector
+from reportsim.store.errors import AWAY as AWAY
+from reportsim.store.errors import OUTAGES as OUTAGES
+from reportsim.store.errors import DatabaseTimeout, DatabaseUnavailable
 
 if TYPE_CHECKING:
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
@@ -38,60 +46,33 @@ class Lends(Protocol):
         ...
 
 
-# Parameters that other drivers and vendors put into the address; asyncpg would hand them to the server, which refuses.
-FOREIGN: Final = frozenset(
-    {
-        "channel_binding",
-        "pgbouncer",
-        "connection_limit",
-        "pool_timeout",
-        "prepared_statement_cache_size",
-        "schema",
-        "connect_timeout",
-        "options[project]",
-    }
-)
 # Joined to a statement whose loss in a crash of the database would only mean that it is repeated: claims need not wait
 # for the disk. What they lead to is committed after them, and durably.
 LIGHTLY: Final = "(SELECT set_config('synchronous_commit', 'off', true)) AS lightly"
-# Startup parameters that poolers keep per client.
-SESSION: Final = {"datestyle": "ISO, YMD", "standard_conforming_strings": "on"}
-STATEMENT_TIMEOUT_S: Final = 15.0
-CONNECT_TIMEOUT_S: Final = 5.0
 ACQUIRE_TIMEOUT_S: Final = 5.0
 
-# What only an absent database raises: asyncpg's own errors are what it says of a connection that was lost meanwhile.
-AWAY: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-)
-# What it looks like when the database is away, starting, stopping, replaced, or short of something.
-OUTAGES: Final = (
-    *AWAY,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.ReadOnlySQLTransactionError,
-)
+MOST_CONNECTIONS: Final = 64
+LEAST_CONNECTIONS: Final = 6
+# Leases, news of other replicas, and readiness have one each.
+HOUSEKEEPING: Final = 3
+MOST_FOR_STATEMENTS: Final = 8
 
 
-def clean_dsn(url: str) -> str:
-    """The address in the form that asyncpg takes.
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How the connections of a process are divided: clients' requests, the engine's statements, and reports."""
 
-    `postgresql+asyncpg://` and `postgres://` are accepted, and parameters that only other drivers know are taken out.
-    """
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme.split("+")[0] not in {"postgres", "postgresql"}:
-        raise ValueError("DATABASE_URL must start with postgresql://")
-    parsed = URL(f"postgresql://{rest}")
-    query = [(name, value) for name, value in parsed.query.items() if name not in FOREIGN]
-    return str(parsed.with_query(query)) if len(query) != len(parsed.query) else f"postgresql://{rest}"
+    clients: int
+    engine: int
+    reports: int
+
+
+def share_connections(url: str, wanted: int | None) -> Shares:
+    """Divides as many connections as are wanted, or as the address allows."""
+    total = wanted or parse_database_url(url).connections or MOST_CONNECTIONS
+    rest = max(total, LEAST_CONNECTIONS) - HOUSEKEEPING
+    each = min((rest + 1) // 3, MOST_FOR_STATEMENTS)
+    return Shares(clients=each, engine=each, reports=rest - 2 * each)
 
 
 async def keep_state(connection: Connection) -> None:
@@ -101,40 +82,63 @@ async def keep_state(connection: Connection) -> None:
 class BoundedPool(Pool):
     """A pool in which nobody waits for a connection without an end, when statements hang on all of them."""
 
-    def acquire(self, *, timeout: float | None = None) -> Any:
-        """Lends a connection; asyncpg gives taking it back the same time."""
-        return super().acquire(timeout=ACQUIRE_TIMEOUT_S if timeout is None else timeout)
+    def __init__(self, connector: Connector, size: int) -> None:
+        """Connects when first used, and gives broken connections up."""
+
+        async def connect(*_: Any, **__: Any) -> DatabaseConnection:
+            return await connector.connect()
+
+        super().__init__(
+            connect=connect,
+            init_size=0,
+            min_size=0,
+            max_size=size,
+            max_queries=50_000,
+            loop=None,
+            connection_class=DatabaseConnection,
+            record_class=asyncpg.Record,
+            max_inactive_connection_lifetime=60,
+            reset=keep_state,
+        )
+        self._acquire_timeout = connector.address.acquire_timeout
+
+    @contextlib.asynccontextmanager
+    async def acquire(self, *, timeout: float | None = None) -> AsyncIterator[Any]:  # type: ignore[override]
+        """Lends a connection as long as the block lasts; asyncpg gives taking it back the same time."""
+        limit = timeout or self._acquire_timeout or ACQUIRE_TIMEOUT_S
+        try:
+            connection = await super().acquire(timeout=limit)
+        except DatabaseUnavailable:
+            raise
+        except TimeoutError as error:
+            raise DatabaseTimeout(f"no connection came free within {limit:g} s") from error
+        except asyncpg.InterfaceError as error:
+            if self.is_closing():
+                raise DatabaseUnavailable("the service is stopping") from error
+            raise
+        try:
+            yield connection
+        except asyncpg.ReadOnlySQLTransactionError:
+            # The server has become a standby: the next connection leads to whichever is the primary now.
+            await self.expire_connections()
+            raise
+        finally:
+            await self.release(connection)
 
 
 def create_pool(dsn: str, *, size: int, statement_cache: int) -> Pool:
-    """A pool that connects when first used and gives broken connections up; not opened yet."""
-    return BoundedPool(
-        dsn,
-        init_size=0,
-        min_size=0,
-        max_size=size,
-        max_queries=50_000,
-        loop=None,
-        connection_class=asyncpg.Connection,
-        record_class=asyncpg.Record,
-        max_inactive_connection_lifetime=60,
-        statement_cache_size=statement_cache,
-        command_timeout=STATEMENT_TIMEOUT_S,
-        timeout=CONNECT_TIMEOUT_S,
-        reset=keep_state,
-        server_settings=SESSION,
-    )
+    """A pool that connects when first used; not opened yet."""
+    return BoundedPool(Connector(dsn, statement_cache=statement_cache), size)
 
 
 async def connect(dsn: str, *, statement_cache: int = 0) -> "asyncpg.Connection[asyncpg.Record]":
-    """A connection of its own, outside the pool."""
-    return await asyncpg.connect(
-        dsn,
-        timeout=CONNECT_TIMEOUT_S,
-        command_timeout=STATEMENT_TIMEOUT_S,
-        statement_cache_size=statement_cache,
-        server_settings=SESSION,
-    )
+    """A connection of its own, outside the pool.
+
+    Raises:
+        DatabaseMisconfigured: no waiting mends what is wrong.
+        DatabaseUnavailable: the database is not there.
+    """
+    return await Connector(dsn, statement_cache=statement_cache).connect()
 
 
 async def persist(

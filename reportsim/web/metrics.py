@@ -138,7 +138,7 @@ class Metrics:
         try:
             async with asyncio.timeout(1):
                 self._collector.backlog = await backlog(self._engine.pool)
-        except OUTAGES:
+        except (*OUTAGES, TimeoutError):
             self._collector.backlog = None
         return generate_latest(self._registry)
 

@@ -1,5 +1,6 @@
 """What every request passes through, outermost first: id and headers, problems, hosts and sites."""
 
+import errno
 import functools
 import itertools
 import logging
@@ -30,6 +31,8 @@ HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/@?#\s]+))(?::[0-9]*)
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_SITE: Final = frozenset({"same-origin", "none"})
 SCHEMES: Final = frozenset({"http", "https"})
+# What the operating system refuses for a while.
+SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT})
 PROBLEM: Final = "application/problem+json"
 
 SLUG_OF_STATUS: Final = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
@@ -167,6 +170,12 @@ def answer_problems(answer: ProblemAnswer) -> Middleware:
         except (*OUTAGES, Overloaded) as error:
             log.warning("%s %s could not be served: %r", request.method, request.path, error)
             return answer(request, unavailable("The database cannot be reached at the moment."))
+        except OSError as error:
+            if error.errno not in SHORTAGES:
+                log.exception("%s %s failed", request.method, request.path)
+                return answer(request, Problem("internal-error", "The service failed unexpectedly."))
+            log.warning("%s %s could not be served: %r", request.method, request.path, error)
+            return answer(request, unavailable("The service is short of files, memory or disk at the moment."))
         except Exception:
             log.exception("%s %s failed", request.method, request.path)
             return answer(request, Problem("internal-error", "The service failed unexpectedly."))

@@ -36,9 +36,9 @@ async def readyz(request: web.Request) -> web.Response:
 async def check_database(request: web.Request) -> tuple[bool, bool]:
     """Whether the database answers in time, and whether it has exactly this build's migrations."""
     try:
-        async with asyncio.timeout(CHECK_S), request.app[ENGINE].pool.acquire() as connection:
+        async with asyncio.timeout(CHECK_S), request.app[ENGINE].readiness.acquire() as connection:
             return True, await is_current(connection)
     except MigrationError:
         return True, False
-    except OUTAGES:
+    except (*OUTAGES, TimeoutError):
         return False, False

@@ -1,6 +1,7 @@
 """What can be seen from outside: health, metrics, traces, ids, and where the time went."""
 
 import asyncio
+import contextlib
 import logging
 import re
 from collections import Counter
@@ -11,6 +12,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from reportsim.settings import Settings
+from reportsim.store.pool import share_connections
+from reportsim.web.keys import SETTINGS
 from tests.api.calls import FAILING, TINY, UNKNOWN, held_for, listed, processing, read, submit, until
 from tests.conftest import Service, serving
 
@@ -157,6 +160,17 @@ async def test_checks_and_refusals_are_not_logged(settings: Settings, caplog: py
 # Health
 
 
+async def test_slow_statements_of_clients_do_not_make_it_unready(service: Service) -> None:
+    """Every shared connection is taken for longer than readiness may take to answer."""
+    engine = service.engine
+    count = share_connections(service.app[SETTINGS].database_url or "", None).clients
+    async with contextlib.AsyncExitStack() as taken:
+        for _ in range(count):
+            await taken.enter_async_context(engine.pool.acquire())
+        found = await asyncio.gather(*(read(service, "/readyz") for _ in range(20)))
+    assert {answer["status"] for answer in found} == {"ready"}
+
+
 async def test_a_database_that_hangs_is_noticed_within_two_seconds(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,7 +181,7 @@ async def test_a_database_that_hangs_is_noticed_within_two_seconds(
         async def __aexit__(self, *_: object) -> None:
             pass
 
-    monkeypatch.setattr(service.engine, "pool", type("Pool", (), {"acquire": lambda _: Hanging()})())
+    monkeypatch.setattr(service.engine, "readiness", type("Lines", (), {"acquire": lambda _: Hanging()})())
     async with asyncio.timeout(2), service.client.get("/readyz") as answer:
         assert answer.status == 503
         assert set((await answer.json())["failing"]) == {"database", "migrations"}

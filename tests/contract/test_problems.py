@@ -1,6 +1,8 @@
 """Problems: every error, whatever was accepted or done, is a document that helps and tells nothing of the inside."""
 
 import asyncio
+import errno
+import os
 import re
 from dataclasses import replace
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from reportsim.core.problems import KINDS
 from reportsim.settings import Settings
 from reportsim.store import requests as store
+from reportsim.store.errors import DatabaseUnavailable
 from tests.api.calls import TINY, UNKNOWN, listed, read, submit
 from tests.conftest import Service, serving
 from tests.contract.raw import exchange
@@ -129,7 +132,7 @@ async def test_errors_of_our_own_say_nothing_of_the_inside(
 
 async def test_a_missing_database_is_503_for_what_needs_it(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(*_: Any, **__: Any) -> Any:
-        raise ConnectionRefusedError
+        raise DatabaseUnavailable("nobody answers")
 
     monkeypatch.setattr(store, "get", fail)
     status, headers, problem = await ask(service, "GET", f"/api/requests/{UNKNOWN}")
@@ -137,6 +140,31 @@ async def test_a_missing_database_is_503_for_what_needs_it(service: Service, mon
     assert int(headers["Retry-After"]) >= 1
     async with service.client.get("/healthz") as answer:
         assert answer.status == 200
+
+
+@pytest.mark.parametrize("shortage", [errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ENOMEM])
+async def test_a_shortage_of_the_machine_is_503_and_not_blamed_on_the_database(
+    service: Service, monkeypatch: pytest.MonkeyPatch, shortage: int
+) -> None:
+    async def fail(*_: Any, **__: Any) -> Any:
+        raise OSError(shortage, os.strerror(shortage))
+
+    monkeypatch.setattr(store, "get", fail)
+    status, headers, problem = await ask(service, "GET", f"/api/requests/{UNKNOWN}")
+    assert (status, problem["type"]) == (503, "/problems/unavailable")
+    assert int(headers["Retry-After"]) >= 1
+    assert "database" not in problem["detail"]
+
+
+async def test_a_file_that_is_gone_is_not_blamed_on_the_database(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: Any, **__: Any) -> Any:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    monkeypatch.setattr(store, "get", fail)
+    status, _, problem = await ask(service, "GET", f"/api/requests/{UNKNOWN}")
+    assert (status, problem["type"]) == (500, "/problems/internal-error")
 
 
 async def test_an_ended_request_has_a_result_or_an_error_and_never_both(service: Service) -> None:

@@ -15,6 +15,7 @@ from reportsim.reports import generate
 from reportsim.settings import Settings
 from reportsim.store import requests as store
 from reportsim.store.batcher import Overloaded
+from reportsim.store.errors import DatabaseUnavailable
 from reportsim.store.pool import Pool
 from tests.conftest import Service, serving
 from tests.engine.jobs import finished, job, state, submit, until
@@ -318,7 +319,7 @@ class TestOwnRequests:
 
             async def away(*_: Any) -> bool:
                 monkeypatch.setattr(store, "anyones_wait", ask)
-                raise ConnectionResetError("away")
+                raise DatabaseUnavailable("away")
 
             def noted(requests: list[Request]) -> None:
                 published.extend((request.id, request.status) for request in requests)
@@ -343,7 +344,7 @@ class TestOwnRequests:
         async def begun(*given: Any) -> set[UUID]:
             await begin(*given)
             monkeypatch.setattr(store, "begin", begin)
-            raise ConnectionResetError("after the commit")
+            raise DatabaseUnavailable("after the commit")
 
         def noted(requests: list[Request]) -> None:
             published.extend((request.id, request.status) for request in requests)
@@ -613,7 +614,7 @@ class TestTakeovers:
             written = await write(ends)
             if losses:
                 losses -= 1
-                raise ConnectionResetError("after the commit")
+                raise DatabaseUnavailable("after the commit")
             return written
 
         monkeypatch.setattr(finishes, "_flush", flush)

@@ -1,12 +1,17 @@
 """The engine's own connections: kept between statements, and few when a rush is over."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
+import asyncpg
 import pytest
 
 from reportsim.store import lines as module
+from reportsim.store.errors import DatabaseTimeout
 from reportsim.store.lines import Lines
+from reportsim.store.pool import Connection
+from tests.engine.jobs import until
 
 
 @pytest.fixture
@@ -33,3 +38,77 @@ async def test_what_a_rush_left_is_closed_once_it_has_been_idle(lines: Lines, mo
 async def test_a_connection_is_used_again(lines: Lines) -> None:
     first = await lines.fetch("SELECT pg_backend_pid() AS pid")
     assert await lines.fetch("SELECT pg_backend_pid() AS pid") == first
+
+
+async def test_no_more_than_the_bound_are_open_and_nobody_is_turned_away(dsn: str, connection: Connection) -> None:
+    lines = Lines(dsn, statement_cache=0, size=2)
+    pids = await asyncio.gather(*(lines.fetch("SELECT pg_backend_pid(), pg_sleep(0.02)") for _ in range(10)))
+    assert len({row[0]["pg_backend_pid"] for row in pids}) == 2
+    lines.close()
+
+
+RUNNING = (
+    "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%slow%' AND pid <> pg_backend_pid()"
+)
+SLOW = "SELECT pg_sleep(60) AS slow"
+
+
+async def nothing_runs(connection: Connection) -> bool:
+    return bool(await connection.fetchval(RUNNING) == 0)
+
+
+async def copy_slowly(lines: Lines) -> None:
+    async def write(_: bytes) -> None:
+        pass
+
+    async with lines.acquire() as connection:
+        await connection.copy_from_query(SLOW, output=write)
+
+
+async def in_a_transaction(lines: Lines) -> None:
+    async with lines.acquire() as connection:
+        await connection.execute("BEGIN READ ONLY")
+        await connection.execute(SLOW)
+
+
+@pytest.mark.parametrize(
+    "run", [lambda lines: lines.fetch(SLOW), copy_slowly, in_a_transaction], ids=["statement", "copy", "transaction"]
+)
+async def test_a_statement_whose_caller_was_cancelled_is_over_before_its_place_is_free(
+    lines: Lines, connection: Connection, run: Callable[[Lines], Coroutine[Any, Any, Any]]
+) -> None:
+    running = asyncio.create_task(run(lines))
+    await until(lambda: connection.fetchval(RUNNING))
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert await nothing_runs(connection)
+
+
+async def test_so_is_one_that_took_too_long(lines: Lines, connection: Connection) -> None:
+    with pytest.raises(DatabaseTimeout):
+        async with lines.acquire() as line:
+            await line.fetch(SLOW, timeout=0.2)
+    assert await nothing_runs(connection)
+
+
+async def test_one_cancelled_twice_is_cancelled_on_the_server_all_the_same(
+    lines: Lines, connection: Connection
+) -> None:
+    running = asyncio.create_task(lines.fetch(SLOW))
+    await until(lambda: connection.fetchval(RUNNING))
+    running.cancel()
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await until(lambda: nothing_runs(connection), timeout=5)
+
+
+async def test_a_server_that_became_read_only_is_left(dsn: str) -> None:
+    lines = Lines(dsn, statement_cache=0)
+    before = await lines.fetch("SELECT pg_backend_pid() AS pid")
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        await lines.fetch("DO $$ BEGIN RAISE SQLSTATE '25006'; END $$")
+    assert await lines.fetch("SELECT pg_backend_pid() AS pid") != before
+    lines.close()

@@ -4,6 +4,7 @@ import asyncpg
 import pytest
 
 from reportsim.store import pool as module
+from reportsim.store.errors import DatabaseUnavailable
 from reportsim.store.pool import AWAY, OUTAGES, create_pool, persist
 
 
@@ -30,7 +31,7 @@ class Failing:
 
 class TestPersisting:
     async def test_repeats_until_the_database_is_there_and_says_so_once(self, caplog: pytest.LogCaptureFixture) -> None:
-        action = Failing(ConnectionRefusedError("refused"), asyncpg.CannotConnectNowError("starting"))
+        action = Failing(DatabaseUnavailable("refused"), asyncpg.CannotConnectNowError("starting"))
         assert await persist(action, first_wait=0.001) == 42
         [record] = caplog.records
         assert "refused" in record.getMessage()

@@ -9,6 +9,7 @@ import pytest
 
 from reportsim.store import batcher as module
 from reportsim.store.batcher import Batcher, Overloaded
+from reportsim.store.errors import DatabaseUnavailable
 
 
 class Press:
@@ -269,7 +270,7 @@ class TestEnding:
                 tasks = submit(batcher, 1, 2)
                 await settle()
             results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [type(result) for result in results] == [ConnectionError] * 2
+        assert [type(result) for result in results] == [DatabaseUnavailable] * 2
 
     async def test_stopped_in_the_middle_it_leaves_nobody_waiting(self, press: Press) -> None:
         batcher: Batcher[int, int] = Batcher(press.flush, name="test", largest=2)
@@ -288,7 +289,7 @@ class TestEnding:
             await life
         await settle()
         results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
-        assert [type(result) for result in results] == [ConnectionError] * 4
+        assert [type(result) for result in results] == [DatabaseUnavailable] * 4
 
     async def test_stopped_while_it_looks_for_the_bad_row_it_leaves_nobody_waiting(self) -> None:
         hang = asyncio.Event()
@@ -312,7 +313,7 @@ class TestEnding:
         with contextlib.suppress(asyncio.CancelledError):
             await life
         results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
-        assert [type(result) for result in results] == [ConnectionError] * 3
+        assert [type(result) for result in results] == [DatabaseUnavailable] * 3
 
 
 async def test_a_statement_with_too_few_results_fails_its_callers_and_not_the_batcher() -> None:

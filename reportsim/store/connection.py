@@ -1,0 +1,112 @@
+"""A connection that says which errors are the database's absence, and repeats what lost a conflict."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+
+import asyncpg
+
+from reportsim.store.errors import DatabaseTimeout, DatabaseUnavailable
+
+if TYPE_CHECKING:
+    Base: TypeAlias = asyncpg.Connection[asyncpg.Record]
+else:  # asyncpg's classes are generic for the type checker alone
+    Base = asyncpg.Connection
+
+T = TypeVar("T")
+
+CONFLICT_ATTEMPTS: Final = 12
+CONFLICT_PAUSE_S: Final = 0.2
+CONFLICTS: Final = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+LOST_STATEMENTS: Final = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
+
+
+class DatabaseConnection(Base):
+    """A connection of which every statement is at READ COMMITTED, alone or in a transaction."""
+
+    find_pooler: Callable[[], None]
+    """Called when prepared statements turn out not to last."""
+    begin: str | None = None
+    """How a transaction begins where the session's defaults are not the service's; only behind a pooler."""
+
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
+        """Runs a statement, or several without arguments."""
+        return await self._run(
+            lambda: super(DatabaseConnection, self).execute(query, *args, timeout=timeout),
+            begins=query.lstrip()[:5].upper() == "BEGIN",
+        )
+
+    async def fetch(self, query: str, *args: Any, **options: Any) -> Any:
+        """Runs a statement and returns its rows."""
+        return await self._run(lambda: super(DatabaseConnection, self).fetch(query, *args, **options))
+
+    async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:
+        """Runs a statement and returns its first row."""
+        return await self._run(lambda: super(DatabaseConnection, self).fetchrow(query, *args, **options))
+
+    async def fetchval(self, query: str, *args: Any, **options: Any) -> Any:
+        """Runs a statement and returns the first value of its first row."""
+        return await self._run(lambda: super(DatabaseConnection, self).fetchval(query, *args, **options))
+
+    async def copy_from_query(self, *args: Any, **options: Any) -> str:
+        """Copies the rows of a query into `output`, whose own errors are not the database's."""
+        with self._loss_named():
+            return await super().copy_from_query(*args, **options)
+
+    def transaction(
+        self, *, isolation: Any = "read_committed", readonly: bool = False, deferrable: bool = False
+    ) -> Any:
+        """A transaction at the service's isolation level; nested, a savepoint."""
+        return super().transaction(isolation=isolation, readonly=readonly, deferrable=deferrable)
+
+    async def _run(self, call: Callable[[], Awaitable[T]], *, begins: bool = False) -> T:
+        """Runs one statement; outside a transaction it is repeated when it loses a conflict."""
+        if self.is_closed():
+            raise DatabaseUnavailable("the connection is closed")
+        if begins or self.is_in_transaction():
+            return await self._call(call)
+        for attempt in range(1, CONFLICT_ATTEMPTS):
+            try:
+                return await self._commit(call)
+            except CONFLICTS:
+                await asyncio.sleep(random.uniform(0, min(0.002 * 2**attempt, CONFLICT_PAUSE_S)))
+        return await self._commit(call)
+
+    async def _commit(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Runs one statement in a transaction of its own."""
+        if self.begin is None:
+            return await self._call(call)
+        await self._call(lambda: super(DatabaseConnection, self).execute(self.begin or ""))
+        try:
+            result = await self._call(call)
+            await self._call(lambda: super(DatabaseConnection, self).execute("COMMIT"))
+        except asyncpg.PostgresError:
+            if not self.is_closed():
+                await self._call(lambda: super(DatabaseConnection, self).execute("ROLLBACK"))
+            raise
+        return result
+
+    async def _call(self, call: Callable[[], Awaitable[T]]) -> T:
+        try:
+            with self._loss_named():
+                return await call()
+        except DatabaseUnavailable:
+            raise
+        except TimeoutError as error:
+            raise DatabaseTimeout("the database did not answer in time") from error
+        except LOST_STATEMENTS as error:
+            self.find_pooler()
+            self.terminate()
+            raise DatabaseUnavailable(f"prepared statements do not last ({error}): they are switched off") from error
+
+    @contextlib.contextmanager
+    def _loss_named(self) -> Iterator[None]:
+        """An error that left the connection closed is its loss; others are somebody else's."""
+        try:
+            yield
+        except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            if isinstance(error, DatabaseUnavailable) or not self.is_closed():
+                raise
+            raise DatabaseUnavailable(f"the connection to the database was lost: {error}") from error
