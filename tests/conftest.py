@@ -33,9 +33,9 @@ hypothesis.settings.load_profile("suite")
 DEMO_LINES = 2_000
 TABLES = "requests, callback_logs, webhook_secrets, benchmarks"
 
-# With REPORTSIM_TEST_POOLER=1 everything goes through a PgBouncer, which keeps no prepared statement.
+# With REPORTSIM_TEST_POOLER=1 everything goes through a PgBouncer, which is to be found out.
 THROUGH_POOLER = os.environ.get("REPORTSIM_TEST_POOLER") == "1"
-STATEMENT_CACHE = 0 if THROUGH_POOLER else 100
+STATEMENT_CACHE = 100
 
 for name in [name for name in os.environ if name.startswith("REPORTSIM_")]:
     if name not in {"REPORTSIM_TEST_DATABASE_URL", "REQUIRE_BROWSER"}:

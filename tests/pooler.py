@@ -27,6 +27,7 @@ auth_type = any
 pool_mode = {mode}
 max_client_conn = 1000
 default_pool_size = 20
+{extra}
 """
 
 
@@ -39,7 +40,7 @@ def require_pgbouncer() -> str:
 
 
 @contextlib.contextmanager
-def pooled(dsn: str, *, mode: str = "transaction") -> Iterator[str]:
+def pooled(dsn: str, *, mode: str = "transaction", extra: str = "") -> Iterator[str]:
     """Runs a PgBouncer as long as the block lasts, and gives the address through which it leads to the same server."""
     program = require_pgbouncer()
     url = URL(dsn)
@@ -51,7 +52,7 @@ def pooled(dsn: str, *, mode: str = "transaction") -> Iterator[str]:
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="reportsim-pooler-") as folder:
         configuration = Path(folder) / "pgbouncer.ini"
-        configuration.write_text(CONFIGURATION.format(server=server, port=port, mode=mode))
+        configuration.write_text(CONFIGURATION.format(server=server, port=port, mode=mode, extra=extra))
         configuration.chmod(0o644)
         identity = other_user(host, folder) if os.geteuid() == 0 else {}
         with (Path(folder) / "log").open("w") as log:

@@ -24,7 +24,7 @@ LATEST_S = 2.5
 @pytest.fixture
 def settings(settings: Settings, pooler: str) -> Settings:
     """Settings for a service that reaches its database through the pooler."""
-    return replace(settings, database_url=pooler, statement_cache=0)
+    return replace(settings, database_url=pooler)
 
 
 @pytest.fixture

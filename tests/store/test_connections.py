@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from reportsim.store.connections import Connector
+from reportsim.store.connections import DIRECT, LIMITS, Connector
 from reportsim.store.errors import OUTAGES, DatabaseMisconfigured, DatabaseTimeout, DatabaseUnavailable
 from reportsim.store.lines import Lines
 from reportsim.store.pool import connect, create_pool
@@ -121,6 +121,15 @@ class TestPoolers:
             found = await asyncio.gather(*(one.fetchval("SELECT $1::int + 1", 41) for one in connections))
             assert found == [42] * 3
         for connection in connections:
+            await connection.close()
+
+    async def test_one_that_ignores_what_it_is_asked_for_is_found_out(self, server_dsn: str) -> None:
+        names = ", ".join((*DIRECT, *LIMITS))
+        with pooled(server_dsn, extra=f"ignore_startup_parameters = {names}") as address:
+            connector = Connector(address, statement_cache=100)
+            connection = await connector.connect()
+            assert connector.pooled
+            assert await connection.fetchval("SELECT count(*) FROM pg_prepared_statements") == 0
             await connection.close()
 
     async def test_one_is_named_in_the_address(self, pooler: str, monkeypatch: pytest.MonkeyPatch) -> None:
