@@ -207,9 +207,9 @@ class Settings:
     )
     pool_size: int | None = setting(
         "REPORTSIM_POOL_SIZE",
-        whole(6, 10_000),
+        whole(1, 10_000),
         None,
-        "connections to the database, at most; none: what the address says, or 64",
+        "connections to the database, at most, but six; none: what the address says, or 64",
     )
     statement_cache: int = setting(
         "REPORTSIM_STATEMENT_CACHE",

@@ -23,6 +23,23 @@ CONFLICTS: Final = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 LOST_STATEMENTS: Final = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 
 
+class Transaction(asyncpg.transaction.Transaction):
+    """A transaction that may write, whatever the session's default is."""
+
+    def __init__(self, connection: "DatabaseConnection", isolation: Any, readonly: bool, deferrable: bool) -> None:
+        """Belongs to a connection."""
+        super().__init__(connection, isolation, readonly, deferrable)
+        self._session = connection
+        self._writes = not readonly
+
+    async def start(self) -> None:
+        """Begins it."""
+        nested = self._session.is_in_transaction()
+        await super().start()
+        if self._writes and not nested and "READ WRITE" in (self._session.begin or ""):
+            await self._session.execute("SET TRANSACTION READ WRITE")
+
+
 class DatabaseConnection(Base):
     """A connection of which every statement is at READ COMMITTED, alone or in a transaction."""
 
@@ -59,7 +76,9 @@ class DatabaseConnection(Base):
         self, *, isolation: Any = "read_committed", readonly: bool = False, deferrable: bool = False
     ) -> Any:
         """A transaction at the service's isolation level; nested, a savepoint."""
-        return super().transaction(isolation=isolation, readonly=readonly, deferrable=deferrable)
+        if self.is_closed():
+            raise DatabaseUnavailable("the connection is closed")
+        return Transaction(self, isolation, readonly, deferrable)
 
     async def _run(self, call: Callable[[], Awaitable[T]], *, begins: bool = False) -> T:
         """Runs one statement; outside a transaction it is repeated when it loses a conflict."""

@@ -83,7 +83,7 @@ class Connector:
         """Goes on without prepared statements and without session state."""
         if not self.pooled:
             self.pooled = True
-            log.info("a pooler is before the database: no statement is prepared (as with REPORTSIM_STATEMENT_CACHE=0)")
+            log.debug("a pooler is before the database: no statement is prepared (as with REPORTSIM_STATEMENT_CACHE=0)")
 
     async def connect(self) -> DatabaseConnection:
         """Opens a connection to the first server that is there and fits.
@@ -126,7 +126,9 @@ class Connector:
             raise DatabaseMisconfigured(refused_parameter(error)) from error
         except TimeoutError as error:
             raise DatabaseTimeout(f"{host.name or 'the database'} did not answer in time") from error
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        except KeyError as error:
+            raise DatabaseMisconfigured("DATABASE_URL names no user, and this process has no name either") from error
+        except (asyncpg.PostgresError, asyncpg.InternalClientError, ValueError, OSError) as error:
             if (mistake := connecting_mistake(error, needs_tls=self._needs_tls)) is not None:
                 raise mistake from error
             raise DatabaseUnavailable(str(error) or type(error).__name__) from error
@@ -222,6 +224,7 @@ def connecting_mistake(error: BaseException, *, needs_tls: bool) -> DatabaseMisc
     """The mistake behind an error of connecting; None when waiting may mend it."""
     if "rejected SSL upgrade" in str(error) and needs_tls:
         return DatabaseMisconfigured("DATABASE_URL: sslmode asks for TLS, which the server does not offer")
-    if isinstance(error, asyncpg.InterfaceError | asyncpg.ObjectNotInPrerequisiteStateError):
+    # What the driver refuses is a ValueError: a parameter, or a variable like PGPORT.
+    if isinstance(error, ValueError | asyncpg.ObjectNotInPrerequisiteStateError):
         return DatabaseMisconfigured(f"DATABASE_URL: {' '.join(str(error).split())}")
     return misconfiguration(error)

@@ -5,7 +5,16 @@ import pytest
 
 from reportsim.store import pool as module
 from reportsim.store.errors import DatabaseUnavailable
-from reportsim.store.pool import AWAY, OUTAGES, create_pool, persist
+from reportsim.store.pool import (
+    AWAY,
+    HOUSEKEEPING,
+    LEAST_CONNECTIONS,
+    MOST_CONNECTIONS,
+    OUTAGES,
+    create_pool,
+    persist,
+    share_connections,
+)
 
 
 async def test_nobody_waits_for_a_connection_for_ever(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,6 +24,24 @@ async def test_nobody_waits_for_a_connection_for_ever(dsn: str, monkeypatch: pyt
             with pytest.raises(TimeoutError):
                 await pool.fetchval("SELECT 1")
         assert await pool.fetchval("SELECT 1") == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "wanted", "total"),
+    [
+        ("postgresql://", None, MOST_CONNECTIONS),
+        ("postgresql://?connection_limit=20", None, 20),
+        ("postgresql://?connection_limit=20", 30, 30),
+        ("postgresql://?connection_limit=1&pgbouncer=true", None, LEAST_CONNECTIONS),
+        ("postgresql://", 1, LEAST_CONNECTIONS),
+        ("postgresql://", 7, 7),
+        ("postgresql://", 500, 500),
+    ],
+)
+def test_connections_are_shared_out_to_the_last(address: str, wanted: int | None, total: int) -> None:
+    shares = share_connections(address, wanted)
+    assert shares.clients + shares.engine + shares.reports + HOUSEKEEPING == total
+    assert min(shares.clients, shares.engine, shares.reports) >= 1
 
 
 class Failing:
