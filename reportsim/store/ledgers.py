@@ -12,6 +12,9 @@ from reportsim.store.pool import Connection, Pool
 SELECT_LEDGERS: Final = """
 SELECT ledger_id, name, currency, exponent, version, first_on, last_on, lines FROM ledgers ORDER BY ledger_id
 """
+SELECT_LEDGER: Final = """
+SELECT ledger_id, name, currency, exponent, version, first_on, last_on, lines FROM ledgers WHERE name = $1
+"""
 DELETE_LEDGER: Final = "DELETE FROM ledgers WHERE name = $1 RETURNING ledger_id"
 DELETE_POSTINGS: Final = "DELETE FROM postings WHERE ledger_id = $1"
 DELETE_BALANCES: Final = "DELETE FROM balances WHERE ledger_id = $1"
@@ -21,6 +24,9 @@ RETURNING ledger_id
 """
 
 
+REMEMBER_FIRST: Final = "INSERT INTO first_ledgers (name) VALUES ($1) ON CONFLICT (name) DO NOTHING RETURNING name"
+
+
 class LedgerExists(Exception):
     """A ledger of this name is there already."""
 
@@ -28,6 +34,12 @@ class LedgerExists(Exception):
 async def all_ledgers(pool: Pool | Connection) -> list[Ledger]:
     """Every ledger, oldest first."""
     return [Ledger(**row) for row in await pool.fetch(SELECT_LEDGERS)]
+
+
+async def find(pool: Pool | Connection, name: str) -> Ledger | None:
+    """The newest version of a ledger."""
+    row = await pool.fetchrow(SELECT_LEDGER, name)
+    return None if row is None else Ledger(**row)
 
 
 async def delete(connection: Connection, name: str) -> bool:
@@ -212,3 +224,15 @@ async def generate(
         last_on=last_on,
         lines=lines,
     )
+
+
+async def generate_first(connection: Connection, name: str, *, lines: int, seed: int) -> bool:
+    """Generates a ledger at the first start of all; False at every later one, and where the name is taken."""
+    async with connection.transaction():
+        if await connection.fetchval(REMEMBER_FIRST, name) is None:
+            return False
+        try:
+            await generate(connection, name, lines=lines, seed=seed)
+        except LedgerExists:
+            return False
+    return True

@@ -63,7 +63,6 @@ async def test_beside_a_service_versions_stand_for_themselves(
     more.write_text(MORE)
     done = await started(dsn, "import", more, "--ledger", "books", "--append")
     assert done == (0, "books: 4 lines in EUR, version 2\n", "")
-    await asyncio.sleep(1.1)  # the service looks for new versions once a second
     second = await report(service, **window)
     assert "\na,A,asset,0.00,0.00,10.00,0.00,10.00,0.00\n" in (await csv_of(service, second))[1]
     async with service.client.get("/api/ledgers") as answer:
