@@ -6,6 +6,11 @@ SELECT name FROM (VALUES ('demo'), ('tiny')) AS made (name)
 WHERE EXISTS (SELECT FROM ledgers AS l WHERE l.name = made.name)
     OR EXISTS (SELECT FROM webhook_secrets) OR EXISTS (SELECT FROM requests);
 
+-- The first and the last day of the calendar had been written as infinities.
+UPDATE ledgers SET first_on = least(greatest(first_on, DATE '0001-01-01'), DATE '9999-12-31'),
+    last_on = least(greatest(last_on, DATE '0001-01-01'), DATE '9999-12-31')
+WHERE NOT (isfinite(first_on) AND isfinite(last_on));
+
 -- More decimals than any currency has: a bitcoin has 8, and units of 18 decimals fill a bigint.
 ALTER TABLE ledgers DROP CONSTRAINT ledgers_exponent_check;
 ALTER TABLE ledgers ADD CONSTRAINT ledgers_exponent_check CHECK (exponent BETWEEN 0 AND 18);

@@ -42,7 +42,12 @@ class Job:
 
     def before(self, name: str) -> str:
         """The condition that selects the snapshot's entries before a date parameter."""
-        return f"{self.postings} AND posted_on < {literal(self.day(name))}"
+        return f"{self.postings} AND {self.is_before('posted_on', name)}"
+
+    def is_before(self, column: str, name: str) -> str:
+        """The condition that a day is before a date parameter. The calendar's last day, as `to`, includes itself."""
+        day = self.day(name)
+        return f"{column} {'<=' if name == 'to' and day == date.max else '<'} {literal(day)}"
 
     def balance_before(self, name: str) -> str:
         """The balance of the account `account_id` of table `accounts` before a date parameter, from kept balances."""
@@ -50,7 +55,7 @@ class Job:
         SELECT sum(last.amount) FROM generate_series(1, {int(self.version)}) AS v CROSS JOIN LATERAL (
             SELECT amount FROM balances
             WHERE ledger_id = {int(self.ledger_id)} AND account_id = accounts.account_id AND version = v
-                AND day < {literal(self.day(name))} ORDER BY day DESC LIMIT 1) AS last)"""
+                AND {self.is_before("day", name)} ORDER BY day DESC LIMIT 1) AS last)"""
 
     def money(self, expression: str) -> str:
         """Minor units as major units, with the currency's number of decimals."""

@@ -25,7 +25,7 @@ from reportsim.store.import_formats import (
     own_format,
     require_header,
 )
-from reportsim.store.ledgers import LedgerExists, write_balances
+from reportsim.store.ledgers import LedgerExists, finite, write_balances
 from reportsim.store.pool import Connection
 
 DEFAULT_CURRENCY: Final = "EUR"
@@ -38,12 +38,13 @@ LEDGER: Final = "ledger_id, name, currency, exponent, version, first_on, last_on
 SELECT_LEDGER: Final = f"SELECT {LEDGER} FROM ledgers WHERE name = $1"
 LOCK_LEDGER: Final = f"{SELECT_LEDGER} FOR NO KEY UPDATE"
 INSERT_LEDGER: Final = f"""
-INSERT INTO ledgers (name, currency, exponent, first_on, last_on, lines) VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO ledgers (name, currency, exponent, first_on, last_on, lines)
+VALUES ($1, $2, $3, {finite("$4")}, {finite("$5")}, $6)
 RETURNING {LEDGER}
 """
 UPDATE_LEDGER: Final = f"""
-UPDATE ledgers SET version = version + 1, first_on = least(first_on, $2), last_on = greatest(last_on, $3),
-    lines = lines + $4
+UPDATE ledgers SET version = version + 1, first_on = least(first_on, {finite("$2")}),
+    last_on = greatest(last_on, {finite("$3")}), lines = lines + $4
 WHERE ledger_id = $1 RETURNING {LEDGER}
 """
 Progress = Callable[[str, int], None]

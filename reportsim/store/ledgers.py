@@ -18,8 +18,16 @@ SELECT ledger_id, name, currency, exponent, version, first_on, last_on, lines FR
 DELETE_LEDGER: Final = "DELETE FROM ledgers WHERE name = $1 RETURNING ledger_id"
 DELETE_POSTINGS: Final = "DELETE FROM postings WHERE ledger_id = $1"
 DELETE_BALANCES: Final = "DELETE FROM balances WHERE ledger_id = $1"
-INSERT_LEDGER: Final = """
-INSERT INTO ledgers (name, currency, exponent, first_on, last_on, lines) VALUES ($1, $2, $3, $4, $5, $6)
+
+
+def finite(parameter: str) -> str:
+    """A date parameter: asyncpg sends the first and the last day of the calendar as infinities."""
+    return f"least(greatest({parameter}::date, DATE '0001-01-01'), DATE '9999-12-31')"
+
+
+INSERT_LEDGER: Final = f"""
+INSERT INTO ledgers (name, currency, exponent, first_on, last_on, lines)
+VALUES ($1, $2, $3, {finite("$4")}, {finite("$5")}, $6)
 RETURNING ledger_id
 """
 
@@ -176,11 +184,11 @@ filling AS (SELECT last + step AS i, template FROM rest JOIN filler USING (lines
 total AS (SELECT max(i) AS transactions FROM filling),
 chosen AS (SELECT i, template FROM drawn WHERE lines <= $2 - 4 UNION ALL SELECT i, template FROM filling),
 dated AS (
-    SELECT *, $4::date + ((i - 1)::bigint * ($5 - 1) / (transactions - 1))::integer AS day,
+    SELECT *, {finite("$4")} + ((i - 1)::bigint * ($5 - 1) / (transactions - 1))::integer AS day,
         low + ledger_mix(i, $3, 2) % (high - low + 1) AS gross
     FROM chosen JOIN template USING (template) CROSS JOIN total OFFSET 0)
 INSERT INTO postings (ledger_id, transaction_id, line_no, account_id, version, posted_on, amount, description)
-SELECT $1::integer, 1, line_no, account_id, 1, $4::date, amount, 'Share capital paid in'
+SELECT $1::integer, 1, line_no, account_id, 1, {finite("$4")}, amount, 'Share capital paid in'
 FROM (VALUES (1, 1, 50000000), (2, 12, -50000000)) AS opening (line_no, account_id, amount)
 UNION ALL
 SELECT $1::integer, i, generate_subscripts(accounts, 1), unnest(accounts), 1, day,

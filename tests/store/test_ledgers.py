@@ -249,3 +249,19 @@ async def test_an_older_database_gets_no_deleted_ledger_back(empty_dsn: str, bef
         await ledgers.generate_first(connection, name, lines=40, seed=42)
     assert {ledger.name for ledger in await ledgers.all_ledgers(connection)} == expected
     await connection.close()
+
+
+@pytest.mark.parametrize("first_on", [date.min, date(9999, 12, 2), date.max])
+async def test_the_ends_of_the_calendar_are_days_like_others(connection: Connection, first_on: date) -> None:
+    days = min((date.max - first_on).days + 1, 30)
+    async with undone(connection):
+        made = await ledgers.generate(connection, "made", lines=40, seed=3, first_on=first_on, days=days)
+        rows = await connection.fetchrow(
+            "SELECT l.first_on::text, l.last_on::text, min(posted_on)::text, max(posted_on)::text"
+            " FROM ledgers l JOIN postings p USING (ledger_id) WHERE ledger_id = $1 GROUP BY 1, 2",
+            made.ledger_id,
+        )
+        last_on = date.fromordinal(first_on.toordinal() + days - 1)
+        assert rows is not None
+        assert tuple(rows) == (first_on.isoformat(), last_on.isoformat()) * 2
+        assert {tuple(row) for row in await connection.fetch("SELECT isfinite(day) FROM balances")} == {(True,)}
