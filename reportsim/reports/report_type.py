@@ -39,7 +39,7 @@ class ReportType:
     """
 
     name: str
-    version: int = 1
+    version: int = 2
     title: str
     parameters: type[Schema]
     complete: Callable[[dict[str, Any], Ledger], dict[str, Any]]
