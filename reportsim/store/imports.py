@@ -50,14 +50,6 @@ UPDATE ledgers SET version = version + 1, first_on = least(first_on, {finite("$2
     last_on = greatest(last_on, {finite("$3")}), lines = lines + $4
 WHERE ledger_id = $1 RETURNING {LEDGER}
 """
-LAST_NUMBER: Final = """
-SELECT coalesce((SELECT max(transaction_id) FROM postings WHERE ledger_id = $1), 0)::numeric
-    + (SELECT max(transaction_id) FROM import_entries)
-"""
-KEEP_FULL_NAMES: Final = """
-UPDATE accounts AS a SET full_name = s.account FROM import_stated AS s
-WHERE a.ledger_id = $1 AND a.code = s.code AND a.full_name IS NULL
-"""
 Progress = Callable[[str, int], None]
 
 
@@ -201,7 +193,7 @@ async def write(
     snapshot = (written.ledger_id, written.version)
     await connection.execute(insert_accounts(), *snapshot, timeout=LONG_S)
     if kind.hledger:
-        await connection.execute(KEEP_FULL_NAMES, written.ledger_id, timeout=LONG_S)
+        await connection.execute(keep_full_names(), written.ledger_id, timeout=LONG_S)
     await connection.execute(insert_postings(kind), *snapshot, timeout=LONG_S)
     # Here already: without statistics of the new entries, adding up their balances takes three times as long.
     await connection.execute("ANALYZE postings", timeout=LONG_S)
@@ -211,8 +203,22 @@ async def write(
 
 async def require_numbers(connection: Connection, ledger: Ledger) -> None:
     """Refuses a file of hledger whose transactions cannot be numbered on in the ledger."""
-    if await connection.fetchval(LAST_NUMBER, ledger.ledger_id, timeout=LONG_S) > LARGEST:
+    if await connection.fetchval(last_number(), ledger.ledger_id, timeout=LONG_S) > LARGEST:
         raise ImportRefused(f"the ledger {ledger.name} has no transaction numbers left for those of the file")
+
+
+def last_number() -> str:
+    """The number that the last transaction of a file of hledger would have in the ledger."""
+    return """
+SELECT coalesce((SELECT max(transaction_id) FROM postings WHERE ledger_id = $1), 0)::numeric
+    + (SELECT max(transaction_id) FROM import_entries)"""
+
+
+def keep_full_names() -> str:
+    """Notes which account of hledger each code stands for."""
+    return """
+UPDATE accounts AS a SET full_name = s.account FROM import_stated AS s
+WHERE a.ledger_id = $1 AND a.code = s.code AND a.full_name IS NULL"""
 
 
 def insert_accounts() -> str:
