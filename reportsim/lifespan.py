@@ -80,7 +80,7 @@ async def live(app: web.Application, stop: asyncio.Event) -> None:
 
 
 async def prepare_database(app: web.Application) -> None:
-    """Waits for the database, migrates it, and makes the demo ledgers where there is none of their name."""
+    """Waits for the database, migrates it, and makes the demo ledgers at the first start."""
     settings = app[SETTINGS]
     dsn = settings.database_url or ""
     wait = 0.2
@@ -91,8 +91,7 @@ async def prepare_database(app: web.Application) -> None:
                 for name in await migrate(connection):
                     log.info("applied migration %s", name)
                 for name, lines in (("demo", settings.demo_lines), ("tiny", TINY_LINES)):
-                    with contextlib.suppress(ledgers.LedgerExists):
-                        await ledgers.generate(connection, name, lines=lines, seed=DEMO_SEED)
+                    if await ledgers.generate_first(connection, name, lines=lines, seed=DEMO_SEED):
                         log.info("made the ledger %s: %d lines", name, lines)
             finally:
                 await connection.close()

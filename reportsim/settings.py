@@ -197,7 +197,7 @@ class Settings:
         "REPORTSIM_CSV_GUARD",
         flag,
         True,
-        "a leading ' in text cells that a spreadsheet would run as a formula",
+        "a ' before what a spreadsheet would run as a formula, at the start of a text cell or after a separator in it",
     )
     demo_lines: int = setting(
         "REPORTSIM_DEMO_LINES",

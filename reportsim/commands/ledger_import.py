@@ -9,6 +9,7 @@ from reportsim.commands.failure import CommandError
 from reportsim.commands.ledger_steps import on_database, steps
 from reportsim.core.model import Ledger
 from reportsim.store.import_csv import Faulty
+from reportsim.store.import_currencies import MOST as MOST_DECIMALS
 from reportsim.store.imports import Import, ImportRefused, import_ledger
 from reportsim.store.ledgers import LedgerExists
 from reportsim.store.pool import Connection
@@ -30,6 +31,8 @@ def add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ledger", required=True, type=ledger_name, metavar="NAME")
     parser.add_argument("--accounts", type=Path, metavar="FILE", help="names, types and cash flow sections of accounts")
     parser.add_argument("--currency", type=currency, metavar="CODE", help="of amounts without one (EUR)")
+    parser.add_argument("--decimals", type=decimals, metavar="N", help="of amounts, where ISO 4217 or the file mislead")
+    parser.add_argument("--skip-virtual", action="store_true", help="leave out the virtual postings of hledger")
     parser.add_argument("--append", action="store_true", help="add to the ledger, as its next version")
     parser.set_defaults(run=run)
 
@@ -48,6 +51,13 @@ def currency(text: str) -> str:
     return text
 
 
+def decimals(text: str) -> int:
+    """A number of decimals that a ledger can have."""
+    if not re.fullmatch("[0-9]{1,2}", text, re.ASCII) or int(text) > MOST_DECIMALS:
+        raise argparse.ArgumentTypeError(f"must be from 0 to {MOST_DECIMALS}")
+    return int(text)
+
+
 def size_of(*paths: Path | None) -> int:
     """The size of the files, as far as they are there."""
     return sum(path.stat().st_size for path in paths if path is not None and path.is_file())
@@ -60,6 +70,8 @@ def run(options: argparse.Namespace) -> int:
         ledger=options.ledger,
         accounts=options.accounts,
         currency=options.currency,
+        decimals=options.decimals,
+        skip_virtual=options.skip_virtual,
         append=options.append,
     )
 

@@ -167,7 +167,7 @@ class Ledger:
 
     @property
     def after(self) -> date:
-        """The day after the last entry; the calendar's last day stands for itself."""
+        """The day after the last entry; the calendar's last day, which as the end of a window includes itself."""
         return self.last_on + timedelta(days=1) if self.last_on < date.max else self.last_on
 
     def as_json(self) -> Json:

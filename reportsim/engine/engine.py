@@ -84,7 +84,7 @@ class Engine:
         self.remaker = Remaker(
             lines=self._report_lines, files=self.files, slots=self.slots, timeout=settings.sync_timeout
         )
-        self.ledgers = Ledgers(pool, clock.monotonic)
+        self.ledgers = Ledgers(pool)
         self.base_url = settings.public_url or f"http://{settings.host}:{settings.port}"
         self.demo: OwnReceiver | None = None
         self.guard = Guard(settings.callback_allow, [])
@@ -211,7 +211,7 @@ class Engine:
                 del self._workers[owner]
 
     async def submit(self, new: store.NewRequest) -> bool:
-        """Accepts a request: True after its COMMIT, False when its idempotency key is taken."""
+        """Accepts a request: True after its COMMIT, False when its key is taken or its ledger has changed."""
         return await self._inserts.submit(new)
 
     async def _insert(self, new: Sequence[store.NewRequest]) -> list[bool]:

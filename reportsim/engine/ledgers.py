@@ -1,34 +1,37 @@
-"""The ledgers that submissions may name, read from the database and kept for a moment."""
+"""The ledgers that submissions may name, as they were last read.
 
-from collections.abc import Callable
-from typing import Final
+What is remembered may be out of date, for any length of time: the statement that accepts a request refuses it then, and
+the ledger is read again. So accepting costs no look-up, and still sees what has been committed before.
+"""
 
 from reportsim.core.model import Ledger
 from reportsim.store import ledgers as store
 from reportsim.store.pool import Pool
 
-FRESH_S: Final = 1.0
-
 
 class Ledgers:
-    """A cache of all ledgers, a second old at most; an unknown name is looked up at once."""
+    """A cache of ledgers by name."""
 
-    def __init__(self, pool: Pool, monotonic: Callable[[], float]) -> None:
+    def __init__(self, pool: Pool) -> None:
         """Makes an empty cache."""
         self._pool = pool
-        self._monotonic = monotonic
         self._known: dict[str, Ledger] = {}
-        self._read_at = float("-inf")
 
     async def get(self, name: str) -> Ledger | None:
-        """The newest version of a ledger."""
-        if self._monotonic() - self._read_at >= FRESH_S or name not in self._known:
-            await self.all()
-        return self._known.get(name)
+        """A ledger as it was last read; one that is not known is read now."""
+        return self._known.get(name) or await self.read(name)
+
+    async def read(self, name: str) -> Ledger | None:
+        """A ledger as it is now."""
+        ledger = await store.find(self._pool, name)
+        if ledger is None:
+            self._known.pop(name, None)
+        else:
+            self._known[name] = ledger
+        return ledger
 
     async def all(self) -> list[Ledger]:
-        """Every ledger, read anew."""
+        """Every ledger as it is now."""
         ledgers = await store.all_ledgers(self._pool)
         self._known = {ledger.name: ledger for ledger in ledgers}
-        self._read_at = self._monotonic()
         return ledgers

@@ -59,7 +59,7 @@ SELECT count(*) AS entries, sum(amount) FILTER (WHERE amount > 0) AS debit,
     -sum(amount) FILTER (WHERE amount < 0) AS credit, {int(whole)} AS whole,
     (SELECT {job.balance_before("to")} FROM accounts WHERE {chosen(job)} AND (
         SELECT true FROM balances WHERE {job.postings} AND account_id = accounts.account_id
-            AND day >= {literal(job.day("from"))} AND day < {literal(job.day("to"))} LIMIT 1)
+            AND day >= {literal(job.day("from"))} AND {job.is_before("day", "to")} LIMIT 1)
         ORDER BY code DESC LIMIT 1) AS last_closing
 FROM postings WHERE {job.interval}{among}"""
 

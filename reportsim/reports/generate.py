@@ -1,6 +1,7 @@
 """How a report is made: one row of figures, one COPY into the file.
 
-Both see the same entries without a transaction around them, since the version of the ledger says which those are.
+Both see the same entries without a transaction around them, since the version of the ledger says which those are. When
+the ledger is deleted between them, the checks fail, and then it is looked for.
 """
 
 import contextlib
@@ -28,6 +29,7 @@ SELECT_FIGURES: Final = """
 SELECT ledger.currency, ledger.exponent, figure.*
 FROM ledgers AS ledger CROSS JOIN ({figures}) AS figure WHERE ledger.ledger_id = {ledger_id}
 """
+SELECT_LEDGER: Final = "SELECT 1 FROM ledgers WHERE ledger_id = $1"
 TIMEOUT_S: Final = 600.0
 
 
@@ -98,7 +100,14 @@ async def generate(lines: Lends, request: Request, draft: Draft) -> Report:
     if rows and report_type.balance_column is not None:
         last = Decimal(draft.last_record()[report_type.balance_column])
         figures["last_balance"] = int(last.scaleb(job.exponent))
-    return conclude(report_type, figures, currency, job.exponent)
+    try:
+        return conclude(report_type, figures, currency, job.exponent)
+    except Problem:
+        # A ledger that is deleted between the two statements has figures and no rows.
+        async with lines.acquire() as connection:
+            if await connection.fetchval(SELECT_LEDGER, job.ledger_id) is None:
+                raise LedgerDeleted from None
+        raise
 
 
 def conclude(report_type: ReportType, figures: Mapping[str, int], currency: str, exponent: int) -> Report:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Final
 
 from marshmallow import Schema, ValidationError
@@ -38,7 +39,7 @@ class ReportType:
     """
 
     name: str
-    version: int = 1
+    version: int = 2
     title: str
     parameters: type[Schema]
     complete: Callable[[dict[str, Any], Ledger], dict[str, Any]]
@@ -52,7 +53,12 @@ class ReportType:
 # A dict, since `from` is a keyword.
 INTERVAL: Final[dict[str, Field[Any]]] = {
     "from": IsoDate(metadata={"description": "First day; by default the ledger's first."}),
-    "to": IsoDate(metadata={"description": "Day after the last; by default the day after the ledger's last."}),
+    "to": IsoDate(
+        metadata={
+            "description": "Day after the last; by default the day after the ledger's last."
+            " 9999-12-31, which no day follows, is included."
+        }
+    ),
 }
 
 
@@ -60,7 +66,7 @@ def complete_interval(parameters: dict[str, Any], ledger: Ledger) -> dict[str, A
     """Fills in the ledger's window; an empty or reversed interval is an error."""
     first = parameters.get("from") or ledger.first_on.isoformat()
     after = parameters.get("to") or ledger.after.isoformat()
-    if first >= after:
+    if first >= after and after != date.max.isoformat():
         name = "to" if "to" in parameters else "from"
         raise ValidationError({name: [f"The interval [{first}, {after}) is empty."]})
     return {**parameters, "from": first, "to": after}

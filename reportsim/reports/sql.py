@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
-GUARDED: Final = r"('=', '+', '-', '@', E'\t', E'\r')"
+# What makes a formula, also full-width and small, as East Asian spreadsheets take it; where a cell may begin: at the
+# start, or after what a spreadsheet may split at; and what it may pass over before the formula. Code points are written
+# as escapes, which databases of every encoding accept.
+SIGNS: Final = r"=+\-@\uFF1D\uFF0B\uFF0D\uFF20\uFE66\uFE62\uFE63\uFE6B"
+STARTS: Final = r"^|[;,|:\t\n\v\f\r\u0085\u2028\u2029\uFF0C\uFF1B]"
+PASSED_OVER: Final = r'[ \t\n\v\f\r"\u00A0\u200B-\u200D\u2060\u3000\uFEFF]*'
+FORMULA: Final = f"({STARTS})({PASSED_OVER})([{SIGNS}])"
+SUSPECT: Final = rf"[{SIGNS}]|^[\t\r]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +49,12 @@ class Job:
 
     def before(self, name: str) -> str:
         """The condition that selects the snapshot's entries before a date parameter."""
-        return f"{self.postings} AND posted_on < {literal(self.day(name))}"
+        return f"{self.postings} AND {self.is_before('posted_on', name)}"
+
+    def is_before(self, column: str, name: str) -> str:
+        """The condition that a day is before a date parameter. The calendar's last day, as `to`, includes itself."""
+        day = self.day(name)
+        return f"{column} {'<=' if name == 'to' and day == date.max else '<'} {literal(day)}"
 
     def balance_before(self, name: str) -> str:
         """The balance of the account `account_id` of table `accounts` before a date parameter, from kept balances."""
@@ -50,7 +62,7 @@ class Job:
         SELECT sum(last.amount) FROM generate_series(1, {int(self.version)}) AS v CROSS JOIN LATERAL (
             SELECT amount FROM balances
             WHERE ledger_id = {int(self.ledger_id)} AND account_id = accounts.account_id AND version = v
-                AND day < {literal(self.day(name))} ORDER BY day DESC LIMIT 1) AS last)"""
+                AND {self.is_before("day", name)} ORDER BY day DESC LIMIT 1) AS last)"""
 
     def money(self, expression: str) -> str:
         """Minor units as major units, with the currency's number of decimals."""
@@ -61,7 +73,9 @@ class Job:
         """A text cell that no spreadsheet takes for a formula."""
         if not self.csv_guard:
             return expression
-        return f"CASE WHEN left({expression}, 1) IN {GUARDED} THEN '''' || {expression} ELSE {expression} END"
+        quote = rf"CASE WHEN left({expression}, 1) IN (E'\t', E'\r') THEN '''' ELSE '' END"
+        inner = rf"regexp_replace({expression}, '{FORMULA}', '\1\2''\3', 'g')"
+        return f"CASE WHEN {expression} ~ '{SUSPECT}' THEN {quote} || {inner} ELSE {expression} END"
 
 
 def literal(value: date | str | int | bool) -> str:

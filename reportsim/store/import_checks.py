@@ -18,8 +18,12 @@ LONG_S: Final = 3600.0
 # What is known of accounts before the entries: those of the ledger, and those of the accounts file.
 CREATE_KNOWN: Final = """
 CREATE TEMPORARY TABLE import_known ON COMMIT DROP AS
-SELECT code, name, type, is_cash, cf_section FROM accounts WHERE ledger_id = $1
+SELECT code, name, type, is_cash, cf_section, full_name, true AS in_ledger, false AS in_chart
+FROM accounts WHERE ledger_id = $1
 """
+
+ACCOUNTS: Final = """(SELECT code, name, type, is_cash, cf_section FROM import_known
+    UNION ALL SELECT code, name, type, is_cash, cf_section FROM import_new)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +54,14 @@ async def check(
         raise Faulty([Fault(file.path, 0, "no entries")])
 
     problems: list[Callable[[Format], str]] = [renamed_accounts, retyped_accounts]
+    problems += [merged_accounts, other_accounts] if kind.hledger else []
     problems.append(unknown_accounts if chart is not None and not kind.hledger else untyped_accounts)
     if row["suspect"]:
         problems += [unbalanced_transactions, dated_transactions]
         problems += [] if kind.hledger else [repeated_lines]
     if ledger is not None:
-        problems.append(lambda kind: known_transactions(kind, ledger))
+        known = known_entries if kind.hledger else known_transactions
+        problems.append(lambda kind: known(kind, ledger))
     await refuse(connection, file, kind.table, [problem(kind) for problem in problems])
     return Summary(row["first_on"], row["last_on"], row["lines"])
 
@@ -73,29 +79,35 @@ FROM ({" UNION ALL ".join(problems)} ORDER BY at LIMIT {SHOWN + 1}) AS problem O
 def add_chart() -> str:
     """Makes the accounts of the accounts file known; of its two cells about cash, one is enough."""
     return """
-INSERT INTO import_known
+UPDATE import_known SET in_chart = true WHERE code IN (SELECT code FROM import_chart);
+INSERT INTO import_known (code, name, type, is_cash, cf_section, in_ledger, in_chart)
 SELECT code, name, type, coalesce(is_cash, cf_section = 'cash', false),
-    coalesce(cf_section, CASE WHEN is_cash THEN 'cash' ELSE 'operating' END)
+    coalesce(cf_section, CASE WHEN is_cash THEN 'cash' ELSE 'operating' END), false, true
 FROM import_chart WHERE code NOT IN (SELECT code FROM import_known)"""
 
 
 def create_stated(kind: Format) -> str:
     """How the entries call their accounts: each way once, with the row that does so first."""
     last = r"regexp_replace(account, '^.*:', '')"
-    code = f"CASE WHEN {last} IN (SELECT code FROM import_known) THEN {last} ELSE account END"
+    known = "IN (SELECT code FROM import_known)"
+    code = f"""coalesce((SELECT k.code FROM import_known AS k WHERE k.full_name = account),
+    CASE WHEN account NOT {known} AND {last} {known} THEN {last} ELSE account END)"""
     return f"""
 CREATE TEMPORARY TABLE import_stated ON COMMIT DROP AS
 SELECT account, {code if kind.hledger else "account"} AS code, name, type, at FROM (
     SELECT account, name, type, min(at) AS at FROM {kind.entries} AS entries GROUP BY account, name, type) AS stated"""
 
 
-def create_new(kind: Format, *, cash_by_name: bool) -> str:
-    """Accounts that were not known: they are what the first entries say, or, with hledger's rules, their names."""
-    guess = """CASE WHEN account ~* '^assets?(:|$)' THEN 'asset'
+# The type of an account by hledger's rules.
+GUESS: Final = """CASE WHEN account ~* '^assets?(:|$)' THEN 'asset'
         WHEN account ~* '^(debts?|liabilit(y|ies))(:|$)' THEN 'liability'
         WHEN account ~* '^equity(:|$)' THEN 'equity'
         WHEN account ~* '^(income|revenue)s?(:|$)' THEN 'revenue'
         WHEN account ~* '^expenses?(:|$)' THEN 'expense' END"""
+
+
+def create_new(kind: Format, *, cash_by_name: bool) -> str:
+    """Accounts that were not known: they are what the first entries say, or, with hledger's rules, their names."""
     return f"""
 CREATE TEMPORARY TABLE import_new ON COMMIT DROP AS
 SELECT code, name, type, is_cash, CASE WHEN is_cash THEN 'cash' ELSE 'operating' END AS cf_section FROM (
@@ -103,7 +115,7 @@ SELECT code, name, type, is_cash, CASE WHEN is_cash THEN 'cash' ELSE 'operating'
     FROM (
         SELECT code, coalesce((array_agg(name ORDER BY at) FILTER (WHERE name <> ''))[1], code) AS name,
             (array_agg(told ORDER BY at) FILTER (WHERE told <> ''))[1] AS type
-        FROM (SELECT *, {guess if kind.hledger else "type"} AS told FROM import_stated) AS stated
+        FROM (SELECT *, {GUESS if kind.hledger else "type"} AS told FROM import_stated) AS stated
         WHERE code NOT IN (SELECT code FROM import_known) GROUP BY code) AS first) AS described"""
 
 
@@ -156,18 +168,39 @@ FROM import_stated JOIN import_new USING (code) WHERE import_new.type IS NULL GR
 
 def renamed_accounts(kind: Format) -> str:
     """Accounts with two names."""
-    return """
+    return f"""
 SELECT at, format('account %s is called "%s" here and "%s" elsewhere', code, s.name, a.name) AS what
-FROM import_stated AS s JOIN (SELECT * FROM import_known UNION ALL SELECT * FROM import_new) AS a USING (code)
+FROM import_stated AS s JOIN {ACCOUNTS} AS a USING (code)
 WHERE s.name NOT IN ('', a.name)"""
 
 
 def retyped_accounts(kind: Format) -> str:
     """Accounts with two types."""
-    return """
+    return f"""
 SELECT at, format('account %s is of type %s here and %s elsewhere', code, s.type, a.type) AS what
-FROM import_stated AS s JOIN (SELECT * FROM import_known UNION ALL SELECT * FROM import_new) AS a USING (code)
+FROM import_stated AS s JOIN {ACCOUNTS} AS a USING (code)
 WHERE s.type NOT IN ('', a.type)"""
+
+
+def merged_accounts(kind: Format) -> str:
+    """Accounts of hledger that end alike, and would become one."""
+    return """
+SELECT min(at) AS at, format('accounts %s would all be account %s: give their full names in the accounts file',
+    string_agg(account, ', ' ORDER BY at), code) AS what
+FROM import_stated GROUP BY code HAVING count(*) > 1"""
+
+
+def other_accounts(kind: Format) -> str:
+    """Accounts of hledger that would become an account of the ledger which is another one.
+
+    Where the ledger does not say which account its code stands for, the type tells, unless the accounts file names it.
+    """
+    return f"""
+SELECT at, format('account %s would be account %s, which is %s in the ledger: give its full name in the accounts file',
+    s.account, code, coalesce(k.full_name, 'of type ' || k.type)) AS what
+FROM import_stated AS s JOIN import_known AS k USING (code)
+WHERE in_ledger AND CASE WHEN k.full_name IS NOT NULL THEN k.full_name <> s.account
+    ELSE s.account <> code AND NOT in_chart AND {GUESS.replace("account", "s.account")} <> k.type END"""
 
 
 def unbalanced_transactions(kind: Format) -> str:
@@ -208,3 +241,25 @@ WHERE EXISTS (
     SELECT FROM postings AS p
     WHERE p.ledger_id = {ledger.ledger_id} AND p.transaction_id = entries.transaction_id)
 GROUP BY transaction_id"""
+
+
+def known_entries(kind: Format, ledger: Ledger) -> str:
+    """Transactions of hledger, whose numbers say nothing, that are in the ledger already.
+
+    A single one may be repeated on purpose. But where the ledger has all those of the file that are in its window of
+    days, the file has been imported before, alone or as the beginning of this one.
+    """
+    content = "md5(string_agg(concat_ws(' ', code, amount, description), chr(10) ORDER BY line_no))"
+    return f"""
+SELECT min(at) AS at, format('the ledger has all %s transactions up to %s already: hledger print -b %s leaves them out',
+    count(*), DATE '{ledger.last_on}', DATE '{ledger.last_on}' + 1) AS what
+FROM (
+    SELECT min(entries.at) AS at, min(date) AS day, {content} AS content
+    FROM {kind.entries} AS entries JOIN import_stated USING (account)
+    WHERE date BETWEEN DATE '{ledger.first_on}' AND DATE '{ledger.last_on}' GROUP BY transaction_id) AS new
+LEFT JOIN (
+    SELECT DISTINCT posted_on AS day, {content} AS content
+    FROM postings JOIN accounts USING (ledger_id, account_id)
+    WHERE ledger_id = {ledger.ledger_id} AND posted_on IN (SELECT date FROM import_entries)
+    GROUP BY transaction_id, posted_on) AS old USING (day, content)
+HAVING count(*) > 0 AND bool_and(old.day IS NOT NULL)"""

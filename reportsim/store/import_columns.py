@@ -47,10 +47,26 @@ def text(name: str, *, least: int = 0, most: int, control: bool = False, refused
         if not control and (found := re.search(f"[{CONTROL}]", cell)):
             return f"a control character, {found[0]!r}"
         if refused and cell.startswith(tuple(refused)):
-            return f"a virtual posting, {quote(cell)}: take them out with hledger print --real"
+            return f"a virtual posting, {quote(cell)}: --skip-virtual leaves them out"
         return None
 
     return Column(name, pattern, fault)
+
+
+def virtual(name: str) -> Column:
+    """A column of the accounts of virtual postings, which are in brackets."""
+    content = r"(?:\([^\",\r\n\0]*\)|\[[^\",\r\n\0]*\])"
+    quoted = r'(?:\((?:[^"\0]|"")*\)|\[(?:[^"\0]|"")*\])'
+
+    def fault(cell: str) -> str | None:
+        return None if is_virtual(cell) else "not a virtual posting"
+
+    return Column(name, f'(?:{content}|"{quoted}")', fault)
+
+
+def is_virtual(account: str) -> bool:
+    """Whether hledger takes the postings of an account for virtual."""
+    return (account[:1], account[-1:]) in {("(", ")"), ("[", "]")}
 
 
 def ignored(name: str) -> Column:
@@ -104,7 +120,7 @@ def decimals_fault(cell: str, plain: str, currency: str, exponent: int) -> str |
     """What is wrong with an amount, which as a plain decimal number is `plain`."""
     whole, _, fraction = plain.partition(".")
     if len(fraction) > exponent:
-        return f"{quote(cell)} has more decimals than {currency} has: {exponent}"
+        return f"{quote(cell)} has more decimals than {currency} has: {exponent} (--decimals gives a new ledger others)"
     if len(whole.removeprefix("-")) > DIGITS or abs(Decimal(plain).scaleb(exponent)) > LARGEST:
         return f"{quote(cell)} is too large"
     return None
@@ -140,19 +156,23 @@ def sides_fault(row: Mapping[str, str]) -> str | None:
     return None if debit or credit else "neither a debit nor a credit"
 
 
-def signed(name: str, currency: str, exponent: int) -> Column:
+def signed(name: str, currency: str, exponent: int, *, grouped: bool = False) -> Column:
     """An amount as hledger prints it: signed, with a point or comma; zeros beyond the currency's decimals are allowed.
 
-    Only after a point: in versions that group digits, 1,000 is a thousand.
+    Only after a point: in versions that group digits, 1,000 is a thousand. `grouped`: it may be one in this file.
     """
+    thousands = "[0-9]{1,3},[0-9]{3}"
+    barred = rf"(?!-?{thousands}(?![0-9]))" if grouped else ""
     comma = f"|,[0-9]{{1,{exponent}}}+" if exponent else ""
-    pattern = rf"-?[0-9]{{1,{DIGITS}}}+(?>(?:\.[0-9]{{0,{exponent}}}+0*+{comma})?)"
+    pattern = rf"{barred}-?[0-9]{{1,{DIGITS}}}+(?>(?:\.[0-9]{{0,{exponent}}}+0*+{comma})?)"
 
     def fault(cell: str) -> str | None:
         if not cell:
             return "empty: hledger print -x writes every amount"
         if not re.fullmatch(r"-?[0-9]+(\.[0-9]*|,[0-9]+)?", cell):
             return f"{quote(cell)} is not an amount like -1234.50"
+        if grouped and re.fullmatch(f"-?{thousands}", cell):
+            return f"{quote(cell)} may be a thousand, or have decimals: hledger print -c writes amounts with a point"
         whole, point, fraction = cell.replace(",", ".").partition(".")
         if "," not in cell:
             fraction = fraction[:exponent] + fraction[exponent:].rstrip("0")

@@ -4,6 +4,7 @@ One regular expression says whether a piece of whole records is right, and that 
 that is not right is read again, record by record, to say in words and with line numbers what is wrong.
 """
 
+import contextlib
 import csv
 import io
 import re
@@ -69,6 +70,8 @@ class Layout:
 
     columns: tuple[Column, ...]
     row_fault: Callable[[Mapping[str, str]], str | None] = lambda row: None
+    skipped: tuple[Column, ...] = ()
+    """What a row that is left out looks like."""
 
     def fault(self, cells: Sequence[str]) -> str | None:
         """What is wrong with a row, in words."""
@@ -76,6 +79,8 @@ class Layout:
             return "an empty line"
         if len(cells) != len(self.columns):
             return f"cells: {len(cells)}, columns in the header: {len(self.columns)}"
+        if self.skipped and not any(column.fault(cell) for column, cell in zip(self.skipped, cells, strict=True)):
+            return None
         for column, cell in zip(self.columns, cells, strict=True):
             if (what := column.fault(cell)) is not None:
                 return f"{column.name}: {what}"
@@ -120,6 +125,8 @@ class CsvFile:
             Irregular: a record is not right.
         """
         row = ",".join(column.pattern for column in layout.columns)
+        if layout.skipped:
+            row = f"(?:{row}|{','.join(column.pattern for column in layout.skipped)})"
         rows = re.compile(f"(?:{row}{self.newline})*+")
         for piece in self._whole_records():
             try:
@@ -175,6 +182,12 @@ class CsvFile:
                     yield begun, f"more than {LONGEST:,} bytes in one record{several}"
                     return
                 yield begun, self._cells(raw)
+
+    def quick_records(self) -> Iterator[list[str]]:
+        """The cells of every record after the header, up to the first that is not right."""
+        with contextlib.suppress(Irregular, UnicodeDecodeError, csv.Error):
+            for piece in self._whole_records():
+                yield from csv.reader(io.StringIO(piece.decode(), newline=""))
 
     def _cells(self, raw: bytes) -> list[str] | str:
         try:

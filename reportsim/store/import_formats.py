@@ -18,11 +18,13 @@ from reportsim.store.import_columns import (
     commodity_fault,
     day,
     ignored,
+    is_virtual,
     number,
     sides,
     sides_fault,
     signed,
     text,
+    virtual,
 )
 from reportsim.store.import_csv import Column, CsvFile, Fault, Faulty, Layout
 
@@ -48,7 +50,8 @@ OWN_ENTRIES: Final = "(SELECT *, ctid AS at FROM import_entries)"
 CREATE_HLEDGER: Final = """
 CREATE TEMPORARY TABLE import_entries (
     {columns},
-    amount bigint GENERATED ALWAYS AS ((replace(quantity, ',', '.')::numeric * {unit})::bigint) STORED NOT NULL,
+    amount bigint GENERATED ALWAYS AS (CASE WHEN left(account, 1) IN ('(', '[') THEN 0
+        ELSE (replace(quantity, ',', '.')::numeric * {unit})::bigint END) STORED NOT NULL,
     CHECK ({bare} OR commodity <> '' OR amount = 0)
 ) ON COMMIT DROP
 """
@@ -60,7 +63,8 @@ HLEDGER_COLUMNS: Final = {
     "amount": "quantity text NOT NULL",
     "commodity": "commodity text NOT NULL",
 }
-# hledger keeps postings of zero, for balance assertions for example: they say nothing in any report.
+# hledger keeps postings of zero, for balance assertions for example: they say nothing in any report. Virtual postings
+# that are left out are zero here, too.
 HLEDGER_ENTRIES: Final = """(
     SELECT *, ctid AS at, '' AS name, '' AS type,
         (row_number() OVER (PARTITION BY transaction_id ORDER BY ctid))::integer AS line_no
@@ -124,25 +128,36 @@ def own_format(currency: str, exponent: int) -> Format:
     )
 
 
-def hledger_format(header: list[str], currency: str, exponent: int, *, bare: bool) -> Format:
+def hledger_format(
+    header: list[str],
+    currency: str,
+    exponent: int,
+    *,
+    bare: bool,
+    grouped: bool = False,
+    skip_virtual: bool = False,
+) -> Format:
     """What `hledger print -O csv` writes; the order of its columns differs between versions.
 
-    `bare`: the file names no commodity at all.
+    `bare`: the file names no commodity at all. `grouped`: a comma may group digits. `skip_virtual` leaves out virtual
+    postings, of which only the date and the transaction must be right.
     """
     used: dict[str, Column] = {
         "txnidx": number("txnidx", LARGEST),
         "date": day("date", old=True),
         "description": text("description", most=TEXT_LENGTH, control=True),
         "account": text("account", least=1, most=CODE_LENGTH, refused="(["),
-        "amount": signed("amount", currency, exponent),
+        "amount": signed("amount", currency, exponent, grouped=grouped),
         "commodity": commodity("commodity", "" if bare else currency),
     }
+    left_out = {"txnidx": used["txnidx"], "date": used["date"], "account": virtual("account")} if skip_virtual else {}
     places = count(1)
     columns = [HLEDGER_COLUMNS.get(name) or f"ignored_{next(places)} text" for name in header]
     return Format(
         layout=Layout(
             tuple(used.get(name) or ignored(name) for name in header),
             (lambda row: None) if bare else commodity_fault,
+            tuple(left_out.get(name) or ignored(name) for name in header) if skip_virtual else (),
         ),
         currency=currency,
         exponent=exponent,
@@ -208,10 +223,10 @@ def header_fault(file: CsvFile, wanted: str, missing: Collection[str]) -> Fault:
 
 def hledger_commodity(file: CsvFile) -> str:
     """The first commodity that a file names, or nothing; a row that is not right ends the search."""
-    place = file.header.index("commodity")
+    place, account = file.header.index("commodity"), file.header.index("account")
     for _, cells in file.records():
         if isinstance(cells, str) or len(cells) != len(file.header):
             break
-        if cells[place]:
+        if cells[place] and not is_virtual(cells[account]):
             return cells[place]
     return ""

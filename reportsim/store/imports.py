@@ -12,9 +12,12 @@ from typing import Final
 import asyncpg
 
 from reportsim.core.model import Ledger
-from reportsim.store.import_checks import LONG_S, Summary, check
+from reportsim.store.import_checks import ACCOUNTS, LONG_S, Summary, check
+from reportsim.store.import_columns import LARGEST
 from reportsim.store.import_csv import CsvFile, Fault, Faulty, Irregular
+from reportsim.store.import_currencies import EXPONENTS, USUAL
 from reportsim.store.import_currencies import exponent as exponent_of
+from reportsim.store.import_decimals import Decimals, find_decimals
 from reportsim.store.import_formats import (
     ACCOUNTS_HEADER,
     Format,
@@ -25,7 +28,7 @@ from reportsim.store.import_formats import (
     own_format,
     require_header,
 )
-from reportsim.store.ledgers import LedgerExists, write_balances
+from reportsim.store.ledgers import LedgerExists, finite, write_balances
 from reportsim.store.pool import Connection
 
 DEFAULT_CURRENCY: Final = "EUR"
@@ -38,12 +41,13 @@ LEDGER: Final = "ledger_id, name, currency, exponent, version, first_on, last_on
 SELECT_LEDGER: Final = f"SELECT {LEDGER} FROM ledgers WHERE name = $1"
 LOCK_LEDGER: Final = f"{SELECT_LEDGER} FOR NO KEY UPDATE"
 INSERT_LEDGER: Final = f"""
-INSERT INTO ledgers (name, currency, exponent, first_on, last_on, lines) VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO ledgers (name, currency, exponent, first_on, last_on, lines)
+VALUES ($1, $2, $3, {finite("$4")}, {finite("$5")}, $6)
 RETURNING {LEDGER}
 """
 UPDATE_LEDGER: Final = f"""
-UPDATE ledgers SET version = version + 1, first_on = least(first_on, $2), last_on = greatest(last_on, $3),
-    lines = lines + $4
+UPDATE ledgers SET version = version + 1, first_on = least(first_on, {finite("$2")}),
+    last_on = greatest(last_on, {finite("$3")}), lines = lines + $4
 WHERE ledger_id = $1 RETURNING {LEDGER}
 """
 Progress = Callable[[str, int], None]
@@ -61,6 +65,8 @@ class Import:
     ledger: str
     accounts: Path | None = None
     currency: str | None = None
+    decimals: int | None = None
+    skip_virtual: bool = False
     append: bool = False
 
 
@@ -89,7 +95,10 @@ async def import_ledger(connection: Connection, wanted: Import, progress: Progre
         locked = await connection.fetchrow(LOCK_LEDGER, wanted.ledger, timeout=LONG_S) if ledger else None
         if ledger and (locked is None or locked["ledger_id"] != ledger.ledger_id):
             raise ImportRefused(f"the ledger {wanted.ledger} was deleted meanwhile")
+        ledger = Ledger(**locked) if locked else None
         entries = await check(connection, kind, file, chart, ledger)
+        if ledger and kind.hledger:
+            await require_numbers(connection, ledger)
         progress("writing", 0)
         return await write(connection, kind, wanted, ledger, entries)
 
@@ -113,9 +122,24 @@ def choose_format(file: CsvFile, wanted: Import, ledger: Ledger | None) -> Forma
         raise ImportRefused(f"{file.path} is in {found}, not in {currency}")
     if ledger and ledger.currency != currency:
         raise ImportRefused(f"the ledger {ledger.name} is in {ledger.currency}, not in {currency}")
-    decimals = ledger.exponent if ledger else exponent_of(currency)
-    return (
-        hledger_format(file.header, currency, decimals, bare=not found) if hledger else own_format(currency, decimals)
+    if ledger and wanted.decimals not in {None, ledger.exponent}:
+        raise ImportRefused(f"the ledger {ledger.name} has {ledger.exponent} decimals, not {wanted.decimals}")
+    decimals = ledger.exponent if ledger else wanted.decimals
+    if decimals is None and currency in EXPONENTS:
+        decimals = exponent_of(currency)
+    seen = Decimals(USUAL, grouped=False)
+    if decimals is None or decimals != EXPONENTS.get(currency):
+        seen = find_decimals(file, ("amount",) if hledger else ("debit", "credit"))
+    decimals = seen.most if decimals is None else decimals
+    if not hledger:
+        return own_format(currency, decimals)
+    return hledger_format(
+        file.header,
+        currency,
+        decimals,
+        bare=not found,
+        grouped=seen.grouped and decimals > USUAL,
+        skip_virtual=wanted.skip_virtual,
     )
 
 
@@ -168,6 +192,8 @@ async def write(
     written = Ledger(**row)
     snapshot = (written.ledger_id, written.version)
     await connection.execute(insert_accounts(), *snapshot, timeout=LONG_S)
+    if kind.hledger:
+        await connection.execute(keep_full_names(), written.ledger_id, timeout=LONG_S)
     await connection.execute(insert_postings(kind), *snapshot, timeout=LONG_S)
     # Here already: without statistics of the new entries, adding up their balances takes three times as long.
     await connection.execute("ANALYZE postings", timeout=LONG_S)
@@ -175,21 +201,46 @@ async def write(
     return written
 
 
+async def require_numbers(connection: Connection, ledger: Ledger) -> None:
+    """Refuses a file of hledger whose transactions cannot be numbered on in the ledger."""
+    if await connection.fetchval(last_number(), ledger.ledger_id, timeout=LONG_S) > LARGEST:
+        raise ImportRefused(f"the ledger {ledger.name} has no transaction numbers left for those of the file")
+
+
+def last_number() -> str:
+    """The number that the last transaction of a file of hledger would have in the ledger."""
+    return """
+SELECT coalesce((SELECT max(transaction_id) FROM postings WHERE ledger_id = $1), 0)::numeric
+    + (SELECT max(transaction_id) FROM import_entries)"""
+
+
+def keep_full_names() -> str:
+    """Notes which account of hledger each code stands for."""
+    return """
+UPDATE accounts AS a SET full_name = s.account FROM import_stated AS s
+WHERE a.ledger_id = $1 AND a.code = s.code AND a.full_name IS NULL"""
+
+
 def insert_accounts() -> str:
     """The accounts that the ledger does not have yet, numbered on."""
-    return """
+    return f"""
 INSERT INTO accounts (ledger_id, account_id, code, name, type, is_cash, cf_section, version)
 SELECT $1, taken.last + row_number() OVER (ORDER BY code), code, name, type, is_cash, cf_section, $2
-FROM (SELECT * FROM import_known UNION ALL SELECT * FROM import_new) AS account,
+FROM {ACCOUNTS} AS account,
     (SELECT coalesce(max(account_id), 0) AS last FROM accounts WHERE ledger_id = $1) AS taken
 WHERE code NOT IN (SELECT code FROM accounts WHERE ledger_id = $1)"""
 
 
 def insert_postings(kind: Format) -> str:
-    """The entries, sorted: among shuffled dates the BRIN index finds nothing."""
+    """The entries, sorted: among shuffled dates the BRIN index finds nothing.
+
+    Every file of hledger numbers its transactions from 1, so they are numbered on in the ledger.
+    """
+    last = "(SELECT coalesce(max(transaction_id), 0) FROM postings WHERE ledger_id = $1)"
+    number = f"transaction_id + {last}" if kind.hledger else "transaction_id"
     return f"""
 INSERT INTO postings (ledger_id, transaction_id, line_no, account_id, version, posted_on, amount, description)
-SELECT $1, transaction_id, line_no, account_id, $2, date, amount, description
+SELECT $1, {number}, line_no, account_id, $2, date, amount, description
 FROM {kind.entries} AS entries JOIN (
     SELECT DISTINCT account, account_id FROM import_stated JOIN accounts USING (code) WHERE ledger_id = $1) AS ids
     USING (account)

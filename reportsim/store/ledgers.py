@@ -12,13 +12,27 @@ from reportsim.store.pool import Connection, Pool
 SELECT_LEDGERS: Final = """
 SELECT ledger_id, name, currency, exponent, version, first_on, last_on, lines FROM ledgers ORDER BY ledger_id
 """
+SELECT_LEDGER: Final = """
+SELECT ledger_id, name, currency, exponent, version, first_on, last_on, lines FROM ledgers WHERE name = $1
+"""
 DELETE_LEDGER: Final = "DELETE FROM ledgers WHERE name = $1 RETURNING ledger_id"
 DELETE_POSTINGS: Final = "DELETE FROM postings WHERE ledger_id = $1"
 DELETE_BALANCES: Final = "DELETE FROM balances WHERE ledger_id = $1"
-INSERT_LEDGER: Final = """
-INSERT INTO ledgers (name, currency, exponent, first_on, last_on, lines) VALUES ($1, $2, $3, $4, $5, $6)
+
+
+def finite(parameter: str) -> str:
+    """A date parameter: asyncpg sends the first and the last day of the calendar as infinities."""
+    return f"least(greatest({parameter}::date, DATE '0001-01-01'), DATE '9999-12-31')"
+
+
+INSERT_LEDGER: Final = f"""
+INSERT INTO ledgers (name, currency, exponent, first_on, last_on, lines)
+VALUES ($1, $2, $3, {finite("$4")}, {finite("$5")}, $6)
 RETURNING ledger_id
 """
+
+
+REMEMBER_FIRST: Final = "INSERT INTO first_ledgers (name) VALUES ($1) ON CONFLICT (name) DO NOTHING RETURNING name"
 
 
 class LedgerExists(Exception):
@@ -28,6 +42,12 @@ class LedgerExists(Exception):
 async def all_ledgers(pool: Pool | Connection) -> list[Ledger]:
     """Every ledger, oldest first."""
     return [Ledger(**row) for row in await pool.fetch(SELECT_LEDGERS)]
+
+
+async def find(pool: Pool | Connection, name: str) -> Ledger | None:
+    """The newest version of a ledger."""
+    row = await pool.fetchrow(SELECT_LEDGER, name)
+    return None if row is None else Ledger(**row)
 
 
 async def delete(connection: Connection, name: str) -> bool:
@@ -164,11 +184,11 @@ filling AS (SELECT last + step AS i, template FROM rest JOIN filler USING (lines
 total AS (SELECT max(i) AS transactions FROM filling),
 chosen AS (SELECT i, template FROM drawn WHERE lines <= $2 - 4 UNION ALL SELECT i, template FROM filling),
 dated AS (
-    SELECT *, $4::date + ((i - 1)::bigint * ($5 - 1) / (transactions - 1))::integer AS day,
+    SELECT *, {finite("$4")} + ((i - 1)::bigint * ($5 - 1) / (transactions - 1))::integer AS day,
         low + ledger_mix(i, $3, 2) % (high - low + 1) AS gross
     FROM chosen JOIN template USING (template) CROSS JOIN total OFFSET 0)
 INSERT INTO postings (ledger_id, transaction_id, line_no, account_id, version, posted_on, amount, description)
-SELECT $1::integer, 1, line_no, account_id, 1, $4::date, amount, 'Share capital paid in'
+SELECT $1::integer, 1, line_no, account_id, 1, {finite("$4")}, amount, 'Share capital paid in'
 FROM (VALUES (1, 1, 50000000), (2, 12, -50000000)) AS opening (line_no, account_id, amount)
 UNION ALL
 SELECT $1::integer, i, generate_subscripts(accounts, 1), unnest(accounts), 1, day,
@@ -212,3 +232,15 @@ async def generate(
         last_on=last_on,
         lines=lines,
     )
+
+
+async def generate_first(connection: Connection, name: str, *, lines: int, seed: int) -> bool:
+    """Generates a ledger at the first start of all; False at every later one, and where the name is taken."""
+    async with connection.transaction():
+        if await connection.fetchval(REMEMBER_FIRST, name) is None:
+            return False
+        try:
+            await generate(connection, name, lines=lines, seed=seed)
+        except LedgerExists:
+            return False
+    return True

@@ -74,6 +74,8 @@ def from_row(row: asyncpg.Record | Mapping[str, Any]) -> Request:
     return Request(**values)
 
 
+# A request keeps the version of its ledger. The statement that accepts it checks that this is the newest: what was read
+# before may have changed since.
 INSERT: Final = """
 INSERT INTO requests (id, mode, status, input_payload, callback_url, callback_origin, callback_status, callback_demo,
     idempotency_key, endpoint, fingerprint, answer_status, answer_body, ledger_id, ledger_version, report_version,
@@ -83,16 +85,17 @@ SELECT id, mode, 'PENDING', payload::json, url, origin, CASE WHEN url IS NOT NUL
     http_request, trace, owner, CASE WHEN owner IS NOT NULL THEN now() + $1::interval END, created_at
 FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[], $8::text[], $9::text[],
     $10::bytea[], $11::smallint[], $12::bytea[], $13::integer[], $14::integer[], $15::integer[], $16::boolean[],
-    $17::uuid[], $18::text[], $19::text[], $20::uuid[], $21::timestamptz[])
+    $17::uuid[], $18::text[], $19::text[], $20::uuid[], $21::timestamptz[], ledgers_are_newest($13, $14))
     AS new (id, mode, payload, url, origin, demo, key, endpoint, fingerprint, answer_status, answer_body, ledger,
-        ledger_version, report_version, guard, run, http_request, trace, owner, created_at)
+        ledger_version, report_version, guard, run, http_request, trace, owner, created_at, newest)
+WHERE newest
 ON CONFLICT (idempotency_key) DO NOTHING
 RETURNING id
 """
 
 
 async def insert(pool: Fetches, lease: timedelta, new: Sequence[NewRequest]) -> list[bool]:
-    """Inserts many; False for each whose idempotency key exists already."""
+    """Inserts many; False for each whose idempotency key exists, or whose version of its ledger is not the newest."""
     rows = [item.request for item in new]
     inserted = await pool.fetch(
         INSERT,

@@ -92,7 +92,7 @@ async def read_plan(request: web.Request, form: Mapping[str, str]) -> Plan:
         Problem: 422 with all that is wrong with it.
     """
     parsed = parse(BenchmarkPlan, plan_body(form))
-    await read_submission(request.app[ENGINE], parsed)
+    await read_submission(request.app[ENGINE], parsed, fresh=True)
     return plan_of(parsed)
 
 

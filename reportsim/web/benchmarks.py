@@ -40,7 +40,7 @@ async def create_benchmark(request: web.Request) -> web.Response:
     """
     runner, preferred = request.app[RUNNER], preferences(request)
     parsed = parse_raw(BenchmarkPlan, await read_json(request))
-    await read_submission(request.app[ENGINE], parsed)
+    await read_submission(request.app[ENGINE], parsed, fresh=True)
     try:
         id = await runner.start(plan_of(parsed))
     except store.AlreadyRunning:

@@ -28,8 +28,8 @@ from reportsim.web.previews import preview
 from reportsim.web.quotas import limited, raised
 from reportsim.web.rendering import page, render
 from reportsim.web.requests import existing, id_in, load_query
-from reportsim.web.schemas import Accepted, AsyncSubmission, FailingSubmission, Submission, parse, read_submission
-from reportsim.web.submissions import ASYNC, FAILURES, SYNC, new_request, own_receiver
+from reportsim.web.schemas import AsyncSubmission, FailingSubmission, Parsed, Submission, parse, read_submission
+from reportsim.web.submissions import ASYNC, FAILURES, SYNC, new_request, own_receiver, submit_row
 
 Json = dict[str, Any]
 
@@ -184,16 +184,15 @@ async def submit_form(request: web.Request) -> web.StreamResponse:
 async def submit_sync(request: web.Request) -> web.StreamResponse:
     """Makes a report while the browser waits."""
     form = request[FORM]
-    accepted = await read_submission(request.app[ENGINE], parse(Submission, submission(form)))
-    return await block(request, accepted)
+    return await block(request, parse(Submission, submission(form)))
 
 
-async def block(request: web.Request, accepted: Accepted) -> web.StreamResponse:
+async def block(request: web.Request, parsed: Parsed) -> web.StreamResponse:
     """Submits a sync request and waits for its end."""
     engine = request.app[ENGINE]
-    new = new_request(request, accepted, Mode.SYNC, SYNC)
+    new = new_request(request, await read_submission(engine, parsed), Mode.SYNC, SYNC)
     with request.app[SYNC_PLACES].place(), engine.hub.end_of(new.request.id) as ended:
-        await engine.submit(new)
+        await submit_row(request, parsed, new)
         # No slot in time: the request's own page says so.
         with contextlib.suppress(Problem):
             await engine.blocking_end(new.request.id, ended)
@@ -211,12 +210,11 @@ async def submit_async(request: web.Request) -> web.StreamResponse:
         if failures:
             detail = "Only the demo receiver fails when it is told to; leave this at 0, or the callback URL empty."
             raise invalid([{"detail": detail, "pointer": "#/failures"}])
-        accepted = await read_submission(engine, parse(AsyncSubmission, {**body, "callback_url": url}))
-        new = new_request(request, accepted, Mode.ASYNC, ASYNC)
+        parsed, endpoint = parse(AsyncSubmission, {**body, "callback_url": url}), ASYNC
     else:
-        accepted = await read_submission(engine, parse(FailingSubmission, {**body, "failures": failures}))
-        new = new_request(request, accepted, Mode.ASYNC, FAILURES)
-    await engine.submit(new)
+        parsed, endpoint = parse(FailingSubmission, {**body, "failures": failures}), FAILURES
+    new = new_request(request, await read_submission(engine, parsed), Mode.ASYNC, endpoint)
+    await submit_row(request, parsed, new)
     return see_other(new.request.id)
 
 
@@ -327,7 +325,7 @@ async def again_form(request: web.Request) -> web.StreamResponse:
 async def again_sync(request: web.Request) -> web.StreamResponse:
     """Makes a report again while the browser waits."""
     _, body = resubmission(request[ORIGINAL])
-    return await block(request, await read_submission(request.app[ENGINE], parse(Submission, body)))
+    return await block(request, parse(Submission, body))
 
 
 @limited("async")
@@ -336,8 +334,9 @@ async def again_async(request: web.Request) -> web.StreamResponse:
     engine = request.app[ENGINE]
     endpoint, body = resubmission(request[ORIGINAL])
     schema = FailingSubmission if endpoint == FAILURES else AsyncSubmission
-    new = new_request(request, await read_submission(engine, parse(schema, body)), Mode.ASYNC, endpoint)
-    await engine.submit(new)
+    parsed = parse(schema, body)
+    new = new_request(request, await read_submission(engine, parsed), Mode.ASYNC, endpoint)
+    await submit_row(request, parsed, new)
     return see_other(new.request.id)
 
 

@@ -13,7 +13,7 @@ from reportsim.benchmark.plan import BOUNDS, Arrivals, Cancel, Plan
 from reportsim.core.callback_urls import LONGEST, CallbackTarget, Refusal
 from reportsim.core.encoding import dumps
 from reportsim.core.model import Ledger
-from reportsim.core.problems import flatten, invalid, pointer
+from reportsim.core.problems import Problem, flatten, invalid, pointer
 from reportsim.engine.engine import DEMO_PATH, Engine
 from reportsim.reports.catalog import CATALOG
 from reportsim.reports.fields import Number, Text, Whole, YesNo
@@ -252,14 +252,17 @@ def parse(base: type[ReportRequest], body: Any) -> Parsed:
     return Parsed(report=report, ledger=name if isinstance(name, str) else None, data=data, errors=tuple(errors))
 
 
-async def read_submission(engine: Engine, parsed: Parsed) -> Accepted:
+async def read_submission(engine: Engine, parsed: Parsed, *, fresh: bool = False) -> Accepted:
     """Holds a body against the ledgers and the callback policy, and fills in what was left open.
+
+    `fresh` reads the ledger now. Without it the ledger may be out of date, of which the insert takes care.
 
     Raises:
         Problem: 422 with every error.
     """
     errors = list(parsed.errors)
-    ledger = await engine.ledgers.get(parsed.ledger) if parsed.ledger is not None else None
+    find = engine.ledgers.read if fresh else engine.ledgers.get
+    ledger = await find(parsed.ledger) if parsed.ledger is not None else None
     if ledger is None and not parsed.faults("ledger"):
         errors.append({"detail": "There is no such ledger.", "pointer": "#/ledger"})
     url, target = parsed.data.get("callback_url"), None
@@ -271,7 +274,13 @@ async def read_submission(engine: Engine, parsed: Parsed) -> Accepted:
             target = checked
     if errors or parsed.report is None or ledger is None:
         raise invalid(errors)
-    accepted = accept(parsed, parsed.report, ledger, target)
+    try:
+        accepted = accept(parsed, parsed.report, ledger, target)
+    except Problem:
+        # An interval that is empty in the window as remembered may not be in that of now.
+        if fresh:
+            raise
+        return await read_submission(engine, parsed, fresh=True)
     simulate = accepted.payload.get("simulate")
     if simulate is None or "seed" in simulate:
         return accepted

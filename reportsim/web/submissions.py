@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any, Final
+from uuid import UUID
 
 from aiohttp import hdrs, web
 
@@ -27,6 +28,7 @@ from reportsim.web.schemas import (
     Accepted,
     AsyncSubmission,
     FailingSubmission,
+    Parsed,
     Submission,
     parse_raw,
     read_submission,
@@ -46,15 +48,16 @@ async def create_sync(request: web.Request) -> web.StreamResponse:
     engine = request.app[ENGINE]
     preferred = preferences(request)
     if preferred.respond_async:
-        return await accept_for_later(request, await read_new(request, Submission, Mode.ASYNC, SYNC), preferred)
+        return await accept_for_later(request, *await read_new(request, Submission, Mode.ASYNC, SYNC), preferred)
     # The body first: a client that sends it slowly keeps nobody else from waiting.
-    new = await read_new(request, Submission, Mode.SYNC, SYNC)
+    parsed, new = await read_new(request, Submission, Mode.SYNC, SYNC)
     visit = request.get(VISIT)
     with (
         contextlib.nullcontext() if visit else request.app[SYNC_PLACES].place(),
         engine.hub.end_of(new.request.id) as end,
     ):
-        if not await engine.submit(new):
+        new, accepted = await submit_row(request, parsed, new)
+        if not accepted:
             return await replay(request, new, preferred)
         found = await engine.blocking_end(new.request.id, end, patient=visit is not None)
     return ended_response(found, *blocking_answer(found))
@@ -63,28 +66,49 @@ async def create_sync(request: web.Request) -> web.StreamResponse:
 @limited("async")
 async def create_async(request: web.Request) -> web.StreamResponse:
     """Accepts a report for later and answers at once."""
-    new = await read_new(request, AsyncSubmission, Mode.ASYNC, ASYNC)
-    return await accept_for_later(request, new, replace(preferences(request), respond_async=False))
+    parsed, new = await read_new(request, AsyncSubmission, Mode.ASYNC, ASYNC)
+    return await accept_for_later(request, parsed, new, replace(preferences(request), respond_async=False))
 
 
 @limited("async")
 async def simulate_failures(request: web.Request) -> web.StreamResponse:
     """Accepts a report whose callback goes to the demo receiver, which plays a script of failures and then accepts."""
-    new = await read_new(request, FailingSubmission, Mode.ASYNC, FAILURES)
-    return await accept_for_later(request, new, replace(preferences(request), respond_async=False))
+    parsed, new = await read_new(request, FailingSubmission, Mode.ASYNC, FAILURES)
+    return await accept_for_later(request, parsed, new, replace(preferences(request), respond_async=False))
 
 
-async def read_new(request: web.Request, schema: type[Submission], mode: Mode, endpoint: str) -> store.NewRequest:
-    """The row of the submission that a request carries."""
+async def read_new(
+    request: web.Request, schema: type[Submission], mode: Mode, endpoint: str
+) -> tuple[Parsed, store.NewRequest]:
+    """The submission that a request carries, and the row to insert for it."""
     key = idempotency_key(request)
-    accepted = await read_submission(request.app[ENGINE], parse_raw(schema, await read_json(request)))
-    return new_request(request, accepted, mode, endpoint, key)
+    parsed = parse_raw(schema, await read_json(request))
+    accepted = await read_submission(request.app[ENGINE], parsed)
+    return parsed, new_request(request, accepted, mode, endpoint, key)
 
 
-async def accept_for_later(request: web.Request, new: store.NewRequest, preferred: Preferences) -> web.Response:
+async def submit_row(request: web.Request, parsed: Parsed, new: store.NewRequest) -> tuple[store.NewRequest, bool]:
+    """Submits a row, made again with the ledger as it is now where that has changed; False when its key is taken.
+
+    Raises:
+        Problem: 422 when the ledger is gone, or what was asked for does not fit it any more.
+    """
+    engine, first = request.app[ENGINE], new.request
+    while not await engine.submit(new):
+        accepted = await read_submission(engine, parsed, fresh=True)
+        row = new.request
+        if (row.ledger_id, row.ledger_version) == (accepted.ledger.ledger_id, accepted.ledger.version):
+            return new, False
+        new = new_request(request, accepted, row.mode, row.endpoint, row.idempotency_key, id=first.id)
+    return new, True
+
+
+async def accept_for_later(
+    request: web.Request, parsed: Parsed, new: store.NewRequest, preferred: Preferences
+) -> web.Response:
     """The 202 after the COMMIT, or the first answer again; 200 when it ends while the client would wait."""
-    engine = request.app[ENGINE]
-    if not await engine.submit(new):
+    new, accepted = await submit_row(request, parsed, new)
+    if not accepted:
         answer = await replay(request, new, preferred)
         answer.headers.update(preferred.applied(respond_async=preferred.respond_async and answer.status == 202))
         return answer
@@ -98,11 +122,17 @@ async def accept_for_later(request: web.Request, new: store.NewRequest, preferre
 
 
 def new_request(
-    request: web.Request, accepted: Accepted, mode: Mode, endpoint: str, key: str | None = None
+    request: web.Request,
+    accepted: Accepted,
+    mode: Mode,
+    endpoint: str,
+    key: str | None = None,
+    *,
+    id: UUID | None = None,
 ) -> store.NewRequest:
     """The row of a submission, with the answer that is given when it is accepted for later."""
     engine = request.app[ENGINE]
-    id = engine.new_id()
+    id = id or engine.new_id()
     url, origin, demo = accepted.callback_url, accepted.callback_origin, accepted.callback_demo
     if endpoint == FAILURES:
         origin, demo = demo_url(own_receiver(request), f"{DEMO_PATH}{id}"), True

@@ -9,7 +9,7 @@ import pytest
 from reportsim.settings import Settings
 from tests.commands.calls import Argument, Done, call_beside, start
 from tests.conftest import DEMO_LINES, Service
-from tests.store.hostile_imports import L1, L2, own
+from tests.store.hostile_imports import L1, L2, hledger, own
 
 BOOKS = own(L1, L2)
 MORE = own(*(line.replace(",1,", ",2,", 1).replace("01-01", "06-30") for line in (L1, L2)))
@@ -63,7 +63,6 @@ async def test_beside_a_service_versions_stand_for_themselves(
     more.write_text(MORE)
     done = await started(dsn, "import", more, "--ledger", "books", "--append")
     assert done == (0, "books: 4 lines in EUR, version 2\n", "")
-    await asyncio.sleep(1.1)  # the service looks for new versions once a second
     second = await report(service, **window)
     assert "\na,A,asset,0.00,0.00,10.00,0.00,10.00,0.00\n" in (await csv_of(service, second))[1]
     async with service.client.get("/api/ledgers") as answer:
@@ -105,6 +104,7 @@ async def test_faults_are_said_line_by_line(dsn: str, books: Path) -> None:
         (("generate", "--ledger", "demo", "--lines", "10"), "there is a ledger demo already"),
         (("generate", "--ledger", "new", "--from", "9999-12-01"), "the calendar ends before"),
         (("delete", "new"), "there is no ledger new"),
+        (("import", "books.csv", "--ledger", "demo", "--append", "--decimals", "3"), "has 2 decimals, not 3"),
     ],
 )
 async def test_what_cannot_be_done_exits_with_1(
@@ -125,6 +125,44 @@ async def test_what_cannot_be_done_exits_with_1(
 async def test_names_that_no_request_could_ask_for(dsn: str, books: Path, name: str) -> None:
     assert (await ledger(dsn, "import", books, "--ledger", name))[0] == 2
     assert (await ledger(dsn, "generate", "--ledger", name))[0] == 2
+
+
+@pytest.mark.parametrize("decimals", ["-1", "19", "2.5", "x", "", "٣"])
+async def test_numbers_of_decimals_that_no_ledger_has(dsn: str, books: Path, decimals: str) -> None:
+    code, _, err = await ledger(dsn, "import", books, "--ledger", "books", f"--decimals={decimals}")
+    assert code == 2
+    assert "must be from 0 to 18" in err
+
+
+@pytest.mark.parametrize(("decimals", "amount"), [("18", "0.000000000000000001"), ("8", "92233720368.54775807")])
+async def test_reports_have_the_decimals_of_the_ledger(
+    service: Service, dsn: str, books: Path, decimals: str, amount: str
+) -> None:
+    books.write_text(BOOKS.replace(",5,", f",{amount},"))
+    done = await ledger(dsn, "import", books, "--ledger", "books", "--decimals", decimals)
+    assert done == (0, "books: 2 lines in EUR, version 1\n", "")
+    made = await report(service)
+    minor = int(amount.replace(".", ""))
+    assert made["result_payload"]["exponent"] == int(decimals)
+    assert made["result_payload"]["totals"]["closing_debit"] == minor
+    zero = "0." + "0" * int(decimals)
+    cells = f"{zero},{zero},{amount},{zero},{amount},{zero}"
+    assert f"\na,A,asset,{cells}\n" in (await csv_of(service, made))[1]
+    async with service.client.get(f"/requests/{made['id']}") as answer:
+        assert answer.status == 200
+        assert f"{int(minor // 10 ** int(decimals)):,}.{amount.partition('.')[2]}" in await answer.text()
+
+
+async def test_virtual_postings_are_left_out_on_request(dsn: str, books: Path) -> None:
+    books.write_text(hledger(account="(budget)"))
+    refused = await ledger(dsn, "import", books, "--ledger", "books")
+    assert refused[0] == 1
+    assert "--skip-virtual leaves them out" in refused[2]
+    balanced = hledger(account="equity:x")
+    line = balanced.splitlines()[-1].replace("equity:x", "(budget)")
+    books.write_text(balanced + line + "\n")
+    done = await ledger(dsn, "import", books, "--ledger", "books", "--skip-virtual")
+    assert done == (0, "books: 2 lines in EUR, version 1\n", "")
 
 
 async def test_the_database_is_away(books: Path) -> None:

@@ -93,6 +93,12 @@ async def store_entries(connection: Connection, ledger_id: int, book: Book, *, v
             for e in book.entries
         ],
     )
+    # The driver has written the first and the last day of the calendar as infinities.
+    await connection.execute(
+        f"UPDATE postings SET posted_on = {ledgers.finite('posted_on')}"
+        " WHERE ledger_id = $1 AND NOT isfinite(posted_on)",
+        ledger_id,
+    )
     await ledgers.write_balances(connection, ledger_id, version)
     await connection.execute("UPDATE ledgers SET version = $2 WHERE ledger_id = $1", ledger_id, version)
 

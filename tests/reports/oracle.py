@@ -13,7 +13,9 @@ from datetime import date
 # None stands for no value, bytes for a finished cell.
 Cell = str | bytes | None
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+SIGNS = "=+-@＝＋－＠﹦﹢﹣﹫"
+STARTS = ";,|:\t\n\v\f\r\u0085\u2028\u2029，；"
+PASSED_OVER = ' \t\n\v\f\r"\u00a0\u200b\u200c\u200d\u2060\u3000\ufeff'
 PRIOR = "Earnings of prior years"
 CURRENT = "Earnings of the current year"
 
@@ -71,7 +73,16 @@ class Book:
 
     def safe(self, text: str) -> str:
         """A text that no spreadsheet takes for a formula."""
-        return f"'{text}" if self.guard and text.startswith(FORMULA) else text
+        if not self.guard:
+            return text
+        written = "'" if text.startswith(("\t", "\r")) else ""
+        may_start = True
+        for character in text:
+            if may_start and character in SIGNS:
+                written += "'"
+            may_start = character in STARTS or (may_start and character in PASSED_OVER)
+            written += character
+        return written
 
     def sums(self, when: Callable[[date], bool]) -> dict[str, int]:
         """The signed sum of each account's entries of some days."""

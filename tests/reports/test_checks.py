@@ -1,17 +1,21 @@
 """The invariants: a report that does not add up fails, says which check failed, and leaves no file."""
 
+import contextlib
 from collections import defaultdict
+from collections.abc import AsyncIterator
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 import pytest
 
 from reportsim.core.problems import Problem
 from reportsim.reports.catalog import CATALOG
 from reportsim.reports.files import ReportFiles
-from reportsim.reports.generate import conclude, generate
+from reportsim.reports.generate import conclude, generate, prepared_for
 from reportsim.settings import Settings
+from reportsim.store import ledgers
 from reportsim.store.pool import Connection, Pool
 from tests.conftest import Service
 from tests.reports.books import request_for, store, store_entries, transaction
@@ -181,3 +185,41 @@ async def test_a_report_that_does_not_add_up_is_an_error_for_every_client(
             async with service.client.get(f"/api/reports/{id}.csv") as answer:
                 assert answer.status == 404
     assert list(settings.reports_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize("report_type", CATALOG)
+async def test_a_ledger_that_is_deleted_during_its_report_is_named_as_the_reason(
+    connection: Connection, service: Service, monkeypatch: pytest.MonkeyPatch, report_type: str
+) -> None:
+    """Between the figures and the rows."""
+    await store(connection, small(), "short-lived")
+
+    @contextlib.asynccontextmanager
+    async def deleting(lent: Connection, entries: int) -> AsyncIterator[None]:
+        await ledgers.delete(connection, "short-lived")
+        async with prepared_for(lent, entries):
+            yield
+
+    monkeypatch.setattr("reportsim.reports.generate.prepared_for", deleting)
+    async with service.client.post("/api/sync", json={"ledger": "short-lived", "report_type": report_type}) as answer:
+        problem = await answer.json()
+    assert (answer.status, problem["detail"]) == (500, "The ledger was deleted.")
+    assert "checks" not in problem
+
+
+async def test_a_ledger_that_is_deleted_while_its_file_is_made_again_is_gone(
+    connection: Connection, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store(connection, small(), "short-lived")
+    async with service.client.post("/api/sync", json={"ledger": "short-lived"}) as answer:
+        made = await answer.json()
+    service.engine.files.remove([UUID(made["id"])])
+
+    @contextlib.asynccontextmanager
+    async def deleting(lent: Connection, entries: int) -> AsyncIterator[None]:
+        await ledgers.delete(connection, "short-lived")
+        yield
+
+    monkeypatch.setattr("reportsim.reports.generate.prepared_for", deleting)
+    async with service.client.get(made["links"]["report"]) as answer:
+        assert (answer.status, (await answer.json())["type"]) == (410, "/problems/report-expired")

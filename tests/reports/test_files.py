@@ -307,10 +307,8 @@ async def test_later_entries_change_nothing_for_earlier_requests(
     connection: Connection,
     service: Service,
     settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
     report_type: str,
 ) -> None:
-    monkeypatch.setattr("reportsim.engine.ledgers.FRESH_S", 0.0)
     ledger_id = await store(connection, small(), "growing")
     options = {"as_of": "2025-12-31"} if report_type == "balance_sheet" else {"from": "2024-01-01", "to": "2026-01-01"}
     before = await made(service, ledger="growing", report_type=report_type, **options)

@@ -1,5 +1,6 @@
 """Every byte of the five reports, held against an independent implementation."""
 
+import csv
 import hashlib
 import os
 import shutil
@@ -153,6 +154,22 @@ def told_badly() -> Book:
         "back\\slash",
         "it's",
         "semi;colon",
+        'x;=HYPERLINK("http://a.example","b")',
+        "x; -1;+2; ;@a",
+        'x;"=1+1"',
+        '"=1+1',
+        "x|=1\ty\t=1",
+        "a:=b,=c",
+        "two\n=lines\r\n+of it",
+        "\n=1",
+        " =1",
+        "\u00a0=1\u3000＝1",
+        "＝1",
+        "＋1;－2",
+        "＠SUM(A1)",
+        "﹦1，﹢2",
+        "\ufeff=1",
+        "Rent - March + April = due @ home",
         " lead and trail ",
         "nul-like \\000",
         "日本語",
@@ -567,3 +584,17 @@ async def test_hledger_comes_to_the_same_balances(connection: Connection, pool: 
     ):
         assert {code: amount for code, amount in mine.items() if amount} == theirs
         assert len(theirs) > 15
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|", ":"])
+async def test_no_formula_appears_when_a_spreadsheet_splits_at_another_separator(
+    connection: Connection, pool: Pool, separator: str
+) -> None:
+    ledger_id = await store(connection, told_badly())
+    made, _ = await make(
+        pool, request_for(ledger_id, "trial_balance", {"from": date(2025, 1, 1), "to": date(2026, 1, 1)})
+    )
+    signs = tuple("=+-@＝＋－＠﹦﹢﹣﹫")
+    for line in made.decode().splitlines():
+        for cells in (line.split(separator), *csv.reader([line], delimiter=separator)):
+            assert not [cell for cell in cells if cell.strip(' \t"\u3000\xa0\ufeff').startswith(signs)]

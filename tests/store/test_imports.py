@@ -135,6 +135,8 @@ class TestOwnFormat:
         ]
         ledger = await load(connection, file(tmp_path, "\n".join([HEADER, *lines])))
         assert (ledger.first_on, ledger.last_on) == (date.min, date.max)
+        stored = "SELECT first_on::text, last_on::text FROM ledgers WHERE ledger_id = $1"
+        assert await rows(connection, stored, ledger) == [(first, last)]
         assert {abs(row[4]) for row in await rows(connection, ENTRIES, ledger)} == {2**63 - 1}
 
     async def test_an_accounts_file_describes_accounts(self, connection: Connection, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from reportsim.core.model import Ledger
 from reportsim.store import ledgers
-from reportsim.store.pool import Connection, Pool
+from reportsim.store.migrate import load, migrate
+from reportsim.store.pool import Connection, Pool, connect
 
 PRIME = 2**31 - 1
 FIRST, DAYS = date(2025, 1, 1), 365
@@ -211,3 +212,56 @@ async def test_a_generation_that_fails_leaves_nothing(connection: Connection) ->
     with pytest.raises(asyncpg.PostgresError):
         await ledgers.generate(connection, "made", lines=40, seed=2**62)
     assert "made" not in {ledger.name for ledger in await ledgers.all_ledgers(connection)}
+
+
+async def test_a_first_ledger_that_was_deleted_stays_away(empty_dsn: str) -> None:
+    first, second = await connect(empty_dsn), await connect(empty_dsn)
+    await migrate(first)
+    started = [ledgers.generate_first(each, "demo", lines=40, seed=42) for each in (first, second)]
+    assert sorted(await asyncio.gather(*started)) == [False, True]
+    assert await ledgers.delete(first, "demo")
+    assert not await ledgers.generate_first(first, "demo", lines=40, seed=42)
+    assert await ledgers.all_ledgers(first) == []
+    # What somebody makes under that name is theirs.
+    made = await ledgers.generate(first, "demo", lines=44, seed=1)
+    assert not await ledgers.generate_first(first, "demo", lines=40, seed=42)
+    assert await ledgers.all_ledgers(first) == [made]
+    await first.close()
+    await second.close()
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ("SELECT 1", {"demo", "tiny"}),
+        ("INSERT INTO ledgers (name, currency, exponent, first_on, last_on, lines) VALUES"
+         " ('tiny', 'EUR', 2, '2025-01-01', '2025-01-02', 2)", {"demo", "tiny"}),
+        ("INSERT INTO webhook_secrets (secret) VALUES ('whsec_x')", set()),
+    ],
+    ids=["never started", "imported before the first start", "started, then deleted"],
+)  # fmt: skip
+async def test_an_older_database_gets_no_deleted_ledger_back(empty_dsn: str, before: str, expected: set[str]) -> None:
+    connection = await connect(empty_dsn)
+    await migrate(connection, load()[:3])
+    await connection.execute(before)
+    await migrate(connection)
+    for name in ("demo", "tiny"):
+        await ledgers.generate_first(connection, name, lines=40, seed=42)
+    assert {ledger.name for ledger in await ledgers.all_ledgers(connection)} == expected
+    await connection.close()
+
+
+@pytest.mark.parametrize("first_on", [date.min, date(9999, 12, 2), date.max])
+async def test_the_ends_of_the_calendar_are_days_like_others(connection: Connection, first_on: date) -> None:
+    days = min((date.max - first_on).days + 1, 30)
+    async with undone(connection):
+        made = await ledgers.generate(connection, "made", lines=40, seed=3, first_on=first_on, days=days)
+        rows = await connection.fetchrow(
+            "SELECT l.first_on::text, l.last_on::text, min(posted_on)::text, max(posted_on)::text"
+            " FROM ledgers l JOIN postings p USING (ledger_id) WHERE ledger_id = $1 GROUP BY 1, 2",
+            made.ledger_id,
+        )
+        last_on = date.fromordinal(first_on.toordinal() + days - 1)
+        assert rows is not None
+        assert tuple(rows) == (first_on.isoformat(), last_on.isoformat()) * 2
+        assert {tuple(row) for row in await connection.fetch("SELECT isfinite(day) FROM balances")} == {(True,)}

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from reportsim.core.model import CallbackStatus
-from reportsim.store import callbacks, notifications, queue, requests
+from reportsim.store import callbacks, ledgers, notifications, queue, requests
 from reportsim.store.migrate import migrate
 from reportsim.store.pool import Connection, connect, create_pool
 from tests.store.databases import empty_database
@@ -54,6 +54,8 @@ def long_dsn(server_dsn: str) -> Iterator[str]:
         dsn = await stack.enter_async_context(empty_database(server_dsn))
         async with create_pool(dsn, size=2, statement_cache=100) as pool, pool.acquire() as connection:
             await migrate(connection)
+            for name in ("demo", "tiny"):
+                await ledgers.generate(connection, name, lines=40, seed=42)
             for _ in range(ROWS // 2_000):
                 await requests.insert(pool, LEASE, [new(callback_url=URL) for _ in range(2_000)])
             await connection.execute(MIX)

@@ -54,6 +54,9 @@ class Ledgers:
     async def get(self, name: str) -> Ledger | None:
         return self.known.get(name)
 
+    async def read(self, name: str) -> Ledger | None:
+        return self.known.get(name)
+
 
 def accepted(body: Any, base: type[Submission] = AsyncSubmission, *, ledgers: dict[str, Ledger] = LEDGERS) -> Accepted:
     """The submission in a body, given as a value or as its bytes."""
