@@ -17,18 +17,16 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-import aiohttp
-from yarl import URL
-
 from reportsim.core import signing, tracing
 from reportsim.core.backoff import wait_after
-from reportsim.core.callback_urls import CallbackTarget, OwnReceiver, Refusal
+from reportsim.core.callback_urls import CallbackTarget, OwnReceiver, Refusal, resource_of
 from reportsim.core.clock import Clock
 from reportsim.core.encoding import dumps
 from reportsim.core.identifiers import Entropy
 from reportsim.core.model import CallbackLog, CallbackStatus, Request, callback_event
+from reportsim.engine.client import Client, open_client
 from reportsim.engine.delivery import Outcome, Reason, attempt
-from reportsim.engine.guard import Guard, open_client
+from reportsim.engine.guard import Guard
 from reportsim.engine.lanes import Lanes, Place, Standing
 from reportsim.store import callbacks as store
 from reportsim.store.batcher import Batcher, Overloaded
@@ -119,8 +117,8 @@ class Courier:
     @contextlib.asynccontextmanager
     async def running(self, grace: Callable[[], float]) -> AsyncIterator["Courier"]:
         """Delivers as long as the block lasts; then attempts on the wire get `grace` seconds."""
-        async with self._claims.running(grace), self._records.running(grace), open_client(self._guard) as session:
-            dispatcher = asyncio.create_task(self._dispatch(session), name="courier")
+        async with self._claims.running(grace), self._records.running(grace), open_client(self._guard) as client:
+            dispatcher = asyncio.create_task(self._dispatch(client), name="courier")
             try:
                 yield self
             finally:
@@ -140,28 +138,28 @@ class Courier:
             timer.cancel()
         self._timers.clear()
 
-    async def _dispatch(self, session: aiohttp.ClientSession) -> None:
+    async def _dispatch(self, client: Client) -> None:
         while True:
             request = await self._queue.get()
             self._lanes.add(origin(request), request)
-            self._pump(session)
+            self._pump(client)
 
-    def _pump(self, session: aiohttp.ClientSession) -> None:
+    def _pump(self, client: Client) -> None:
         """Starts deliveries while there is room on the wire."""
         while place := self._lanes.next():
-            task = asyncio.create_task(self._deliver(session, place))
+            task = asyncio.create_task(self._deliver(client, place))
             self._tasks.add(task)
-            task.add_done_callback(functools.partial(self._delivered, session, place))
+            task.add_done_callback(functools.partial(self._delivered, client, place))
 
-    async def _deliver(self, session: aiohttp.ClientSession, place: Place[Request]) -> None:
+    async def _deliver(self, client: Client, place: Place[Request]) -> None:
         request = place.item
         try:
-            outcome = await self._attempt(session, request)
+            outcome = await self._attempt(client, request)
         except BaseException:
             self._leave(place, None)
             raise
         self._leave(place, standing_after(outcome))
-        self._pump(session)
+        self._pump(client)
         await self._record(request, outcome)
 
     def _leave(self, place: Place[Request], standing: Standing | None) -> None:
@@ -169,7 +167,7 @@ class Courier:
             self._held.discard(request.id)
             self._declined.append(request.id)
 
-    def _delivered(self, session: aiohttp.ClientSession, place: Place[Request], task: "asyncio.Task[None]") -> None:
+    def _delivered(self, client: Client, place: Place[Request], task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         self._lanes.written(place)
         if task.cancelled():
@@ -178,7 +176,7 @@ class Courier:
             # No longer held, its lease runs out, and the sweeper makes the attempt again.
             self._held.discard(place.item.id)
             log.error("a delivery ended badly", exc_info=error)
-        self._pump(session)
+        self._pump(client)
 
     async def _record(self, request: Request, outcome: Outcome) -> None:
         number = request.callback_attempts + 1
@@ -244,7 +242,7 @@ class Courier:
             random=random.random(),
         )
 
-    async def _attempt(self, session: aiohttp.ClientSession, request: Request) -> Outcome:
+    async def _attempt(self, client: Client, request: Request) -> Outcome:
         body = dumps(callback_event(request, self._base_url()))
         target = self._target(request)
         if isinstance(target, Refusal):
@@ -255,7 +253,7 @@ class Courier:
         headers["webhook-attempt"] = str(request.callback_attempts + 1)
         if request.traceparent and (context := tracing.parse_traceparent([request.traceparent])):
             headers["traceparent"] = tracing.child(context, self._entropy).traceparent
-        return await attempt(session, target, body, headers, timeout=self._policy.timeout, now=now)
+        return await attempt(client, target, body, headers, timeout=self._policy.timeout, now=now)
 
     def _target(self, request: Request) -> CallbackTarget | Refusal:
         """Where this callback is dialed: the demo receiver of whichever replica delivers, or the URL as given."""
@@ -264,7 +262,7 @@ class Courier:
         if request.callback_demo:
             if demo is None:
                 return Refusal("own-route", "This replica has no demo receiver.")
-            url = demo_url(demo, URL(url).raw_path_qs)
+            url = demo_url(demo, resource_of(url))
         return self._guard.check_url(url)
 
     def _wait(self, request: Request, wait: float) -> None:

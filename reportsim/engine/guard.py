@@ -1,4 +1,4 @@
-"""The client of callbacks: no connection is opened that the address policy does not allow.
+"""The guard of callbacks: no connection is opened that the address policy does not allow.
 
 An address is held against the policy when the resolver has answered, and again when its socket is made: literals
 never see a resolver, and whatever the client does next is still held at the socket.
@@ -9,13 +9,12 @@ import contextlib
 import functools
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, Final
 
-import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from reportsim.core.addresses import AllowList
@@ -23,7 +22,6 @@ from reportsim.core.callback_targets import own_route
 from reportsim.core.callback_urls import CallbackTarget, OwnReceiver, Refusal, check_dial, check_url, leads_under
 from reportsim.engine.names import Infos, address_of, look_up
 
-CONNECTIONS: Final = 512
 MOST_LOOKUPS: Final = 512
 MOST_ADDRESSES: Final = 4
 
@@ -102,7 +100,7 @@ class Guard:
         verdict = checked(url, self.allow, tuple(self.own))
         if isinstance(verdict, Refusal) or verdict.own or (verdict.host, verdict.port) != self.public:
             return verdict
-        if any(leads_under(verdict, url, receiver.path_prefix) for receiver in self.own):
+        if any(leads_under(verdict, receiver.path_prefix) for receiver in self.own):
             return verdict
         return Refusal("own-route", own_route(self.own))
 
@@ -215,25 +213,3 @@ class GuardedResolver(AbstractResolver):
     async def close(self) -> None:
         """Closes the wrapped resolver."""
         await self._resolver.close()
-
-
-@contextlib.asynccontextmanager
-async def open_client(guard: Guard, resolver: AbstractResolver | None = None) -> AsyncIterator[aiohttp.ClientSession]:
-    """The HTTP client of callbacks: no redirects, proxies, cookies or reused connections; one dial, one check."""
-    connector = aiohttp.TCPConnector(
-        resolver=GuardedResolver(guard, resolver or Lookups()),
-        socket_factory=guard.socket,
-        use_dns_cache=False,
-        force_close=True,
-        limit=CONNECTIONS,
-    )
-    async with aiohttp.ClientSession(
-        connector=connector,
-        trust_env=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        timeout=aiohttp.ClientTimeout(total=None),
-        skip_auto_headers=("User-Agent", "Accept-Encoding"),
-        headers={"User-Agent": "reportsim", "Content-Type": "application/json"},
-    ) as session:
-        yield session
