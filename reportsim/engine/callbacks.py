@@ -206,6 +206,7 @@ class Courier:
             fence=request.callback_fence,
             status=status,
             wait=timedelta(seconds=wait) if wait is not None else None,
+            base=self._base(request),
         )
         recorded = await persist(lambda: self._records.submit(entry))
         self._held.discard(request.id)
@@ -227,7 +228,7 @@ class Courier:
         )
         if not recorded:
             return
-        moved = replace(request, callback_status=status, callback_attempts=number)
+        moved = replace(request, callback_status=status, callback_attempts=number, callback_base=entry.base)
         self._logged(row, request.run_id)
         self._published([moved])
         if wait is not None:
@@ -242,8 +243,12 @@ class Courier:
             random=random.random(),
         )
 
+    def _base(self, request: Request) -> str:
+        """Where the links of a callback lead: as its first attempt said, wherever the service listens by now."""
+        return request.callback_base or self._base_url()
+
     async def _attempt(self, client: Client, request: Request) -> Outcome:
-        body = dumps(callback_event(request, self._base_url()))
+        body = dumps(callback_event(request, self._base(request)))
         target = self._target(request)
         if isinstance(target, Refusal):
             message = f"{target.reason}: {target.detail}"
@@ -314,8 +319,8 @@ class Courier:
 
 
 def message_id(request: Request) -> str:
-    """The `webhook-id`: one for all attempts of a request and series."""
-    return f"msg_{request.id.hex}_{request.callback_series}"
+    """The `webhook-id`: one for all attempts of a request, in all its series; a resend is the same message."""
+    return f"msg_{request.id.hex}_1"
 
 
 def origin(request: Request) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reportsim.core.model import CallbackStatus, Request, Status
+from reportsim.core.model import CallbackLog, CallbackStatus, Request, Status
 from reportsim.engine import callbacks as courier
 from reportsim.engine import housekeeping, lanes
 from reportsim.engine.lanes import LIMITS, Limits, Standing
@@ -365,7 +365,7 @@ async def test_a_redelivery_goes_out_at_once_in_a_series_of_its_own(
         assert (await finished(pool, request)).callback_status is CallbackStatus.SUCCESS
         assert await attempts(pool, request) == [(1, 1), (2, 1)]
         first, second = receiver.arrivals
-        assert first.message_id != second.message_id
+        assert first.message_id == second.message_id == f"msg_{request.id.hex}_1"
         assert (first.attempt, second.attempt) == (1, 1)
         assert first.body == second.body
 
@@ -438,3 +438,47 @@ async def test_a_cancelled_request_is_announced_at_once(
         failed = await finished(pool, request)
     assert (failed.status, failed.callback_status) == (Status.FAILED, CallbackStatus.SUCCESS)
     assert [arrival.event["type"] for arrival in receiver.arrivals] == ["report.failed"]
+
+
+async def test_an_attempt_whose_record_was_written_though_the_answer_was_lost_goes_on(
+    settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next attempt comes by its timer, and whoever watches hears of the first one."""
+    monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+    receiver.status = lambda arrival: 200 if arrival.attempt == 2 else 503
+    record, lost = store.record, 0
+
+    async def lose_the_answer(*given: Any) -> list[bool]:
+        nonlocal lost
+        answer = await record(*given)
+        if lost < 2:
+            lost += 1
+            raise ConnectionResetError
+        return answer
+
+    monkeypatch.setattr(store, "record", lose_the_answer)
+    async with serving(replace(settings, callback_waits=(0.1,))) as service:
+        logged: list[CallbackLog] = []
+        monkeypatch.setattr(service.engine.courier, "_logged", lambda log, _: logged.append(log))
+        request = await submit(service.engine, new(callback_url=receiver.url()))
+        done = await finished(pool, request)
+    assert (done.callback_status, done.callback_attempts, lost) == (CallbackStatus.SUCCESS, 2, 2)
+    assert await attempts(pool, request) == [(1, 1), (1, 2)]
+    assert [(log.attempt_number, log.success) for log in logged] == [(1, False), (2, True)]
+
+
+async def test_a_redelivery_is_the_same_message_wherever_the_service_listens_by_then(
+    settings: Settings, pool: Pool, receiver: Receiver
+) -> None:
+    """Also its links, which other replicas and later addresses would write in another way."""
+    async with serving(replace(settings, public_url="https://one.example.org")) as service:
+        request = await submit(service.engine, new(callback_url=receiver.url()))
+        await finished(pool, request)
+    for url in ("https://two.example.org", None):
+        async with serving(replace(settings, public_url=url)) as service:
+            assert await service.engine.redeliver(request.id)
+            await finished(pool, request)
+    assert await attempts(pool, request) == [(1, 1), (2, 1), (3, 1)]
+    [(message_id, body)] = {(arrival.message_id, arrival.body) for arrival in receiver.arrivals}
+    assert message_id == f"msg_{request.id.hex}_1"
+    assert b"https://one.example.org/api/requests/" in body

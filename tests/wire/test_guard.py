@@ -158,13 +158,15 @@ class TestUrls:
             outcome = await post(session, shaped(f"http://{host}:{silent.port}/"))
         assert (outcome.reason, outcome.final) == (Reason.REFUSED, True)
 
-    async def test_lead_to_the_port_that_was_checked(self, silent: Silent, names: Names) -> None:
-        names.script = [[PUBLIC]]
-        target = replace(target_of(f"http://{EVIL}:{silent.port}/"), port=free_port())
-        async with answering(OK, port=silent.port) as good, open_client(Guard(OPEN, []), Asking(names)) as session:
-            outcome = await post(session, target)
-            assert good.heads == []
-        assert outcome.reason is Reason.REFUSED
+    @pytest.mark.parametrize("host", [EVIL, PUBLIC])
+    async def test_lead_to_the_port_that_was_checked(self, silent: Silent, host: str) -> None:
+        guard = Guard(OPEN, [])
+        dial = module.Dial(target_of(f"http://{host}:{free_port()}/"))
+        module.current.set(dial)
+        with pytest.raises(module.RefusedAddress):
+            guard.socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", (PUBLIC, silent.port)))
+        assert dial.refusal is not None
+        assert dial.refusal.reason == "not-the-target"
 
 
 class TestRedirects:
