@@ -26,7 +26,7 @@ from reportsim.core.identifiers import Entropy
 from reportsim.core.model import CallbackLog, CallbackStatus, Request, callback_event
 from reportsim.engine.client import Client, open_client
 from reportsim.engine.delivery import Outcome, Reason, attempt
-from reportsim.engine.guard import Guard
+from reportsim.engine.guard import Guard, Shortage
 from reportsim.engine.lanes import Lanes, Place, Standing
 from reportsim.store import callbacks as store
 from reportsim.store.batcher import Batcher, Overloaded
@@ -40,6 +40,8 @@ MOST_TIMERS: Final = 10_000
 MOST_DECLINED: Final = 100_000
 SWEEP: Final = 256
 MOST_SWEEPS: Final = 8
+DEFER_S: Final = 2.0
+REMEMBERED_ATTEMPTS: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +120,7 @@ class Courier:
     async def running(self, grace: Callable[[], float]) -> AsyncIterator["Courier"]:
         """Delivers as long as the block lasts; then attempts on the wire get `grace` seconds."""
         async with self._claims.running(grace), self._records.running(grace), open_client(self._guard) as client:
+            await self._remember()
             dispatcher = asyncio.create_task(self._dispatch(client), name="courier")
             try:
                 yield self
@@ -132,6 +135,17 @@ class Courier:
                     await asyncio.gather(*tasks, return_exceptions=True)
                 self._stop_waiting()
                 self._held.update(self._declined)
+
+    async def _remember(self) -> None:
+        """Learns of destinations what the log says: after a start they are not all new."""
+        try:
+            found = await store.last_attempts(self._lines, REMEMBERED_ATTEMPTS)
+        except OUTAGES as error:
+            log.warning("what is known of destinations could not be read: %r", error)
+            return
+        for last in found:
+            if standing := standing_of(last.reason, last.response_time_ms):
+                self._lanes.learn(last.origin, standing)
 
     def _stop_waiting(self) -> None:
         for timer in self._timers.values():
@@ -153,14 +167,40 @@ class Courier:
 
     async def _deliver(self, client: Client, place: Place[Request]) -> None:
         request = place.item
+        new = self._lanes.is_new(place)
+        giving_up = (
+            asyncio.get_running_loop().call_later(PROMPT_MS / 1000, self._give_up, client, place) if new else None
+        )
         try:
-            outcome = await self._attempt(client, request)
+            outcome = await self._attempt(client, request, known=place.track.known)
+        except Shortage as shortage:
+            self._leave(place, None)
+            await self._defer(request, shortage)
+            return
         except BaseException:
             self._leave(place, None)
             raise
-        self._leave(place, standing_after(outcome))
+        finally:
+            if giving_up is not None:
+                giving_up.cancel()
+        self._leave(place, standing_of(outcome.reason, outcome.response_time_ms))
         self._pump(client)
         await self._record(request, outcome)
+
+    def _give_up(self, client: Client, place: Place[Request]) -> None:
+        self._lanes.give_up(place)
+        self._pump(client)
+
+    async def _defer(self, request: Request, shortage: Shortage) -> None:
+        """Puts off what could not be tried; it does not count as an attempt."""
+        wait = DEFER_S * (0.5 + random.random())
+        log.warning("the callback of %s is put off by %.1f s: %s", request.id, wait, shortage)
+        try:
+            await store.give_back(self._lines, self._owner, [request.id], timedelta(seconds=wait))
+        except OUTAGES as error:
+            log.warning("the callback of %s waits for the end of its lease: %r", request.id, error)
+        self._held.discard(request.id)
+        self._wait(request, wait)
 
     def _leave(self, place: Place[Request], standing: Standing | None) -> None:
         for request in self._lanes.leave(place, standing):
@@ -247,7 +287,7 @@ class Courier:
         """Where the links of a callback lead: as its first attempt said, wherever the service listens by now."""
         return request.callback_base or self._base_url()
 
-    async def _attempt(self, client: Client, request: Request) -> Outcome:
+    async def _attempt(self, client: Client, request: Request, *, known: bool) -> Outcome:
         body = dumps(callback_event(request, self._base(request)))
         target = self._target(request)
         if isinstance(target, Refusal):
@@ -258,7 +298,7 @@ class Courier:
         headers["webhook-attempt"] = str(request.callback_attempts + 1)
         if request.traceparent and (context := tracing.parse_traceparent([request.traceparent])):
             headers["traceparent"] = tracing.child(context, self._entropy).traceparent
-        return await attempt(client, target, body, headers, timeout=self._policy.timeout, now=now)
+        return await attempt(client, target, body, headers, timeout=self._policy.timeout, now=now, known=known)
 
     def _target(self, request: Request) -> CallbackTarget | Refusal:
         """Where this callback is dialed: the demo receiver of whichever replica delivers, or the URL as given."""
@@ -328,11 +368,11 @@ def origin(request: Request) -> str:
     return request.callback_origin or ""
 
 
-def standing_after(outcome: Outcome) -> Standing | None:
+def standing_of(reason: str | None, response_time_ms: float) -> Standing | None:
     """What an attempt says of its destination; nothing when it was never on the wire."""
-    match outcome.reason:
+    match reason:
         case None | Reason.STATUS:
-            return Standing.PROMPT if outcome.response_time_ms <= PROMPT_MS else Standing.LATE
+            return Standing.PROMPT if response_time_ms <= PROMPT_MS else Standing.LATE
         case Reason.REFUSED:
             return None
         case _:

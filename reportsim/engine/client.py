@@ -6,6 +6,7 @@ framing, both of which are wrong for callbacks.
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -16,13 +17,15 @@ from aiohappyeyeballs import start_connection
 from aiohttp.abc import AbstractResolver
 
 from reportsim.core.callback_urls import CallbackTarget
-from reportsim.engine.guard import Guard, GuardedResolver, Lookups
+from reportsim.engine.guard import Guard, GuardedResolver, Lookups, Shortage
 from reportsim.engine.responses import MOST_HEAD, Head, HeadReader, read_excerpt
 
 AddressInfo: TypeAlias = tuple[int, int, int, str, tuple[Any, ...]]
 
 # How long one address of a name may take before the next one is tried beside it (RFC 8305).
 NEXT_ADDRESS_S: Final = 0.25
+# Errors of a socket that say nothing of its peer: this process or machine has run out of something.
+OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 HEADERS: Final = {"Accept": "*/*", "User-Agent": "reportsim", "Content-Type": "application/json"}
 
 
@@ -70,6 +73,7 @@ class Client:
 
         Raises:
             UnresolvedError, UnconnectedError, BadResponse, OSError, IncompleteReadError: it went no further.
+            Shortage: it was not tried.
         """
         connection = await self._connect(await self._addresses(target))
         reader = asyncio.StreamReader(limit=MOST_HEAD)
@@ -105,6 +109,8 @@ class Client:
                 addresses, happy_eyeballs_delay=NEXT_ADDRESS_S, interleave=1, socket_factory=self._guard.socket
             )
         except OSError as error:
+            if error.errno in OURS:
+                raise Shortage(error.strerror or str(error)) from None
             raise UnconnectedError(error.strerror or str(error)) from error
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from reportsim.core.backoff import parse_retry_after
 from reportsim.core.callback_urls import CallbackTarget
 from reportsim.engine.client import Client, UnconnectedError, UnresolvedError
-from reportsim.engine.guard import Dial, current
+from reportsim.engine.guard import Dial, Shortage, current
 from reportsim.engine.responses import BadResponse
 
 log = logging.getLogger(__name__)
@@ -57,13 +57,16 @@ async def attempt(
     *,
     timeout: float,
     now: datetime,
+    known: bool = False,
 ) -> Outcome:
     """Makes one POST; every way it can end is an outcome, none is an exception.
+
+    Only `Shortage` is raised: there was no attempt. `known` says that the destination answered lately.
 
     The status decides. A body that has no end within the time fails an attempt that a 2xx would let succeed: the
     receiver is still at work on it. Behind any other status it changes nothing.
     """
-    dial = Dial(target)
+    dial = Dial(target, known)
     current.set(dial)
     started = time.monotonic()
     status, excerpt, hint = None, None, None
@@ -87,6 +90,8 @@ async def attempt(
             status = response.head.status
             hint = response.head.first("retry-after") if status in HINTING else None
             excerpt = await response.read_excerpt()
+    except Shortage:
+        raise
     except Exception as error:
         if dial.refusal is not None:
             return ended(Reason.REFUSED, f"{dial.refusal.reason}: {dial.refusal.detail}", final=True)

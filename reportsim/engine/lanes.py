@@ -2,7 +2,8 @@
 
 Every destination has a lane, and every lane a standing: what its last attempt came to. Lanes of one standing take
 turns, and have places on the wire and in memory of their own. So a thousand receivers that hang share a few places
-among themselves, and those that answer promptly never wait for any of them.
+among themselves, and those that answer promptly never wait for any of them. A new destination that does not answer
+within about a second gives its place up to the next one, and goes on aside.
 """
 
 from collections import OrderedDict, deque
@@ -17,6 +18,8 @@ T = TypeVar("T")
 MOST_LANES: Final = 10_000
 MOST_WRITING: Final = 256
 REMEMBERED: Final = 10_000
+# Attempts at new destinations that have given their places up, and are on the wire all the same.
+MOST_ASIDE: Final = 256
 
 
 class Standing(StrEnum):
@@ -53,9 +56,10 @@ LIMITS: Final[Mapping[Standing, Limits]] = MappingProxyType(
 
 @dataclass(slots=True, eq=False)
 class Track(Generic[T]):
-    """The lanes of one standing, and what they have together."""
+    """The lanes of one standing, and what they have together; `known` says that those destinations answer."""
 
     limits: Limits
+    known: bool
     active: int = 0
     held: int = 0
     turns: "deque[Lane[T]]" = field(default_factory=deque)
@@ -87,13 +91,18 @@ class Lane(Generic[T]):
             self.track.turns.append(self)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Place(Generic[T]):
-    """A place on the wire, and what it is for."""
+    """A place on the wire, and what it is for.
+
+    It is `aside` once it was given up while the attempt goes on, and `left` when the attempt has ended.
+    """
 
     lane: Lane[T]
     track: Track[T]
     item: T
+    aside: bool = False
+    left: bool = False
 
 
 class Lanes(Generic[T]):
@@ -101,10 +110,22 @@ class Lanes(Generic[T]):
 
     def __init__(self) -> None:
         """Makes no lane; each comes with its first item."""
-        self._tracks: dict[Standing, Track[T]] = {standing: Track(LIMITS[standing]) for standing in Standing}
+        self._tracks: dict[Standing, Track[T]] = {
+            standing: Track(LIMITS[standing], standing in {Standing.PROMPT, Standing.LATE}) for standing in Standing
+        }
         self._lanes: dict[str, Lane[T]] = {}
         self._known: OrderedDict[str, Standing] = OrderedDict()
         self._writing = 0
+        self._aside = 0
+        self._overdue: OrderedDict[Place[T], None] = OrderedDict()
+        self._newest = False
+
+    def learn(self, origin: str, standing: Standing) -> None:
+        """Remembers what the last attempt at a destination came to, before it has a lane."""
+        self._known[origin] = standing
+        self._known.move_to_end(origin)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
 
     def take(self, origin: str) -> bool:
         """Reserves memory for one item; False when the destination has no room left."""
@@ -136,7 +157,7 @@ class Lanes(Generic[T]):
             return None
         for track in self._tracks.values():
             if track.turns and track.active < track.limits.together:
-                lane = track.turns.popleft()
+                lane = self._next_lane(track)
                 lane.in_turn = False
                 lane.active += 1
                 track.active += 1
@@ -145,12 +166,46 @@ class Lanes(Generic[T]):
                 return place
         return None
 
+    def _next_lane(self, track: Track[T]) -> Lane[T]:
+        """Whose turn it is; of new destinations every other one is the newest, however many hang that came before."""
+        if track is self._tracks[Standing.NEW]:
+            self._newest = not self._newest
+            if not self._newest:
+                return track.turns.pop()
+        return track.turns.popleft()
+
+    def is_new(self, place: Place[T]) -> bool:
+        """Whether nothing is known of the destination of a place."""
+        return place.track is self._tracks[Standing.NEW]
+
+    def give_up(self, place: Place[T]) -> None:
+        """Gives the place of a new destination to the next one, now or as soon as another one comes back from aside.
+
+        The attempt goes on; does nothing once it has left the wire.
+        """
+        if self.is_new(place) and not place.aside and not place.left:
+            self._overdue[place] = None
+            self._set_aside()
+
+    def _set_aside(self) -> None:
+        while self._overdue and self._aside < MOST_ASIDE:
+            place, _ = self._overdue.popitem(last=False)
+            place.aside = True
+            place.track.active -= 1
+            self._aside += 1
+
     def leave(self, place: Place[T], standing: Standing | None = None) -> list[T]:
         """Frees a place on the wire; what was there is still to be written down.
 
         Returns items of the destination that its new standing leaves no room for, last ones first.
         """
-        place.track.active -= 1
+        place.left = True
+        self._overdue.pop(place, None)
+        if place.aside:
+            self._aside -= 1
+            self._set_aside()
+        else:
+            place.track.active -= 1
         place.lane.active -= 1
         self._writing += 1
         too_many = self._stand(place.lane, standing) if standing else []
@@ -167,10 +222,7 @@ class Lanes(Generic[T]):
             self._lanes.pop(lane.origin, None)
 
     def _stand(self, lane: Lane[T], standing: Standing) -> list[T]:
-        self._known[lane.origin] = standing
-        self._known.move_to_end(lane.origin)
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+        self.learn(lane.origin, standing)
         old, new = lane.track, self._tracks[standing]
         if new is old:
             return []

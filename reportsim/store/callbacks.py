@@ -127,14 +127,37 @@ async def claim_due(
 
 
 GIVE_BACK: Final = f"""
-UPDATE requests r SET callback_owner = NULL, callback_due_at = now() - interval '1 s' FROM {LIGHTLY}
+UPDATE requests r SET callback_owner = NULL, callback_due_at = now() + $3::interval FROM {LIGHTLY}
 WHERE r.id = ANY($2::uuid[]) AND r.callback_owner = $1 AND r.callback_status = 'PENDING'
 """
 
 
-async def give_back(pool: Fetches, owner: UUID, ids: Sequence[UUID]) -> None:
-    """Lets anyone take, from now on, attempts that were claimed."""
-    await pool.fetch(GIVE_BACK, owner, list(ids))
+async def give_back(pool: Fetches, owner: UUID, ids: Sequence[UUID], wait: timedelta = timedelta(seconds=-1)) -> None:
+    """Lets anyone take attempts that were claimed, from now on or after a wait; it does not count as one."""
+    await pool.fetch(GIVE_BACK, owner, list(ids), wait)
+
+
+LAST_ATTEMPTS: Final = """
+SELECT DISTINCT ON (r.callback_origin) r.callback_origin AS origin, l.reason, l.response_time_ms
+FROM (SELECT id, request_id, reason, response_time_ms FROM callback_logs ORDER BY id DESC LIMIT $1) AS l
+JOIN requests r ON r.id = l.request_id
+WHERE r.run_id IS NULL AND r.callback_origin IS NOT NULL
+ORDER BY r.callback_origin, l.id DESC
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastAttempt:
+    """What the last attempt at a destination came to."""
+
+    origin: str
+    reason: str | None
+    response_time_ms: float
+
+
+async def last_attempts(pool: Fetches, among: int) -> list[LastAttempt]:
+    """The last attempt at each destination, among so many attempts that were logged last."""
+    return [LastAttempt(**row) for row in await pool.fetch(LAST_ATTEMPTS, among)]
 
 
 RECORD: Final = """

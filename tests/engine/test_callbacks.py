@@ -1,6 +1,8 @@
 """Deliveries: at least once with one id, numbered without gaps, whoever dies, waits or does not answer."""
 
 import asyncio
+import errno
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -10,7 +12,7 @@ import pytest
 
 from reportsim.core.model import CallbackLog, CallbackStatus, Request, Status
 from reportsim.engine import callbacks as courier
-from reportsim.engine import housekeeping, lanes
+from reportsim.engine import guard, housekeeping, lanes, names
 from reportsim.engine.lanes import LIMITS, Limits, Standing
 from reportsim.settings import Settings
 from reportsim.store import callbacks as store
@@ -246,9 +248,10 @@ class TestDestinations:
                 assert await attempts(pool, await finished(pool, request)) == [(1, 1)]
 
     async def test_hundreds_that_hang_do_not_delay_another(
-        self, settings: Settings, pool: Pool, receiver: Receiver
+        self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Not one that is known to answer, nor, once they are known to hang, one that is new."""
+        monkeypatch.setattr(courier, "PROMPT_MS", 60_000)
         receiver.status = lambda arrival: 0 if arrival.path == "slow" else 204
         dead = list(each_as_its_own(200))
         places, fewer = LIMITS[Standing.NEW].together, LIMITS[Standing.SILENT].together
@@ -275,6 +278,45 @@ class TestDestinations:
             await receiver.count(len(dead) + fewer, "slow")
             for number in range(5):
                 await take(service, f"127.0.0.{3 + number}")
+            assert len(receiver.at("slow")) == len(dead) + fewer
+            receiver.release()
+
+    async def test_hundreds_of_new_ones_that_hang_do_not_delay_another_new_one(
+        self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """More than there are places; those that have said nothing after a moment give theirs up."""
+        monkeypatch.setattr(courier, "PROMPT_MS", 50)
+        receiver.hold("slow")
+        async with serving(replace(settings, callback_timeout=60, callback_attempts=1)) as service:
+            for host in each_as_its_own(2 * LIMITS[Standing.NEW].together + 50):
+                await submit(service.engine, new(callback_url=receiver.url("slow", host=host)))
+            for number in range(3):
+                url = receiver.url("quick", host=f"127.0.0.{3 + number}")
+                done = await finished(pool, await submit(service.engine, new(callback_url=url)))
+                assert done.callback_status is CallbackStatus.SUCCESS
+            assert not await pool.fetchval("SELECT count(*) FROM callback_logs WHERE NOT success")
+            receiver.release()
+
+    async def test_that_hung_are_not_new_after_a_restart(
+        self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one_try = replace(settings, callback_timeout=60, callback_attempts=1)
+        receiver.status = lambda arrival: 0 if arrival.path == "slow" else 204
+        dead, fewer = list(each_as_its_own(LIMITS[Standing.SILENT].together + 20)), LIMITS[Standing.SILENT].together
+        async with serving(one_try) as service:
+            for host in dead:
+                await submit(service.engine, new(callback_url=receiver.url("slow", host=host)))
+            await finished(pool, await submit(service.engine, new(callback_url=receiver.url("quick"))))
+            await until(lambda: pool.fetchval("SELECT count(*) = $1 FROM callback_logs WHERE NOT success", len(dead)))
+        receiver.hold("slow", "busy")
+        async with serving(one_try) as service:
+            for host in dead:
+                await submit(service.engine, new(callback_url=receiver.url("slow", host=host)))
+            await receiver.count(len(dead) + fewer, "slow")
+            share = LIMITS[Standing.PROMPT].each
+            for _ in range(share + 2):
+                await submit(service.engine, new(callback_url=receiver.url("busy")))
+            await receiver.count(share, "busy")
             assert len(receiver.at("slow")) == len(dead) + fewer
             receiver.release()
 
@@ -482,3 +524,66 @@ async def test_a_redelivery_is_the_same_message_wherever_the_service_listens_by_
     [(message_id, body)] = {(arrival.message_id, arrival.body) for arrival in receiver.arrivals}
     assert message_id == f"msg_{request.id.hex}_1"
     assert b"https://one.example.org/api/requests/" in body
+
+
+class TestShortage:
+    """What this service has no room to try is put off, and is no attempt."""
+
+    @pytest.fixture(autouse=True)
+    def soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(courier, "DEFER_S", 0.05)
+
+    async def test_of_lookups(
+        self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(guard, "MOST_LOOKUPS", 2)
+        monkeypatch.setattr(guard, "LOOKUP_WAIT_S", 0.01)
+        hanging, released, look_up, put_off = threading.Semaphore(0), threading.Event(), names.look_up, asyncio.Event()
+
+        def find(host: str, *more: Any) -> Any:
+            if host.startswith("slow"):
+                hanging.release()
+                released.wait(60)
+            return look_up("127.0.0.1", *more)
+
+        async def give_back(*given: Any) -> None:
+            await returning(*given)
+            put_off.set()
+
+        returning = store.give_back
+        monkeypatch.setattr(guard, "look_up", find)
+        monkeypatch.setattr(store, "give_back", give_back)
+        async with serving(replace(settings, callback_timeout=60, callback_attempts=1)) as service:
+            try:
+                for number in range(2):
+                    await submit(service.engine, new(callback_url=f"http://slow{number}.example:{receiver.port}/"))
+                    await asyncio.to_thread(hanging.acquire)
+                request = await submit(service.engine, new(callback_url=f"http://good.example:{receiver.port}/"))
+                async with asyncio.timeout(15):
+                    await put_off.wait()
+                assert await attempts(pool, request) == []
+            finally:
+                released.set()
+            done = await finished(pool, request)
+        assert (done.callback_status, done.callback_attempts) == (CallbackStatus.SUCCESS, 1)
+        assert await attempts(pool, request) == [(1, 1)]
+
+    @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+    async def test_of_sockets(
+        self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
+        failures = 3
+
+        class Short(guard.DialedSocket):
+            def __init__(self, *given: Any) -> None:
+                nonlocal failures
+                if failures:
+                    failures -= 1
+                    raise OSError(number, "there are none left")
+                super().__init__(*given)
+
+        monkeypatch.setattr(guard, "DialedSocket", Short)
+        async with serving(replace(settings, callback_attempts=1)) as service:
+            done = await finished(pool, await submit(service.engine, new(callback_url=receiver.url())))
+        assert (done.callback_status, done.callback_attempts, failures) == (CallbackStatus.SUCCESS, 1, 0)
+        assert await attempts(pool, done) == [(1, 1)]
