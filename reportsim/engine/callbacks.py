@@ -28,6 +28,7 @@ from reportsim.engine.client import Client, open_client
 from reportsim.engine.delivery import Outcome, Reason, attempt
 from reportsim.engine.guard import Guard, Shortage
 from reportsim.engine.lanes import Lanes, Place, Standing
+from reportsim.engine.pace import Pace
 from reportsim.store import callbacks as store
 from reportsim.store.batcher import Batcher, Overloaded
 from reportsim.store.pool import OUTAGES, Fetches, persist
@@ -52,6 +53,7 @@ class Policy:
     jitter: float
     attempts: int
     timeout: float
+    rate: float
 
 
 class Courier:
@@ -87,7 +89,8 @@ class Courier:
         self._new_id = new_id
         self._entropy = Entropy()
         self._queue: asyncio.Queue[Request] = asyncio.Queue()  # bounded by the lanes
-        self._lanes: Lanes[Request] = Lanes()
+        self._lanes: Lanes[Request] = Lanes(Pace(policy.rate) if policy.rate else None)
+        self._resting: asyncio.TimerHandle | None = None
         self._held: set[UUID] = set()
         self._declined: deque[UUID] = deque(maxlen=MOST_DECLINED)
         self._timers: dict[UUID, asyncio.TimerHandle] = {}
@@ -109,7 +112,9 @@ class Courier:
         """Takes on an ended request whose next attempt is claimed already; False when there is no room for it."""
         if request.id in self._held:
             return False
-        if not self._lanes.take(origin(request)):
+        # Receivers of its own are called as fast as they answer.
+        paced = request.run_id is None and not request.callback_demo
+        if not self._lanes.take(origin(request), paced=paced):
             self._declined.append(request.id)
             return False
         self._held.add(request.id)
@@ -148,6 +153,9 @@ class Courier:
                 self._lanes.learn(last.origin, standing)
 
     def _stop_waiting(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
@@ -164,6 +172,12 @@ class Courier:
             task = asyncio.create_task(self._deliver(client, place))
             self._tasks.add(task)
             task.add_done_callback(functools.partial(self._delivered, client, place))
+        if self._resting is None and (pause := self._lanes.pause) is not None:
+            self._resting = asyncio.get_running_loop().call_later(pause, self._rested, client)
+
+    def _rested(self, client: Client) -> None:
+        self._resting = None
+        self._pump(client)
 
     async def _deliver(self, client: Client, place: Place[Request]) -> None:
         request = place.item

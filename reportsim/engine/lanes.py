@@ -3,15 +3,19 @@
 Every destination has a lane, and every lane a standing: what its last attempt came to. Lanes of one standing take
 turns, and have places on the wire and in memory of their own. So a thousand receivers that hang share a few places
 among themselves, and those that answer promptly never wait for any of them. A new destination that does not answer
-within about a second gives its place up to the next one, and goes on aside.
+within about a second gives its place up to the next one, and goes on aside. None is called more often than a pace.
 """
 
+import heapq
+import itertools
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, Generic, TypeVar
+
+from reportsim.engine.pace import Pace
 
 T = TypeVar("T")
 
@@ -83,10 +87,12 @@ class Lane(Generic[T]):
     active: int = 0
     held: int = 0
     in_turn: bool = False
+    paced: bool = False
+    resting: bool = False
 
     def line_up(self) -> None:
-        """Asks for a turn, unless it has one, nothing waits, or it has its share of the wire."""
-        if self.waiting and self.active < self.track.limits.each and not self.in_turn:
+        """Asks for a turn, unless it has one, nothing waits, it has its share of the wire, or it rests."""
+        if self.waiting and self.active < self.track.limits.each and not self.in_turn and not self.resting:
             self.in_turn = True
             self.track.turns.append(self)
 
@@ -108,8 +114,11 @@ class Place(Generic[T]):
 class Lanes(Generic[T]):
     """Everything that waits for the wire or is on it, by destination."""
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Pace | None = None) -> None:
         """Makes no lane; each comes with its first item."""
+        self._pace = pace
+        self._resting: list[tuple[float, int, Lane[T]]] = []
+        self._rests = itertools.count()
         self._tracks: dict[Standing, Track[T]] = {
             standing: Track(LIMITS[standing], standing in {Standing.PROMPT, Standing.LATE}) for standing in Standing
         }
@@ -127,7 +136,7 @@ class Lanes(Generic[T]):
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
 
-    def take(self, origin: str) -> bool:
+    def take(self, origin: str, *, paced: bool = True) -> bool:
         """Reserves memory for one item; False when the destination has no room left."""
         lane = self._lanes.get(origin)
         track = lane.track if lane else self._tracks[self._known.get(origin, Standing.NEW)]
@@ -136,7 +145,8 @@ class Lanes(Generic[T]):
         if lane is None:
             if self._full:
                 return False
-            lane = self._lanes[origin] = Lane(origin, track)
+            lane = self._lanes[origin] = Lane(origin, track, paced=paced)
+            self._rest(lane)
         lane.held += 1
         track.held += 1
         return True
@@ -155,6 +165,7 @@ class Lanes(Generic[T]):
         """
         if self._writing >= MOST_WRITING:
             return None
+        self._wake()
         for track in self._tracks.values():
             if track.turns and track.active < track.limits.together:
                 lane = self._next_lane(track)
@@ -162,9 +173,31 @@ class Lanes(Generic[T]):
                 lane.active += 1
                 track.active += 1
                 place = Place(lane, track, lane.waiting.popleft())
+                if self._pace is not None and lane.paced:
+                    self._pace.count(lane.origin)
+                    self._rest(lane)
                 lane.line_up()
                 return place
         return None
+
+    def _rest(self, lane: Lane[T]) -> None:
+        """Lets a destination rest when its pace is used up."""
+        if self._pace is not None and lane.paced and (until := self._pace.next_call(lane.origin)) is not None:
+            lane.resting = True
+            heapq.heappush(self._resting, (until, next(self._rests), lane))
+
+    def _wake(self) -> None:
+        while self._resting and self._pace is not None and self._resting[0][0] <= self._pace.now():
+            *_, lane = heapq.heappop(self._resting)
+            lane.resting = False
+            lane.line_up()
+
+    @property
+    def pause(self) -> float | None:
+        """Seconds until a destination has rested that something waits for; None when none rests."""
+        if not self._resting or self._pace is None:
+            return None
+        return max(self._resting[0][0] - self._pace.now(), 0.0)
 
     def _next_lane(self, track: Track[T]) -> Lane[T]:
         """Whose turn it is; of new destinations every other one is the newest, however many hang that came before."""
@@ -264,5 +297,6 @@ class Lanes(Generic[T]):
         for lane in self._lanes.values():
             lane.waiting.clear()
             lane.in_turn = False
+        self._resting.clear()
         for track in self._tracks.values():
             track.turns.clear()

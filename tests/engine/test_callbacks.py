@@ -21,7 +21,7 @@ from reportsim.store.callbacks import Attempt
 from reportsim.store.pool import Pool
 from tests.conftest import Service, serving
 from tests.engine.jobs import attempts, finished, job, state, submit, until
-from tests.engine.receiver import Receiver
+from tests.engine.receiver import Arrival, Receiver
 from tests.store.rows import LEASE, OTHER, ended, expire, new
 
 NEVER_S = 3600.0
@@ -297,6 +297,28 @@ class TestDestinations:
             assert not await pool.fetchval("SELECT count(*) FROM callback_logs WHERE NOT success")
             receiver.release()
 
+    async def test_are_not_called_faster_than_their_pace(
+        self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One after another, what it has to wait for holds up no other destination, and nothing is lost."""
+        times: list[float] = []
+
+        def note(arrival: Arrival) -> int:
+            if arrival.path == "paced":
+                times.append(asyncio.get_running_loop().time())
+            return 204
+
+        receiver.status = note
+        async with serving(replace(settings, callback_rate=10)) as service:
+            paced = [await submit(service.engine, new(callback_url=receiver.url("paced"))) for _ in range(35)]
+            other = await submit(service.engine, new(callback_url=receiver.url("other", host="127.0.0.2")))
+            await finished(pool, other)
+            for request in paced:
+                assert await attempts(pool, await finished(pool, request)) == [(1, 1)]
+        # Twenty may come at once, and the other fifteen take a second and a half at least.
+        assert len(times) == 35
+        assert times[-1] - times[0] > 1.4
+
     async def test_that_hung_are_not_new_after_a_restart(
         self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -355,7 +377,7 @@ class TestDestinations:
         monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", 1.0)
         rows = await ended(pool, *(new(callback_url=receiver.url()) for _ in range(1_000)), owner=OTHER)
         await pool.execute("UPDATE requests SET callback_owner = NULL, callback_due_at = now() - interval '1 s'")
-        async with serving(settings):
+        async with serving(replace(settings, callback_rate=0)):
             await receiver.count(len(rows), timeout=15)
         assert len({arrival.message_id for arrival in receiver.arrivals}) == len(rows)
 

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from reportsim.engine import lanes as module
 from reportsim.engine.lanes import LIMITS, Lanes, Limits, Place, Standing
+from reportsim.engine.pace import Pace
 
 PROMPT, LATE, SILENT, NEW = Standing.PROMPT, Standing.LATE, Standing.SILENT, Standing.NEW
 
@@ -193,6 +194,49 @@ class TestTheWire:
         places = start(lanes)
         assert items(places) == ["1", "2", "x"]
         assert not any(lanes.is_new(place) for place in places)
+
+    def test_is_not_given_faster_than_the_pace(self) -> None:
+        now = 100.0
+        lanes: Lanes[str] = Lanes(Pace(10, lambda: now))
+        for origin in "ab":
+            stand(lanes, origin, PROMPT)
+        put(lanes, "a", *numbered(40))
+        started: list[str] = []
+
+        def run() -> None:
+            while places := start(lanes):
+                started.extend(items(places))
+                for place in places:
+                    end(lanes, place, PROMPT)
+
+        run()
+        assert started == list(numbered(19))  # and the one that gave it its standing
+        assert lanes.pause == pytest.approx(0.1)
+        put(lanes, "b", "other")
+        assert lanes.pause == pytest.approx(0.1)
+        run()
+        assert started[19:] == ["other"]
+        now += 0.55
+        run()
+        assert started[20:] == list(numbered(24))[19:]
+        # What it had is not forgotten when nothing waits any more.
+        now += 1.6
+        run()
+        assert len(started) == 1 + 40
+        assert lanes._lanes == {}
+        put(lanes, "a", *numbered(3))
+        assert start(lanes) == []
+        now += 0.1
+        assert items(start(lanes)) == ["item 0"]
+
+    def test_is_given_at_any_pace_where_there_is_none(self) -> None:
+        lanes: Lanes[str] = Lanes(Pace(1, lambda: 100.0))
+        for _ in range(100):
+            assert lanes.take("own", paced=False)
+            lanes.add("own", "x")
+            [place] = start(lanes)
+            end(lanes, place, PROMPT)
+        assert lanes.pause is None
 
     def test_an_attempt_that_says_nothing_changes_no_standing(self, lanes: Lanes[str]) -> None:
         stand(lanes, "a", PROMPT)
