@@ -26,7 +26,7 @@ ROUNDS = 3
 REQUESTS = 200
 DEAD = 300
 # As many as one request may start.
-MANY: Final = 200
+MANY = 200
 LINE = 2_000
 POSTS = 3_000
 AT_ONCE = LIMITS[Standing.PROMPT].each
