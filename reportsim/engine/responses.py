@@ -7,6 +7,7 @@ and understood as far as possible; the body is only an excerpt for the log.
 
 import asyncio
 import contextlib
+import itertools
 import re
 import zlib
 from collections.abc import AsyncIterator, Sequence
@@ -18,6 +19,8 @@ MOST_ANSWER: Final = 64 * 1024
 EXCERPT: Final = 1_000
 # A body whose length cannot be known is given a moment, not the time of the whole attempt.
 UNFRAMED_S: Final = 0.25
+# What has arrived is read without waiting: others get their turn after so many lines or chunks.
+YIELD_EVERY: Final = 200
 GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 SWITCHING: Final = 101
 
@@ -55,6 +58,7 @@ class HeadReader:
         """Takes a reader whose limit is at least the bound."""
         self._reader = reader
         self._left = MOST_HEAD
+        self._lines = 0
 
     async def read(self) -> Head:
         """The final head; informational ones before it are skipped.
@@ -83,16 +87,16 @@ class HeadReader:
         return int(match[1])
 
     async def _read_fields(self) -> list[tuple[str, str]]:
-        fields: list[tuple[str, str]] = []
+        fields: list[tuple[str, list[str]]] = []
         # A connection that ends in the fields has said its status.
         with contextlib.suppress(asyncio.IncompleteReadError):
             while line := (await self._read_line()).decode("latin-1").rstrip("\r\n"):
                 name, colon, value = line.partition(":")
                 if line[0] in " \t" and fields:  # an obsolete fold
-                    fields[-1] = (fields[-1][0], f"{fields[-1][1]} {line.strip()}")
+                    fields[-1][1].append(line.strip())
                 elif colon:
-                    fields.append((name.strip().lower(), value.strip()))
-        return fields
+                    fields.append((name.strip().lower(), [value.strip()]))
+        return [(name, " ".join(parts).strip()) for name, parts in fields]
 
     async def _read_line(self) -> bytes:
         try:
@@ -100,6 +104,9 @@ class HeadReader:
         except asyncio.LimitOverrunError:
             raise BadResponse("a line without end") from None
         self._spend(len(line))
+        self._lines += 1
+        if self._lines % YIELD_EVERY == 0:
+            await asyncio.sleep(0)
         return line
 
     def _spend(self, count: int) -> None:
@@ -159,7 +166,11 @@ async def until(reader: asyncio.StreamReader, count: int) -> AsyncIterator[bytes
 async def chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
     """What is in the chunks, up to the last one or the first that is none; trailers are left unread."""
     left = MOST_ANSWER
-    while left > 0:
+    for number in itertools.count(1):
+        if left <= 0:
+            return
+        if number % YIELD_EVERY == 0:
+            await asyncio.sleep(0)
         line = await reader.readuntil(b"\n")
         match = CHUNK_SIZE.fullmatch(line.rstrip(b"\r\n"))
         if match is None or not (size := int(match[1], 16)):

@@ -17,7 +17,7 @@ from reportsim.engine import client
 from reportsim.engine.client import open_client
 from reportsim.engine.delivery import Outcome, Reason
 from reportsim.engine.guard import Guard
-from reportsim.engine.responses import EXCERPT, MOST_ANSWER, MOST_HEAD
+from reportsim.engine.responses import EXCERPT, MOST_ANSWER, MOST_HEAD, HeadReader, read_excerpt
 from reportsim.settings import Settings
 from reportsim.store import callbacks
 from reportsim.store.pool import Pool
@@ -233,6 +233,39 @@ async def test_the_head_is_read_up_to_its_bound() -> None:
     for size, success in ((room, True), (room + 1, False)):
         outcome = await outcome_of(says(whole(HEAD + b"X: " + b"y" * size + b"\r\n", b""), then=hangs))
         assert outcome.success is success
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        HEAD + b"a:\n" * 20_000 + b"\n",
+        HEAD + b"X: y\n" + b" z\n" * 20_000 + b"\n",
+        b"HTTP/1.1 100\n\n" * 4_000 + HEAD + b"\n",
+        CHUNKED + b"1\na\n" * 13_000 + b"0\n",
+    ],
+    ids=["headers", "folds", "informational", "chunks"],
+)
+async def test_an_answer_of_very_many_pieces_lets_others_have_their_turn(answer: bytes) -> None:
+    """All of it has arrived before it is read: nothing but the reading itself gives way."""
+    reader = asyncio.StreamReader(limit=MOST_HEAD)
+    reader.feed_data(answer)
+    reader.feed_eof()
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    try:
+        head = await HeadReader(reader).read()
+        await read_excerpt(reader, head)
+    finally:
+        counting.cancel()
+    assert head.status == 200
+    assert turns >= answer.count(b"\n") / 500
 
 
 async def test_no_answer_costs_memory() -> None:
