@@ -40,7 +40,14 @@ from reportsim.web.keys import (
 )
 from reportsim.web.limits import Limits, Places, parse_networks
 from reportsim.web.metrics import METRICS, Metrics, lag_context, measure, show_metrics
-from reportsim.web.middleware import answer_problems, check_origin, finish_headers, identify, refuse_new_work
+from reportsim.web.middleware import (
+    answer_problems,
+    check_origin,
+    finish_headers,
+    identify,
+    refuse_new_work,
+    refuse_own_callbacks,
+)
 
 
 def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Application:
@@ -57,6 +64,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
             answer_problems(rendering.answer_problem),
             check_origin(settings),
             refuse_new_work(),
+            refuse_own_callbacks(),
         ],
         client_max_size=1024 * 1024,
     )

@@ -156,6 +156,12 @@ class Settings:
     callback_timeout: float = setting(
         "REPORTSIM_CALLBACK_TIMEOUT", seconds(0.1, 300), 10.0, "seconds in all per callback attempt"
     )
+    callback_rate: float = setting(
+        "REPORTSIM_CALLBACK_RATE",
+        seconds(0, 100_000),
+        100.0,
+        "callbacks a second to each destination, twice as many at once; 0: no limit",
+    )
     callback_allow: AllowList = setting(
         "REPORTSIM_CALLBACK_ALLOW",
         AllowList.parse,

@@ -19,6 +19,7 @@ LOOKUPS: Final = 32
 DESCRIPTION: Final = """
 Says of each URL whether it may be called back, by its shape and literal address alone: nothing is looked up or
 connected to. REPORTSIM_CALLBACK_ALLOW is taken into account. A running service also allows its own demo receiver.
+The exit code is 0 when all of them may be called, 1 when any is refused.
 """
 
 
@@ -39,11 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints one line for each URL."""
+    """Prints one line for each URL; the exit code is 1 when any is refused."""
+    refused = 0
     allow = Settings.from_environment().callback_allow
     write = as_json if options.json else as_text
 
     def say(url: str, verdict: Verdict) -> None:
+        nonlocal refused
+        refused += isinstance(verdict, Refusal)
         line = write(url, verdict) + "\n"
         sys.stdout.buffer.write(line.encode(sys.stdout.encoding, "backslashreplace"))
         sys.stdout.buffer.flush()
@@ -57,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     except BrokenPipeError:
         # Who read has seen enough; the interpreter must not try to flush once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return 1 if refused else 0
 
 
 def given(arguments: Iterable[str]) -> Iterator[str]:

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from yarl import URL
-
 from reportsim.core.addresses import Address, AllowList, classify, explain, parse_address
 
 REFUSED_PORTS: Final = frozenset(
@@ -82,20 +80,33 @@ class OwnReceiver:
 class CallbackTarget:
     """Where a callback goes, as far as it is known without a network.
 
-    `url` is what to dial, without fragment; `host` is in ASCII and lower case, without brackets and trailing
-    dot; `address` is the host when it is a literal; `own` says that it is a receiver of this service.
+    `host` is in ASCII and lower case, without brackets and trailing dot; `resource` is path and query as they go
+    into the request line; `address` is the host when it is a literal; `own` says that it is a receiver of this
+    service.
     """
 
-    url: URL
+    scheme: str
     host: str
     port: int
+    resource: str
     address: Address | None = None
     own: bool = False
 
     @property
     def origin(self) -> str:
         """Scheme, host and port: the key of a limit per destination."""
-        return f"{self.url.scheme}://{_bracketed(self.host)}:{self.port}"
+        return f"{self.scheme}://{_bracketed(self.host)}:{self.port}"
+
+    @property
+    def netloc(self) -> str:
+        """Host and port as the Host header names them: without the port that the scheme implies."""
+        implied = {"http": 80, "https": 443}.get(self.scheme)
+        return _bracketed(self.host) if self.port == implied else f"{_bracketed(self.host)}:{self.port}"
+
+    @property
+    def path(self) -> str:
+        """The resource without its query."""
+        return self.resource.partition("?")[0]
 
 
 def check_dial(

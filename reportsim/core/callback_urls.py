@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from ipaddress import IPv6Address
 from typing import Final
+from urllib.parse import quote
 
 from yarl import URL
 
@@ -30,6 +31,7 @@ __all__ = [
     "check_dial",
     "check_url",
     "leads_under",
+    "resource_of",
 ]
 
 LONGEST: Final = 2048
@@ -42,6 +44,7 @@ _LABEL = re.compile("[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _UNTIDY = re.compile(r"//|%(?:00|25|2e|2f|5c)|/\.{1,2}(?:/|$)", re.IGNORECASE)
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"})
 _INVISIBLE_ASCII = re.compile(r"[\x00-\x20\x7f]")
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
 class _RefusedError(Exception):
@@ -56,9 +59,10 @@ def check_url(url: str, allow: AllowList, own: Sequence[OwnReceiver] = ()) -> Ca
     literal address that is public or opened by `allow`. An opened address does not open a port. A name of a
     single label passes only when `allow` opens something: its address is checked when it is dialed. A
     receiver in `own` is allowed at its exact scheme, address and port, for tidy paths under its prefix; every
-    other route of the same origin is refused whatever `allow` says. A fragment is dropped.
+    other route of the same origin is refused whatever `allow` says.
 
-    Host names are those of RFC 1123 with underscores, and IDNs. What yarl would dial must be what was typed.
+    Host names are those of RFC 1123 with underscores, and IDNs. Path and query go out as they were typed: only a
+    fragment is dropped, and characters beyond ASCII are percent-encoded, as a request line demands.
     """
     try:
         return _target(url, allow, own)
@@ -77,22 +81,23 @@ def _target(text: str, allow: AllowList, own: Sequence[OwnReceiver]) -> Callback
     address = parse_address(host[1:-1] if bracketed else host)
     if isinstance(address, IPv6Address) != bracketed:
         raise _RefusedError("bad-host", f"{_shown(host)} is not an IPv6 address.")
-    url, dialed = _url(text, host)
+    resource = resource_of(text)
+    protocol = scheme[1].lower()
+    dialed = _ascii_host(f"{protocol}://{authority}/", host)
     if address is None:
         name = _dns_name(host, dialed, allow, own)
         _check_port(port)
-        return CallbackTarget(url, name, port)
+        return CallbackTarget(protocol, name, port, resource)
     if parse_address(dialed) != address:
         raise _RefusedError("folded-host", f"{_shown(host)} would be called as {_shown(dialed)}.")
     receivers = [receiver for receiver in own if receiver.listens_at(address, port)]
     if receivers:
-        path = text[scheme.end() + len(authority) :]
-        return _own_target(CallbackTarget(url, str(address), port, address, own=True), path, receivers)
+        return _own_target(CallbackTarget(protocol, str(address), port, resource, address, own=True), receivers)
     reason = allow.refusal(address)
     if reason:
         raise _RefusedError(reason, explain(address, reason))
     _check_port(port)
-    return CallbackTarget(url, str(address), port, address)
+    return CallbackTarget(protocol, str(address), port, resource, address)
 
 
 def _check_text(text: str) -> None:
@@ -141,15 +146,24 @@ def _check_port(port: int) -> None:
         )
 
 
-def _url(text: str, host: str) -> tuple[URL, str]:
+def resource_of(url: str) -> str:
+    """What of a URL goes into the request line: path and query byte for byte, beyond ASCII percent-encoded."""
+    _, _, rest = url.partition("://")
+    parts = re.split("([/?#].*)", rest, maxsplit=1, flags=re.DOTALL)
+    typed = parts[1].partition("#")[0] if len(parts) > 1 else ""
+    resource = typed if typed.startswith("/") else f"/{typed}"
+    return _BEYOND_ASCII.sub(lambda match: quote(match[0], safe=""), resource)
+
+
+def _ascii_host(origin: str, host: str) -> str:
     try:
-        url = URL(text).with_fragment(None)
-        dialed = url.raw_host or ""
-        if "xn--" in dialed.lower():
-            _ = url.host  # decodes an IDN, as aiohttp may do later
+        url = URL(origin)
+        ascii_host = url.raw_host or ""
+        if "xn--" in ascii_host.lower():
+            _ = url.host  # raises unless it can be decoded
     except ValueError:
         raise _RefusedError("bad-host", f"{_shown(host)} is not a valid host name.") from None
-    return url, dialed
+    return ascii_host
 
 
 def _dns_name(host: str, dialed: str, allow: AllowList, own: Sequence[OwnReceiver]) -> str:
@@ -182,20 +196,17 @@ def _dns_name(host: str, dialed: str, allow: AllowList, own: Sequence[OwnReceive
     return name
 
 
-def _own_target(target: CallbackTarget, path: str, receivers: Sequence[OwnReceiver]) -> CallbackTarget:
-    typed = re.split("[?#]", path, maxsplit=1)[0]
+def _own_target(target: CallbackTarget, receivers: Sequence[OwnReceiver]) -> CallbackTarget:
     for receiver in receivers:
-        exact = target.url.scheme == receiver.scheme and target.address == receiver.address
-        under = all(each.startswith(receiver.path_prefix) for each in (typed, target.url.raw_path))
-        if exact and under and not _UNTIDY.search(typed):
+        exact = target.scheme == receiver.scheme and target.address == receiver.address
+        if exact and leads_under(target, receiver.path_prefix):
             return target
     raise _RefusedError("own-route", own_route(receivers))
 
 
-def leads_under(target: CallbackTarget, url: str, prefix: str) -> bool:
-    """Says whether a URL that was allowed leads, however its path may be read, under a prefix."""
-    typed = re.split("[?#]", url.partition("://")[2].partition("/")[2], maxsplit=1)[0]
-    return f"/{typed}".startswith(prefix) and target.url.raw_path.startswith(prefix) and not _UNTIDY.search(f"/{typed}")
+def leads_under(target: CallbackTarget, prefix: str) -> bool:
+    """Says whether a target's path leads, however a server may read it, under a prefix."""
+    return target.path.startswith(prefix) and not _UNTIDY.search(target.path)
 
 
 def _shown(host: str) -> str:

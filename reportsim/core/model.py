@@ -57,6 +57,7 @@ class Request:
     callback_series: int = 1
     callback_fence: int = 0
     callback_demo: bool = False
+    callback_base: str | None = None
     idempotency_key: str | None = None
     endpoint: str
     ledger_id: int

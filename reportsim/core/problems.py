@@ -52,6 +52,12 @@ KINDS: Final[Mapping[str, Kind]] = {
             "A browser sent this from a page of another site. Send it from this service's own pages.",
         ),
         Kind(
+            "own-callback",
+            403,
+            "A callback of this service came back to it",
+            "Its URL leads back here by a relay or a proxy; only /webhook-test/ takes callbacks.",
+        ),
+        Kind(
             "not-found",
             404,
             "Nothing is here",

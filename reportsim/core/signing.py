@@ -8,12 +8,15 @@ import hashlib
 import hmac
 import re
 import secrets as entropy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 PREFIX: Final = "whsec_"
 SECRET_BYTES: Final = range(24, 65)
 
+MOST_SIGNATURES: Final = 16
+
+_TIMESTAMP = re.compile(r"(?:0|[1-9][0-9]{0,18})", re.ASCII)
 _MESSAGE_ID = re.compile(r"[!-\-/-~]+")
 
 
@@ -54,6 +57,19 @@ def sign(secrets: Sequence[bytes], message_id: str, timestamp: int, body: bytes)
     signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
     digests = (hmac.digest(secret, signed, hashlib.sha256) for secret in secrets)
     return " ".join("v1," + base64.b64encode(digest).decode() for digest in digests)
+
+
+def is_signed_by(secrets: Sequence[bytes], headers: Mapping[str, str], body: bytes) -> bool:
+    """Says whether any secret made a signature among those of a message, however old it is; never raises.
+
+    `headers` are looked up by their names in lower case.
+    """
+    message_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+    if not (secrets and _MESSAGE_ID.fullmatch(message_id) and _TIMESTAMP.fullmatch(timestamp)):
+        return False
+    made = sign(secrets, message_id, int(timestamp), body).split(" ")
+    given = headers.get("webhook-signature", "").split(" ")[:MOST_SIGNATURES]
+    return any(hmac.compare_digest(own.encode(), other.encode()) for own in made for other in given)
 
 
 def headers(secrets: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> dict[str, str]:

@@ -17,19 +17,18 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-import aiohttp
-from yarl import URL
-
 from reportsim.core import signing, tracing
 from reportsim.core.backoff import wait_after
-from reportsim.core.callback_urls import CallbackTarget, OwnReceiver, Refusal
+from reportsim.core.callback_urls import CallbackTarget, OwnReceiver, Refusal, resource_of
 from reportsim.core.clock import Clock
 from reportsim.core.encoding import dumps
 from reportsim.core.identifiers import Entropy
 from reportsim.core.model import CallbackLog, CallbackStatus, Request, callback_event
+from reportsim.engine.client import Client, open_client
 from reportsim.engine.delivery import Outcome, Reason, attempt
-from reportsim.engine.guard import Guard, open_client
+from reportsim.engine.guard import Guard, Shortage
 from reportsim.engine.lanes import Lanes, Place, Standing
+from reportsim.engine.pace import Pace
 from reportsim.store import callbacks as store
 from reportsim.store.batcher import Batcher, Overloaded
 from reportsim.store.pool import OUTAGES, Fetches, persist
@@ -42,6 +41,8 @@ MOST_TIMERS: Final = 10_000
 MOST_DECLINED: Final = 100_000
 SWEEP: Final = 256
 MOST_SWEEPS: Final = 8
+DEFER_S: Final = 2.0
+REMEMBERED_ATTEMPTS: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,7 @@ class Policy:
     jitter: float
     attempts: int
     timeout: float
+    rate: float
 
 
 class Courier:
@@ -87,7 +89,8 @@ class Courier:
         self._new_id = new_id
         self._entropy = Entropy()
         self._queue: asyncio.Queue[Request] = asyncio.Queue()  # bounded by the lanes
-        self._lanes: Lanes[Request] = Lanes()
+        self._lanes: Lanes[Request] = Lanes(Pace(policy.rate) if policy.rate else None)
+        self._resting: asyncio.TimerHandle | None = None
         self._held: set[UUID] = set()
         self._declined: deque[UUID] = deque(maxlen=MOST_DECLINED)
         self._timers: dict[UUID, asyncio.TimerHandle] = {}
@@ -109,7 +112,9 @@ class Courier:
         """Takes on an ended request whose next attempt is claimed already; False when there is no room for it."""
         if request.id in self._held:
             return False
-        if not self._lanes.take(origin(request)):
+        # Receivers of its own are called as fast as they answer.
+        paced = request.run_id is None and not request.callback_demo
+        if not self._lanes.take(origin(request), paced=paced):
             self._declined.append(request.id)
             return False
         self._held.add(request.id)
@@ -119,8 +124,9 @@ class Courier:
     @contextlib.asynccontextmanager
     async def running(self, grace: Callable[[], float]) -> AsyncIterator["Courier"]:
         """Delivers as long as the block lasts; then attempts on the wire get `grace` seconds."""
-        async with self._claims.running(grace), self._records.running(grace), open_client(self._guard) as session:
-            dispatcher = asyncio.create_task(self._dispatch(session), name="courier")
+        async with self._claims.running(grace), self._records.running(grace), open_client(self._guard) as client:
+            await self._remember()
+            dispatcher = asyncio.create_task(self._dispatch(client), name="courier")
             try:
                 yield self
             finally:
@@ -135,41 +141,87 @@ class Courier:
                 self._stop_waiting()
                 self._held.update(self._declined)
 
+    async def _remember(self) -> None:
+        """Learns of destinations what the log says: after a start they are not all new."""
+        try:
+            found = await store.last_attempts(self._lines, REMEMBERED_ATTEMPTS)
+        except OUTAGES as error:
+            log.warning("what is known of destinations could not be read: %r", error)
+            return
+        for last in found:
+            if standing := standing_of(last.reason, last.response_time_ms):
+                self._lanes.learn(last.origin, standing)
+
     def _stop_waiting(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
 
-    async def _dispatch(self, session: aiohttp.ClientSession) -> None:
+    async def _dispatch(self, client: Client) -> None:
         while True:
             request = await self._queue.get()
             self._lanes.add(origin(request), request)
-            self._pump(session)
+            self._pump(client)
 
-    def _pump(self, session: aiohttp.ClientSession) -> None:
+    def _pump(self, client: Client) -> None:
         """Starts deliveries while there is room on the wire."""
         while place := self._lanes.next():
-            task = asyncio.create_task(self._deliver(session, place))
+            task = asyncio.create_task(self._deliver(client, place))
             self._tasks.add(task)
-            task.add_done_callback(functools.partial(self._delivered, session, place))
+            task.add_done_callback(functools.partial(self._delivered, client, place))
+        if self._resting is None and (pause := self._lanes.pause) is not None:
+            self._resting = asyncio.get_running_loop().call_later(pause, self._rested, client)
 
-    async def _deliver(self, session: aiohttp.ClientSession, place: Place[Request]) -> None:
+    def _rested(self, client: Client) -> None:
+        self._resting = None
+        self._pump(client)
+
+    async def _deliver(self, client: Client, place: Place[Request]) -> None:
         request = place.item
+        new = self._lanes.is_new(place)
+        giving_up = (
+            asyncio.get_running_loop().call_later(PROMPT_MS / 1000, self._give_up, client, place) if new else None
+        )
         try:
-            outcome = await self._attempt(session, request)
+            outcome = await self._attempt(client, request, known=place.track.known)
+        except Shortage as shortage:
+            self._leave(place, None)
+            await self._defer(request, shortage)
+            return
         except BaseException:
             self._leave(place, None)
             raise
-        self._leave(place, standing_after(outcome))
-        self._pump(session)
+        finally:
+            if giving_up is not None:
+                giving_up.cancel()
+        self._leave(place, standing_of(outcome.reason, outcome.response_time_ms))
+        self._pump(client)
         await self._record(request, outcome)
+
+    def _give_up(self, client: Client, place: Place[Request]) -> None:
+        self._lanes.give_up(place)
+        self._pump(client)
+
+    async def _defer(self, request: Request, shortage: Shortage) -> None:
+        """Puts off what could not be tried; it does not count as an attempt."""
+        wait = DEFER_S * (0.5 + random.random())
+        log.warning("the callback of %s is put off by %.1f s: %s", request.id, wait, shortage)
+        try:
+            await store.give_back(self._lines, self._owner, [request.id], timedelta(seconds=wait))
+        except OUTAGES as error:
+            log.warning("the callback of %s waits for the end of its lease: %r", request.id, error)
+        self._held.discard(request.id)
+        self._wait(request, wait)
 
     def _leave(self, place: Place[Request], standing: Standing | None) -> None:
         for request in self._lanes.leave(place, standing):
             self._held.discard(request.id)
             self._declined.append(request.id)
 
-    def _delivered(self, session: aiohttp.ClientSession, place: Place[Request], task: "asyncio.Task[None]") -> None:
+    def _delivered(self, client: Client, place: Place[Request], task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         self._lanes.written(place)
         if task.cancelled():
@@ -178,7 +230,7 @@ class Courier:
             # No longer held, its lease runs out, and the sweeper makes the attempt again.
             self._held.discard(place.item.id)
             log.error("a delivery ended badly", exc_info=error)
-        self._pump(session)
+        self._pump(client)
 
     async def _record(self, request: Request, outcome: Outcome) -> None:
         number = request.callback_attempts + 1
@@ -208,6 +260,7 @@ class Courier:
             fence=request.callback_fence,
             status=status,
             wait=timedelta(seconds=wait) if wait is not None else None,
+            base=self._base(request),
         )
         recorded = await persist(lambda: self._records.submit(entry))
         self._held.discard(request.id)
@@ -229,7 +282,7 @@ class Courier:
         )
         if not recorded:
             return
-        moved = replace(request, callback_status=status, callback_attempts=number)
+        moved = replace(request, callback_status=status, callback_attempts=number, callback_base=entry.base)
         self._logged(row, request.run_id)
         self._published([moved])
         if wait is not None:
@@ -244,8 +297,12 @@ class Courier:
             random=random.random(),
         )
 
-    async def _attempt(self, session: aiohttp.ClientSession, request: Request) -> Outcome:
-        body = dumps(callback_event(request, self._base_url()))
+    def _base(self, request: Request) -> str:
+        """Where the links of a callback lead: as its first attempt said, wherever the service listens by now."""
+        return request.callback_base or self._base_url()
+
+    async def _attempt(self, client: Client, request: Request, *, known: bool) -> Outcome:
+        body = dumps(callback_event(request, self._base(request)))
         target = self._target(request)
         if isinstance(target, Refusal):
             message = f"{target.reason}: {target.detail}"
@@ -255,7 +312,7 @@ class Courier:
         headers["webhook-attempt"] = str(request.callback_attempts + 1)
         if request.traceparent and (context := tracing.parse_traceparent([request.traceparent])):
             headers["traceparent"] = tracing.child(context, self._entropy).traceparent
-        return await attempt(session, target, body, headers, timeout=self._policy.timeout, now=now)
+        return await attempt(client, target, body, headers, timeout=self._policy.timeout, now=now, known=known)
 
     def _target(self, request: Request) -> CallbackTarget | Refusal:
         """Where this callback is dialed: the demo receiver of whichever replica delivers, or the URL as given."""
@@ -264,7 +321,7 @@ class Courier:
         if request.callback_demo:
             if demo is None:
                 return Refusal("own-route", "This replica has no demo receiver.")
-            url = demo_url(demo, URL(url).raw_path_qs)
+            url = demo_url(demo, resource_of(url))
         return self._guard.check_url(url)
 
     def _wait(self, request: Request, wait: float) -> None:
@@ -316,8 +373,8 @@ class Courier:
 
 
 def message_id(request: Request) -> str:
-    """The `webhook-id`: one for all attempts of a request and series."""
-    return f"msg_{request.id.hex}_{request.callback_series}"
+    """The `webhook-id`: one for all attempts of a request, in all its series; a resend is the same message."""
+    return f"msg_{request.id.hex}_1"
 
 
 def origin(request: Request) -> str:
@@ -325,11 +382,11 @@ def origin(request: Request) -> str:
     return request.callback_origin or ""
 
 
-def standing_after(outcome: Outcome) -> Standing | None:
+def standing_of(reason: str | None, response_time_ms: float) -> Standing | None:
     """What an attempt says of its destination; nothing when it was never on the wire."""
-    match outcome.reason:
+    match reason:
         case None | Reason.STATUS:
-            return Standing.PROMPT if outcome.response_time_ms <= PROMPT_MS else Standing.LATE
+            return Standing.PROMPT if response_time_ms <= PROMPT_MS else Standing.LATE
         case Reason.REFUSED:
             return None
         case _:

@@ -104,6 +104,7 @@ class Engine:
                 jitter=settings.callback_jitter,
                 attempts=settings.callback_attempts,
                 timeout=settings.callback_timeout,
+                rate=settings.callback_rate,
             ),
             guard=self.guard,
             published=self.publish,

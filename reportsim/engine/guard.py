@@ -1,4 +1,4 @@
-"""The client of callbacks: no connection is opened that the address policy does not allow.
+"""The guard of callbacks: no connection is opened that the address policy does not allow.
 
 An address is held against the policy when the resolver has answered, and again when its socket is made: literals
 never see a resolver, and whatever the client does next is still held at the socket.
@@ -9,13 +9,12 @@ import contextlib
 import functools
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, Final
 
-import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from reportsim.core.addresses import AllowList
@@ -23,11 +22,17 @@ from reportsim.core.callback_targets import own_route
 from reportsim.core.callback_urls import CallbackTarget, OwnReceiver, Refusal, check_dial, check_url, leads_under
 from reportsim.engine.names import Infos, address_of, look_up
 
-CONNECTIONS: Final = 512
-MOST_LOOKUPS: Final = 512
+# Names that are being looked up at once: those of destinations that answered lately have places of their own.
+MOST_LOOKUPS: Final = 384
+MOST_KNOWN_LOOKUPS: Final = 128
+LOOKUP_WAIT_S: Final = 1.0
 MOST_ADDRESSES: Final = 4
 
 checked = functools.lru_cache(1_024)(check_url)
+
+
+class Shortage(Exception):
+    """This service has no room for an attempt, which therefore was none."""
 
 
 class RefusedAddress(OSError):
@@ -36,9 +41,13 @@ class RefusedAddress(OSError):
 
 @dataclass(slots=True)
 class Dial:
-    """One attempt as its connections see it: where it leads, what was dialed, and what the policy refused."""
+    """One attempt as its connections see it: where it leads, what was dialed, and what the policy refused.
+
+    `known` says that the destination answered lately.
+    """
 
     target: CallbackTarget
+    known: bool = False
     refusal: Refusal | None = None
     open: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
@@ -102,7 +111,7 @@ class Guard:
         verdict = checked(url, self.allow, tuple(self.own))
         if isinstance(verdict, Refusal) or verdict.own or (verdict.host, verdict.port) != self.public:
             return verdict
-        if any(leads_under(verdict, url, receiver.path_prefix) for receiver in self.own):
+        if any(leads_under(verdict, receiver.path_prefix) for receiver in self.own):
             return verdict
         return Refusal("own-route", own_route(self.own))
 
@@ -141,12 +150,19 @@ class Lookups(AbstractResolver):
     def __init__(self) -> None:
         """Knows no name; nothing is kept beyond an answer."""
         self._running: dict[str, asyncio.Future[Infos]] = {}
+        self._places = asyncio.Semaphore(MOST_LOOKUPS)
+        self._known_places = asyncio.Semaphore(MOST_KNOWN_LOOKUPS)
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses of a host; whoever asks while it is being looked up gets the same answer."""
-        running = self._running.get(host) or self._start(host, family)
+        """The addresses of a host; whoever asks while it is being looked up gets the same answer.
+
+        Raises:
+            Shortage: too many other names are being looked up.
+            OSError: the name leads nowhere.
+        """
+        running = self._running.get(host) or await self._start(host, family)
         return [
             ResolveResult(
                 hostname=host,
@@ -159,14 +175,23 @@ class Lookups(AbstractResolver):
             for family, _, protocol, _, where in await asyncio.shield(running)
         ]
 
-    def _start(self, host: str, family: socket.AddressFamily) -> "asyncio.Future[Infos]":
-        if len(self._running) >= MOST_LOOKUPS:
-            raise OSError("too many names are being looked up")
+    async def _start(self, host: str, family: socket.AddressFamily) -> "asyncio.Future[Infos]":
+        dial = current.get(None)
+        places = self._known_places if dial is not None and dial.known else self._places
+        try:
+            async with asyncio.timeout(LOOKUP_WAIT_S):
+                await places.acquire()
+        except TimeoutError:
+            raise Shortage("too many names are being looked up") from None
+        if other := self._running.get(host):
+            places.release()
+            return other
         loop = asyncio.get_running_loop()
         running: asyncio.Future[Infos] = loop.create_future()
 
         def ended(found: Infos | OSError) -> None:
             del self._running[host]
+            places.release()
             if isinstance(found, OSError):
                 running.set_exception(found)
                 running.exception()  # who asked may have left
@@ -185,7 +210,8 @@ class Lookups(AbstractResolver):
         try:
             threading.Thread(target=look, name=f"look-up-{host}", daemon=True).start()
         except RuntimeError as error:
-            raise OSError(str(error)) from None
+            places.release()
+            raise Shortage(str(error)) from None
         self._running[host] = running
         return running
 
@@ -215,25 +241,3 @@ class GuardedResolver(AbstractResolver):
     async def close(self) -> None:
         """Closes the wrapped resolver."""
         await self._resolver.close()
-
-
-@contextlib.asynccontextmanager
-async def open_client(guard: Guard, resolver: AbstractResolver | None = None) -> AsyncIterator[aiohttp.ClientSession]:
-    """The HTTP client of callbacks: no redirects, proxies, cookies or reused connections; one dial, one check."""
-    connector = aiohttp.TCPConnector(
-        resolver=GuardedResolver(guard, resolver or Lookups()),
-        socket_factory=guard.socket,
-        use_dns_cache=False,
-        force_close=True,
-        limit=CONNECTIONS,
-    )
-    async with aiohttp.ClientSession(
-        connector=connector,
-        trust_env=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        timeout=aiohttp.ClientTimeout(total=None),
-        skip_auto_headers=("User-Agent", "Accept-Encoding"),
-        headers={"User-Agent": "reportsim", "Content-Type": "application/json"},
-    ) as session:
-        yield session

@@ -2,9 +2,12 @@
 
 Every destination has a lane, and every lane a standing: what its last attempt came to. Lanes of one standing take
 turns, and have places on the wire and in memory of their own. So a thousand receivers that hang share a few places
-among themselves, and those that answer promptly never wait for any of them.
+among themselves, and those that answer promptly never wait for any of them. A new destination that does not answer
+within about a second gives its place up to the next one, and goes on aside. None is called more often than a pace.
 """
 
+import heapq
+import itertools
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,11 +15,15 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, Generic, TypeVar
 
+from reportsim.engine.pace import Pace
+
 T = TypeVar("T")
 
 MOST_LANES: Final = 10_000
 MOST_WRITING: Final = 256
 REMEMBERED: Final = 10_000
+# Attempts at new destinations that have given their places up, and are on the wire all the same.
+MOST_ASIDE: Final = 256
 
 
 class Standing(StrEnum):
@@ -53,9 +60,10 @@ LIMITS: Final[Mapping[Standing, Limits]] = MappingProxyType(
 
 @dataclass(slots=True, eq=False)
 class Track(Generic[T]):
-    """The lanes of one standing, and what they have together."""
+    """The lanes of one standing, and what they have together; `known` says that those destinations answer."""
 
     limits: Limits
+    known: bool
     active: int = 0
     held: int = 0
     turns: "deque[Lane[T]]" = field(default_factory=deque)
@@ -79,34 +87,56 @@ class Lane(Generic[T]):
     active: int = 0
     held: int = 0
     in_turn: bool = False
+    paced: bool = False
+    resting: bool = False
 
     def line_up(self) -> None:
-        """Asks for a turn, unless it has one, nothing waits, or it has its share of the wire."""
-        if self.waiting and self.active < self.track.limits.each and not self.in_turn:
+        """Asks for a turn, unless it has one, nothing waits, it has its share of the wire, or it rests."""
+        if self.waiting and self.active < self.track.limits.each and not self.in_turn and not self.resting:
             self.in_turn = True
             self.track.turns.append(self)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Place(Generic[T]):
-    """A place on the wire, and what it is for."""
+    """A place on the wire, and what it is for.
+
+    It is `aside` once it was given up while the attempt goes on, and `left` when the attempt has ended.
+    """
 
     lane: Lane[T]
     track: Track[T]
     item: T
+    aside: bool = False
+    left: bool = False
 
 
 class Lanes(Generic[T]):
     """Everything that waits for the wire or is on it, by destination."""
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Pace | None = None) -> None:
         """Makes no lane; each comes with its first item."""
-        self._tracks: dict[Standing, Track[T]] = {standing: Track(LIMITS[standing]) for standing in Standing}
+        self._pace = pace
+        self._resting: list[tuple[float, int, Lane[T]]] = []
+        self._rests = itertools.count()
+        self._tracks: dict[Standing, Track[T]] = {
+            standing: Track(LIMITS[standing], standing in {Standing.PROMPT, Standing.LATE}) for standing in Standing
+        }
         self._lanes: dict[str, Lane[T]] = {}
         self._known: OrderedDict[str, Standing] = OrderedDict()
         self._writing = 0
+        self._aside = 0
+        self._overdue: OrderedDict[Place[T], None] = OrderedDict()
+        self._newest = False
 
-    def take(self, origin: str) -> bool:
+    def learn(self, origin: str, standing: Standing) -> None:
+        """Remembers what the last attempt at a destination came to, before it has a lane."""
+        self._known[origin] = standing
+        self._known.move_to_end(origin)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+    def take(self, origin: str, *, paced: bool = True) -> bool:
         """Reserves memory for one item; False when the destination has no room left."""
         lane = self._lanes.get(origin)
         track = lane.track if lane else self._tracks[self._known.get(origin, Standing.NEW)]
@@ -115,7 +145,8 @@ class Lanes(Generic[T]):
         if lane is None:
             if self._full:
                 return False
-            lane = self._lanes[origin] = Lane(origin, track)
+            lane = self._lanes[origin] = Lane(origin, track, paced=paced)
+            self._rest(lane)
         lane.held += 1
         track.held += 1
         return True
@@ -134,23 +165,80 @@ class Lanes(Generic[T]):
         """
         if self._writing >= MOST_WRITING:
             return None
+        self._wake()
         for track in self._tracks.values():
             if track.turns and track.active < track.limits.together:
-                lane = track.turns.popleft()
+                lane = self._next_lane(track)
                 lane.in_turn = False
                 lane.active += 1
                 track.active += 1
                 place = Place(lane, track, lane.waiting.popleft())
+                if self._pace is not None and lane.paced:
+                    self._pace.count(lane.origin)
+                    self._rest(lane)
                 lane.line_up()
                 return place
         return None
+
+    def _rest(self, lane: Lane[T]) -> None:
+        """Lets a destination rest when its pace is used up."""
+        if self._pace is not None and lane.paced and (until := self._pace.next_call(lane.origin)) is not None:
+            lane.resting = True
+            heapq.heappush(self._resting, (until, next(self._rests), lane))
+
+    def _wake(self) -> None:
+        while self._resting and self._pace is not None and self._resting[0][0] <= self._pace.now():
+            *_, lane = heapq.heappop(self._resting)
+            lane.resting = False
+            lane.line_up()
+
+    @property
+    def pause(self) -> float | None:
+        """Seconds until a destination has rested that something waits for; None when none rests."""
+        if not self._resting or self._pace is None:
+            return None
+        return max(self._resting[0][0] - self._pace.now(), 0.0)
+
+    def _next_lane(self, track: Track[T]) -> Lane[T]:
+        """Whose turn it is; of new destinations every other one is the newest, however many hang that came before."""
+        if track is self._tracks[Standing.NEW]:
+            self._newest = not self._newest
+            if not self._newest:
+                return track.turns.pop()
+        return track.turns.popleft()
+
+    def is_new(self, place: Place[T]) -> bool:
+        """Whether nothing is known of the destination of a place."""
+        return place.track is self._tracks[Standing.NEW]
+
+    def give_up(self, place: Place[T]) -> None:
+        """Gives the place of a new destination to the next one, now or as soon as another one comes back from aside.
+
+        The attempt goes on; does nothing once it has left the wire.
+        """
+        if self.is_new(place) and not place.aside and not place.left:
+            self._overdue[place] = None
+            self._set_aside()
+
+    def _set_aside(self) -> None:
+        while self._overdue and self._aside < MOST_ASIDE:
+            place, _ = self._overdue.popitem(last=False)
+            place.aside = True
+            place.track.active -= 1
+            self._aside += 1
 
     def leave(self, place: Place[T], standing: Standing | None = None) -> list[T]:
         """Frees a place on the wire; what was there is still to be written down.
 
         Returns items of the destination that its new standing leaves no room for, last ones first.
         """
-        place.track.active -= 1
+        place.left = True
+        self._overdue.pop(place, None)
+        if place.aside:
+            self._aside -= 1
+            self._set_aside()
+        else:
+            place.track.active -= 1
         place.lane.active -= 1
         self._writing += 1
         too_many = self._stand(place.lane, standing) if standing else []
@@ -167,10 +255,7 @@ class Lanes(Generic[T]):
             self._lanes.pop(lane.origin, None)
 
     def _stand(self, lane: Lane[T], standing: Standing) -> list[T]:
-        self._known[lane.origin] = standing
-        self._known.move_to_end(lane.origin)
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+        self.learn(lane.origin, standing)
         old, new = lane.track, self._tracks[standing]
         if new is old:
             return []
@@ -212,5 +297,6 @@ class Lanes(Generic[T]):
         for lane in self._lanes.values():
             lane.waiting.clear()
             lane.in_turn = False
+        self._resting.clear()
         for track in self._tracks.values():
             track.turns.clear()

@@ -37,6 +37,7 @@ class Attempt:
     fence: int
     status: CallbackStatus
     wait: timedelta | None
+    base: str | None = None
 
 
 CLAIM: Final = f"""
@@ -126,43 +127,70 @@ async def claim_due(
 
 
 GIVE_BACK: Final = f"""
-UPDATE requests r SET callback_owner = NULL, callback_due_at = now() - interval '1 s' FROM {LIGHTLY}
+UPDATE requests r SET callback_owner = NULL, callback_due_at = now() + $3::interval FROM {LIGHTLY}
 WHERE r.id = ANY($2::uuid[]) AND r.callback_owner = $1 AND r.callback_status = 'PENDING'
 """
 
 
-async def give_back(pool: Fetches, owner: UUID, ids: Sequence[UUID]) -> None:
-    """Lets anyone take, from now on, attempts that were claimed."""
-    await pool.fetch(GIVE_BACK, owner, list(ids))
+async def give_back(pool: Fetches, owner: UUID, ids: Sequence[UUID], wait: timedelta = timedelta(seconds=-1)) -> None:
+    """Lets anyone take attempts that were claimed, from now on or after a wait; it does not count as one."""
+    await pool.fetch(GIVE_BACK, owner, list(ids), wait)
+
+
+LAST_ATTEMPTS: Final = """
+SELECT DISTINCT ON (r.callback_origin) r.callback_origin AS origin, l.reason, l.response_time_ms
+FROM (SELECT id, request_id, reason, response_time_ms FROM callback_logs ORDER BY id DESC LIMIT $1) AS l
+JOIN requests r ON r.id = l.request_id
+WHERE r.run_id IS NULL AND r.callback_origin IS NOT NULL
+ORDER BY r.callback_origin, l.id DESC
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastAttempt:
+    """What the last attempt at a destination came to."""
+
+    origin: str
+    reason: str | None
+    response_time_ms: float
+
+
+async def last_attempts(pool: Fetches, among: int) -> list[LastAttempt]:
+    """The last attempt at each destination, among so many attempts that were logged last."""
+    return [LastAttempt(**row) for row in await pool.fetch(LAST_ATTEMPTS, among)]
 
 
 RECORD: Final = """
 WITH attempt AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::integer[], $5::integer[], $6::boolean[],
         $7::text[], $8::text[], $9::double precision[], $10::timestamptz[], $11::text[], $12::text[],
-        $13::timestamptz[], $14::integer[], $15::text[], $16::interval[])
+        $13::timestamptz[], $14::integer[], $15::text[], $16::interval[], $18::text[])
         AS a (id, request_id, series, attempt_number, status_code, success, reason, error_message,
-            response_time_ms, attempted_at, remote_ip, response_excerpt, next_attempt_at, fence, state, wait)),
+            response_time_ms, attempted_at, remote_ip, response_excerpt, next_attempt_at, fence, state, wait, base)),
 moved AS (
     UPDATE requests r SET callback_attempts = a.attempt_number, callback_status = a.state, callback_owner = NULL,
-        callback_due_at = now() + a.wait, changed_at = clock_timestamp()
+        callback_due_at = now() + a.wait, callback_base = coalesce(r.callback_base, a.base),
+        changed_at = clock_timestamp()
     FROM attempt a
     WHERE r.id = a.request_id AND r.callback_series = a.series AND r.callback_fence = a.fence
         AND r.callback_owner = $17 AND r.callback_attempts = a.attempt_number - 1 AND r.callback_status = 'PENDING'
-    RETURNING r.id, r.callback_fence)
-INSERT INTO callback_logs (id, request_id, series, attempt_number, status_code, success, reason, error_message,
+    RETURNING r.id, r.callback_fence),
+logged AS (
+    INSERT INTO callback_logs (id, request_id, series, attempt_number, status_code, success, reason, error_message,
     response_time_ms, attempted_at, remote_ip, response_excerpt, next_attempt_at)
-SELECT a.id, a.request_id, a.series, a.attempt_number, a.status_code, a.success, a.reason, a.error_message,
-    a.response_time_ms, a.attempted_at, a.remote_ip, a.response_excerpt, a.next_attempt_at
-FROM attempt a JOIN moved ON moved.id = a.request_id AND moved.callback_fence = a.fence
-ON CONFLICT DO NOTHING
-RETURNING id
+    SELECT a.id, a.request_id, a.series, a.attempt_number, a.status_code, a.success, a.reason, a.error_message,
+        a.response_time_ms, a.attempted_at, a.remote_ip, a.response_excerpt, a.next_attempt_at
+    FROM attempt a JOIN moved ON moved.id = a.request_id AND moved.callback_fence = a.fence
+    ON CONFLICT DO NOTHING
+    RETURNING id)
+SELECT id FROM logged UNION ALL SELECT id FROM callback_logs WHERE id = ANY($1)
 """
 
 
 async def record(pool: Fetches, owner: UUID, attempts: Sequence[Attempt]) -> list[bool]:
     """Logs many attempts and moves their requests on, in one statement; False where the fence refuses.
 
+    An attempt that was logged before is True again: this statement repeats one whose answer was lost.
     A crash of the database may undo a claim, and somebody else's then raises the same fence: so the owner counts, too.
     """
     logs = [item.log for item in attempts]
@@ -185,35 +213,52 @@ async def record(pool: Fetches, owner: UUID, attempts: Sequence[Attempt]) -> lis
         [item.status for item in attempts],
         [item.wait for item in attempts],
         owner,
+        [item.base for item in attempts],
     )
     recorded = {row["id"] for row in rows}
     return [log.id in recorded for log in logs]
 
 
-SELECT_LOGS: Final = """
-SELECT id, request_id, series, attempt_number, status_code, success, reason, error_message, response_time_ms,
-    attempted_at, remote_ip, response_excerpt, next_attempt_at
-FROM callback_logs WHERE request_id = $1 ORDER BY series, attempt_number
+LOG_COLUMNS: Final = """id, request_id, series, attempt_number, status_code, success, reason, error_message,
+    response_time_ms, attempted_at, remote_ip, response_excerpt, next_attempt_at"""
+SELECT_LOGS: Final = f"""
+SELECT {LOG_COLUMNS} FROM callback_logs
+WHERE request_id = $1 AND ($2::uuid IS NULL OR (series, attempt_number) > (
+    SELECT series, attempt_number FROM callback_logs WHERE id = $2))
+ORDER BY series, attempt_number LIMIT $3
 """
 
 
-async def logs(pool: Pool, request_id: UUID) -> list[CallbackLog]:
-    """The attempts of one request, oldest first."""
-    return [CallbackLog(**row) for row in await pool.fetch(SELECT_LOGS, request_id)]
+async def logs(pool: Pool, request_id: UUID, *, after: UUID | None = None, limit: int = 200) -> list[CallbackLog]:
+    """Attempts of one request, oldest first: the first ones, or those after one of them."""
+    return [CallbackLog(**row) for row in await pool.fetch(SELECT_LOGS, request_id, after, limit)]
 
 
+SELECT_NEWEST_LOGS: Final = f"""
+SELECT {LOG_COLUMNS} FROM callback_logs WHERE request_id = $1 ORDER BY series DESC, attempt_number DESC LIMIT $2
+"""
+
+
+async def newest_logs(pool: Pool, request_id: UUID, limit: int) -> list[CallbackLog]:
+    """The last attempts of one request, oldest first."""
+    return [CallbackLog(**row) for row in reversed(await pool.fetch(SELECT_NEWEST_LOGS, request_id, limit))]
+
+
+# A request that has had so many series has told its receiver enough.
+MOST_SERIES: Final = 20
 ANEW: Final = """callback_series = r.callback_series + 1, callback_attempts = 0, callback_status = 'PENDING',
     callback_fence = r.callback_fence + 1, callback_owner = $1, callback_due_at = now() + $2::interval,
     changed_at = clock_timestamp()"""
 REDELIVER: Final = f"""
 UPDATE requests r SET {ANEW}
 WHERE r.id = ANY($3::uuid[]) AND r.callback_url IS NOT NULL AND r.callback_status <> 'PENDING'
+    AND r.callback_series < {MOST_SERIES}
 RETURNING {OF_R}
 """
 
 
 async def redeliver(pool: Pool, owner: UUID, lease: timedelta, ids: Sequence[UUID]) -> list[Request]:
-    """Starts a new series for each that has none running, claims its first attempt, and returns those."""
+    """Starts a new series for each that has none running and may have more, claims its first attempt, returns those."""
     return [from_row(row) for row in await pool.fetch(REDELIVER, owner, lease, list(ids))]
 
 
@@ -222,7 +267,7 @@ async def redeliver(pool: Pool, owner: UUID, lease: timedelta, ids: Sequence[UUI
 MATCHING: Final = f"""
 WITH picked AS MATERIALIZED (
     SELECT id FROM requests
-    WHERE callback_status = '%s' AND run_id IS NULL AND id >= $3
+    WHERE callback_status = '%s' AND run_id IS NULL AND id >= $3 AND callback_series < {MOST_SERIES}
         AND ($4::timestamptz IS NULL OR created_at >= $4) AND ($5::timestamptz IS NULL OR created_at < $5)
         AND ($6::text IS NULL OR mode = $6) AND ($7::text IS NULL OR status = $7)
         AND ($8::text IS NULL OR callback_origin = $8)

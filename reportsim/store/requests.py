@@ -18,9 +18,9 @@ from reportsim.store.pool import LIGHTLY, Connection, Fetches, Pool
 
 COLUMNS: Final = (
     "id, mode, status, input_payload, result_payload, error, callback_url, callback_origin, callback_status,"
-    " callback_attempts, callback_series, callback_fence, callback_demo, idempotency_key, endpoint, ledger_id,"
-    " ledger_version, report_version, csv_guard, run_id, http_request_id, traceparent, tries, takeovers, created_at,"
-    " started_at, completed_at"
+    " callback_attempts, callback_series, callback_fence, callback_demo, callback_base, idempotency_key, endpoint,"
+    " ledger_id, ledger_version, report_version, csv_guard, run_id, http_request_id, traceparent, tries, takeovers,"
+    " created_at, started_at, completed_at"
 )
 OF_R: Final = ", ".join(f"r.{column.strip()}" for column in COLUMNS.split(","))
 

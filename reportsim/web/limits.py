@@ -24,6 +24,17 @@ class Bucket(AsyncLimiter):
 
     __slots__ = ()
 
+    def take_up_to(self, most: int) -> int:
+        """Takes as many requests as are possible now, and says how many."""
+        self.has_capacity()  # lets what has passed leak
+        taken = max(min(most, math.floor(self.max_rate - self._level)), 0)
+        self._level += taken
+        return taken
+
+    def give_back(self, count: int) -> None:
+        """Takes back requests that were not made after all."""
+        self._level = max(self._level - count, 0.0)
+
     def state(self) -> tuple[int, int]:
         """Whole requests possible, and the seconds until one more is, when it was last asked for capacity."""
         left = self.max_rate - self._level
@@ -80,6 +91,18 @@ class Limits:
         if allowed:
             await bucket.acquire()
         return verdict(policy, quota, allowed, *bucket.state())
+
+    def take_up_to(self, policy: str, client: str, most: int) -> int:
+        """Takes as many requests as a client's bucket has left, at most so many; all where nothing is limited."""
+        quota = self._quotas[policy]
+        return self._bucket(policy, client, quota).take_up_to(most) if quota else most
+
+    def give_back(self, policy: str, client: str, count: int) -> Verdict:
+        """Puts requests back that were not made, and says what is left."""
+        quota = self._quotas[policy]
+        bucket = self._bucket(policy, client, quota)
+        bucket.give_back(count)
+        return verdict(policy, quota, True, *bucket.state())
 
     def _bucket(self, policy: str, client: str, quota: int) -> Bucket:
         key = (policy, client)

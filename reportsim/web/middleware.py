@@ -17,10 +17,12 @@ from yarl import URL
 from reportsim.core import tracing
 from reportsim.core.encoding import dumps
 from reportsim.core.problems import Problem, plain, unavailable
+from reportsim.core.signing import is_signed_by
 from reportsim.engine.engine import DEMO_PATH
 from reportsim.settings import Settings
 from reportsim.store.batcher import Overloaded
 from reportsim.store.pool import OUTAGES
+from reportsim.web.body import read_body
 from reportsim.web.keys import DRAINING, ENGINE, EXTRA_HEADERS, READY, REQUEST_ID, ROW_ID, TRACE, VISIT
 
 log = logging.getLogger("reportsim.http")
@@ -33,6 +35,8 @@ OWN_SITE: Final = frozenset({"same-origin", "none"})
 SCHEMES: Final = frozenset({"http", "https"})
 # What the operating system refuses for a while.
 SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT})
+# A callback may be larger than what the API takes.
+MOST_CALLBACK: Final = 1024 * 1024
 PROBLEM: Final = "application/problem+json"
 
 SLUG_OF_STATUS: Final = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
@@ -63,6 +67,25 @@ def refuse_new_work() -> Middleware:
                 raise unavailable("The service is stopping.")
             if not request.app[READY].is_set():
                 raise unavailable("The service is waiting for its database.")
+        return await handler(request)
+
+    return middleware
+
+
+def refuse_own_callbacks() -> Middleware:
+    """Refuses callbacks of this service that a relay leads back to it, except at the demo receiver.
+
+    Its own address is never called, but somebody else's may pass on what it gets: whoever names such a URL would have
+    the service cancel and redeliver by its own signed requests.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        signed = "webhook-signature" in request.headers and request.method not in SAFE
+        if signed and not request.path.startswith(DEMO_PATH):
+            body = await read_body(request, MOST_CALLBACK)
+            if is_signed_by(request.app[ENGINE].courier.secrets, request.headers, body):
+                raise Problem("own-callback", "This is a callback of this service; only /webhook-test/ takes those.")
         return await handler(request)
 
     return middleware

@@ -53,7 +53,7 @@ which is also in the log. Submissions may carry an idempotency key: the first an
 
 # What can happen to every request, and to every request that changes something.
 EVERYONE: Final = ("malformed-request", "expectation-failed", "misdirected", "internal-error", "unavailable")
-CHANGING: Final = ("forbidden-origin",)
+CHANGING: Final = ("forbidden-origin", "own-callback")
 # Decided before the client's rate is looked at.
 BEFORE_LIMITS: Final = frozenset({403, 417, 421})
 # What can be asked about a request, or a benchmark, by its id.

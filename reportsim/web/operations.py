@@ -156,26 +156,33 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
     ),
     requests.redeliver: Operation(
         tag="Callbacks",
+        limited=True,
         answers=(
             Answer(
                 status=202,
                 about="A new series of attempts has begun.",
                 shape=shapes.Request,
-                headers=("Location",),
+                headers=("Location", *LIMITED),
             ),
         ),
-        problems=("not-found", "conflict"),
+        problems=("not-found", "conflict", "quota-exceeded"),
     ),
     redelivery.redeliver_many: Operation(
         tag="Callbacks",
         body=redelivery.Redelivery,
-        answers=(Answer(status=202, about="New series of attempts have begun.", shape=shapes.Redelivered),),
-        problems=BODY,
+        limited=True,
+        answers=(
+            Answer(status=202, about="New series of attempts have begun.", shape=shapes.Redelivered, headers=LIMITED),
+        ),
+        problems=(*BODY, "quota-exceeded"),
     ),
     requests.get_callback_logs: Operation(
         tag="Callbacks",
-        answers=(Answer(status=200, about="Every attempt, oldest first.", shape=shapes.CallbackLogs),),
-        problems=("not-found",),
+        answers=(
+            Answer(status=200, about="The attempts, oldest first.", shape=shapes.CallbackLogs, headers=("Link",)),
+        ),
+        query=requests.LogsQuery,
+        problems=("not-found", "invalid-parameters", "invalid-cursor"),
     ),
     downloads.download: Operation(
         tag="Reports",

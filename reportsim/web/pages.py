@@ -27,7 +27,7 @@ from reportsim.web.ops import check_database
 from reportsim.web.previews import preview
 from reportsim.web.quotas import limited, raised
 from reportsim.web.rendering import page, render
-from reportsim.web.requests import existing, id_in, load_query
+from reportsim.web.requests import existing, id_in, load_query, why_not_again
 from reportsim.web.schemas import AsyncSubmission, FailingSubmission, Parsed, Submission, parse, read_submission
 from reportsim.web.submissions import ASYNC, FAILURES, SYNC, new_request, own_receiver, submit_row
 
@@ -37,6 +37,8 @@ FORM: Final = web.RequestKey("FORM", dict[str, str])
 # Whoever names one of these has seen the race, and wants to read the list.
 LIST_PARAMETERS: Final = (*FILTERS, "run", "cursor", "limit", "q")
 ORIGINAL: Final = web.RequestKey("ORIGINAL", Request)
+# The attempts that the page of a request shows; the API has all of them.
+MOST_LOGS: Final = 100
 
 
 def setup(app: web.Application) -> None:
@@ -255,10 +257,11 @@ async def detail(request: web.Request, problem: Problem | None = None) -> web.Re
     query = load_query(RequestQuery(unknown=EXCLUDE), request)
     last_event_id = engine.hub.last_id
     row = await existing(engine, id_in(request))
-    logs = await callback_store.logs(engine.pool, row.id)
+    logs = await callback_store.newest_logs(engine.pool, row.id, MOST_LOGS + 1)
     context = {
         "row": row,
-        "logs": logs,
+        "logs": logs[-MOST_LOGS:],
+        "earlier": len(logs) > MOST_LOGS,
         "next_attempt_at": next_attempt_at(
             row, [log.next_attempt_at for log in logs if log.series == row.callback_series]
         ),
@@ -343,12 +346,21 @@ async def again_async(request: web.Request) -> web.StreamResponse:
 @page
 async def redeliver_form(request: web.Request) -> web.StreamResponse:
     """Starts a new series of callbacks, and shows the request."""
+    try:
+        return await redeliver_from_page(request)
+    except Problem as problem:
+        if problem.slug not in {"conflict", "quota-exceeded"}:
+            raise
+        return await detail(request, problem)
+
+
+@limited("async", raised)
+async def redeliver_from_page(request: web.Request) -> web.StreamResponse:
+    """Starts a new series of callbacks, within the limits of what causes them."""
     engine = request.app[ENGINE]
     id = id_in(request)
     if await engine.redeliver(id) is None:
-        row = await existing(engine, id)
-        reason = "Its callback has not ended yet." if row.callback_url else "It has no callback URL."
-        return await detail(request, Problem("conflict", reason))
+        raise Problem("conflict", why_not_again(await existing(engine, id)))
     return see_other(id)
 
 

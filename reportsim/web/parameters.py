@@ -100,7 +100,7 @@ HEADERS_OF_PROBLEM: Final[dict[str, tuple[str, ...]]] = dict.fromkeys(
 )
 
 CALLBACK_HEADERS: Final = {
-    "webhook-id": "The same on every attempt of a series: tell duplicates by it.",
+    "webhook-id": "The same on every attempt, also after a redelivery: tell duplicates by it.",
     "webhook-timestamp": "Seconds since 1970.",
     "webhook-signature": "By Standard Webhooks, of `id.timestamp.body`.",
     "webhook-attempt": "1, 2, 3, …",

@@ -3,9 +3,10 @@
 Requests of a benchmark's run have no quota; its runner is told when they come and go.
 """
 
+import contextlib
 import functools
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from aiohttp import web
@@ -49,6 +50,32 @@ def limited(policy: str, refuse: Refuse = problem_response) -> Callable[[Handler
         return wrapper
 
     return decorate
+
+
+@contextlib.contextmanager
+def charging(request: web.Request, policy: str, most: int) -> Iterator["Charge"]:
+    """Charges what one request does to others, each as a request of its own; the first is charged already.
+
+    The block may do `granted` of them, and says in `used` how many it did; the others are given back.
+    """
+    limits, who = request.app[LIMITS], client(request)
+    if request.get(VISIT) is not None or not limits.applies(policy):
+        yield Charge(most)
+        return
+    charge = Charge(1 + limits.take_up_to(policy, who, most - 1))
+    try:
+        yield charge
+    finally:
+        left = limits.give_back(policy, who, charge.granted - max(charge.used, 1))
+        request[EXTRA_HEADERS] = left.headers
+
+
+@dataclass(slots=True)
+class Charge:
+    """How much a request may do, and how much of it was done."""
+
+    granted: int
+    used: int = 0
 
 
 @functools.lru_cache(1_024)

@@ -12,10 +12,11 @@ from reportsim.reports.fields import Moment, Whole
 from reportsim.store.callbacks import Matching
 from reportsim.web.body import parse_json, read_json
 from reportsim.web.keys import ENGINE
+from reportsim.web.quotas import charging, limited
 from reportsim.web.requests import json_response
 from reportsim.web.schemas import Strict
 
-MOST: Final = 1_000
+MOST: Final = 200
 DEFAULT: Final = 100
 ORIGIN: Final = validate.Regexp(
     r"[Hh][Tt][Tt][Pp][Ss]?://[^/?#\s\x00]+\Z", error="Not like https://receiver.example.org."
@@ -36,8 +37,12 @@ class Redelivery(Strict):
     limit = Whole(load_default=DEFAULT, validate=validate.Range(1, MOST))
 
 
+@limited("async")
 async def redeliver_many(request: web.Request) -> web.Response:
-    """Starts a new series for the oldest that match, and says which; `more` when the limit was reached."""
+    """Starts a new series for the oldest that match, and says which; each costs the async quota as a request does.
+
+    `more` says that the limit, or what was left of the quota, was reached.
+    """
     raw = await read_json(request)
     body = parse_json(raw) if raw else {}
     if not isinstance(body, dict):
@@ -54,6 +59,9 @@ async def redeliver_many(request: web.Request) -> web.Response:
             raise invalid([{"detail": target.detail, "pointer": "#/origin", "reason": target.reason}])
         data["origin"] = target.origin
     matching = Matching(callback_status=CallbackStatus(data.pop("callback_status")), **data)
-    started = await engine.redeliver_matching(matching, limit)
+    with charging(request, "async", limit) as charge:
+        started = await engine.redeliver_matching(matching, charge.granted)
+        charge.used = len(started)
     ids = [str(item.id) for item in started]
-    return json_response({"count": len(ids), "ids": ids, "more": len(ids) == limit}, status=202)
+    more = len(ids) == charge.granted
+    return json_response({"started": len(ids), "count": len(ids), "ids": ids, "more": more}, status=202)

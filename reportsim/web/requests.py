@@ -20,6 +20,7 @@ from reportsim.store import callbacks as callback_store
 from reportsim.store import requests as store
 from reportsim.web.keys import DRAINING, ENGINE
 from reportsim.web.prefer import preferences
+from reportsim.web.quotas import limited
 from reportsim.web.schemas import Strict
 
 LARGEST_PAGE: Final = 200
@@ -38,6 +39,15 @@ class ListQuery(Strict):
     mode = fields.String(validate=validate.OneOf(list(Mode)))
     callback_status = fields.String(validate=validate.OneOf(list(CallbackStatus)))
     run = Identifier(metadata={"description": "Only the requests of this benchmark run, which are left out otherwise."})
+
+
+class LogsQuery(Strict):
+    """The parameters of the callback attempts; as long a page as there is, unless a shorter one is asked for."""
+
+    limit = Digits(load_default=LARGEST_PAGE, validate=validate.Range(1, LARGEST_PAGE))
+    cursor = fields.String(
+        metadata={"description": "Where the last page ended, from `next`.", "pattern": r"[A-Za-z0-9_-]+"}
+    )
 
 
 def json_response(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
@@ -83,12 +93,12 @@ async def list_requests(request: web.Request) -> web.Response:
     return json_response({"items": [item.as_json() for item in items], "next": url}, headers=headers)
 
 
-def make_cursor(last: UUID, filters: store.Filters) -> str:
-    """An opaque position: the last id seen, and a hash of it with the filters."""
+def make_cursor(last: UUID, filters: store.Filters | UUID) -> str:
+    """An opaque position: the last id seen, and a hash of it with the filters, or the id of what the list is of."""
     return base64.urlsafe_b64encode(last.bytes + check(last.bytes, filters)).decode().rstrip("=")
 
 
-def read_cursor(text: str, filters: store.Filters) -> UUID:
+def read_cursor(text: str, filters: store.Filters | UUID) -> UUID:
     """The id in a cursor that these filters made.
 
     Raises:
@@ -104,7 +114,7 @@ def read_cursor(text: str, filters: store.Filters) -> UUID:
     return last
 
 
-def check(id: bytes, filters: store.Filters) -> bytes:
+def check(id: bytes, filters: store.Filters | UUID) -> bytes:
     """Ties an id to the filters."""
     return hashlib.sha256(id + repr(filters).encode()).digest()[:CHECK_BYTES]
 
@@ -163,9 +173,19 @@ async def held(request: web.Request, id: UUID, seconds: float) -> Request | None
 async def get_callback_logs(request: web.Request) -> web.Response:
     """The callback attempts of one request, oldest first."""
     engine = request.app[ENGINE]
-    row = await existing(engine, id_in(request))
-    logs = await callback_store.logs(engine.pool, row.id)
-    return json_response({"items": [log.as_json() for log in logs]})
+    query = load_query(LogsQuery(), request)
+    id = id_in(request)
+    after = read_cursor(query["cursor"], id) if "cursor" in query else None
+    row = await existing(engine, id)
+    logs = await callback_store.logs(engine.pool, row.id, after=after, limit=query["limit"] + 1)
+    items = logs[: query["limit"]]
+    url = None
+    headers = {}
+    if len(logs) > len(items):
+        parameters = {**request.query, "cursor": make_cursor(items[-1].id, id)}
+        url = str(URL(f"/api/requests/{id}/callback-logs").with_query(parameters))
+        headers = {"Link": f'<{url}>; rel="next"'}
+    return json_response({"items": [log.as_json() for log in items], "next": url}, headers=headers)
 
 
 async def cancel_request(request: web.Request) -> web.Response:
@@ -179,16 +199,24 @@ async def cancel_request(request: web.Request) -> web.Response:
     return json_response(cancelled.as_json())
 
 
-async def redeliver(request: web.Request) -> web.Response:
+@limited("async")
+async def redeliver(request: web.Request) -> web.StreamResponse:
     """Starts a new series of callbacks."""
     engine = request.app[ENGINE]
     id = id_in(request)
     started = await engine.redeliver(id)
     if started is None:
-        row = await existing(engine, id)
-        detail = "It has no callback URL." if row.callback_url is None else "Its callback has not ended yet."
-        raise Problem("conflict", detail)
+        raise Problem("conflict", why_not_again(await existing(engine, id)))
     return json_response(started.as_json(), status=202, headers={"Location": f"/api/requests/{id}"})
+
+
+def why_not_again(row: Request) -> str:
+    """Why no new series of callbacks was started."""
+    if row.callback_url is None:
+        return "It has no callback URL."
+    if row.callback_status is CallbackStatus.PENDING:
+        return "Its callback has not ended yet."
+    return f"It has been called back in {callback_store.MOST_SERIES} series, which is the most."
 
 
 async def list_ledgers(request: web.Request) -> web.Response:

@@ -301,14 +301,14 @@ def accept(parsed: Parsed, report: ReportType, ledger: Ledger, target: CallbackT
         payload = {**named, **report.complete(options, ledger), **simulate}
     except ValidationError as error:
         raise invalid(flatten(error.messages)) from None
-    demo = target is not None and target.own and target.url.raw_path.startswith(DEMO_PATH)
+    demo = target is not None and target.own and target.path.startswith(DEMO_PATH)
     accepted = Accepted(
         payload=payload,
         report=report,
         ledger=ledger,
         callback_url=data.get("callback_url"),
         # Every inbox of the demo receiver is a destination.
-        callback_origin=f"{target.origin}{target.url.raw_path if demo else ''}" if target is not None else None,
+        callback_origin=f"{target.origin}{target.path if demo else ''}" if target is not None else None,
         callback_demo=demo,
         extra={name: data[name] for name in ("failures", "fault", "status_code", "script") if name in data},
         fingerprint=b"",

@@ -23,7 +23,7 @@ SILENT_S: Final = 15.0
 LONGEST_LINE: Final = 8190
 MOST_HEADERS: Final = 100
 # For everything that is no connection of a client: the database's, reports, callbacks, the log.
-SPARE_FILES: Final = 768
+SPARE_FILES: Final = 1024
 
 
 @contextlib.asynccontextmanager

@@ -130,9 +130,10 @@ class RequestPage(Shape):
 class Redelivered(Shape):
     """The requests that are called back anew, oldest first."""
 
-    count = whole()
+    started = whole("How many series have begun.")
+    count = whole("The same number.")
     ids = always(fields.List, cls_or_instance=fields.UUID())
-    more = yes_no("Whether the limit was reached, and the same call may find more.")
+    more = yes_no("Whether the limit or the quota was reached, and the same call may find more.")
 
 
 class CallbackLog(Shape):
@@ -154,9 +155,10 @@ class CallbackLog(Shape):
 
 
 class CallbackLogs(Shape):
-    """The callback attempts of a request, oldest first."""
+    """The callback attempts of a request, oldest first, a page at a time."""
 
     items = always(fields.List, cls_or_instance=fields.Nested(CallbackLog))
+    next = text("Where the next page is.", allow_none=True)
 
 
 class Ledger(Shape):

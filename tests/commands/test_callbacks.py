@@ -34,10 +34,11 @@ def decided(*arguments: str | bytes, **more: Any) -> list[tuple[str, str, str | 
 
 def read(done: Done) -> list[tuple[str, str, str | None]]:
     """What was printed with --json."""
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stderr == b""
     lines = done.stdout.decode("ascii").splitlines()
     objects = [json.loads(line) for line in lines]
     assert all(list(each) == ["url", "decision", "reason"] for each in objects)
+    assert done.returncode == any(each["decision"] == "refuse" for each in objects)
     return [tuple(each.values()) for each in objects]
 
 
@@ -169,13 +170,32 @@ def test_a_wrong_setting_is_one_line() -> None:
 
 def test_tells_people_why() -> None:
     done = check(GOOD, "http://10.0.0.1/", "http://a\x1b[31mb.example/")
-    assert done.returncode == 0
+    assert done.returncode == 1
     first, second, third = done.stdout.decode().splitlines()
     assert first == f"allow   {GOOD}"
     assert second.startswith("refuse  http://10.0.0.1/  private: The address 10.0.0.1 is a private address")
     assert "REPORTSIM_CALLBACK_ALLOW" in second
     assert "\x1b" not in third
     assert third.startswith(r"refuse  http://a\x1b[31mb.example/  forbidden-character")
+
+
+@pytest.mark.usefixtures("names")
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "code"),
+    [
+        ([GOOD], b"", 0),
+        ([GOOD, "http://10.0.0.1/"], b"", 1),
+        ([BAD, GOOD], b"", 1),
+        (["-"], f"{GOOD}\n{BAD}\n{GOOD}\n".encode(), 1),
+        (["-"], b"", 0),
+        (["--resolve", "https://good.example/"], b"", 0),
+        (["--resolve", "https://good.example/", "https://mixed.example/"], b"", 1),
+        (["--resolve", "https://unknown.example/"], b"", 1),
+    ],
+)
+def test_ends_with_1_when_it_refuses_any(arguments: list[str], stdin: bytes, code: int) -> None:
+    assert check(*arguments, stdin=stdin).returncode == code
+    assert check("--json", *arguments, stdin=stdin).returncode == code
 
 
 def test_takes_what_looks_like_an_option_behind_two_dashes() -> None:
@@ -199,7 +219,7 @@ def test_answers_each_line_at_once() -> None:
             assert json.loads(process.stdout.readline())["url"] == url
         process.stdin.close()
         assert process.stdout.read() == b""
-        assert process.wait(30) == 0
+        assert process.wait(30) == 1
 
 
 def test_who_stops_reading_stops_it_without_a_word() -> None:
@@ -230,5 +250,5 @@ def test_each_line_is_answered_before_the_next_one_is_read(options: list[str]) -
             answer = json.loads(asked.stdout.readline())
             assert (answer["url"], answer["decision"]) == (url, decision)
         asked.stdin.close()
-        assert asked.wait() == 0
+        assert asked.wait() == 1
         giving_up.cancel()

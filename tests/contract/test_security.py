@@ -1,18 +1,25 @@
 """What every answer carries against misuse, whatever the route and however it went."""
 
+import base64
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 from multidict import CIMultiDict
 
+from reportsim.core import signing
+from reportsim.core.addresses import AllowList
 from reportsim.settings import Settings
 from reportsim.store import requests as store
+from reportsim.store.pool import Pool
 from tests.api.calls import TINY, UNKNOWN, submit
 from tests.conftest import Service, serving
 from tests.contract.raw import exchange
+from tests.wire.sockets import free_port
 
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
 NOT_ALLOWED = re.compile(r"unsafe|\*|http:|https:|blob:|'none'.*;.*script-src 'none'")
@@ -160,3 +167,96 @@ async def test_nothing_more_is_said_when_debugging(settings: Settings, monkeypat
         async with service.client.post("/api/sync", json=TINY) as answer:
             assert answer.status == 200
             await answer.read()
+
+
+class TestOwnCallbacks:
+    """A callback that somebody else passes on to this service does nothing there."""
+
+    SECRET = b"k" * 32
+    POSTS = (
+        *(
+            "/api/sync",
+            "/api/async",
+            "/api/callbacks/simulate-failures",
+            "/api/benchmark/both",
+            "/api/requests/redeliver",
+        ),
+        *("/api/requests/{id}/cancel", "/api/requests/{id}/redeliver", "/", "/benchmarks", "/requests/{id}/again"),
+        *("/requests/{id}/cancel", "/requests/{id}/redeliver", "/api/benchmark/{id}/cancel", "/benchmarks/{id}/cancel"),
+    )
+
+    @pytest.fixture
+    def settings(self, settings: Settings) -> Settings:
+        secret = signing.PREFIX + base64.b64encode(self.SECRET).decode()
+        return replace(settings, webhook_secret=(signing.new_secret(), secret), async_rate=100)
+
+    def signed(self, body: bytes, *, age: int = 0, secret: bytes = SECRET) -> dict[str, str]:
+        names = signing.headers([secret], "msg_01a20c91_1", int(time.time()) - age, body)
+        return {**names, "webhook-attempt": "1", "Content-Type": "application/json"}
+
+    def test_are_tried_on_every_route(self, service: Service) -> None:
+        known = {
+            path.replace(UNKNOWN, "{id}")
+            for method, path in routes(service.app)
+            if method == "POST" and not path.startswith("/webhook-test/")
+        }
+        assert known == set(self.POSTS)
+
+    @pytest.mark.parametrize("path", POSTS)
+    async def test_are_refused_and_change_nothing(self, service: Service, pool: Pool, path: str) -> None:
+        id = await submit(service, "/api/async", {**TINY, "callback_url": f"{service.url}/webhook-test/mine"})
+        await service.ended(id)
+        before = await pool.fetch("SELECT * FROM requests")
+        body = b'{"ledger": "tiny"}'
+        for headers in (self.signed(body), self.signed(body, age=3_600)):
+            url = path.format(id=id)
+            async with service.client.post(url, data=body, headers=headers, allow_redirects=False) as answer:
+                assert answer.status == 403
+                assert "own-callback" in await answer.text() or answer.content_type == "text/html"
+                assert "RateLimit" not in answer.headers
+        assert await pool.fetch("SELECT * FROM requests") == before
+        assert not await pool.fetchval("SELECT count(*) FROM benchmarks")
+
+    async def test_that_are_none_are_requests_as_any_other(self, service: Service) -> None:
+        body = b'{"ledger": "tiny"}'
+        good = self.signed(body)
+        for headers in (
+            self.signed(body, secret=b"x" * 32),
+            self.signed(b"{}"),
+            good | {"webhook-id": "msg_2"},
+            good | {"webhook-timestamp": "12"},
+            good | {"webhook-timestamp": "soon"},
+            good | {"webhook-signature": "v1," + "\u00fc" * 44},
+            good | {"webhook-signature": good["webhook-signature"].removeprefix("v1,")},
+            {name: value for name, value in good.items() if name != "webhook-id"},
+        ):
+            async with service.client.post("/api/async", data=body, headers=headers) as answer:
+                assert answer.status == 202, headers
+                await answer.read()
+
+    async def test_are_taken_by_the_demo_receiver(self, service: Service) -> None:
+        async with service.client.post("/webhook-test/mine", data=b"{}", headers=self.signed(b"{}")) as answer:
+            assert answer.status == 200
+            await answer.read()
+
+    async def test_that_a_relay_passes_on_cancel_nothing(self, settings: Settings, pool: Pool) -> None:
+        """The whole way: a receiver of somebody else sends what it gets to a route of this service."""
+        answers: list[int] = []
+
+        async def relay(request: web.Request) -> web.Response:
+            where, body = f"{service.url}/api/requests/{victim}/cancel", await request.read()
+            headers = {name: value for name, value in request.headers.items() if name.lower() != "host"}
+            async with service.client.post(where, data=body, headers=headers) as answer:
+                answers.append(answer.status)
+                return web.Response(status=answer.status)
+
+        app = web.Application()
+        app.router.add_post("/relay", relay)
+        quick = replace(settings, callback_allow=AllowList.parse("127.0.0.0/8"), callback_waits=(0.01,))
+        async with TestServer(app, port=free_port()) as other, serving(quick) as service:
+            held = {"service_time": {"distribution": "fixed", "mean_ms": 60_000}}
+            victim = await submit(service, "/api/async", {**TINY, "simulate": held})
+            id = await submit(service, "/api/async", {**TINY, "callback_url": str(other.make_url("/relay"))})
+            assert (await service.ended(id))["callback_status"] == "FAILED"
+            assert answers == [403, 403, 403]
+            assert await pool.fetchval("SELECT status FROM requests WHERE id = $1", victim) != "FAILED"

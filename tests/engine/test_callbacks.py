@@ -1,6 +1,8 @@
 """Deliveries: at least once with one id, numbered without gaps, whoever dies, waits or does not answer."""
 
 import asyncio
+import errno
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -8,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from reportsim.core.model import CallbackStatus, Request, Status
+from reportsim.core.model import CallbackLog, CallbackStatus, Request, Status
 from reportsim.engine import callbacks as courier
-from reportsim.engine import housekeeping, lanes
+from reportsim.engine import guard, housekeeping, lanes, names
 from reportsim.engine.lanes import LIMITS, Limits, Standing
 from reportsim.settings import Settings
 from reportsim.store import callbacks as store
@@ -19,7 +21,7 @@ from reportsim.store.callbacks import Attempt
 from reportsim.store.pool import Pool
 from tests.conftest import Service, serving
 from tests.engine.jobs import attempts, finished, job, state, submit, until
-from tests.engine.receiver import Receiver
+from tests.engine.receiver import Arrival, Receiver
 from tests.store.rows import LEASE, OTHER, ended, expire, new
 
 NEVER_S = 3600.0
@@ -246,9 +248,10 @@ class TestDestinations:
                 assert await attempts(pool, await finished(pool, request)) == [(1, 1)]
 
     async def test_hundreds_that_hang_do_not_delay_another(
-        self, settings: Settings, pool: Pool, receiver: Receiver
+        self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Not one that is known to answer, nor, once they are known to hang, one that is new."""
+        monkeypatch.setattr(courier, "PROMPT_MS", 60_000)
         receiver.status = lambda arrival: 0 if arrival.path == "slow" else 204
         dead = list(each_as_its_own(200))
         places, fewer = LIMITS[Standing.NEW].together, LIMITS[Standing.SILENT].together
@@ -275,6 +278,67 @@ class TestDestinations:
             await receiver.count(len(dead) + fewer, "slow")
             for number in range(5):
                 await take(service, f"127.0.0.{3 + number}")
+            assert len(receiver.at("slow")) == len(dead) + fewer
+            receiver.release()
+
+    async def test_hundreds_of_new_ones_that_hang_do_not_delay_another_new_one(
+        self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """More than there are places; those that have said nothing after a moment give theirs up."""
+        monkeypatch.setattr(courier, "PROMPT_MS", 50)
+        receiver.hold("slow")
+        async with serving(replace(settings, callback_timeout=60, callback_attempts=1)) as service:
+            for host in each_as_its_own(2 * LIMITS[Standing.NEW].together + 50):
+                await submit(service.engine, new(callback_url=receiver.url("slow", host=host)))
+            for number in range(3):
+                url = receiver.url("quick", host=f"127.0.0.{3 + number}")
+                done = await finished(pool, await submit(service.engine, new(callback_url=url)))
+                assert done.callback_status is CallbackStatus.SUCCESS
+            assert not await pool.fetchval("SELECT count(*) FROM callback_logs WHERE NOT success")
+            receiver.release()
+
+    async def test_are_not_called_faster_than_their_pace(
+        self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One after another, what it has to wait for holds up no other destination, and nothing is lost."""
+        times: list[float] = []
+
+        def note(arrival: Arrival) -> int:
+            if arrival.path == "paced":
+                times.append(asyncio.get_running_loop().time())
+            return 204
+
+        receiver.status = note
+        async with serving(replace(settings, callback_rate=10)) as service:
+            paced = [await submit(service.engine, new(callback_url=receiver.url("paced"))) for _ in range(35)]
+            other = await submit(service.engine, new(callback_url=receiver.url("other", host="127.0.0.2")))
+            await finished(pool, other)
+            for request in paced:
+                assert await attempts(pool, await finished(pool, request)) == [(1, 1)]
+        # Twenty may come at once, and the other fifteen take a second and a half at least.
+        assert len(times) == 35
+        assert times[-1] - times[0] > 1.4
+
+    async def test_that_hung_are_not_new_after_a_restart(
+        self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one_try = replace(settings, callback_timeout=60, callback_attempts=1)
+        receiver.status = lambda arrival: 0 if arrival.path == "slow" else 204
+        dead, fewer = list(each_as_its_own(LIMITS[Standing.SILENT].together + 20)), LIMITS[Standing.SILENT].together
+        async with serving(one_try) as service:
+            for host in dead:
+                await submit(service.engine, new(callback_url=receiver.url("slow", host=host)))
+            await finished(pool, await submit(service.engine, new(callback_url=receiver.url("quick"))))
+            await until(lambda: pool.fetchval("SELECT count(*) = $1 FROM callback_logs WHERE NOT success", len(dead)))
+        receiver.hold("slow", "busy")
+        async with serving(one_try) as service:
+            for host in dead:
+                await submit(service.engine, new(callback_url=receiver.url("slow", host=host)))
+            await receiver.count(len(dead) + fewer, "slow")
+            share = LIMITS[Standing.PROMPT].each
+            for _ in range(share + 2):
+                await submit(service.engine, new(callback_url=receiver.url("busy")))
+            await receiver.count(share, "busy")
             assert len(receiver.at("slow")) == len(dead) + fewer
             receiver.release()
 
@@ -313,7 +377,7 @@ class TestDestinations:
         monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", 1.0)
         rows = await ended(pool, *(new(callback_url=receiver.url()) for _ in range(1_000)), owner=OTHER)
         await pool.execute("UPDATE requests SET callback_owner = NULL, callback_due_at = now() - interval '1 s'")
-        async with serving(settings):
+        async with serving(replace(settings, callback_rate=0)):
             await receiver.count(len(rows), timeout=15)
         assert len({arrival.message_id for arrival in receiver.arrivals}) == len(rows)
 
@@ -365,7 +429,7 @@ async def test_a_redelivery_goes_out_at_once_in_a_series_of_its_own(
         assert (await finished(pool, request)).callback_status is CallbackStatus.SUCCESS
         assert await attempts(pool, request) == [(1, 1), (2, 1)]
         first, second = receiver.arrivals
-        assert first.message_id != second.message_id
+        assert first.message_id == second.message_id == f"msg_{request.id.hex}_1"
         assert (first.attempt, second.attempt) == (1, 1)
         assert first.body == second.body
 
@@ -438,3 +502,110 @@ async def test_a_cancelled_request_is_announced_at_once(
         failed = await finished(pool, request)
     assert (failed.status, failed.callback_status) == (Status.FAILED, CallbackStatus.SUCCESS)
     assert [arrival.event["type"] for arrival in receiver.arrivals] == ["report.failed"]
+
+
+async def test_an_attempt_whose_record_was_written_though_the_answer_was_lost_goes_on(
+    settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next attempt comes by its timer, and whoever watches hears of the first one."""
+    monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+    receiver.status = lambda arrival: 200 if arrival.attempt == 2 else 503
+    record, lost = store.record, 0
+
+    async def lose_the_answer(*given: Any) -> list[bool]:
+        nonlocal lost
+        answer = await record(*given)
+        if lost < 2:
+            lost += 1
+            raise ConnectionResetError
+        return answer
+
+    monkeypatch.setattr(store, "record", lose_the_answer)
+    async with serving(replace(settings, callback_waits=(0.1,))) as service:
+        logged: list[CallbackLog] = []
+        monkeypatch.setattr(service.engine.courier, "_logged", lambda log, _: logged.append(log))
+        request = await submit(service.engine, new(callback_url=receiver.url()))
+        done = await finished(pool, request)
+    assert (done.callback_status, done.callback_attempts, lost) == (CallbackStatus.SUCCESS, 2, 2)
+    assert await attempts(pool, request) == [(1, 1), (1, 2)]
+    assert [(log.attempt_number, log.success) for log in logged] == [(1, False), (2, True)]
+
+
+async def test_a_redelivery_is_the_same_message_wherever_the_service_listens_by_then(
+    settings: Settings, pool: Pool, receiver: Receiver
+) -> None:
+    """Also its links, which other replicas and later addresses would write in another way."""
+    async with serving(replace(settings, public_url="https://one.example.org")) as service:
+        request = await submit(service.engine, new(callback_url=receiver.url()))
+        await finished(pool, request)
+    for url in ("https://two.example.org", None):
+        async with serving(replace(settings, public_url=url)) as service:
+            assert await service.engine.redeliver(request.id)
+            await finished(pool, request)
+    assert await attempts(pool, request) == [(1, 1), (2, 1), (3, 1)]
+    [(message_id, body)] = {(arrival.message_id, arrival.body) for arrival in receiver.arrivals}
+    assert message_id == f"msg_{request.id.hex}_1"
+    assert b"https://one.example.org/api/requests/" in body
+
+
+class TestShortage:
+    """What this service has no room to try is put off, and is no attempt."""
+
+    @pytest.fixture(autouse=True)
+    def soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(courier, "DEFER_S", 0.05)
+
+    async def test_of_lookups(
+        self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(guard, "MOST_LOOKUPS", 2)
+        monkeypatch.setattr(guard, "LOOKUP_WAIT_S", 0.01)
+        hanging, released, look_up, put_off = threading.Semaphore(0), threading.Event(), names.look_up, asyncio.Event()
+
+        def find(host: str, *more: Any) -> Any:
+            if host.startswith("slow"):
+                hanging.release()
+                released.wait(60)
+            return look_up("127.0.0.1", *more)
+
+        async def give_back(*given: Any) -> None:
+            await returning(*given)
+            put_off.set()
+
+        returning = store.give_back
+        monkeypatch.setattr(guard, "look_up", find)
+        monkeypatch.setattr(store, "give_back", give_back)
+        async with serving(replace(settings, callback_timeout=60, callback_attempts=1)) as service:
+            try:
+                for number in range(2):
+                    await submit(service.engine, new(callback_url=f"http://slow{number}.example:{receiver.port}/"))
+                    await asyncio.to_thread(hanging.acquire)
+                request = await submit(service.engine, new(callback_url=f"http://good.example:{receiver.port}/"))
+                async with asyncio.timeout(15):
+                    await put_off.wait()
+                assert await attempts(pool, request) == []
+            finally:
+                released.set()
+            done = await finished(pool, request)
+        assert (done.callback_status, done.callback_attempts) == (CallbackStatus.SUCCESS, 1)
+        assert await attempts(pool, request) == [(1, 1)]
+
+    @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+    async def test_of_sockets(
+        self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
+        failures = 3
+
+        class Short(guard.DialedSocket):
+            def __init__(self, *given: Any) -> None:
+                nonlocal failures
+                if failures:
+                    failures -= 1
+                    raise OSError(number, "there are none left")
+                super().__init__(*given)
+
+        monkeypatch.setattr(guard, "DialedSocket", Short)
+        async with serving(replace(settings, callback_attempts=1)) as service:
+            done = await finished(pool, await submit(service.engine, new(callback_url=receiver.url())))
+        assert (done.callback_status, done.callback_attempts, failures) == (CallbackStatus.SUCCESS, 1, 0)
+        assert await attempts(pool, done) == [(1, 1)]

@@ -317,8 +317,12 @@ def test_the_tables_are_large() -> None:
 @pytest.mark.parametrize("url", ALLOWED.split())
 def test_a_public_receiver_is_accepted_as_typed(url: str) -> None:
     target = accepted(url)
-    assert target.url == URL(url).with_fragment(None)
-    assert (target.host, target.port) == ((target.url.raw_host or "").rstrip("."), target.url.port)
+    dialed = URL(url)
+    assert (target.scheme, target.host, target.port) == (
+        dialed.scheme,
+        (dialed.raw_host or "").rstrip("."),
+        dialed.port,
+    )
     assert not target.own
 
 
@@ -386,7 +390,51 @@ def test_the_target_says_what_will_be_dialed() -> None:
     assert target.port == 8443
     assert target.address is None
     assert target.origin == "https://xn--bcher-kva.example:8443"
-    assert str(target.url) == "https://xn--bcher-kva.example.:8443/a?b=c"
+    assert target.netloc == "xn--bcher-kva.example:8443"
+    assert target.resource == "/a?b=c"
+
+
+AS_TYPED = r"""
+/x?sp=%2Ftriggers%2Fmanual%2Frun&u=https%3A%2F%2Fh.example%2Fa%3Fb%3Dc%26d
+/%40%3a%3A%2C%21%28%29%7E%7e%c3%A4%C3%a4%41%61%20%25%2525%zz%
+/a/../b/./c/..//d/.;x=1/%2e%2E/%2f
+/?
+/x?
+/x??
+/x?&&a=&=b&a
+/X/Hooks?Sig=aB%2b+%2F==
+/a;b=c,d!$'()*~:@[]|^`{}<>"
+/x?a=[1]&b={2}|^`<>"
+"""
+
+
+@pytest.mark.parametrize("resource", AS_TYPED.split())
+@pytest.mark.parametrize("host", ["example.com", "EXAMPLE.com:8080", "bücher.example", "[2606:4700:4700::1111]:443"])
+def test_path_and_query_are_called_as_typed(host: str, resource: str) -> None:
+    assert accepted(f"https://{host}{resource}").resource == resource
+    assert accepted(f"https://{host}{resource}#frag/ment?#x").resource == resource
+
+
+@pytest.mark.parametrize(
+    ("typed", "resource"),
+    [("", "/"), ("#f", "/"), ("?a=/b", "/?a=/b"), ("?", "/?"), ("/ä/%C3%a4?ö=日", "/%C3%A4/%C3%a4?%C3%B6=%E6%97%A5")],
+)
+def test_a_request_line_has_a_path_and_is_ascii(typed: str, resource: str) -> None:
+    assert accepted(f"http://example.com{typed}").resource == resource
+
+
+@pytest.mark.parametrize(
+    ("url", "netloc"),
+    [
+        ("http://Example.com:80/", "example.com"),
+        ("https://example.com:443/", "example.com"),
+        ("https://example.com:80/", "example.com:80"),
+        ("http://example.com:443/", "example.com:443"),
+        ("http://[2606:4700:4700:0:0:0:0:1111]:8080/", "[2606:4700:4700::1111]:8080"),
+    ],
+)
+def test_the_host_header_names_the_port_unless_the_scheme_does(url: str, netloc: str) -> None:
+    assert accepted(url).netloc == netloc
 
 
 def test_a_literal_is_known_before_any_network() -> None:

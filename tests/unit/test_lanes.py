@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from reportsim.engine import lanes as module
 from reportsim.engine.lanes import LIMITS, Lanes, Limits, Place, Standing
+from reportsim.engine.pace import Pace
 
 PROMPT, LATE, SILENT, NEW = Standing.PROMPT, Standing.LATE, Standing.SILENT, Standing.NEW
 
@@ -139,6 +140,103 @@ class TestTheWire:
         for place in places[1:]:
             end(lanes, place, SILENT)
         assert len(start(lanes)) == 1
+
+    def test_a_new_destination_that_gives_its_place_up_makes_room_for_the_next(self, lanes: Lanes[str]) -> None:
+        count = LIMITS[NEW].together
+        for number in range(count + 2):
+            put(lanes, f"new {number}", f"{number}")
+        places = start(lanes)
+        assert len(places) == count
+        lanes.give_up(places[0])
+        lanes.give_up(places[0])
+        assert len(start(lanes)) == 1
+        # It left its place only once, however it ends.
+        end(lanes, places[0], SILENT)
+        lanes.give_up(places[0])
+        assert start(lanes) == []
+        end(lanes, places[1], PROMPT)
+        assert len(start(lanes)) == 1
+
+    def test_only_so_many_go_on_aside(self, lanes: Lanes[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "MOST_ASIDE", 2)
+        for number in range(LIMITS[NEW].together + 10):
+            put(lanes, f"new {number}", f"{number}")
+        places = start(lanes)
+        for place in places[:4]:
+            lanes.give_up(place)
+        assert len(start(lanes)) == 2
+        # Those that wait to give theirs up do so when others come back, and are forgotten when they end before.
+        end(lanes, places[0], SILENT)
+        assert len(start(lanes)) == 1
+        end(lanes, places[3], SILENT)
+        assert len(start(lanes)) == 1
+        end(lanes, places[1], SILENT)
+        assert start(lanes) == []
+        assert lanes._aside == 1
+
+    def test_a_known_destination_gives_no_place_up(self, lanes: Lanes[str]) -> None:
+        stand(lanes, "a", SILENT)
+        put(lanes, "a", "1", "2")
+        [place] = start(lanes)
+        lanes.give_up(place)
+        assert start(lanes) == []
+
+    def test_every_other_new_destination_is_the_newest(self, lanes: Lanes[str]) -> None:
+        for number in range(1, 8):
+            put(lanes, f"new {number}", f"{number}")
+        assert items(start(lanes)) == ["1", "7", "2", "6", "3", "5", "4"]
+
+    def test_a_destination_is_not_new_when_it_is_remembered_from_before(self, lanes: Lanes[str]) -> None:
+        lanes.learn("live", PROMPT)
+        lanes.learn("dead", SILENT)
+        put(lanes, "live", "1", "2")
+        put(lanes, "dead", "x", "y")
+        places = start(lanes)
+        assert items(places) == ["1", "2", "x"]
+        assert not any(lanes.is_new(place) for place in places)
+
+    def test_is_not_given_faster_than_the_pace(self) -> None:
+        now = 100.0
+        lanes: Lanes[str] = Lanes(Pace(10, lambda: now))
+        for origin in "ab":
+            stand(lanes, origin, PROMPT)
+        put(lanes, "a", *numbered(40))
+        started: list[str] = []
+
+        def run() -> None:
+            while places := start(lanes):
+                started.extend(items(places))
+                for place in places:
+                    end(lanes, place, PROMPT)
+
+        run()
+        assert started == list(numbered(19))  # and the one that gave it its standing
+        assert lanes.pause == pytest.approx(0.1)
+        put(lanes, "b", "other")
+        assert lanes.pause == pytest.approx(0.1)
+        run()
+        assert started[19:] == ["other"]
+        now += 0.55
+        run()
+        assert started[20:] == list(numbered(24))[19:]
+        # What it had is not forgotten when nothing waits any more.
+        now += 1.6
+        run()
+        assert len(started) == 1 + 40
+        assert lanes._lanes == {}
+        put(lanes, "a", *numbered(3))
+        assert start(lanes) == []
+        now += 0.1
+        assert items(start(lanes)) == ["item 0"]
+
+    def test_is_given_at_any_pace_where_there_is_none(self) -> None:
+        lanes: Lanes[str] = Lanes(Pace(1, lambda: 100.0))
+        for _ in range(100):
+            assert lanes.take("own", paced=False)
+            lanes.add("own", "x")
+            [place] = start(lanes)
+            end(lanes, place, PROMPT)
+        assert lanes.pause is None
 
     def test_an_attempt_that_says_nothing_changes_no_standing(self, lanes: Lanes[str]) -> None:
         stand(lanes, "a", PROMPT)
@@ -286,6 +384,11 @@ class Machine(RuleBasedStateMachine):
             assert self.waiting[place.lane.origin].pop() == item
         self.writing.append(place)
 
+    @precondition(lambda self: self.places)
+    @rule(data=st.data())
+    def give_up(self, data: st.DataObject) -> None:
+        self.lanes.give_up(self.places[data.draw(st.integers(0, len(self.places) - 1))])
+
     @precondition(lambda self: self.writing)
     @rule(data=st.data())
     def write(self, data: st.DataObject) -> None:
@@ -305,7 +408,7 @@ class Machine(RuleBasedStateMachine):
             assert [each for track in self.lanes._tracks.values() for each in track.turns].count(lane) == may
         assert {origin for origin, waiting in self.waiting.items() if waiting} <= self.lanes._lanes.keys()
         for track in self.lanes._tracks.values():
-            assert track.active == sum(place.track is track for place in self.places)
+            assert track.active == sum(place.track is track and not place.aside for place in self.places)
             assert track.held == sum(lane.held for lane in self.lanes._lanes.values() if lane.track is track)
             assert all(lane.track is track for lane in track.turns)
 
@@ -313,6 +416,7 @@ class Machine(RuleBasedStateMachine):
     def limits_hold(self) -> None:
         for track in self.lanes._tracks.values():
             assert track.active <= track.limits.together
+        assert self.lanes._aside == sum(place.aside for place in self.places) <= module.MOST_ASIDE
 
 
 TestMachine = Machine.TestCase

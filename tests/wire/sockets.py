@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
-import aiohttp
-
 from reportsim.core.addresses import AllowList
 from reportsim.core.callback_urls import REFUSED_PORTS, CallbackTarget
+from reportsim.engine.client import Client
 from reportsim.engine.delivery import Outcome, attempt
 from reportsim.engine.guard import Guard
 
@@ -147,6 +146,6 @@ def target_of(url: str, allow: AllowList = OPEN) -> CallbackTarget:
     return target
 
 
-async def post(session: aiohttp.ClientSession, target: CallbackTarget, *, timeout: float = 5) -> Outcome:
+async def post(session: Client, target: CallbackTarget, *, timeout: float = 5) -> Outcome:
     """One attempt."""
     return await attempt(session, target, b"{}", {"webhook-id": "msg_1"}, timeout=timeout, now=datetime.now(UTC))

@@ -9,14 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import aiohttp.connector
 import psutil
 import pytest
 
 from reportsim.core.model import CallbackStatus
-from reportsim.engine import delivery
-from reportsim.engine.delivery import EXCERPT, MOST_ANSWER, Outcome, Reason
-from reportsim.engine.guard import Guard, open_client
+from reportsim.engine import client
+from reportsim.engine.client import open_client
+from reportsim.engine.delivery import Outcome, Reason
+from reportsim.engine.guard import Guard
+from reportsim.engine.responses import EXCERPT, MOST_ANSWER, MOST_HEAD, HeadReader, read_excerpt
 from reportsim.settings import Settings
 from reportsim.store import callbacks
 from reportsim.store.pool import Pool
@@ -59,38 +60,32 @@ FAULTS: dict[str, tuple[Answer, Reason, int | None]] = {
     "silence": (hangs, Reason.TIMEOUT, None),
     "status line, a byte at a time": (says(HEAD, then=repeats(b"x", every=0.1)), Reason.TIMEOUT, None),
     "body, a byte at a time": (says(HEAD + b"\r\n", then=repeats(b"x", every=0.1)), Reason.TIMEOUT, 200),
-    "a chunk's extension without end": (says(CHUNKED + b"1;", then=repeats(b"x" * 1000)), Reason.TIMEOUT, 200),
     "body that stops": (says(HEAD + b"Content-Length: 10\r\n\r\nabc", then=hangs), Reason.TIMEOUT, 200),
-    "RST": (resets, Reason.RESET, None),
-    "RST in the body": (says(HEAD + b"Content-Length: 10\r\n\r\nabc", then=resets), Reason.RESET, 200),
-    "FIN": (says(), Reason.RESET, None),
-    "FIN in the head": (says(HEAD), Reason.RESET, None),
-    "FIN in the body": (says(HEAD + b"Content-Length: 10\r\n\r\nabc"), Reason.RESET, 200),
-    "half-closed": (closes_its_half, Reason.RESET, None),
-    "half-closed in the body": (
-        says(HEAD + b"Content-Length: 10\r\n\r\nabc", then=closes_its_half),
-        Reason.RESET,
+    "chunk that stops": (says(CHUNKED + b"5\r\nabc", then=hangs), Reason.TIMEOUT, 200),
+    "a chunk's extension, a byte at a time": (
+        says(CHUNKED + b"1;", then=repeats(b"x", every=0.1)),
+        Reason.TIMEOUT,
         200,
     ),
+    "RST": (resets, Reason.RESET, None),
+    "FIN": (says(), Reason.RESET, None),
+    "FIN in the status line": (says(b"HTTP/1.1 200 OK"), Reason.RESET, None),
+    "FIN behind continue": (says(b"HTTP/1.1 100 Continue\r\n\r\n"), Reason.RESET, None),
+    "half-closed": (closes_its_half, Reason.RESET, None),
     "10 MB of headers": (
         says(HEAD, *[b"X-%d: " % n + b"y" * 1000 + b"\r\n" for n in range(10_000)]),
         Reason.RESET,
         None,
     ),
     "a header of 10 MB": (says(HEAD + b"X: ", *[b"y" * 10_000] * 1000), Reason.RESET, None),
-    "trailers without end": (says(CHUNKED + b"1\r\na\r\n0\r\n", then=repeats(b"T: y\r\n" * 1000)), Reason.RESET, None),
+    "continue without end": (says(then=repeats(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)), Reason.RESET, None),
+    "empty lines without end": (says(then=repeats(b"\r\n" * 1000)), Reason.RESET, None),
     "bytes of nothing": (says(b"\x00\x01\x02\xff" * 1000), Reason.RESET, None),
     "SSH": (says(b"SSH-2.0-OpenSSH_9.2\r\n", then=hangs), Reason.RESET, None),
     "HTTP/2": (says(b"\0\0\x06\x04\0\0\0\0\0\0\x05\0\0@\0", then=hangs), Reason.RESET, None),
     "HTTP/0.9": (says(b"<html>hello</html>"), Reason.RESET, None),
     "a status of four digits": (says(whole(b"HTTP/1.1 2000 OK\r\n", b"")), Reason.RESET, None),
-    "two lengths": (says(HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello"), Reason.RESET, None),
-    "length and chunks": (
-        says(HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-        Reason.RESET,
-        None,
-    ),
-    "bad chunks": (says(CHUNKED + b"zz\r\nhello"), Reason.RESET, None),
+    "a status below 100": (says(whole(b"HTTP/1.1 099 OK\r\n", b"")), Reason.RESET, None),
     "switching protocols": (
         says(b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", then=hangs),
         Reason.STATUS,
@@ -98,6 +93,8 @@ FAULTS: dict[str, tuple[Answer, Reason, int | None]] = {
     ),
     "an error and a gzip bomb": (says(whole(BUSY + b"Content-Encoding: gzip\r\n", BOMB)), Reason.STATUS, 503),
     "an error and a body without end": (says(BUSY + b"\r\n", then=repeats(b"x" * 65_536)), Reason.STATUS, 503),
+    "an error and bad chunks": (says(BUSY + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"), Reason.STATUS, 503),
+    "an error and two lengths": (says(BUSY + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabc"), Reason.STATUS, 503),
     "no such status": (says(whole(b"HTTP/1.1 999 What\r\n", b"")), Reason.STATUS, 999),
 }
 # By name: an answer that counts, and what of it is kept.
@@ -122,11 +119,66 @@ ACCEPTED: dict[str, tuple[Answer, str]] = {
     ),
     "half-closed behind the answer": (says(HEAD + b"\r\nabc", then=closes_its_half), "abc"),
     "a thousand times continue": (says(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, whole(HEAD, b"abc")), "abc"),
+    "other information before": (says(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", whole(HEAD, b"abc")), "abc"),
     "a charset that is none": (
         says(whole(HEAD + b"Content-Type: text/plain; charset=x\r\n", b"\xff\0a")),
         "\ufffd\ufffda",
     ),
     "headers beyond ASCII": (says(whole(HEAD + b"X: \xff\xfe\r\nRetry-After: \xff\r\n", b"")), ""),
+    # What receivers do wrong behind a status that has said all.
+    "a header of 60 KB": (says(whole(HEAD + b"X: " + b"y" * 60_000 + b"\r\n", b"abc")), "abc"),
+    "1,000 headers": (says(whole(HEAD + b"".join(b"X-%d: y\r\n" % n for n in range(1000)), b"abc")), "abc"),
+    "a reason of 10 KB": (says(whole(b"HTTP/1.1 200 " + b"y" * 10_000 + b"\r\n", b"abc")), "abc"),
+    "a length that is too small": (says(HEAD + b"Content-Length: 5\r\n\r\nhello, world"), "hello"),
+    "a length that is too large": (says(HEAD + b"Content-Length: 10\r\n\r\nabc"), "abc"),
+    "two equal lengths": (says(HEAD + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc", then=hangs), "abc"),
+    "a list of equal lengths": (says(HEAD + b"Content-Length: 3, 3\r\n\r\nabc", then=hangs), "abc"),
+    "two lengths": (says(HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello"), "hello"),
+    "two lengths and silence": (
+        says(HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", then=hangs),
+        "hello",
+    ),
+    "a length that is none": (says(HEAD + b"Content-Length: abc\r\n\r\nhello"), "hello"),
+    "a negative length": (says(HEAD + b"Content-Length: -1\r\n\r\nhello", then=hangs), "hello"),
+    "length and chunks": (
+        says(HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", then=hangs),
+        "abc",
+    ),
+    "a coding that is none": (
+        says(HEAD + b"Transfer-Encoding: identity\r\nContent-Length: 3\r\n\r\nabc", then=hangs),
+        "abc",
+    ),
+    "bad chunks": (says(CHUNKED + b"zz\r\nhello", then=hangs), ""),
+    "a chunk that is cut off": (says(CHUNKED + b"5\r\nabc"), "abc"),
+    "no last chunk": (says(CHUNKED + b"3\r\nabc\r\n"), "abc"),
+    "chunks without the last line": (says(CHUNKED + b"3\r\nabc\r\n0\r\n", then=hangs), "abc"),
+    "chunks by LF": (says(CHUNKED + b"3\nabc\n0\n\n", then=hangs), "abc"),
+    "trailers without end": (says(CHUNKED + b"1\r\na\r\n0\r\n", then=repeats(b"T: y\r\n" * 1000)), "a"),
+    "a chunk's extension without end": (says(CHUNKED + b"1;", then=repeats(b"x" * 1000)), ""),
+    "RST in the body": (says(HEAD + b"Content-Length: 10\r\n\r\nabc", then=resets), "abc"),
+    "FIN in the head": (says(HEAD), ""),
+    "FIN in the body": (says(HEAD + b"Content-Length: 10\r\n\r\nabc"), "abc"),
+    "half-closed in the body": (says(HEAD + b"Content-Length: 10\r\n\r\nabc", then=closes_its_half), "abc"),
+    "more behind the answer": (says(whole(HEAD, b"abc") + b"HTTP/1.1 500 What\r\n\r\n", then=hangs), "abc"),
+    "an empty line before": (says(b"\r\n" + whole(HEAD, b"abc"), then=hangs), "abc"),
+    "lines by LF": (says(b"HTTP/1.1 200 OK\nContent-Length: 3\n\nabc", then=hangs), "abc"),
+    "a fold": (says(whole(HEAD + b"X: a\r\n b\r\n\tc\r\n", b"abc"), then=hangs), "abc"),
+    "a folded length": (says(HEAD + b"Content-Length:\r\n 3\r\n\r\nabc", then=hangs), "abc"),
+    "a line that is no header": (says(whole(HEAD + b"what is this\r\n: x\r\n", b"abc"), then=hangs), "abc"),
+    "NUL in a header": (says(whole(HEAD + b"X: a\0b\r\n", b"abc"), then=hangs), "abc"),
+    "HTTP/1.0": (says(b"HTTP/1.0 200 OK\r\n\r\nabc"), "abc"),
+    "no reason": (says(whole(b"HTTP/1.1 200\r\n", b"abc"), then=hangs), "abc"),
+    "lower case": (says(whole(b"http/1.1 200 ok\r\n", b"abc"), then=hangs), "abc"),
+    "another version": (says(whole(b"HTTP/2.0 200 OK\r\n", b"abc"), then=hangs), "abc"),
+}
+# Statuses that have no body, whatever is said or sent.
+BODILESS = {
+    "chunks": b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunks that do not come": b"Transfer-Encoding: chunked\r\n\r\n",
+    "a length": b"Content-Length: 5\r\n\r\nhello",
+    "a length alone": b"Content-Length: 5\r\n\r\n",
+    "nothing": b"\r\n",
+    "a bad length": b"Content-Length: x\r\n\r\n",
 }
 
 
@@ -157,6 +209,63 @@ async def test_an_answer_counts_by_its_status_and_is_kept_in_part(name: str) -> 
     outcome = await outcome_of(answer)
     assert (outcome.success, outcome.status_code, outcome.reason) == (True, 200, None)
     assert outcome.excerpt == kept
+
+
+@pytest.mark.parametrize("name", BODILESS)
+async def test_no_content_is_waited_for_behind_204(name: str) -> None:
+    outcome = await outcome_of(says(b"HTTP/1.1 204 No Content\r\n" + BODILESS[name], then=hangs))
+    assert (outcome.success, outcome.status_code, outcome.excerpt) == (True, 204, "")
+
+
+@pytest.mark.parametrize("body", [b"Content-Length: 9\r\n\r\nabc", b"Content-Length: x\r\n\r\n", b"\r\n"])
+@pytest.mark.parametrize(("status", "retry_after", "final"), [(429, 7, False), (503, 7, False), (410, None, True)])
+async def test_other_statuses_mean_what_they_say_whatever_their_bodies_are_like(
+    status: int, retry_after: float | None, final: bool, body: bytes
+) -> None:
+    answer = says(b"HTTP/1.1 %d\r\nX: %s\r\nRetry-After: 7\r\n" % (status, b"y" * 20_000) + body, then=hangs)
+    outcome = await outcome_of(answer, timeout=1)
+    assert (outcome.reason, outcome.status_code) == (Reason.STATUS, status)
+    assert (outcome.retry_after, outcome.final) == (retry_after, final)
+
+
+async def test_the_head_is_read_up_to_its_bound() -> None:
+    room = MOST_HEAD - len(HEAD + b"X: \r\nContent-Length: 0\r\n\r\n")
+    for size, success in ((room, True), (room + 1, False)):
+        outcome = await outcome_of(says(whole(HEAD + b"X: " + b"y" * size + b"\r\n", b""), then=hangs))
+        assert outcome.success is success
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        HEAD + b"a:\n" * 20_000 + b"\n",
+        HEAD + b"X: y\n" + b" z\n" * 20_000 + b"\n",
+        b"HTTP/1.1 100\n\n" * 4_000 + HEAD + b"\n",
+        CHUNKED + b"1\na\n" * 13_000 + b"0\n",
+    ],
+    ids=["headers", "folds", "informational", "chunks"],
+)
+async def test_an_answer_of_very_many_pieces_lets_others_have_their_turn(answer: bytes) -> None:
+    """All of it has arrived before it is read: nothing but the reading itself gives way."""
+    reader = asyncio.StreamReader(limit=MOST_HEAD)
+    reader.feed_data(answer)
+    reader.feed_eof()
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    try:
+        head = await HeadReader(reader).read()
+        await read_excerpt(reader, head)
+    finally:
+        counting.cancel()
+    assert head.status == 200
+    assert turns >= answer.count(b"\n") / 500
 
 
 async def test_no_answer_costs_memory() -> None:
@@ -216,10 +325,10 @@ async def test_what_is_sent_is_a_plain_post() -> None:
 
 
 async def test_an_error_that_nobody_thought_of_is_an_outcome_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(_: Any) -> str:
+    async def fail(*_: Any) -> str:
         raise LookupError("unheard of")
 
-    monkeypatch.setattr(delivery, "read_excerpt", fail)
+    monkeypatch.setattr(client, "read_excerpt", fail)
     outcome = await outcome_of(says(whole(HEAD, b"")))
     assert (outcome.success, outcome.reason) == (False, Reason.RESET)
     assert "LookupError" in (outcome.error_message or "")
@@ -240,7 +349,7 @@ class TestTls:
     ) -> None:
         context, certificate = certified(tmp_path, NAME)
         trusting = ssl.create_default_context(cafile=certificate)
-        monkeypatch.setattr(aiohttp.connector, "_SSL_CONTEXT_VERIFIED", trusting)
+        monkeypatch.setattr(client, "TLS_CONTEXT", trusting)
         names.script = [[PUBLIC]]
         async with (
             answering(says(whole(HEAD, b"")), tls=context) as raw,

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,8 +17,9 @@ from yarl import URL
 from reportsim.core.addresses import AllowList
 from reportsim.core.callback_urls import CallbackTarget, OwnReceiver, Refusal
 from reportsim.engine import guard as module
+from reportsim.engine.client import open_client
 from reportsim.engine.delivery import Reason
-from reportsim.engine.guard import Guard, Lookups, is_here, open_client
+from reportsim.engine.guard import Guard, Lookups, Shortage, is_here
 from reportsim.settings import Settings
 from reportsim.store.pool import Pool
 from tests.conftest import serving
@@ -53,10 +55,10 @@ SPELLINGS = [
 ]
 
 
-def shaped(url: str, host: str = EVIL) -> CallbackTarget:
+def shaped(url: str, host: str | None = None) -> CallbackTarget:
     """A target as no check at submit would let it through: what the dial alone has to refuse."""
     dialed = URL(url)
-    return CallbackTarget(dialed, host, dialed.port or 80)
+    return CallbackTarget(dialed.scheme, host or dialed.raw_host or "", dialed.port or 80, dialed.raw_path)
 
 
 class TestNames:
@@ -146,7 +148,7 @@ class TestUrls:
         url = f"http://{host}:{silent.port}/"
         assert isinstance(Guard(OPEN, []).check_url(url), Refusal)
         async with open_client(Guard(OPEN, [])) as session:
-            for target in (shaped(url), shaped(url, URL(url).raw_host or "")):
+            for target in (shaped(url), shaped(url, host)):
                 outcome = await post(session, target)
                 assert not outcome.success
                 assert outcome.remote_ip is None
@@ -157,13 +159,15 @@ class TestUrls:
             outcome = await post(session, shaped(f"http://{host}:{silent.port}/"))
         assert (outcome.reason, outcome.final) == (Reason.REFUSED, True)
 
-    async def test_lead_to_the_port_that_was_checked(self, silent: Silent, names: Names) -> None:
-        names.script = [[PUBLIC]]
-        target = replace(target_of(f"http://{EVIL}:{silent.port}/"), port=free_port())
-        async with answering(OK, port=silent.port) as good, open_client(Guard(OPEN, []), Asking(names)) as session:
-            outcome = await post(session, target)
-            assert good.heads == []
-        assert outcome.reason is Reason.REFUSED
+    @pytest.mark.parametrize("host", [EVIL, PUBLIC])
+    async def test_lead_to_the_port_that_was_checked(self, silent: Silent, host: str) -> None:
+        guard = Guard(OPEN, [])
+        dial = module.Dial(target_of(f"http://{host}:{free_port()}/"))
+        module.current.set(dial)
+        with pytest.raises(module.RefusedAddress):
+            guard.socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", (PUBLIC, silent.port)))
+        assert dial.refusal is not None
+        assert dial.refusal.reason == "not-the-target"
 
 
 class TestRedirects:
@@ -324,19 +328,30 @@ class TestLookups:
         assert len(asked) == 2
 
     async def test_no_more_than_so_many_hang_at_once(self, look_up: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Beyond that none is begun, and a destination that answered lately has a place all the same."""
         monkeypatch.setattr(module, "MOST_LOOKUPS", 3)
+        monkeypatch.setattr(module, "LOOKUP_WAIT_S", 0.05)
+        released = threading.Event()
 
-        def find(_: str) -> Found:
-            time.sleep(0.5)
+        def find(host: str) -> Found:
+            if host != "known.example":
+                released.wait(30)
             return answers(PUBLIC)
 
-        look_up(find)
+        asked = look_up(find)
         lookups = Lookups()
         waiting = [asyncio.ensure_future(lookups.resolve(f"{number}.example")) for number in range(3)]
         await asyncio.sleep(0)
-        with pytest.raises(OSError, match="too many"):
-            await lookups.resolve("one.more.example")
+        try:
+            with pytest.raises(Shortage, match="too many"):
+                await lookups.resolve("one.more.example")
+            assert len(asked) == 3
+            module.current.set(module.Dial(target_of("http://known.example/"), known=True))
+            assert (await lookups.resolve("known.example"))[0]["host"] == PUBLIC
+        finally:
+            released.set()
         await asyncio.gather(*waiting)
+        assert (await lookups.resolve("one.more.example"))[0]["host"] == PUBLIC
 
     def test_a_lookup_that_hangs_does_not_keep_the_process(self) -> None:
         program = (
