@@ -347,7 +347,19 @@ async def get_one(pool: Pool, id: UUID) -> Request | None:
     return found[0] if found else None
 
 
-SELECT_PAGE: Final = f"SELECT {COLUMNS} FROM requests WHERE {{conditions}} ORDER BY id DESC LIMIT $1"
+# A page ends after the row with which its documents come to this.
+PAGE_BYTES: Final = 1024 * 1024
+SIZE: Final = """
+octet_length(input_payload::text) + coalesce(octet_length(result_payload::text), 0)
+    + coalesce(octet_length(error::text), 0)
+"""
+SELECT_PAGE: Final = f"""
+SELECT {COLUMNS} FROM (
+    SELECT *, sum(size) OVER (ORDER BY id DESC ROWS UNBOUNDED PRECEDING) - size AS bytes_before
+    FROM (SELECT {COLUMNS}, {SIZE} AS size FROM requests WHERE {{conditions}} ORDER BY id DESC LIMIT $1) AS row
+) AS page
+WHERE bytes_before <= {PAGE_BYTES} ORDER BY id DESC
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,7 +373,7 @@ class Filters:
 
 
 async def page(pool: Pool, filters: Filters, *, before: UUID | None, limit: int) -> list[Request]:
-    """One page, newest first: the `limit` rows before an id.
+    """One page, newest first: the `limit` rows before an id, fewer where they are large.
 
     Values are written out, so that the planner knows how rare they are and which partial index holds them.
     """

@@ -12,7 +12,9 @@ from aiohttp import hdrs, web
 from reportsim.core.encoding import dumps
 from reportsim.core.problems import Problem, unavailable
 from reportsim.settings import Settings
+from reportsim.web.limits import bucket_key
 from reportsim.web.middleware import API_POLICY, PROBLEM, SECURITY
+from reportsim.web.send_buffers import SendBuffers, bound_kernel
 
 if sys.platform != "win32":
     import resource
@@ -33,10 +35,12 @@ async def served(
     """Serves an application on a bound socket as long as the block lasts."""
     # aiohttp waits for handlers twice as long: once before it cancels what they read, and once after.
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=shutdown_s / 2)
+    buffers = SendBuffers()
+    bound_kernel(listener)
     try:
         await runner.setup()
         assert runner.server is not None
-        door = Door(runner.server, allowed_connections(settings.connections_max))
+        door = Door(runner.server, buffers, allowed_connections(settings.connections_max))
         server = await asyncio.get_running_loop().create_server(door, sock=listener, backlog=BACKLOG)
         try:
             yield runner.server
@@ -44,14 +48,16 @@ async def served(
             server.close()
     finally:
         await runner.cleanup()
+        buffers.close()
 
 
 class Door:
     """Lets connections in, as many as there may be, and tells those beyond that to come back."""
 
-    def __init__(self, server: web.Server, most: int) -> None:
-        """Takes whoever serves those that are let in."""
+    def __init__(self, server: web.Server, buffers: SendBuffers, most: int) -> None:
+        """Takes whoever serves those that are let in, and what watches how they read."""
         self._server = server
+        self._buffers = buffers
         self._most = most
         self._room = most
 
@@ -64,8 +70,9 @@ class Door:
         self._room -= 1
         return Connection(
             self._server,
+            buffers=self._buffers,
             loop=asyncio.get_running_loop(),
-            access_log=None,  # type: ignore[arg-type]
+            access_log=None,
             keepalive_timeout=SILENT_S,
             max_line_size=LONGEST_LINE,
             max_field_size=LONGEST_LINE,
@@ -76,7 +83,38 @@ class Door:
 class Connection(web.RequestHandler):
     """A client's connection, on which even what is no HTTP is answered by a problem."""
 
-    __slots__ = ()
+    __slots__ = ("_buffers", "_stream")
+
+    def __init__(self, server: web.Server, *, buffers: SendBuffers, **options: Any) -> None:
+        """Makes the protocol of a connection; `buffers` learns what its peer does not read."""
+        super().__init__(server, **options)
+        self._buffers = buffers
+        self._stream: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Has the transport say whenever its peer does not take all at once."""
+        self._stream = cast(asyncio.Transport, transport)
+        self._stream.set_write_buffer_limits(high=0)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Ends what belongs to the connection."""
+        if self._stream is not None:
+            self._buffers.remove(self._stream)
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Begins to watch the peer, which has bytes to take."""
+        super().pause_writing()
+        assert self._stream is not None
+        peer = self._stream.get_extra_info("peername")
+        self._buffers.add(self._stream, bucket_key(peer[0] if peer else ""))
+
+    def resume_writing(self) -> None:
+        """Stops watching the peer, which has taken everything."""
+        super().resume_writing()
+        assert self._stream is not None
+        self._buffers.remove(self._stream)
 
     def handle_error(
         self,
