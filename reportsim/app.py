@@ -27,6 +27,7 @@ from reportsim.web import (
     submissions,
 )
 from reportsim.web.keys import (
+    DOWNLOAD_PLACES,
     DRAINING,
     ENGINE,
     EXPORT_PLACES,
@@ -69,6 +70,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
     app[LIMITS] = Limits({"sync": settings.sync_rate, "async": settings.async_rate})
     app[SYNC_PLACES] = Places("sync requests", settings.sync_max)
     app[STREAM_PLACES] = Places("event streams", events.MOST_STREAMS, settings.streams_per_client)
+    app[DOWNLOAD_PLACES] = Places("downloads", downloads.MOST_DOWNLOADS, downloads.MOST_DOWNLOADS_EACH)
     app[EXPORT_PLACES] = Places("exports", benchmarks.MOST_EXPORTS)
     app[TRUSTED] = parse_networks(settings.trusted_proxies)
     app[READY] = asyncio.Event()

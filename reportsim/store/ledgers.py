@@ -12,6 +12,7 @@ from reportsim.store.pool import Connection, Pool
 SELECT_LEDGERS: Final = """
 SELECT ledger_id, name, currency, exponent, version, first_on, last_on, lines FROM ledgers ORDER BY ledger_id
 """
+SELECT_ONE: Final = "SELECT 1 FROM ledgers WHERE ledger_id = $1"
 DELETE_LEDGER: Final = "DELETE FROM ledgers WHERE name = $1 RETURNING ledger_id"
 DELETE_POSTINGS: Final = "DELETE FROM postings WHERE ledger_id = $1"
 DELETE_BALANCES: Final = "DELETE FROM balances WHERE ledger_id = $1"
@@ -28,6 +29,11 @@ class LedgerExists(Exception):
 async def all_ledgers(pool: Pool | Connection) -> list[Ledger]:
     """Every ledger, oldest first."""
     return [Ledger(**row) for row in await pool.fetch(SELECT_LEDGERS)]
+
+
+async def exists(connection: Connection, ledger_id: int) -> bool:
+    """Whether a ledger has not been deleted."""
+    return await connection.fetchval(SELECT_ONE, ledger_id) is not None
 
 
 async def delete(connection: Connection, name: str) -> bool:

@@ -459,3 +459,11 @@ RETURNING id
 async def prune(pool: Pool, before: UUID, age: timedelta, limit: int) -> list[UUID]:
     """Deletes the oldest ended requests, a small batch at a time."""
     return [row["id"] for row in await pool.fetch(PRUNE, before, age, limit)]
+
+
+SELECT_EXISTING: Final = "SELECT id FROM requests WHERE id = ANY($1::uuid[])"
+
+
+async def existing(pool: Pool, ids: Sequence[UUID]) -> set[UUID]:
+    """Those of some requests that have a row."""
+    return {row["id"] for row in await pool.fetch(SELECT_EXISTING, ids)}

@@ -3,8 +3,7 @@
 import contextlib
 import csv
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 MOST_ROWS: Final = 8
 MOST_BYTES: Final = 16 * 1024
@@ -19,9 +18,11 @@ class Preview:
     more: bool
 
 
-def preview(path: Path) -> Preview | None:
-    """The start of a file; None where it is not on this replica's disk."""
-    with contextlib.suppress(OSError, csv.Error), path.open("rb") as file:
+def preview(file: BinaryIO | None) -> Preview | None:
+    """The start of a file, which is closed; None where it is not on this replica's disk."""
+    if file is None:
+        return None
+    with contextlib.suppress(OSError, csv.Error), file:
         raw = file.read(MOST_BYTES + 1)
         text = raw[:MOST_BYTES].decode("utf-8", "ignore")
         lines = list(csv.reader(text.splitlines(keepends=True)))

@@ -12,6 +12,7 @@ from aiohttp import hdrs, web
 from reportsim.core.encoding import dumps
 from reportsim.core.problems import Problem, unavailable
 from reportsim.settings import Settings
+from reportsim.web.downloads import MOST_DOWNLOADS
 from reportsim.web.limits import bucket_key
 from reportsim.web.middleware import API_POLICY, PROBLEM, SECURITY
 from reportsim.web.send_buffers import SendBuffers, bound_kernel
@@ -24,8 +25,8 @@ BACKLOG: Final = 2048
 SILENT_S: Final = 15.0
 LONGEST_LINE: Final = 8190
 MOST_HEADERS: Final = 100
-# For everything that is no connection of a client: the database's, reports, callbacks, the log.
-SPARE_FILES: Final = 768
+# For everything that is no connection of a client: the database's, reports, callbacks, the log, and files being sent.
+SPARE_FILES: Final = 768 + MOST_DOWNLOADS
 
 
 @contextlib.asynccontextmanager
