@@ -78,6 +78,8 @@ class Door:
             max_line_size=LONGEST_LINE,
             max_field_size=LONGEST_LINE,
             max_headers=MOST_HEADERS,
+            # Bodies are decompressed within their bounds, by those who read them.
+            auto_decompress=False,
         )
 
 

@@ -111,7 +111,7 @@ async def test_an_answer_that_is_not_read_ends_with_its_connection(
         assert (len(buffers[0]), buffers[0].total) == (0, 0)
 
 
-async def test_a_stream_and_an_export_that_are_not_read_end_too(settings: Settings, buffers: list[SendBuffers]) -> None:
+async def test_a_stream_that_is_not_read_ends_too(settings: Settings, buffers: list[SendBuffers]) -> None:
     async with serving(settings) as service:
         async with unread(service.url, get("/api/events")) as client:
             while not buffers[0]:
