@@ -26,6 +26,7 @@ from reportsim.web import (
     requests,
     submissions,
 )
+from reportsim.web.heads import bound_headers
 from reportsim.web.keys import (
     DOWNLOAD_PLACES,
     DRAINING,
@@ -58,6 +59,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
             identify(),
             measure(collected),
             answer_problems(rendering.answer_problem),
+            bound_headers(),
             check_origin(settings),
             refuse_new_work(),
         ],
