@@ -3,6 +3,7 @@
 import contextlib
 import csv
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, Final
 
 MOST_ROWS: Final = 8
@@ -18,11 +19,11 @@ class Preview:
     more: bool
 
 
-def preview(file: BinaryIO | None) -> Preview | None:
+def preview(source: Path | BinaryIO | None) -> Preview | None:
     """The start of a file, which is closed; None where it is not on this replica's disk."""
-    if file is None:
+    if source is None:
         return None
-    with contextlib.suppress(OSError, csv.Error), file:
+    with contextlib.suppress(OSError, csv.Error), source.open("rb") if isinstance(source, Path) else source as file:
         raw = file.read(MOST_BYTES + 1)
         text = raw[:MOST_BYTES].decode("utf-8", "ignore")
         lines = list(csv.reader(text.splitlines(keepends=True)))
