@@ -25,7 +25,9 @@ from reportsim.web import (
     requests,
     submissions,
 )
+from reportsim.web.heads import bound_headers
 from reportsim.web.keys import (
+    DOWNLOAD_PLACES,
     DRAINING,
     ENGINE,
     EXPORT_PLACES,
@@ -62,6 +64,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
             identify(),
             measure(collected),
             answer_problems(rendering.answer_problem),
+            bound_headers(),
             check_origin(settings),
             refuse_new_work(),
             refuse_own_callbacks(),
@@ -75,7 +78,8 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
     app[LIMITS] = Limits({"sync": settings.sync_rate, "async": settings.async_rate})
     app[SYNC_PLACES] = Places("sync requests", settings.sync_max)
     app[STREAM_PLACES] = Places("event streams", events.MOST_STREAMS, settings.streams_per_client)
-    app[EXPORT_PLACES] = Places("exports", benchmarks.MOST_EXPORTS)
+    app[DOWNLOAD_PLACES] = Places("downloads", downloads.MOST_DOWNLOADS, downloads.MOST_DOWNLOADS_EACH)
+    app[EXPORT_PLACES] = Places("exports", benchmarks.MOST_EXPORTS, benchmarks.MOST_EXPORTS_EACH)
     app[TRUSTED] = parse_networks(settings.trusted_proxies)
     app[READY] = asyncio.Event()
     app[DRAINING] = asyncio.Event()

@@ -97,6 +97,12 @@ KINDS: Final[Mapping[str, Kind]] = {
         ),
         Kind("too-large", 413, "The body is too large", "A body has at most 64 KiB."),
         Kind(
+            "uri-too-long",
+            414,
+            "The request line is too long",
+            "A request line has at most 8,190 bytes. Send what is long in a body.",
+        ),
+        Kind(
             "unsupported-media-type",
             415,
             "The media type is not supported",
@@ -131,6 +137,13 @@ KINDS: Final[Mapping[str, Kind]] = {
             422,
             "The key was used for another request",
             "A key names one request for ever. Use a new key for a new request.",
+        ),
+        Kind(
+            "header-too-large",
+            431,
+            "A header is too large",
+            "A header has at most 8,190 bytes, cookies 64 KiB, all headers 128 KiB. Browsers send the cookies of every"
+            " port of a host, like localhost, to each of them: clear those.",
         ),
         Kind("quota-exceeded", 429, "Too many requests", "Wait for the seconds in Retry-After.", QUOTA_URI),
         Kind(

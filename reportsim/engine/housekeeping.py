@@ -27,6 +27,8 @@ PRUNE_EVERY_S: Final = 60.0
 FIRST_LOOK: Final = 500
 # Files are deleted on the loop, so few at once.
 PRUNE_BATCH: Final = 200
+# So many batches of reports are held against their rows each time.
+ORPHAN_BATCHES: Final = 10
 # The replica that holds a wait takes its end by itself; the sweep looks for those that nobody took.
 LATE: Final = timedelta(seconds=0.5)
 
@@ -97,6 +99,7 @@ class Sweeper:
         self._retention = retention
         self._accepted = accepted
         self._look_at = FIRST_LOOK
+        self._unchecked: list[UUID] = []
 
     async def run(self) -> None:
         """Sweeps for ever, through outages."""
@@ -135,7 +138,18 @@ class Sweeper:
             count += len(deleted)
             self._files.remove(deleted)
         self._files.remove_before(oldest)
+        await self.remove_orphans()
         return count
+
+    async def remove_orphans(self) -> None:
+        """Deletes reports whose rows are gone, which another replica may have pruned; a part of all at a time."""
+        for _ in range(ORPHAN_BATCHES):
+            self._unchecked = self._unchecked or self._files.ids()
+            batch, self._unchecked = self._unchecked[:PRUNE_BATCH], self._unchecked[PRUNE_BATCH:]
+            if batch and (orphans := set(batch) - await store.existing(self._pool, batch)):
+                self._files.remove(orphans)
+            if not self._unchecked:
+                break
 
 
 class Runner(Protocol):

@@ -5,19 +5,29 @@ Small reports wait together in a spool, and get a file of their own when somebod
 """
 
 import contextlib
+import errno
+import functools
 import hashlib
+import io
 import itertools
+import logging
+import os
 import re
+import time
 from collections import OrderedDict, deque
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeVar
 from uuid import UUID
 
 from reportsim.core.identifiers import UUID7Generator, boot_id
 from reportsim.core.problems import Problem
 from reportsim.reports.locks import lock
 from reportsim.reports.spool import SUFFIX, Spool
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 NAME: Final = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.csv", re.ASCII)
 KEPT: Final = 1 << 20
@@ -29,21 +39,54 @@ SPOOLS: Final = 16
 CELL: Final = re.compile(r'("(?:[^"]|"")*"|[^,\n]*)[,\n]')
 
 
-@contextlib.contextmanager
-def disk() -> Iterator[None]:
-    """Makes a full or broken disk fail the report: unlike an absent database, it is not waited for."""
-    try:
-        yield
-    except OSError as error:
-        raise Problem("report-failed", "The report file could not be written.") from error
+# What a file system says that has no room left, for its own or for one user's sake.
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+# Written to learn whether a disk that was full has room again.
+PROBE: Final = bytes(1 << 16)
+LOG_EVERY_S: Final = 60.0
+
+
+class Disk:
+    """Writes to a disk that may be full: the oldest reports go until there is room for the newest."""
+
+    def __init__(self, make_room: Callable[[], bool] = lambda: False) -> None:
+        """Takes what deletes the oldest report, and says whether there was one."""
+        self._make_room = make_room
+        self._logged_at = float("-inf")
+        self.failed = False
+
+    def write(self, change: Callable[[], T]) -> T:
+        """Makes a change to the disk, again and again while that needs room that can be made.
+
+        Raises:
+            Problem: `report-failed`: unlike an absent database, a full or broken disk is not waited for.
+        """
+        while True:
+            try:
+                done = change()
+            except OSError as error:
+                if error.errno in NO_ROOM and self._make_room():
+                    self._log(logging.WARNING, "the disk of the report files is full: the oldest are deleted")
+                    continue
+                self.failed = True
+                self._log(logging.ERROR, f"a report file cannot be written: {error}")
+                raise Problem("report-failed", "The report file could not be written.") from error
+            self.failed = False
+            return done
+
+    def _log(self, level: int, text: str) -> None:
+        if time.monotonic() - self._logged_at >= LOG_EVERY_S:
+            self._logged_at = time.monotonic()
+            log.log(level, text)
 
 
 class Draft:
     """A file being written: counts and hashes what passes through, and keeps a megabyte of it in memory."""
 
-    def __init__(self, part: Path) -> None:
+    def __init__(self, part: Path, disk: Disk | None = None) -> None:
         """Is written to a path, which is there once there is more than memory keeps."""
         self._part = part
+        self._disk = disk or Disk()
         self._handle: BinaryIO | None = None
         self._kept: list[bytes] = []
         self._written = 0
@@ -65,10 +108,10 @@ class Draft:
             self._flush()
 
     def _flush(self) -> None:
-        with disk():
-            self._handle = self._handle or opened(self._part)
-            self._handle.writelines(self._kept)
-            self._handle.flush()
+        handle = self._handle = self._handle or self._disk.write(lambda: opened(self._part))
+        rest = memoryview(b"".join(self._kept))
+        while rest:
+            rest = rest[self._disk.write(functools.partial(os.write, handle.fileno(), rest)) :]
         self._kept.clear()
         self._written = self.bytes
 
@@ -80,8 +123,7 @@ class Draft:
     def finish(self, path: Path) -> None:
         """Makes the file appear under its name."""
         self._flush()
-        with disk():
-            self._part.replace(path)
+        self._disk.write(lambda: self._part.replace(path))
 
     def discard(self) -> None:
         """Closes the file, and leaves nothing of it unless it is finished."""
@@ -131,6 +173,9 @@ class ReportFiles:
         self._spooled: dict[UUID, Spool] = {}
         self._spools: deque[Spool] = deque()
         self._spool: Spool | None = None
+        self._disk = Disk(self._remove_oldest)
+        # A copy of what is here already is worth no other report.
+        self._disk_of_copies = Disk()
         paths = sorted(folder.iterdir())
         separate = {parse_name(path.name) for path in paths}
         for path in paths:
@@ -147,7 +192,7 @@ class ReportFiles:
         path = self._path(request_id)
         if (spool := self._spooled.get(request_id)) is not None:
             with contextlib.suppress(OSError, Problem):
-                draft = self._draft(request_id)
+                draft = self._draft(request_id, self._disk_of_copies)
                 try:
                     draft.add(spool.read(request_id))
                     draft.finish(path)
@@ -155,6 +200,33 @@ class ReportFiles:
                 finally:
                     draft.discard()
         return path
+
+    def open(self, request_id: UUID) -> BinaryIO | None:
+        """A report to read, from its own file or else from a spool; None where it is not here, or garbled."""
+        path = self.path(request_id)
+        with contextlib.suppress(OSError):
+            if (spool := self._spooled.get(request_id)) is not None:
+                return io.BytesIO(spool.read(request_id))
+            return path.open("rb")
+        return None
+
+    def ids(self) -> list[UUID]:
+        """The requests whose reports are here."""
+        return [*self._spooled, *(what for what in self._sizes if isinstance(what, UUID))]
+
+    def is_writable(self) -> bool:
+        """Whether reports can be written: tried where the last one could not."""
+        if self._disk.failed:
+            probe = self._folder / f"probe.{self._boot}-{next(self._numbers)}.part"
+            try:
+                probe.write_bytes(PROBE)
+                self._disk.failed = False
+            except OSError:
+                pass
+            finally:
+                with contextlib.suppress(OSError):
+                    probe.unlink(missing_ok=True)
+        return not self._disk.failed
 
     def close(self) -> None:
         """Lets go of the spool that is being written."""
@@ -176,16 +248,16 @@ class ReportFiles:
             yield draft
             whole = draft.whole
             if whole is not None and len(whole) < self._small:
-                with disk():
-                    self._put(request_id, whole)
+                self._disk.write(lambda: self._put(request_id, whole))
             else:
                 draft.finish(self._path(request_id))
                 self._keep(request_id, draft.bytes)
         finally:
             draft.discard()
 
-    def _draft(self, request_id: UUID) -> Draft:
-        return Draft(self._folder / f"{request_id}.{self._boot}-{next(self._numbers)}.part")
+    def _draft(self, request_id: UUID, disk: Disk | None = None) -> Draft:
+        part = self._folder / f"{request_id}.{self._boot}-{next(self._numbers)}.part"
+        return Draft(part, disk or self._disk)
 
     def _put(self, request_id: UUID, content: bytes) -> None:
         """Spools a report."""
@@ -199,7 +271,15 @@ class ReportFiles:
         self._forget(request_id)
         if request_id in self._sizes:
             self.remove([request_id])
-        spool.append(request_id, content)
+        try:
+            spool.append(request_id, content)
+        except OSError as error:
+            if error.errno == errno.EFBIG and spool.size:
+                # Files may be no larger than that here: another one takes it.
+                self.close()
+                self._put(request_id, content)
+                return
+            raise
         self._spooled[request_id] = spool
         self._count(spool, spool.size)
 
@@ -274,11 +354,17 @@ class ReportFiles:
         self._sizes[what] = size
         self._sizes.move_to_end(what)
         while self._total > self._most and len(self._sizes) > 1:
-            oldest = next(iter(self._sizes))
-            if isinstance(oldest, Spool):
-                self._drop(oldest)
-            else:
-                self.remove([oldest])
+            self._remove_oldest()
+
+    def _remove_oldest(self) -> bool:
+        """Deletes the oldest file or spool; False where there is none."""
+        if (oldest := next(iter(self._sizes), None)) is None:
+            return False
+        if isinstance(oldest, Spool):
+            self._drop(oldest)
+        else:
+            self.remove([oldest])
+        return True
 
 
 def opened(part: Path) -> BinaryIO:

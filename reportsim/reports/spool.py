@@ -69,7 +69,11 @@ class Spool:
         record = recorded(id, content)
         file = self._handle.fileno()
         try:
-            if os.pwrite(file, record, self.size) != len(record):
+            written = os.pwrite(file, record, self.size)
+            # A write that was cut short says why when it is to go on.
+            if written != len(record):
+                written += os.pwrite(file, record[written:], self.size + written)
+            if written != len(record):
                 raise OSError("the report was cut short")
         except OSError:
             with contextlib.suppress(OSError):

@@ -15,6 +15,7 @@ SELECT ledger_id, name, currency, exponent, version, first_on, last_on, lines FR
 SELECT_LEDGER: Final = """
 SELECT ledger_id, name, currency, exponent, version, first_on, last_on, lines FROM ledgers WHERE name = $1
 """
+SELECT_ONE: Final = "SELECT 1 FROM ledgers WHERE ledger_id = $1"
 DELETE_LEDGER: Final = "DELETE FROM ledgers WHERE name = $1 RETURNING ledger_id"
 DELETE_POSTINGS: Final = "DELETE FROM postings WHERE ledger_id = $1"
 DELETE_BALANCES: Final = "DELETE FROM balances WHERE ledger_id = $1"
@@ -48,6 +49,11 @@ async def find(pool: Pool | Connection, name: str) -> Ledger | None:
     """The newest version of a ledger."""
     row = await pool.fetchrow(SELECT_LEDGER, name)
     return None if row is None else Ledger(**row)
+
+
+async def exists(connection: Connection, ledger_id: int) -> bool:
+    """Whether a ledger has not been deleted."""
+    return await connection.fetchval(SELECT_ONE, ledger_id) is not None
 
 
 async def delete(connection: Connection, name: str) -> bool:

@@ -350,7 +350,19 @@ async def get_one(pool: Pool, id: UUID) -> Request | None:
     return found[0] if found else None
 
 
-SELECT_PAGE: Final = f"SELECT {COLUMNS} FROM requests WHERE {{conditions}} ORDER BY id DESC LIMIT $1"
+# A page ends after the row with which its documents come to this.
+PAGE_BYTES: Final = 1024 * 1024
+SIZE: Final = """
+octet_length(input_payload::text) + coalesce(octet_length(result_payload::text), 0)
+    + coalesce(octet_length(error::text), 0)
+"""
+SELECT_PAGE: Final = f"""
+SELECT {COLUMNS} FROM (
+    SELECT *, sum(size) OVER (ORDER BY id DESC ROWS UNBOUNDED PRECEDING) - size AS bytes_before
+    FROM (SELECT {COLUMNS}, {SIZE} AS size FROM requests WHERE {{conditions}} ORDER BY id DESC LIMIT $1) AS row
+) AS page
+WHERE bytes_before <= {PAGE_BYTES} ORDER BY id DESC
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -364,7 +376,7 @@ class Filters:
 
 
 async def page(pool: Pool, filters: Filters, *, before: UUID | None, limit: int) -> list[Request]:
-    """One page, newest first: the `limit` rows before an id.
+    """One page, newest first: the `limit` rows before an id, fewer where they are large.
 
     Values are written out, so that the planner knows how rare they are and which partial index holds them.
     """
@@ -450,3 +462,11 @@ RETURNING id
 async def prune(pool: Pool, before: UUID, age: timedelta, limit: int) -> list[UUID]:
     """Deletes the oldest ended requests, a small batch at a time."""
     return [row["id"] for row in await pool.fetch(PRUNE, before, age, limit)]
+
+
+SELECT_EXISTING: Final = "SELECT id FROM requests WHERE id = ANY($1::uuid[])"
+
+
+async def existing(pool: Pool, ids: Sequence[UUID]) -> set[UUID]:
+    """Those of some requests that have a row."""
+    return {row["id"] for row in await pool.fetch(SELECT_EXISTING, ids)}

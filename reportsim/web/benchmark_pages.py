@@ -1,5 +1,6 @@
 """The benchmark's pages: the form with what to expect, a run as it goes, its result, two runs side by side."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final
@@ -20,7 +21,7 @@ from reportsim.web.benchmark_forms import SHAPES, VALUES, plan_body, plan_errors
 from reportsim.web.benchmarks import RUN, existing, plan_of, shown
 from reportsim.web.comparisons import compared
 from reportsim.web.forms import read_form
-from reportsim.web.keys import ENGINE, EXPORT_PLACES, RUNNER
+from reportsim.web.keys import ENGINE, RUNNER
 from reportsim.web.limits import Places
 from reportsim.web.listing import stream_url
 from reportsim.web.rendering import page, render
@@ -36,12 +37,16 @@ REMEMBERED: Final = 16
 CHOICES: Final = {"arrivals": list(Arrivals), "cancel": list(Cancel), "distribution": SHAPES}
 PREDICTIONS: Final = web.AppKey("PREDICTIONS", Places)
 RESULTS: Final = web.AppKey("RESULTS", OrderedDict[UUID, str])
+# Results are made one after another: pages wait for a moment where exports would be refused.
+MAKING: Final = web.AppKey("MAKING", asyncio.Lock)
+PATIENCE_S: Final = 20.0
 
 
 def setup(app: web.Application) -> None:
     """Adds what the pages keep."""
     app[PREDICTIONS] = Places("predictions", MOST_PREDICTIONS)
     app[RESULTS] = OrderedDict()
+    app[MAKING] = asyncio.Lock()
 
 
 class RunQuery(Strict):
@@ -156,21 +161,32 @@ async def show_benchmark(request: web.Request) -> web.StreamResponse:
 
 async def result_part(request: web.Request, run: Benchmark) -> str | None:
     """The result with its plots, as markup; made once and kept while others are not looked at more often."""
+    if run.result is None:
+        return None
     kept = request.app[RESULTS]
     if run.id not in kept:
-        samples = await store.samples(request.app[ENGINE].pool, run.id)
-        if run.result is None or samples is None:
-            return None
-        with request.app[EXPORT_PLACES].place():
-            async with rendering(Export.PART, run.as_json(), samples) as pieces:
-                made = b"".join([piece async for piece in pieces])
-        if not made:
-            raise Problem("internal-error", "The result could not be drawn.")
-        kept[run.id] = made.decode()
-    kept.move_to_end(run.id)
+        try:
+            async with asyncio.timeout(PATIENCE_S), request.app[MAKING]:
+                await make_result(request, run)
+        except TimeoutError:
+            raise unavailable("Many results are being drawn.") from None
+    if (found := kept.get(run.id)) is not None:
+        kept.move_to_end(run.id)
+    return found
+
+
+async def make_result(request: web.Request, run: Benchmark) -> None:
+    """Draws a result, unless somebody else has done so meanwhile."""
+    kept = request.app[RESULTS]
+    if run.id in kept or (samples := await store.samples(request.app[ENGINE].pool, run.id)) is None:
+        return
+    async with rendering(Export.PART, run.as_json(), samples) as pieces:
+        made = b"".join([piece async for piece in pieces])
+    if not made:
+        raise Problem("internal-error", "The result could not be drawn.")
+    kept[run.id] = made.decode()
     while len(kept) > REMEMBERED:
         kept.popitem(last=False)
-    return kept[run.id]
 
 
 @page

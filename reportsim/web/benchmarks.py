@@ -1,5 +1,6 @@
 """POST /api/benchmark/both: the load test on both patterns; its runs, their results and what can be taken along."""
 
+import asyncio
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,10 +19,16 @@ from reportsim.web.body import read_json
 from reportsim.web.events import write
 from reportsim.web.keys import ENGINE, EXPORT_PLACES, RUNNER
 from reportsim.web.prefer import preferences
+from reportsim.web.quotas import client
 from reportsim.web.requests import id_in, json_response, load_query, not_found
 from reportsim.web.schemas import BenchmarkPlan, Parsed, Strict, parse_raw, read_submission
 
+# Each has a process of its own; a reader of one must take it with some speed.
 MOST_EXPORTS: Final = 4
+MOST_EXPORTS_EACH: Final = 2
+LONGEST_EXPORT_S: Final = 300.0
+# The page's own policy, and what no policy within a document can say.
+REPORT_POLICY: Final = f"{POLICY}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 DEFAULT_LIST: Final = 50
 RUN: Final = "run"
 
@@ -114,18 +121,18 @@ async def cancel_benchmark(request: web.Request) -> web.Response:
 
 async def show_report(request: web.Request) -> web.Response:
     """The result as one page with its plots, which needs nothing from elsewhere and can be kept, sent and printed."""
-    with request.app[EXPORT_PLACES].place():
+    with request.app[EXPORT_PLACES].place(client(request)):
         run, samples = await finished(request)
         async with rendering(Export.HTML, run.as_json(), samples) as pieces:
             page = b"".join([piece async for piece in pieces])
     return web.Response(
-        body=page, content_type="text/html", charset="utf-8", headers={"Content-Security-Policy": POLICY}
+        body=page, content_type="text/html", charset="utf-8", headers={"Content-Security-Policy": REPORT_POLICY}
     )
 
 
 async def download_samples(request: web.Request) -> web.StreamResponse:
     """Every request of both sides as a row of CSV: its moments, its outcome, its time to result."""
-    with request.app[EXPORT_PLACES].place():
+    with request.app[EXPORT_PLACES].place(client(request)):
         run, samples = await finished(request)
         response = web.StreamResponse(
             headers={
@@ -135,16 +142,11 @@ async def download_samples(request: web.Request) -> web.StreamResponse:
         )
         if request.method == hdrs.METH_HEAD:
             return response
-        async with rendering(Export.CSV, run.as_json(), samples) as pieces:
+        async with asyncio.timeout(LONGEST_EXPORT_S), rendering(Export.CSV, run.as_json(), samples) as pieces:
             await response.prepare(request)
-            try:
-                async for piece in pieces:
-                    await write(response, piece)
-                await response.write_eof()
-            except TimeoutError:
-                # Whoever does not read must not keep others from exports.
-                if request.transport is not None:
-                    request.transport.abort()
+            async for piece in pieces:
+                await write(response, piece)
+            await response.write_eof()
     return response
 
 

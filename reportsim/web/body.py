@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import zlib
 from typing import Any, Final
 
 from aiohttp import hdrs, web
@@ -58,12 +59,42 @@ async def read_body(request: web.Request, most: int = MOST_BYTES) -> bytes:
     except web.HTTPRequestEntityTooLarge:
         raise too_large(most) from None
     except web.RequestPayloadError:
-        raise Problem(
-            "malformed-request", "The body cannot be decoded as its headers say.", headers={hdrs.CONNECTION: "close"}
-        ) from None
+        raise undecodable() from None
     if len(raw) > most:
         raise too_large(most)
-    return raw
+    return decode(raw, request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower(), most)
+
+
+def decode(raw: bytes, encoding: str, most: int) -> bytes:
+    """A body as it was before its sender compressed it; no more of it is made than may be.
+
+    Raises:
+        Problem: 400 for what is not of that encoding, 413 for what is too much.
+    """
+    if not raw or encoding not in {"gzip", "deflate"}:
+        return raw
+    # Some senders leave out the two bytes in which zlib's header says what follows.
+    bare = encoding == "deflate" and raw[0] & 0x0F != zlib.DEFLATED
+    content = b""
+    try:
+        while raw:
+            stream = zlib.decompressobj(31 if encoding == "gzip" else -zlib.MAX_WBITS if bare else zlib.MAX_WBITS)
+            content += stream.decompress(raw, most + 1 - len(content))
+            if len(content) > most:
+                raise too_large(most)
+            if not stream.eof:
+                raise undecodable()
+            raw = stream.unused_data
+    except zlib.error:
+        raise undecodable() from None
+    return content
+
+
+def undecodable() -> Problem:
+    """The 400 for a body that its headers describe wrongly."""
+    return Problem(
+        "malformed-request", "The body cannot be decoded as its headers say.", headers={hdrs.CONNECTION: "close"}
+    )
 
 
 def too_large(most: int) -> Problem:

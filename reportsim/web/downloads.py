@@ -1,22 +1,32 @@
 """GET /api/reports/{file}: conditional and range downloads (RFC 9110), from files named by request id alone."""
 
+import asyncio
 import base64
+import logging
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
-from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from aiohttp import hdrs, web
 
 from reportsim.core.model import Request
-from reportsim.core.problems import Problem
+from reportsim.core.problems import Problem, unavailable
 from reportsim.reports.files import parse_name
 from reportsim.store import requests as store
-from reportsim.web.keys import ENGINE
+from reportsim.web.keys import DOWNLOAD_PLACES, ENGINE
+from reportsim.web.quotas import client
 
+log = logging.getLogger("reportsim.http")
+
+# What is longer is sent piece by piece, with the file open; so many may be, in all and of one client.
 CHUNK: Final = 256 * 1024
+MOST_DOWNLOADS: Final = 128
+MOST_DOWNLOADS_EACH: Final = 64
+# Seconds that any download may take, and the bytes per second that one must make besides.
+LONGEST_S: Final = 60.0
+SLOWEST: Final = 4096
 RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII | re.IGNORECASE)
 HEADERS: Final = ("ETag", "Last-Modified", "Repr-Digest", "Accept-Ranges", "Content-Disposition")
 TAG: Final = re.compile(r'(?:W/)?"[^"]*"|\*')
@@ -31,17 +41,36 @@ class Span:
 
 
 async def download(request: web.Request) -> web.StreamResponse:
-    """A report's CSV file."""
+    """A report's CSV file: conditions are decided by the row alone, and only what is sent needs the file."""
     engine = request.app[ENGINE]
     id = parse_name(request.match_info["file"])
     row = await store.get_one(engine.pool, id) if id else None
     if row is None or row.result_payload is None:
         raise Problem("not-found", "There is no such file.")
-    return await send(request, row, await engine.remaker.path(row))
+    await engine.remaker.check(row)
+    response, span = answer_to(request, row)
+    if response.status == 304 or request.method == hdrs.METH_HEAD:
+        return response
+    handle = await engine.remaker.open(row)
+    with handle:
+        if span.length <= CHUNK:
+            try:
+                content = read(handle, span)
+            except OSError as error:
+                log.warning("the file of %s cannot be read: %s", row.id, error)
+                raise unavailable("The file cannot be read at the moment.") from None
+            return web.Response(status=response.status, headers=response.headers, body=content)
+        with request.app[DOWNLOAD_PLACES].place(client(request)):
+            await send(request, response, handle, span)
+    return response
 
 
-async def send(request: web.Request, row: Request, path: Path) -> web.StreamResponse:
-    """The file as the request's conditions and range ask for it."""
+def answer_to(request: web.Request, row: Request) -> tuple[web.StreamResponse, Span]:
+    """Status and headers as the request's conditions and range ask for them, and the part of the file to send.
+
+    Raises:
+        Problem: 412 or 416, when they cannot be met.
+    """
     assert row.result_payload is not None
     assert row.completed_at is not None
     sha256 = row.result_payload["sha256"]
@@ -59,7 +88,8 @@ async def send(request: web.Request, row: Request, path: Path) -> web.StreamResp
     if not is_wanted(request, etag, modified):
         raise Problem("precondition-failed", "The file is not the one that the request's condition names.")
     if is_known(request, etag, modified):
-        return web.Response(status=304, headers={name: headers[name] for name in (hdrs.ETAG, hdrs.CACHE_CONTROL)})
+        kept = {name: headers[name] for name in (hdrs.ETAG, hdrs.CACHE_CONTROL)}
+        return web.Response(status=304, headers=kept), Span(0, 0)
     span = wanted_span(request, etag, size)
     if span is None:
         status, span = 200, Span(0, size)
@@ -69,16 +99,30 @@ async def send(request: web.Request, row: Request, path: Path) -> web.StreamResp
     response = web.StreamResponse(status=status, headers=headers)
     response.headers[hdrs.CONTENT_TYPE] = "text/csv; charset=utf-8; header=present"
     response.content_length = span.length
-    with path.open("rb") as handle:
+    return response, span
+
+
+def read(handle: BinaryIO, span: Span) -> bytes:
+    """A part of a file.
+
+    Raises:
+        OSError: it cannot be read in its length.
+    """
+    handle.seek(span.first)
+    content = handle.read(span.length)
+    if len(content) != span.length:
+        raise OSError("the report file was cut")
+    return content
+
+
+async def send(request: web.Request, response: web.StreamResponse, handle: BinaryIO, span: Span) -> None:
+    """Sends a part of a file, which a client must take with some speed: it can go on where it was by a range."""
+    async with asyncio.timeout(LONGEST_S + span.length / SLOWEST):
         await response.prepare(request)
-        if request.method != hdrs.METH_HEAD:
-            handle.seek(span.first)
-            left = span.length
-            while left and (chunk := handle.read(min(CHUNK, left))):
-                left -= len(chunk)
-                await response.write(chunk)
-    await response.write_eof()
-    return response
+        for first in range(span.first, span.first + span.length, CHUNK):
+            length = min(CHUNK, span.first + span.length - first)
+            await response.write(read(handle, Span(first, length)))
+        await response.write_eof()
 
 
 def is_wanted(request: web.Request, etag: str, modified: datetime) -> bool:

@@ -17,10 +17,10 @@ from reportsim.web.keys import ENGINE, STREAM_PLACES
 from reportsim.web.quotas import client, visit_of
 from reportsim.web.requests import load_query
 from reportsim.web.schemas import Strict
+from reportsim.web.send_buffers import PIECE
 
 ID: Final = re.compile(r"[0-9a-f]{1,32}-[0-9]{1,18}", re.ASCII)
 PING_S: Final = 15.0
-STALL_S: Final = 5.0
 KERNEL_BUFFER: Final = 64 * 1024
 RETRY_MS: Final = 2000
 MOST_STREAMS: Final = 2_000
@@ -74,14 +74,10 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
             await response.write_eof()
         except ConnectionResetError:
             pass
-        except TimeoutError:
-            # Whoever does not read would be kept, with all that is buffered, for as long as it likes.
-            if request.transport is not None:
-                request.transport.abort()
     return response
 
 
 async def write(response: web.StreamResponse, data: bytes) -> None:
-    """Writes to a stream whose reader must not stand still for long."""
-    async with asyncio.timeout(STALL_S):
-        await response.write(data)
+    """Writes in pieces, each of which waits until the peer has taken the one before."""
+    for start in range(0, len(data), PIECE):
+        await response.write(data[start : start + PIECE])

@@ -17,7 +17,7 @@ from reportsim.reports.fields import UUID_FORM, Digits, Identifier, Text
 from reportsim.store import requests as store
 from reportsim.store.pool import Pool
 from reportsim.web.keys import ENGINE
-from reportsim.web.requests import DEFAULT_PAGE, ListQuery, make_cursor, read_cursor
+from reportsim.web.requests import DEFAULT_PAGE, ListQuery, encode_within_bounds, make_cursor, read_cursor
 
 FILTERS: Final = ("status", "mode", "callback_status")
 MOST_IDS: Final = 50
@@ -107,8 +107,10 @@ async def listing(request: web.Request, query: Mapping[str, Any]) -> Listing:
     else:
         before = read_cursor(query["cursor"], filters) if "cursor" in query else None
         rows = await store.page(engine.pool, filters, before=before, limit=limit + 1)
-    more = len(rows) > limit
-    rows = rows[:limit]
+    room = sum(1 for _ in encode_within_bounds(rows))
+    shown = min(len(rows) if "ids" in query else room, limit)
+    more = len(rows) > shown
+    rows = rows[:shown]
     kept = {**chosen, **({"limit": limit} if limit != DEFAULT_PAGE else {})}
     sought = {"q": searched} if searched else {}
     first = "cursor" not in query

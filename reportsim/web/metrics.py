@@ -13,11 +13,14 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from reportsim import __version__
+from reportsim.core.problems import KINDS
 from reportsim.engine.engine import Engine
 from reportsim.store.pool import OUTAGES
 from reportsim.store.queue import Backlog, backlog
 
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+STATUSES: Final = frozenset({200, 202, 206, 303, 304, 499, *(kind.status for kind in KINDS.values())})
+SAMPLES_AT_ONCE: Final = 500
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNMATCHED: Final = "unmatched"
 LAG_EVERY_S: Final = 0.1
@@ -119,13 +122,13 @@ class Metrics:
         self._answers = Counter(
             "reportsim_http_requests", "Answers, by route.", ["method", "route", "status"], registry=self._registry
         )
-        self._children: dict[tuple[str, str, int], tuple[Histogram, Counter]] = {}
+        self._children: dict[tuple[str, str, str], tuple[Histogram, Counter]] = {}
 
     def observe(self, request: web.Request, status: int, seconds: float) -> None:
         """Counts one answer; the route is its template, so that labels stay few."""
         resource = request.match_info.route.resource
         method = request.method if request.method in METHODS else "OTHER"
-        key = (method, resource.canonical if resource is not None else UNMATCHED, status)
+        key = (method, resource.canonical if resource is not None else UNMATCHED, status_label(status))
         children = self._children.get(key)
         if children is None:
             children = self._children[key] = self._duration.labels(*key), self._answers.labels(*key)
@@ -140,7 +143,41 @@ class Metrics:
                 self._collector.backlog = await backlog(self._engine.pool)
         except (*OUTAGES, TimeoutError):
             self._collector.backlog = None
-        return generate_latest(self._registry)
+        pieces = []
+        for family in self._registry.collect():
+            # When each series began would be lines of its own behind the family, and nobody reads them.
+            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+            for first in range(0, max(len(family.samples), 1), SAMPLES_AT_ONCE):
+                pieces.append(render_samples(family, first))
+                # Rendering holds the loop, some microseconds for each sample.
+                await asyncio.sleep(0)
+        return b"".join(pieces)
+
+
+def status_label(status: int) -> str:
+    """A status that this service answers by itself; others, which the demo receiver is told to play, by their class."""
+    return str(status) if status in STATUSES else f"{status // 100}xx"
+
+
+def render_samples(family: Metric, first: int) -> bytes:
+    """Some samples of a family in Prometheus' text format, behind its comments where they are its first."""
+    part = Metric(family.name, family.documentation, family.type, family.unit)
+    part.samples = family.samples[first : first + SAMPLES_AT_ONCE]
+    lines = generate_latest(Registered(part)).splitlines(keepends=True)
+    return b"".join(line for line in lines if first == 0 or not line.startswith(b"# "))
+
+
+class Registered(CollectorRegistry):
+    """A registry of a part of one family."""
+
+    def __init__(self, part: Metric) -> None:
+        """Registers the part."""
+        super().__init__()
+        self._part = part
+
+    def collect(self) -> Iterable[Metric]:
+        """The part."""
+        return [self._part]
 
 
 METRICS: Final = web.AppKey("METRICS", Metrics)

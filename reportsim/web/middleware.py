@@ -6,6 +6,8 @@ import itertools
 import logging
 import re
 import secrets
+import socket
+import struct
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -23,7 +25,7 @@ from reportsim.settings import Settings
 from reportsim.store.batcher import Overloaded
 from reportsim.store.pool import OUTAGES
 from reportsim.web.body import read_body
-from reportsim.web.keys import DRAINING, ENGINE, EXTRA_HEADERS, READY, REQUEST_ID, ROW_ID, TRACE, VISIT
+from reportsim.web.keys import BEGUN, DRAINING, ENGINE, EXTRA_HEADERS, READY, REQUEST_ID, ROW_ID, TRACE, VISIT
 
 log = logging.getLogger("reportsim.http")
 
@@ -38,6 +40,9 @@ SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EN
 # A callback may be larger than what the API takes.
 MOST_CALLBACK: Final = 1024 * 1024
 PROBLEM: Final = "application/problem+json"
+
+# SO_LINGER, on, for no time at all: closing resets.
+LINGER_NOT: Final = struct.pack("ii", 1, 0)
 
 SLUG_OF_STATUS: Final = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
 SECURITY: Final = {
@@ -93,6 +98,7 @@ def refuse_own_callbacks() -> Middleware:
 
 async def finish_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Adds, just before any answer starts, the headers that all of them have; a signal handler."""
+    request[BEGUN] = response
     headers = response.headers
     headers.update(SECURITY)
     if (request_id := request.get(REQUEST_ID)) is not None:
@@ -184,26 +190,44 @@ def answer_problems(answer: ProblemAnswer) -> Middleware:
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
-        except Problem as problem:
-            return answer(request, problem)
-        except web.HTTPException as error:
-            if error.status < 400:
-                raise
-            return http_error(request, error, answer)
-        except (*OUTAGES, Overloaded) as error:
-            log.warning("%s %s could not be served: %r", request.method, request.path, error)
-            return answer(request, unavailable("The database cannot be reached at the moment."))
-        except OSError as error:
-            if error.errno not in SHORTAGES:
-                log.exception("%s %s failed", request.method, request.path)
-                return answer(request, Problem("internal-error", "The service failed unexpectedly."))
-            log.warning("%s %s could not be served: %r", request.method, request.path, error)
-            return answer(request, unavailable("The service is short of files, memory or disk at the moment."))
-        except Exception:
-            log.exception("%s %s failed", request.method, request.path)
-            return answer(request, Problem("internal-error", "The service failed unexpectedly."))
+        except Exception as error:
+            if (response := request.get(BEGUN)) is not None:
+                # A second answer would stand within the first.
+                return break_off(request, response, error)
+            return answer_error(request, error, answer)
 
     return middleware
+
+
+def answer_error(request: web.Request, error: Exception, answer: ProblemAnswer) -> web.StreamResponse:
+    """The problem that an error is to a client."""
+    match error:
+        case Problem():
+            return answer(request, error)
+        case web.HTTPException():
+            if error.status < 400:
+                raise error
+            return http_error(request, error, answer)
+        case _ if isinstance(error, (*OUTAGES, Overloaded)):
+            detail = "The database cannot be reached at the moment."
+        case OSError() if error.errno in SHORTAGES:
+            detail = "The service is short of files, memory or disk at the moment."
+        case _:
+            log.error("%s %s failed", request.method, request.path, exc_info=error)
+            return answer(request, Problem("internal-error", "The service failed unexpectedly."))
+    log.warning("%s %s could not be served: %r", request.method, request.path, error)
+    return answer(request, unavailable(detail))
+
+
+def break_off(request: web.Request, response: web.StreamResponse, error: Exception) -> web.StreamResponse:
+    """Ends the connection of an answer that cannot be completed, by a reset: no client shall take it for whole."""
+    level = logging.DEBUG if isinstance(error, ConnectionError) else logging.ERROR
+    log.log(level, "%s %s failed while it was answered", request.method, request.path, exc_info=error)
+    if (transport := request.transport) is not None:
+        if (stream := transport.get_extra_info("socket")) is not None:
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
+        transport.abort()
+    return response
 
 
 def http_error(request: web.Request, error: web.HTTPException, answer: ProblemAnswer) -> web.Response:

@@ -52,10 +52,13 @@ Errors are problem documents (RFC 9457); their `type` is also a page for people.
 which is also in the log. Submissions may carry an idempotency key: the first answer is given again, byte for byte."""
 
 # What can happen to every request, and to every request that changes something.
-EVERYONE: Final = ("malformed-request", "expectation-failed", "misdirected", "internal-error", "unavailable")
+EVERYONE: Final = (
+    *("malformed-request", "uri-too-long", "expectation-failed", "misdirected", "header-too-large"),
+    *("internal-error", "unavailable"),
+)
 CHANGING: Final = ("forbidden-origin", "own-callback")
 # Decided before the client's rate is looked at.
-BEFORE_LIMITS: Final = frozenset({403, 417, 421})
+BEFORE_LIMITS: Final = frozenset({403, 414, 417, 421, 431})
 # What can be asked about a request, or a benchmark, by its id.
 FOLLOWING: Final[Mapping[type[Schema], tuple[str, ...]]] = {
     shapes.Request: ("get_request", "get_callback_logs", "cancel_request", "redeliver"),

@@ -200,6 +200,7 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
             "report-expired",
             "precondition-failed",
             "range-not-satisfiable",
+            "quota-exceeded",
             "report-differs",
             "no-capacity",
         ),
@@ -268,12 +269,12 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
     benchmarks.show_report: Operation(
         tag="Benchmark",
         answers=(Answer(status=200, about="The page.", media="text/html"),),
-        problems=("not-found", "conflict"),
+        problems=("not-found", "conflict", "quota-exceeded"),
     ),
     benchmarks.download_samples: Operation(
         tag="Benchmark",
         answers=(Answer(status=200, about="The rows.", media=CSV, headers=("Content-Disposition",)),),
-        problems=("not-found", "conflict"),
+        problems=("not-found", "conflict", "quota-exceeded"),
     ),
     receiver.receive: Operation(
         tag="Callbacks",

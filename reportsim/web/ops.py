@@ -19,12 +19,13 @@ async def healthz(request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Says whether work can be taken: database there, migrations applied, workers running, not stopping."""
+    """Says whether work can be taken: database there, migrations applied, workers running, room on the disk."""
     database, migrations = await check_database(request)
     checks = {
         "database": database,
         "migrations": migrations,
         "workers": request.app[READY].is_set(),
+        "report_files": request.app[ENGINE].files.is_writable(),
         "accepting": not request.app[DRAINING].is_set(),
     }
     ready = all(checks.values())

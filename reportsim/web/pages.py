@@ -269,7 +269,7 @@ async def detail(request: web.Request, problem: Problem | None = None) -> web.Re
         "curl": curl(request, *resubmission(row)),
         "inbox": URL(row.callback_url or "").path if row.callback_demo else None,
         "course": course(row, logs, engine.clock.now()),
-        "preview": preview(engine.files.path(row.id)) if row.result_payload else None,
+        "preview": preview(engine.files.open(row.id)) if row.result_payload else None,
         "problem": problem,
         "events": stream_url(last_event_id, request_id=row.id),
     }

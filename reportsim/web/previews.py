@@ -4,7 +4,7 @@ import contextlib
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 MOST_ROWS: Final = 8
 MOST_BYTES: Final = 16 * 1024
@@ -19,9 +19,11 @@ class Preview:
     more: bool
 
 
-def preview(path: Path) -> Preview | None:
-    """The start of a file; None where it is not on this replica's disk."""
-    with contextlib.suppress(OSError, csv.Error), path.open("rb") as file:
+def preview(source: Path | BinaryIO | None) -> Preview | None:
+    """The start of a file, which is closed; None where it is not on this replica's disk."""
+    if source is None:
+        return None
+    with contextlib.suppress(OSError, csv.Error), source.open("rb") if isinstance(source, Path) else source as file:
         raw = file.read(MOST_BYTES + 1)
         text = raw[:MOST_BYTES].decode("utf-8", "ignore")
         lines = list(csv.reader(text.splitlines(keepends=True)))

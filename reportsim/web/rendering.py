@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Awaitable, Callable
 from importlib import resources
-from typing import Any, Final
+from typing import Any
 
 import aiohttp_jinja2
 from aiohttp import hdrs, web
@@ -14,10 +14,10 @@ from reportsim import __version__
 from reportsim.core.problems import Problem
 from reportsim.web.assets import ASSETS, Assets, send_asset, send_icon
 from reportsim.web.formats import COUNTS, FORMATS
+from reportsim.web.heads import ENDPOINTS, likes_pages
 from reportsim.web.keys import REQUEST_ID, SETTINGS
 from reportsim.web.middleware import problem_response
 
-ENDPOINTS: Final = ("/api/", "/webhook-test/")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -80,12 +80,18 @@ def error_page(request: web.Request, problem: Problem) -> web.Response:
     return response
 
 
+def bare_page(app: web.Application, problem: Problem) -> bytes:
+    """A problem for people whose request could not be read."""
+    template = app[aiohttp_jinja2.APP_KEY].get_template("error.html")
+    return template.render(problem={"request_id": None, **problem.as_json()}).encode()
+
+
 def answer_problem(request: web.Request, problem: Problem) -> web.Response:
     """A problem as its client likes it: a page for a browser that asks for no endpoint, else the document."""
     if request.path.startswith(ENDPOINTS):
         return problem_response(request, problem)
-    likes_pages = "text/html" in request.headers.get(hdrs.ACCEPT, "")
-    response = error_page(request, problem) if likes_pages else problem_response(request, problem)
+    likes = likes_pages(request.path, request.headers.get(hdrs.ACCEPT, ""))
+    response = error_page(request, problem) if likes else problem_response(request, problem)
     response.headers[hdrs.VARY] = hdrs.ACCEPT
     return response
 

@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import hashlib
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 from uuid import UUID
 
@@ -83,14 +85,26 @@ async def list_requests(request: web.Request) -> web.Response:
     filters = store.Filters(**{name: query.get(name) for name in ("status", "mode", "callback_status", "run")})
     before = read_cursor(query["cursor"], filters) if "cursor" in query else None
     rows = await store.page(request.app[ENGINE].pool, filters, before=before, limit=query["limit"] + 1)
-    items = rows[: query["limit"]]
+    items = list(itertools.islice(encode_within_bounds(rows), query["limit"]))
     url = None
     headers = {}
     if len(rows) > len(items):
-        parameters = {**request.query, "cursor": make_cursor(items[-1].id, filters)}
+        parameters = {**request.query, "cursor": make_cursor(rows[len(items) - 1].id, filters)}
         url = str(URL("/api/requests").with_query(parameters))
         headers = {"Link": f'<{url}>; rel="next"'}
-    return json_response({"items": [item.as_json() for item in items], "next": url}, headers=headers)
+    body = b'{"items":[' + b",".join(items) + b'],"next":' + dumps(url) + b"}"
+    return web.Response(body=body, content_type="application/json", headers=headers)
+
+
+def encode_within_bounds(rows: Iterable[Request]) -> Iterator[bytes]:
+    """The JSON of the first of some rows, at least of one, that an answer of bounded size has room for."""
+    size = 0
+    for row in rows:
+        item = dumps(row.as_json())
+        size += len(item)
+        if size > store.PAGE_BYTES and size > len(item):
+            return
+        yield item
 
 
 def make_cursor(last: UUID, filters: store.Filters | UUID) -> str:

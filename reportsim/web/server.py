@@ -5,14 +5,21 @@ import contextlib
 import socket
 import sys
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 from typing import Any, Final, cast
 
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import LineTooLong
 
 from reportsim.core.encoding import dumps
 from reportsim.core.problems import Problem, unavailable
 from reportsim.settings import Settings
-from reportsim.web.middleware import API_POLICY, PROBLEM, SECURITY
+from reportsim.web.downloads import MOST_DOWNLOADS
+from reportsim.web.heads import LONGEST_LINE, MOST_HEAD, MOST_HEADERS, head_likes_pages, head_problem
+from reportsim.web.limits import bucket_key
+from reportsim.web.middleware import API_POLICY, PAGE_POLICY, PAGE_SECURITY, PROBLEM, SECURITY
+from reportsim.web.rendering import bare_page
+from reportsim.web.send_buffers import SendBuffers, bound_kernel
 
 if sys.platform != "win32":
     import resource
@@ -20,10 +27,10 @@ if sys.platform != "win32":
 BACKLOG: Final = 2048
 # Between two requests, and from a connection's start to the end of its first headers.
 SILENT_S: Final = 15.0
-LONGEST_LINE: Final = 8190
-MOST_HEADERS: Final = 100
-# For everything that is no connection of a client: the database's, reports, callbacks, the log.
-SPARE_FILES: Final = 1024
+# How long it is read what the sender of a head that was refused has sent already: unread, it would reset the answer.
+LINGER_S: Final = 1.0
+# For everything that is no connection of a client: the database's, reports, callbacks, the log, and files being sent.
+SPARE_FILES: Final = 1024 + MOST_DOWNLOADS
 
 
 @contextlib.asynccontextmanager
@@ -33,10 +40,12 @@ async def served(
     """Serves an application on a bound socket as long as the block lasts."""
     # aiohttp waits for handlers twice as long: once before it cancels what they read, and once after.
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=shutdown_s / 2)
+    buffers = SendBuffers()
+    bound_kernel(listener)
     try:
         await runner.setup()
         assert runner.server is not None
-        door = Door(runner.server, allowed_connections(settings.connections_max))
+        door = Door(runner.server, app, buffers, allowed_connections(settings.connections_max))
         server = await asyncio.get_running_loop().create_server(door, sock=listener, backlog=BACKLOG)
         try:
             yield runner.server
@@ -44,14 +53,17 @@ async def served(
             server.close()
     finally:
         await runner.cleanup()
+        buffers.close()
 
 
 class Door:
     """Lets connections in, as many as there may be, and tells those beyond that to come back."""
 
-    def __init__(self, server: web.Server, most: int) -> None:
-        """Takes whoever serves those that are let in."""
+    def __init__(self, server: web.Server, app: web.Application, buffers: SendBuffers, most: int) -> None:
+        """Takes whoever serves those that are let in, and what watches how they read."""
         self._server = server
+        self._app = app
+        self._buffers = buffers
         self._most = most
         self._room = most
 
@@ -64,19 +76,82 @@ class Door:
         self._room -= 1
         return Connection(
             self._server,
+            app=self._app,
+            buffers=self._buffers,
             loop=asyncio.get_running_loop(),
-            access_log=None,  # type: ignore[arg-type]
+            access_log=None,
             keepalive_timeout=SILENT_S,
             max_line_size=LONGEST_LINE,
-            max_field_size=LONGEST_LINE,
+            max_field_size=MOST_HEAD,
             max_headers=MOST_HEADERS,
+            # Bodies are decompressed within their bounds, by those who read them.
+            auto_decompress=False,
         )
 
 
 class Connection(web.RequestHandler):
     """A client's connection, on which even what is no HTTP is answered by a problem."""
 
-    __slots__ = ()
+    __slots__ = ("_app", "_buffers", "_head", "_head_size", "_stream")
+
+    def __init__(self, server: web.Server, *, app: web.Application, buffers: SendBuffers, **options: Any) -> None:
+        """Makes the protocol of a connection; `buffers` learns what its peer does not read."""
+        super().__init__(server, **options)
+        self._app = app
+        # What has come of the next request's head while that is not whole.
+        self._head: list[bytes] = []
+        self._head_size = 0
+        self._buffers = buffers
+        self._stream: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Has the transport say whenever its peer does not take all at once."""
+        self._stream = cast(asyncio.Transport, transport)
+        self._stream.set_write_buffer_limits(high=0)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Ends what belongs to the connection."""
+        if self._stream is not None:
+            self._buffers.remove(self._stream)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Takes bytes; while they are of a head, no more of them than heads may have."""
+        if self._waiter is None and self._request_count:
+            super().data_received(data)
+            return
+        self._head.append(data)
+        self._head_size += len(data)
+        super().data_received(data)
+        if self._messages:
+            if hasattr(self._messages[0][0], "headers"):
+                self._head.clear()
+            self._head_size = 0
+        elif self._head_size > MOST_HEAD and not self._close and self._stream is not None:
+            self.close()
+            self._stream.write(as_text(*self._bare_head_problem()))
+            self._loop.call_later(LINGER_S, self._stream.close)
+
+    def _bare_head_problem(self) -> tuple[Problem, dict[str, str], bytes]:
+        """What is wrong with a head that is too long, for whoever sent it."""
+        head = b"".join(self._head)
+        self._head.clear()
+        problem = head_problem(head)
+        return problem, *(bare_page_of(self._app, problem) if head_likes_pages(head) else bare(problem))
+
+    def pause_writing(self) -> None:
+        """Begins to watch the peer, which has bytes to take."""
+        super().pause_writing()
+        assert self._stream is not None
+        peer = self._stream.get_extra_info("peername")
+        self._buffers.add(self._stream, bucket_key(peer[0] if peer else ""))
+
+    def resume_writing(self) -> None:
+        """Stops watching the peer, which has taken everything."""
+        super().resume_writing()
+        assert self._stream is not None
+        self._buffers.remove(self._stream)
 
     def handle_error(
         self,
@@ -92,7 +167,11 @@ class Connection(web.RequestHandler):
             problem = Problem("internal-error", "The service failed unexpectedly.")
         elif request.writer.output_size > 0:
             raise ConnectionError("an answer has begun")
-        response = bare_response(problem)
+        headers, body = bare(problem)
+        if isinstance(exc, LineTooLong) or "Too many headers" in str(exc):
+            problem, headers, body = self._bare_head_problem()
+        self._head.clear()
+        response = web.Response(status=problem.status, headers=headers, body=body)
         response.force_close()
         return response
 
@@ -102,7 +181,12 @@ class Connection(web.RequestHandler):
         """Answers by a problem what aiohttp refuses before any middleware is asked, too."""
         if isinstance(resp, web.HTTPExpectationFailed):
             resp = bare_response(Problem("expectation-failed", "Of all expectations, 100-continue alone can be met."))
-        return await super().finish_response(request, resp, start_time)
+        finished = await super().finish_response(request, resp, start_time)
+        if resp.status in {414, 431} and not resp.keep_alive:
+            # From now on, what comes is read and not looked at.
+            self.close()
+            await asyncio.sleep(LINGER_S)
+        return finished
 
     def log_exception(self, *args: Any, **options: Any) -> None:
         """A body that cannot be decoded is its sender's affair, and no news."""
@@ -122,11 +206,27 @@ class Full(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Writes the problem and closes."""
         stream = cast(asyncio.Transport, transport)
-        headers, body = bare(unavailable("There are as many connections as this service takes."))
-        headers |= {hdrs.CONTENT_LENGTH: str(len(body)), hdrs.CONNECTION: "close"}
-        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        stream.write(f"HTTP/1.1 503 Service Unavailable\r\n{head}\r\n".encode() + body)
+        problem = unavailable("There are as many connections as this service takes.")
+        stream.write(as_text(problem, *bare(problem)))
         stream.close()
+
+
+def as_text(problem: Problem, headers: dict[str, str], body: bytes) -> bytes:
+    """An answer as it is sent, after which the connection ends."""
+    headers = headers | {hdrs.CONTENT_LENGTH: str(len(body)), hdrs.CONNECTION: "close"}
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\n{head}\r\n".encode() + body
+
+
+def bare_page_of(app: web.Application, problem: Problem) -> tuple[dict[str, str], bytes]:
+    """Headers and body of a page for people that no request came with."""
+    headers, _ = bare(problem)
+    headers |= {
+        **PAGE_SECURITY,
+        hdrs.CONTENT_TYPE: "text/html; charset=utf-8",
+        "Content-Security-Policy": PAGE_POLICY,
+    }
+    return headers, bare_page(app, problem)
 
 
 def bare(problem: Problem) -> tuple[dict[str, str], bytes]:

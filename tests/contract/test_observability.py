@@ -13,7 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from reportsim.settings import Settings
 from reportsim.store.pool import share_connections
+from reportsim.web import metrics as metrics_module
 from reportsim.web.keys import SETTINGS
+from reportsim.web.metrics import METRICS
 from tests.api.calls import FAILING, TINY, UNKNOWN, held_for, listed, processing, read, submit, until
 from tests.conftest import Service, serving
 
@@ -244,3 +246,28 @@ async def test_names_say_their_unit(service: Service) -> None:
     for name in await metrics(service):
         assert re.fullmatch(r"reportsim_[a-z0-9_]+", name)
         assert not re.search(r"_(ms|milliseconds|minutes|kb|mb)(_|$)", name)
+
+
+async def test_statuses_that_only_scripts_answer_are_counted_by_class(service: Service) -> None:
+    for status in (200, 299, 404, 418, 499, 503, 599):
+        async with service.client.post(f"/webhook-test/x?script={status}", data=b"{}") as answer:
+            assert answer.status == status
+    labels = set((await metrics(service))["reportsim_http_requests_total"])
+    seen = {status for method, route, status in labels if (method, route) == ("POST", "/webhook-test/{inbox}")}
+    assert seen == {"200", "2xx", "404", "4xx", "499", "503", "5xx"}
+
+
+async def test_many_series_are_rendered_in_pieces_that_make_the_same_text(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for route in range(300):
+        service.app[METRICS]._answers.labels("GET", f"/{route}", "200").inc()
+    monkeypatch.setattr(metrics_module, "SAMPLES_AT_ONCE", 7)
+    text = (await service.app[METRICS].render()).decode()
+    comments = [line for line in text.splitlines() if line.startswith("#")]
+    assert len(comments) == len(set(comments))
+    # The lines of a family stand together, behind its comments.
+    families = [family.name for family in text_string_to_metric_families(text)]
+    assert len(families) == len(set(families)) == len(comments) // 2
+    found = await metrics(service)
+    assert len([labels for labels in found["reportsim_http_requests_total"] if labels[1][1:].isdigit()]) == 300

@@ -319,3 +319,14 @@ def test_vendored_files_are_what_their_package_has(folder: Path) -> None:
             assert integrity == f"sha384-{digest}"
             listed.add(file)
     assert {file for file in folder.rglob("*") if file.is_file()} == listed
+
+
+async def test_it_is_made_before_anybody_asks(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("it is made while somebody waits")
+
+    monkeypatch.setattr("reportsim.web.docs.document", refuse)
+    async with service.client.get("/openapi.json") as answer:
+        text = await answer.text()
+    assert f"{service.url}/webhook-test/mine" in text
+    assert "demo-receiver.invalid" not in text

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,7 +19,7 @@ from reportsim.reports.files import Draft, ReportFiles
 from reportsim.reports.generate import generate
 from reportsim.settings import Settings
 from reportsim.store import ledgers
-from reportsim.store.pool import Connection
+from reportsim.store.pool import Connection, Pool
 from tests.conftest import Service, serving
 from tests.reports.books import entries, new_id, store, store_entries, transaction
 from tests.reports.oracle import Book
@@ -400,3 +401,53 @@ async def test_a_file_that_was_cut_short_is_made_again(
     os.truncate(file_of(service, request), 0)
     assert await fetched(service, request) == (200, request["result_payload"]["sha256"])
     assert len(counted) == 1
+
+
+async def test_conditions_and_heads_are_answered_without_making_a_file(
+    service: Service, counted: list[UUID], pool: Pool
+) -> None:
+    request = await made(service)
+    etag, url = f'"{request["result_payload"]["sha256"]}"', request["links"]["report"]
+    modified = datetime.fromisoformat(request["completed_at"])
+    service.engine.files.remove([UUID(request["id"])])
+    calls: list[tuple[str, dict[str, str], int]] = [
+        ("HEAD", {}, 200),
+        ("HEAD", {"Range": "bytes=0-1"}, 200),
+        ("HEAD", {"If-None-Match": etag}, 304),
+        ("GET", {"If-None-Match": etag}, 304),
+        ("GET", {"If-None-Match": f'"other", W/{etag}'}, 304),
+        ("GET", {"If-None-Match": "*"}, 304),
+        ("GET", {"If-Modified-Since": format_datetime(modified, usegmt=True)}, 304),
+        ("GET", {"If-Match": '"other"'}, 412),
+        ("GET", {"If-Match": f"W/{etag}"}, 412),
+        ("GET", {"If-Unmodified-Since": "Mon, 01 Jan 2024 00:00:00 GMT"}, 412),
+        ("GET", {"Range": "bytes=99999999-"}, 416),
+        ("GET", {"Range": "bytes=99999999-", "If-Range": etag}, 416),
+    ]
+    for method, headers, status in calls:
+        async with service.client.request(method, url, headers=headers) as answer:
+            assert answer.status == status, (method, headers)
+            assert status not in {200, 304} or answer.headers["ETag"] == etag
+            assert method == "GET" or answer.headers.get("Content-Length") != "0" or status == 304
+    assert counted == []
+    # What can never be made again is gone, whatever is asked about it.
+    await pool.execute("UPDATE requests SET ledger_id = 32000 WHERE id = $1::text::uuid", request["id"])
+    for method, headers, _ in calls:
+        async with service.client.request(method, url, headers=headers) as answer:
+            assert answer.status == 410, (method, headers)
+    await pool.execute("UPDATE requests SET report_version = 32000 WHERE id = $1::text::uuid", request["id"])
+    for method in ("HEAD", "GET"):
+        async with service.client.request(method, url, headers={"If-None-Match": etag}) as answer:
+            assert answer.status == 410
+    assert counted == []
+
+
+async def test_reports_whose_rows_another_replica_pruned_go_too(service: Service, pool: Pool) -> None:
+    kept, pruned = await made(service), await made(service)
+    large = await made(service, ledger="demo", report_type="general_ledger")
+    await pool.execute(
+        "DELETE FROM requests WHERE id = ANY($1::text[]::uuid[])", [request["id"] for request in (pruned, large)]
+    )
+    await service.engine._sweeper.prune()
+    assert service.engine.files.ids() == [UUID(kept["id"])]
+    assert await fetched(service, kept) == (200, kept["result_payload"]["sha256"])
