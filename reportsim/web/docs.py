@@ -1,5 +1,6 @@
 """The API, described: for programs at /openapi.json, for people at /docs."""
 
+import functools
 from typing import Final
 
 from aiohttp import web
@@ -13,23 +14,35 @@ from reportsim.web.rendering import page, render
 
 # Swagger UI's own style sheet has its icons in data: URLs; everything else is as strict as on other pages.
 POLICY: Final = PAGE_POLICY.replace("img-src 'self'", "img-src 'self' data:")
-DOCUMENT: Final = web.AppKey("DOCUMENT", dict[str, bytes])
+DOCUMENT: Final = web.AppKey("DOCUMENT", bytes)
+# Stands for the demo receiver, whose address is known once the service listens.
+RECEIVER: Final = "http://receiver.invalid/"
 
 
 def setup(app: web.Application) -> None:
-    """Makes room for the document, which is made when it is first asked for."""
-    app[DOCUMENT] = {}
+    """Has the document made before the service listens: making it takes longer than the loop may stand still."""
+    app.on_startup.append(make_document)
+
+
+async def make_document(app: web.Application) -> None:
+    """Keeps the document, which is the same for all applications of a process that have the same routes."""
+    routes = tuple((route.method, route.resource.canonical) for route in app.router.routes() if route.resource)
+    if routes not in (made := documents()):
+        made[routes] = dumps(document(app, RECEIVER))
+    app[DOCUMENT] = made[routes]
+
+
+@functools.cache
+def documents() -> dict[tuple[tuple[str, str], ...], bytes]:
+    """The documents that the process has made, by their routes."""
+    return {}
 
 
 async def show_document(request: web.Request) -> web.Response:
     """The OpenAPI document."""
     receiver = str(request.app[ENGINE].demo or DEMO_PATH)
-    documents = request.app[DOCUMENT]
-    if receiver not in documents:
-        documents[receiver] = dumps(document(request.app, receiver))
-    return web.Response(
-        body=documents[receiver], content_type="application/json", headers={"Cache-Control": "no-cache"}
-    )
+    body = request.app[DOCUMENT].replace(RECEIVER.encode(), receiver.encode())
+    return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-cache"})
 
 
 @page

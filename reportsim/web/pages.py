@@ -273,7 +273,9 @@ async def detail(request: web.Request, problem: Problem | None = None) -> web.Re
         "events": stream_url(last_event_id, request_id=row.id),
     }
     template = "partials/detail.html" if "fragment" in query else "request.html"
-    return render(request, template, status=problem.status if problem else 200, **context)
+    response = render(request, template, status=problem.status if problem else 200, **context)
+    response.headers.update(problem.headers if problem else {})
+    return response
 
 
 def curl(request: web.Request, path: str, body: Json) -> str:
@@ -323,14 +325,14 @@ async def again_form(request: web.Request) -> web.StreamResponse:
         return await detail(request, problem)
 
 
-@limited("sync")
+@limited("sync", raised)
 async def again_sync(request: web.Request) -> web.StreamResponse:
     """Makes a report again while the browser waits."""
     _, body = resubmission(request[ORIGINAL])
     return await block(request, await read_submission(request.app[ENGINE], parse(Submission, body)))
 
 
-@limited("async")
+@limited("async", raised)
 async def again_async(request: web.Request) -> web.StreamResponse:
     """Accepts a report again, for later."""
     engine = request.app[ENGINE]
