@@ -42,6 +42,7 @@ from reportsim.web.keys import (
 from reportsim.web.limits import Limits, Places, parse_networks
 from reportsim.web.metrics import METRICS, Metrics, lag_context, measure, show_metrics
 from reportsim.web.middleware import answer_problems, check_origin, finish_headers, identify, refuse_new_work
+from reportsim.web.queries import check_query
 
 STORE_CONNECTIONS: Final = 8
 
@@ -59,6 +60,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
             answer_problems(rendering.answer_problem),
             check_origin(settings),
             refuse_new_work(),
+            check_query(),
         ],
         client_max_size=1024 * 1024,
     )

@@ -124,7 +124,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             "idempotency-mismatch",
             422,
             "The key was used for another request",
-            "A key names one request for ever. Use a new key for a new request.",
+            "A key names one request for as long as its row is kept. Use a new key for a new request.",
         ),
         Kind("quota-exceeded", 429, "Too many requests", "Wait for the seconds in Retry-After.", QUOTA_URI),
         Kind(

@@ -5,11 +5,12 @@ import contextlib
 import random
 import re
 import socket
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 from uuid import UUID
 
 from aiohttp import hdrs, web
-from marshmallow import fields
+from marshmallow import ValidationError, fields, validates_schema
 
 from reportsim.core.model import Mode
 from reportsim.reports.fields import Identifier
@@ -34,13 +35,30 @@ class EventsQuery(Strict):
 
     request_id = Identifier(metadata={"description": "Only what is about this request."})
     run = Identifier(metadata={"description": "Only what is about this benchmark run."})
-    last_event_id = fields.String(metadata={"description": "Where to resume."})
+    last_event_id = fields.String(metadata={"description": "Where to resume; goes after all other ways to say so."})
+    lastEventId = fields.String(metadata={"description": "The same, as EventSource polyfills reconnect."})  # noqa: N815
+    last_event_id_header = fields.String(
+        data_key="Last-Event-ID", metadata={"description": "The same, by the name of the header."}
+    )
+
+    @validates_schema
+    def check_together(self, data: dict[str, Any], **_: Any) -> None:
+        """Both names that are added on a reconnect say the same."""
+        given = {data[name] for name in ("lastEventId", "last_event_id_header") if data.get(name)}
+        if len(given) > 1:
+            raise ValidationError("Contradicts lastEventId.", "Last-Event-ID")
+
+
+def resumes_from(request: web.Request, query: Mapping[str, Any]) -> str | None:
+    """Where a client resumes: what it adds to its address on a reconnect is newer than what the address had before."""
+    given = (query.get(name) for name in ("lastEventId", "last_event_id_header", "last_event_id"))
+    return request.headers.get("Last-Event-ID") or next(filter(None, given), None)
 
 
 async def stream_events(request: web.Request) -> web.StreamResponse:
     """An open stream: what was missed since `Last-Event-ID`, then what happens."""
     query = load_query(EventsQuery(), request)
-    last_id = request.headers.get("Last-Event-ID") or query.get("last_event_id")
+    last_id = resumes_from(request, query)
     request_id: UUID | None = query.get("request_id")
     hub = request.app[ENGINE].hub
     response = web.StreamResponse(
