@@ -36,7 +36,7 @@ class EventsQuery(Strict):
     request_id = Identifier(metadata={"description": "Only what is about this request."})
     run = Identifier(metadata={"description": "Only what is about this benchmark run."})
     last_event_id = fields.String(metadata={"description": "Where to resume; goes after all other ways to say so."})
-    lastEventId = fields.String(metadata={"description": "The same, as EventSource polyfills reconnect."})  # noqa: N815
+    lastEventId = fields.String(metadata={"description": "The same, as EventSource polyfills reconnect."})
     last_event_id_header = fields.String(
         data_key="Last-Event-ID", metadata={"description": "The same, by the name of the header."}
     )

@@ -5,7 +5,6 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from reportsim.core.problems import Problem
 from reportsim.web.operations import OPERATIONS
 from reportsim.web.requests import load_query
 from reportsim.web.schemas import Strict
