@@ -19,10 +19,11 @@ from reportsim.store.runs import Benchmark
 from reportsim.web.benchmark_forms import SHAPES, VALUES, plan_body, plan_errors, plan_values
 from reportsim.web.benchmarks import RUN, existing, plan_of, shown
 from reportsim.web.comparisons import compared
-from reportsim.web.forms import read_form
+from reportsim.web.forms import FORM, read_form
 from reportsim.web.keys import ENGINE, EXPORT_PLACES, RUNNER
 from reportsim.web.limits import Places
 from reportsim.web.listing import stream_url
+from reportsim.web.quotas import limited, raised
 from reportsim.web.rendering import page, render
 from reportsim.web.requests import id_in, load_query
 from reportsim.web.schemas import BenchmarkPlan, Strict, parse, read_submission
@@ -120,15 +121,23 @@ async def show_prediction(request: web.Request) -> web.StreamResponse:
 async def start_form(request: web.Request) -> web.StreamResponse:
     """Starts a run, and goes on to its page."""
     form = await read_form(request)
+    request[FORM] = form
     try:
-        id = await request.app[RUNNER].start(await read_plan(request, form))
+        return await start_run(request)
     except store.AlreadyRunning:
         busy = Problem("conflict", "A run is in progress; two at once would measure each other.")
         return await benchmarks(request, form, busy)
     except Problem as problem:
-        if problem.slug != "invalid-parameters":
+        if problem.slug not in {"invalid-parameters", "quota-exceeded"}:
             raise
         return await benchmarks(request, form, problem)
+
+
+@limited("async", raised)
+async def start_run(request: web.Request) -> web.StreamResponse:
+    """Starts the run that a form describes."""
+    form = request[FORM]
+    id = await request.app[RUNNER].start(await read_plan(request, form))
     return web.Response(status=303, headers={hdrs.LOCATION: f"/benchmarks/{id}"})
 
 

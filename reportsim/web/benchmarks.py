@@ -18,6 +18,7 @@ from reportsim.web.body import read_json
 from reportsim.web.events import write
 from reportsim.web.keys import ENGINE, EXPORT_PLACES, RUNNER
 from reportsim.web.prefer import preferences
+from reportsim.web.quotas import limited
 from reportsim.web.requests import id_in, json_response, load_query, not_found
 from reportsim.web.schemas import BenchmarkPlan, Parsed, Strict, parse_raw, read_submission
 
@@ -32,7 +33,8 @@ class BenchmarksQuery(Strict):
     limit = Digits(load_default=DEFAULT_LIST, validate=validate.Range(1, store.KEPT))
 
 
-async def create_benchmark(request: web.Request) -> web.Response:
+@limited("async")
+async def create_benchmark(request: web.Request) -> web.StreamResponse:
     """Runs one load against both patterns, and measures them from both ends.
 
     The same arrivals and the same service times go down both sides, in the order sync, async, async, sync. One run at a

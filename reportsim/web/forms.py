@@ -14,6 +14,7 @@ from reportsim.reports.catalog import CATALOG
 from reportsim.web.body import check_texts, read_body
 from reportsim.web.schemas import options_of
 
+FORM: Final = web.RequestKey("FORM", dict[str, str])
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 MOST_FIELDS: Final = 50
 

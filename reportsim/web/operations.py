@@ -212,21 +212,22 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
         tag="Benchmark",
         body=BenchmarkPlan,
         headers=("Prefer",),
+        limited=True,
         answers=(
             Answer(
                 status=202,
                 about="The run has been stored and begins.",
                 shape=benchmark_shapes.Benchmark,
-                headers=("Location", "Retry-After"),
+                headers=("Location", "Retry-After", *LIMITED),
             ),
             Answer(
                 status=200,
                 about="It ended while the client would wait (`Prefer: wait`).",
                 shape=benchmark_shapes.Benchmark,
-                headers=("Location", "Preference-Applied"),
+                headers=("Location", "Preference-Applied", *LIMITED),
             ),
         ),
-        problems=(*BODY, "conflict"),
+        problems=(*BODY, "conflict", "quota-exceeded"),
     ),
     benchmarks.list_benchmarks: Operation(
         tag="Benchmark",

@@ -20,7 +20,7 @@ from reportsim.store import callbacks as callback_store
 from reportsim.store import runs
 from reportsim.web import races, racing, rendering
 from reportsim.web.courses import course
-from reportsim.web.forms import form_errors, number, read_form, submission
+from reportsim.web.forms import FORM, form_errors, number, read_form, submission
 from reportsim.web.keys import DRAINING, ENGINE, READY, RUNNER, SETTINGS, SYNC_PLACES
 from reportsim.web.listing import COUNTERS, FILTERS, Counters, HomeQuery, listing, stream_url
 from reportsim.web.ops import check_database
@@ -33,7 +33,6 @@ from reportsim.web.submissions import ASYNC, FAILURES, SYNC, new_request, own_re
 
 Json = dict[str, Any]
 
-FORM: Final = web.RequestKey("FORM", dict[str, str])
 # Whoever names one of these has seen the race, and wants to read the list.
 LIST_PARAMETERS: Final = (*FILTERS, "run", "cursor", "limit", "q")
 ORIGINAL: Final = web.RequestKey("ORIGINAL", Request)
@@ -100,7 +99,7 @@ async def home(
         Fact(has_receiver(request), "demo receiver", "It is known once the service listens.", "takes callbacks"),
         Fact(not request.app[DRAINING].is_set(), "accepting", "The service is stopping.", "new work"),
     ]
-    controls = read_race(values if values and values.get("mode") == "race" else request.query)
+    controls = read_race_again(values, problem) if values and values.get("mode") == "race" else read_race(request.query)
     ready = all(fact.ok for fact in facts)
     context: Json = {
         "facts": facts,
@@ -154,6 +153,16 @@ def read_race(given: Mapping[str, str]) -> races.Controls:
         return races.read_controls(given)
     except ValidationError as error:
         raise invalid(flatten(error.messages)) from None
+
+
+def read_race_again(values: Mapping[str, str], problem: Problem | None) -> races.Controls:
+    """The controls of a refused race; where they were not what it was refused for, they need not be valid."""
+    try:
+        return read_race(values)
+    except Problem:
+        if problem is None or problem.slug == "invalid-parameters":
+            raise
+        return read_race({})
 
 
 def has_receiver(request: web.Request) -> bool:
@@ -220,6 +229,7 @@ async def submit_async(request: web.Request) -> web.StreamResponse:
     return see_other(new.request.id)
 
 
+@limited("async", raised)
 async def start_race(request: web.Request) -> web.StreamResponse:
     """Starts the race and goes on to it; the controls stay as they are."""
     form = request[FORM]
