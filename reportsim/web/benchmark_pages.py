@@ -19,6 +19,7 @@ from reportsim.store.runs import Benchmark
 from reportsim.web.benchmark_forms import SHAPES, VALUES, plan_body, plan_errors, plan_values
 from reportsim.web.benchmarks import RUN, existing, plan_of, shown
 from reportsim.web.comparisons import compared
+from reportsim.web.costly import refuse_during_run, refuse_other_sites
 from reportsim.web.forms import FORM, read_form
 from reportsim.web.keys import ENGINE, EXPORT_PLACES, RUNNER
 from reportsim.web.limits import Places
@@ -54,6 +55,8 @@ class RunQuery(Strict):
 @page
 async def show_benchmarks(request: web.Request) -> web.StreamResponse:
     """A form that starts a run, and the runs there are."""
+    if "predict" in request.query:
+        refuse_other_sites(request)
     return await benchmarks(request, request.query)
 
 
@@ -100,6 +103,7 @@ async def read_plan(request: web.Request, form: Mapping[str, str]) -> Plan:
 async def predicted(request: web.Request, form: Mapping[str, str]) -> Json:
     """What theory expects of the plan that a form describes."""
     plan = await read_plan(request, form)
+    refuse_during_run(request)
     with request.app[PREDICTIONS].place():
         try:
             return {**await foresee(plan), "plan": plan}
@@ -109,6 +113,7 @@ async def predicted(request: web.Request, form: Mapping[str, str]) -> Json:
 
 async def show_prediction(request: web.Request) -> web.StreamResponse:
     """What to expect of a plan, as a part of the page; a problem is a line in it."""
+    refuse_other_sites(request)
     try:
         prediction, problem = await predicted(request, request.query), None
     except Problem as refused:
@@ -144,6 +149,7 @@ async def start_run(request: web.Request) -> web.StreamResponse:
 @page
 async def show_benchmark(request: web.Request) -> web.StreamResponse:
     """One run: how far it is, or what came of it."""
+    refuse_other_sites(request)
     query = load_query(RunQuery(unknown=EXCLUDE), request)
     last_event_id = request.app[ENGINE].hub.last_id
     run = await existing(request, id_in(request, RUN))
@@ -170,6 +176,7 @@ async def result_part(request: web.Request, run: Benchmark) -> str | None:
         samples = await store.samples(request.app[ENGINE].pool, run.id)
         if run.result is None or samples is None:
             return None
+        refuse_during_run(request, run.id)
         with request.app[EXPORT_PLACES].place():
             async with rendering(Export.PART, run.as_json(), samples) as pieces:
                 made = b"".join([piece async for piece in pieces])
@@ -195,6 +202,7 @@ async def cancel_run_form(request: web.Request) -> web.StreamResponse:
 @page
 async def compare_runs(request: web.Request) -> web.StreamResponse:
     """Two runs side by side: where their plans differ, and how the results do."""
+    refuse_other_sites(request)
     ids = request.query.getall("id", [])
     if len(ids) != 2 or not all(UUID_FORM.fullmatch(id) for id in ids):
         raise invalid([{"detail": "Choose two runs.", "parameter": "id"}])

@@ -15,6 +15,7 @@ from reportsim.reports.fields import Digits, Identifier
 from reportsim.store import runs as store
 from reportsim.store.runs import Benchmark
 from reportsim.web.body import read_json
+from reportsim.web.costly import refuse_during_run, refuse_other_sites
 from reportsim.web.events import write
 from reportsim.web.keys import ENGINE, EXPORT_PLACES, RUNNER
 from reportsim.web.prefer import preferences
@@ -98,6 +99,7 @@ class ComparisonQuery(Strict):
 async def compare_benchmarks(request: web.Request) -> web.Response:
     """Two completed runs beside each other: how their plans differ, and every figure of both; second − first."""
     query = load_query(ComparisonQuery(), request)
+    refuse_other_sites(request)
     first, second = await existing(request, id_in(request, RUN)), await existing(request, query["with_"])
     for run in (first, second):
         if run.result is None:
@@ -116,8 +118,10 @@ async def cancel_benchmark(request: web.Request) -> web.Response:
 
 async def show_report(request: web.Request) -> web.Response:
     """The result as one page with its plots, which needs nothing from elsewhere and can be kept, sent and printed."""
+    refuse_other_sites(request)
     with request.app[EXPORT_PLACES].place():
         run, samples = await finished(request)
+        refuse_during_run(request, run.id)
         async with rendering(Export.HTML, run.as_json(), samples) as pieces:
             page = b"".join([piece async for piece in pieces])
     return web.Response(
@@ -127,8 +131,10 @@ async def show_report(request: web.Request) -> web.Response:
 
 async def download_samples(request: web.Request) -> web.StreamResponse:
     """Every request of both sides as a row of CSV: its moments, its outcome, its time to result."""
+    refuse_other_sites(request)
     with request.app[EXPORT_PLACES].place():
         run, samples = await finished(request)
+        refuse_during_run(request, run.id)
         response = web.StreamResponse(
             headers={
                 hdrs.CONTENT_TYPE: "text/csv; charset=utf-8; header=present",

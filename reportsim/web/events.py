@@ -5,12 +5,11 @@ import contextlib
 import random
 import re
 import socket
-from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
 from aiohttp import hdrs, web
-from marshmallow import ValidationError, fields, validates_schema
+from marshmallow import ValidationError, fields, pre_load
 
 from reportsim.core.model import Mode
 from reportsim.reports.fields import Identifier
@@ -20,6 +19,8 @@ from reportsim.web.requests import load_query
 from reportsim.web.schemas import Strict
 
 ID: Final = re.compile(r"[0-9a-f]{1,32}-[0-9]{1,18}", re.ASCII)
+# Where EventSource polyfills put the id when they reconnect.
+OTHER_NAMES: Final = ("lastEventId", "Last-Event-ID")
 PING_S: Final = 15.0
 STALL_S: Final = 5.0
 KERNEL_BUFFER: Final = 64 * 1024
@@ -35,30 +36,24 @@ class EventsQuery(Strict):
 
     request_id = Identifier(metadata={"description": "Only what is about this request."})
     run = Identifier(metadata={"description": "Only what is about this benchmark run."})
-    last_event_id = fields.String(metadata={"description": "Where to resume; goes after all other ways to say so."})
-    lastEventId = fields.String(metadata={"description": "The same, as EventSource polyfills reconnect."})
-    last_event_id_header = fields.String(
-        data_key="Last-Event-ID", metadata={"description": "The same, by the name of the header."}
+    last_event_id = fields.String(
+        metadata={"description": "Where to resume; goes after the header. Also `lastEventId` and `Last-Event-ID`."}
     )
 
-    @validates_schema
-    def check_together(self, data: dict[str, Any], **_: Any) -> None:
-        """Both names that are added on a reconnect say the same."""
-        given = {data[name] for name in ("lastEventId", "last_event_id_header") if data.get(name)}
-        if len(given) > 1:
-            raise ValidationError("Contradicts lastEventId.", "Last-Event-ID")
-
-
-def resumes_from(request: web.Request, query: Mapping[str, Any]) -> str | None:
-    """Where a client resumes: what it adds to its address on a reconnect is newer than what the address had before."""
-    given = (query.get(name) for name in ("lastEventId", "last_event_id_header", "last_event_id"))
-    return request.headers.get("Last-Event-ID") or next(filter(None, given), None)
+    @pre_load
+    def take_other_names(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """What a polyfill adds to an address on a reconnect is newer than what the address had before."""
+        given = {name: data[name] for name in OTHER_NAMES if data.get(name)}
+        if len(set(given.values())) > 1:
+            raise ValidationError(f"Contradicts {OTHER_NAMES[0]}.", OTHER_NAMES[1])
+        others = {name: value for name, value in data.items() if name not in OTHER_NAMES}
+        return {**others, "last_event_id": next(iter(given.values()))} if given else others
 
 
 async def stream_events(request: web.Request) -> web.StreamResponse:
     """An open stream: what was missed since `Last-Event-ID`, then what happens."""
     query = load_query(EventsQuery(), request)
-    last_id = resumes_from(request, query)
+    last_id = request.headers.get("Last-Event-ID") or query.get("last_event_id")
     request_id: UUID | None = query.get("request_id")
     hub = request.app[ENGINE].hub
     response = web.StreamResponse(

@@ -258,12 +258,15 @@ def is_cross_site(request: web.Request) -> bool:
     if site is not None:
         return site not in OWN_SITE
     origin = request.headers.get(hdrs.ORIGIN)
-    if origin is None:
-        return False
+    return origin is not None and not is_own_origin(request, origin)
+
+
+def is_own_origin(request: web.Request, url: str) -> bool:
+    """Whether a URL has the scheme, the host and the port that a request is for."""
     try:
-        given = URL(origin)
+        given = URL(url)
         # The host is compared as a URL of that scheme, whose port goes without saying.
         asked = URL(f"{given.scheme}://{authority(request)}")
-        return given.scheme not in SCHEMES or (given.host, given.port) != (asked.host, asked.port)
+        return given.scheme in SCHEMES and (given.host, given.port) == (asked.host, asked.port)
     except ValueError:
-        return True
+        return False

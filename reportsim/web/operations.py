@@ -252,7 +252,7 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
         tag="Benchmark",
         query=benchmarks.ComparisonQuery,
         answers=(Answer(status=200, about="Both runs.", shape=benchmark_shapes.RunsCompared),),
-        problems=("not-found", "conflict", "invalid-parameters"),
+        problems=("forbidden-origin", "not-found", "conflict", "invalid-parameters"),
     ),
     benchmarks.cancel_benchmark: Operation(
         tag="Benchmark",
@@ -262,12 +262,12 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
     benchmarks.show_report: Operation(
         tag="Benchmark",
         answers=(Answer(status=200, about="The page.", media="text/html"),),
-        problems=("not-found", "conflict"),
+        problems=("forbidden-origin", "not-found", "conflict"),
     ),
     benchmarks.download_samples: Operation(
         tag="Benchmark",
         answers=(Answer(status=200, about="The rows.", media=CSV, headers=("Content-Disposition",)),),
-        problems=("not-found", "conflict"),
+        problems=("forbidden-origin", "not-found", "conflict"),
     ),
     receiver.receive: Operation(
         tag="Callbacks",

@@ -19,6 +19,7 @@ from reportsim.reports.catalog import CATALOG
 from reportsim.store import callbacks as callback_store
 from reportsim.store import runs
 from reportsim.web import races, racing, rendering
+from reportsim.web.costly import refuse_other_sites
 from reportsim.web.courses import course
 from reportsim.web.forms import FORM, form_errors, number, read_form, submission
 from reportsim.web.keys import DRAINING, ENGINE, READY, RUNNER, SETTINGS, SYNC_PLACES
@@ -35,6 +36,7 @@ Json = dict[str, Any]
 
 # Whoever names one of these has seen the race, and wants to read the list.
 LIST_PARAMETERS: Final = (*FILTERS, "run", "cursor", "limit", "q")
+RACE_PARAMETERS: Final = frozenset({"race", *races.RaceForm().fields})
 ORIGINAL: Final = web.RequestKey("ORIGINAL", Request)
 
 
@@ -57,6 +59,8 @@ class Fact:
 @page
 async def show_home(request: web.Request) -> web.StreamResponse:
     """What is true of the service, a form to ask for a report, and the list of requests."""
+    if not RACE_PARAMETERS.isdisjoint(request.query):
+        refuse_other_sites(request)
     return await home(request)
 
 
