@@ -92,12 +92,14 @@ KINDS: Final[Mapping[str, Kind]] = {
             "A precondition failed",
             "The file is not the one that If-Match names.",
         ),
-        Kind("too-large", 413, "The body is too large", "A body has at most 64 KiB."),
+        Kind(
+            "too-large", 413, "The body is too large", "A body has at most 64 KiB, one for the demo receiver 256 KiB."
+        ),
         Kind(
             "unsupported-media-type",
             415,
             "The media type is not supported",
-            "Send application/json in UTF-8.",
+            "Send application/json in UTF-8; a page's form is application/x-www-form-urlencoded.",
         ),
         Kind(
             "range-not-satisfiable",
