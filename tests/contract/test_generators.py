@@ -67,7 +67,7 @@ def test_a_python_client_has_every_operation_and_the_right_types(tools: Path, sp
     python = tools / "bin" / "python"
     run(python, "-c", f"import {', '.join(modules)}", folder=folder)
     # The generator's own transport does not pass, whatever the document: what it makes of the document does.
-    run(python, "-m", "mypy", "client/models", folder=folder)
+    run(python, "-m", "mypy", "--follow-imports=silent", "client/models", folder=folder)
 
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed: the TypeScript generator needs Node.js")
