@@ -21,7 +21,7 @@ test: .venv/dev.stamp ## run the tests but the slow ones
 	$(BIN)/pytest -m "not slow" --numprocesses 4 --dist worksteal
 
 # pytest's 5 says that there is no such test.
-test-slow: .venv/dev.stamp ## run the slow tests
+test-slow: .venv/dev.stamp .venv/generators/stamp ## run the slow tests
 	$(BIN)/pytest -m slow || test $$? -eq 5
 
 faults: .venv/dev.stamp ## kill a service a hundred times, restart its database, drop its connections
@@ -51,4 +51,12 @@ clean: ## remove the environment and what tools left behind; the data stay
 
 .venv/dev.stamp: .venv/service.stamp
 	@$(INSTALL) '.[embedded,speed,dev]'
+	@touch $@
+
+# What makes clients of the OpenAPI document, with dependencies of their own.
+.venv/generators/stamp: tests/generators/requirements.txt tests/generators/package-lock.json
+	@$(PYTHON) -m venv .venv/generators
+	@.venv/generators/bin/pip install --quiet --disable-pip-version-check --requirement tests/generators/requirements.txt
+	@cp tests/generators/package.json tests/generators/package-lock.json .venv/generators/
+	@if command -v npm >/dev/null; then npm ci --prefix .venv/generators --silent --no-audit --no-fund; fi
 	@touch $@

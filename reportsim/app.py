@@ -50,6 +50,7 @@ from reportsim.web.middleware import (
     refuse_new_work,
     refuse_own_callbacks,
 )
+from reportsim.web.queries import check_query
 
 
 def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Application:
@@ -68,6 +69,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
             check_origin(settings),
             refuse_new_work(),
             refuse_own_callbacks(),
+            check_query(),
         ],
         client_max_size=1024 * 1024,
     )

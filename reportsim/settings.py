@@ -188,7 +188,7 @@ class Settings:
         "REPORTSIM_ALLOWED_HOSTS",
         words,
         (),
-        "hosts served besides loopback names and its own address; none: the public URL's, any when bound elsewhere",
+        "names served besides loopback ones and its own address; none: addresses and the public URL's host",
     )
     retention_hours: int = setting(
         "REPORTSIM_RETENTION_HOURS", whole(24, 1_000_000), 168, "hours that an ended request is kept"

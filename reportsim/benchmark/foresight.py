@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.predict import predict
+from reportsim.benchmark.priority import lower_priority
 
 MOST_S: Final = 60.0
 
@@ -30,6 +31,7 @@ async def foresee(plan: Plan) -> dict[str, Any]:
         stdout=asyncio.subprocess.PIPE,
         env={name: value for name, value in os.environ.items() if not name.startswith("REPORTSIM_")},
     )
+    lower_priority(process)
     try:
         async with asyncio.timeout(MOST_S):
             written, _ = await process.communicate(json.dumps(plan.as_json()).encode())

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from reportsim.benchmark.export import samples_csv
 from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.priority import lower_priority
 from reportsim.benchmark.protocol import encode
 from reportsim.benchmark.report import contents, html_report
 from reportsim.benchmark.samples import Samples
@@ -48,6 +49,7 @@ async def rendering(
         stdout=asyncio.subprocess.PIPE,
         env={name: value for name, value in os.environ.items() if not name.startswith("REPORTSIM_")},
     )
+    lower_priority(process)
     assert process.stdin is not None
     assert process.stdout is not None
     writing = asyncio.create_task(order(process.stdin, encode({"kind": kind, "run": run}, *samples)))

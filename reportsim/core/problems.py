@@ -22,6 +22,9 @@ class Kind:
         return self.uri or f"/problems/{self.slug}"
 
 
+# What a refusal may list: an answer stays small, whatever was sent.
+MOST_ERRORS: Final = 100
+LONGEST_TEXT: Final = 300
 QUOTA_URI: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 
 KINDS: Final[Mapping[str, Kind]] = {
@@ -95,7 +98,9 @@ KINDS: Final[Mapping[str, Kind]] = {
             "A precondition failed",
             "The file is not the one that If-Match names.",
         ),
-        Kind("too-large", 413, "The body is too large", "A body has at most 64 KiB."),
+        Kind(
+            "too-large", 413, "The body is too large", "A body has at most 64 KiB, one for the demo receiver 256 KiB."
+        ),
         Kind(
             "uri-too-long",
             414,
@@ -106,7 +111,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             "unsupported-media-type",
             415,
             "The media type is not supported",
-            "Send application/json in UTF-8.",
+            "Send application/json in UTF-8; a page's form is application/x-www-form-urlencoded.",
         ),
         Kind(
             "range-not-satisfiable",
@@ -124,7 +129,8 @@ KINDS: Final[Mapping[str, Kind]] = {
             "misdirected",
             421,
             "This host is not served here",
-            "The Host header names a host that is not served. REPORTSIM_ALLOWED_HOSTS lists those that are.",
+            "Served are addresses, localhost and the host of REPORTSIM_PUBLIC_URL, or else the names that"
+            " REPORTSIM_ALLOWED_HOSTS lists.",
         ),
         Kind(
             "invalid-parameters",
@@ -136,7 +142,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             "idempotency-mismatch",
             422,
             "The key was used for another request",
-            "A key names one request for ever. Use a new key for a new request.",
+            "A key names one request for as long as its row is kept. Use a new key for a new request.",
         ),
         Kind(
             "header-too-large",
@@ -227,11 +233,19 @@ def plain(status: int) -> dict[str, Any]:
     return {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
 
 
-def invalid(errors: Sequence[Mapping[str, str]]) -> Problem:
-    """The problem that lists every invalid value at once, each with a JSON Pointer (RFC 6901)."""
+def invalid(errors: Sequence[Mapping[str, str]], detail: str = "") -> Problem:
+    """The problem that lists invalid values at once, each with a JSON Pointer (RFC 6901); of very many, the first."""
     count = len(errors)
-    detail = errors[0]["detail"] if count == 1 else f"{count} values are not valid."
-    return Problem("invalid-parameters", detail, {"errors": list(errors)})
+    said = detail or (errors[0]["detail"] if count == 1 else f"{count:,} values are not valid.")
+    if count > MOST_ERRORS:
+        said += f" The first {MOST_ERRORS} are listed, and {count - MOST_ERRORS:,} more are not."
+    listed = [{name: shorten(text) for name, text in error.items()} for error in errors[:MOST_ERRORS]]
+    return Problem("invalid-parameters", shorten(said), {"errors": listed})
+
+
+def shorten(text: str) -> str:
+    """A text as an error repeats it: a client that sends a very long one gets the beginning back."""
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
 
 
 def unavailable(detail: str, retry_after: int = 1) -> Problem:

@@ -33,6 +33,15 @@ class Identifier(fields.UUID):
         return UUID(value)
 
 
+class Several(fields.List[Any]):
+    """A list whose length is judged before its items: a long one must not cost an error for each of them."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> list[Any]:
+        if isinstance(value, list):
+            self._validate(value)
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
 class Whole(fields.Integer):
     """A JSON integer: `1` and `1.0`, but neither `"1"` nor `true`."""
 

@@ -1,8 +1,8 @@
 """General ledger: every entry of every account, with a running balance."""
 
-from marshmallow import Schema, fields, validate
+from marshmallow import Schema, validate
 
-from reportsim.reports.fields import Text
+from reportsim.reports.fields import Several, Text
 from reportsim.reports.report_type import INTERVAL, Check, ReportType, complete_interval
 from reportsim.reports.sql import Job, literal, texts
 
@@ -11,7 +11,7 @@ MOST_CODES = 1_000
 Parameters = Schema.from_dict(
     {
         **INTERVAL,
-        "account_codes": fields.List(
+        "account_codes": Several(
             Text(validate=validate.Length(1, 100)),
             validate=validate.Length(1, MOST_CODES),
             metadata={"description": "Only these accounts; by default all."},

@@ -20,10 +20,12 @@ from reportsim.store.runs import Benchmark
 from reportsim.web.benchmark_forms import SHAPES, VALUES, plan_body, plan_errors, plan_values
 from reportsim.web.benchmarks import RUN, existing, plan_of, shown
 from reportsim.web.comparisons import compared
-from reportsim.web.forms import read_form
+from reportsim.web.costly import refuse_during_run, refuse_other_sites
+from reportsim.web.forms import FORM, read_form
 from reportsim.web.keys import ENGINE, RUNNER
 from reportsim.web.limits import Places
 from reportsim.web.listing import stream_url
+from reportsim.web.quotas import limited, raised
 from reportsim.web.rendering import page, render
 from reportsim.web.requests import id_in, load_query
 from reportsim.web.schemas import BenchmarkPlan, Strict, parse, read_submission
@@ -58,6 +60,8 @@ class RunQuery(Strict):
 @page
 async def show_benchmarks(request: web.Request) -> web.StreamResponse:
     """A form that starts a run, and the runs there are."""
+    if "predict" in request.query:
+        refuse_other_sites(request)
     return await benchmarks(request, request.query)
 
 
@@ -104,6 +108,7 @@ async def read_plan(request: web.Request, form: Mapping[str, str]) -> Plan:
 async def predicted(request: web.Request, form: Mapping[str, str]) -> Json:
     """What theory expects of the plan that a form describes."""
     plan = await read_plan(request, form)
+    refuse_during_run(request)
     with request.app[PREDICTIONS].place():
         try:
             return {**await foresee(plan), "plan": plan}
@@ -113,6 +118,7 @@ async def predicted(request: web.Request, form: Mapping[str, str]) -> Json:
 
 async def show_prediction(request: web.Request) -> web.StreamResponse:
     """What to expect of a plan, as a part of the page; a problem is a line in it."""
+    refuse_other_sites(request)
     try:
         prediction, problem = await predicted(request, request.query), None
     except Problem as refused:
@@ -125,21 +131,30 @@ async def show_prediction(request: web.Request) -> web.StreamResponse:
 async def start_form(request: web.Request) -> web.StreamResponse:
     """Starts a run, and goes on to its page."""
     form = await read_form(request)
+    request[FORM] = form
     try:
-        id = await request.app[RUNNER].start(await read_plan(request, form))
+        return await start_run(request)
     except store.AlreadyRunning:
         busy = Problem("conflict", "A run is in progress; two at once would measure each other.")
         return await benchmarks(request, form, busy)
     except Problem as problem:
-        if problem.slug != "invalid-parameters":
+        if problem.slug not in {"invalid-parameters", "quota-exceeded"}:
             raise
         return await benchmarks(request, form, problem)
+
+
+@limited("async", raised)
+async def start_run(request: web.Request) -> web.StreamResponse:
+    """Starts the run that a form describes."""
+    form = request[FORM]
+    id = await request.app[RUNNER].start(await read_plan(request, form))
     return web.Response(status=303, headers={hdrs.LOCATION: f"/benchmarks/{id}"})
 
 
 @page
 async def show_benchmark(request: web.Request) -> web.StreamResponse:
     """One run: how far it is, or what came of it."""
+    refuse_other_sites(request)
     query = load_query(RunQuery(unknown=EXCLUDE), request)
     last_event_id = request.app[ENGINE].hub.last_id
     run = await existing(request, id_in(request, RUN))
@@ -165,6 +180,7 @@ async def result_part(request: web.Request, run: Benchmark) -> str | None:
         return None
     kept = request.app[RESULTS]
     if run.id not in kept:
+        refuse_during_run(request, run.id)
         try:
             async with asyncio.timeout(PATIENCE_S), request.app[MAKING]:
                 await make_result(request, run)
@@ -202,6 +218,7 @@ async def cancel_run_form(request: web.Request) -> web.StreamResponse:
 @page
 async def compare_runs(request: web.Request) -> web.StreamResponse:
     """Two runs side by side: where their plans differ, and how the results do."""
+    refuse_other_sites(request)
     ids = request.query.getall("id", [])
     if len(ids) != 2 or not all(UUID_FORM.fullmatch(id) for id in ids):
         raise invalid([{"detail": "Choose two runs.", "parameter": "id"}])

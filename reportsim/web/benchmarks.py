@@ -16,10 +16,11 @@ from reportsim.reports.fields import Digits, Identifier
 from reportsim.store import runs as store
 from reportsim.store.runs import Benchmark
 from reportsim.web.body import read_json
+from reportsim.web.costly import refuse_during_run, refuse_other_sites
 from reportsim.web.events import write
 from reportsim.web.keys import ENGINE, EXPORT_PLACES, RUNNER
 from reportsim.web.prefer import preferences
-from reportsim.web.quotas import client
+from reportsim.web.quotas import client, limited
 from reportsim.web.requests import id_in, json_response, load_query, not_found
 from reportsim.web.schemas import BenchmarkPlan, Parsed, Strict, parse_raw, read_submission
 
@@ -39,7 +40,8 @@ class BenchmarksQuery(Strict):
     limit = Digits(load_default=DEFAULT_LIST, validate=validate.Range(1, store.KEPT))
 
 
-async def create_benchmark(request: web.Request) -> web.Response:
+@limited("async")
+async def create_benchmark(request: web.Request) -> web.StreamResponse:
     """Runs one load against both patterns, and measures them from both ends.
 
     The same arrivals and the same service times go down both sides, in the order sync, async, async, sync. One run at a
@@ -103,6 +105,7 @@ class ComparisonQuery(Strict):
 async def compare_benchmarks(request: web.Request) -> web.Response:
     """Two completed runs beside each other: how their plans differ, and every figure of both; second − first."""
     query = load_query(ComparisonQuery(), request)
+    refuse_other_sites(request)
     first, second = await existing(request, id_in(request, RUN)), await existing(request, query["with_"])
     for run in (first, second):
         if run.result is None:
@@ -121,8 +124,10 @@ async def cancel_benchmark(request: web.Request) -> web.Response:
 
 async def show_report(request: web.Request) -> web.Response:
     """The result as one page with its plots, which needs nothing from elsewhere and can be kept, sent and printed."""
+    refuse_other_sites(request)
     with request.app[EXPORT_PLACES].place(client(request)):
         run, samples = await finished(request)
+        refuse_during_run(request, run.id)
         async with rendering(Export.HTML, run.as_json(), samples) as pieces:
             page = b"".join([piece async for piece in pieces])
     return web.Response(
@@ -132,8 +137,10 @@ async def show_report(request: web.Request) -> web.Response:
 
 async def download_samples(request: web.Request) -> web.StreamResponse:
     """Every request of both sides as a row of CSV: its moments, its outcome, its time to result."""
+    refuse_other_sites(request)
     with request.app[EXPORT_PLACES].place(client(request)):
         run, samples = await finished(request)
+        refuse_during_run(request, run.id)
         response = web.StreamResponse(
             headers={
                 hdrs.CONTENT_TYPE: "text/csv; charset=utf-8; header=present",

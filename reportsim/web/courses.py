@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from reportsim.core.model import CallbackLog, CallbackStatus, Request, Status
-from reportsim.web.formats import duration
+from reportsim.web.formats import duration, slot_taken_at
 
 MOST_TICKS: Final = 6
 
@@ -89,7 +89,7 @@ def last_moment(row: Request, series: Sequence[CallbackLog], now: datetime) -> d
 
 def work(axis: Axis, row: Request, end: datetime) -> Iterator[Span]:
     """The queue and the work."""
-    started = row.started_at or row.completed_at or end
+    started = slot_taken_at(row) or row.completed_at or end
     waited, served = milliseconds(row.created_at, started), milliseconds(started, row.completed_at or end)
     begun = row.started_at is not None
     yield axis.span("queue", 0, waited, f"in the queue for {duration(waited)}", open=not begun and not row.ended)

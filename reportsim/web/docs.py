@@ -1,5 +1,6 @@
 """The API, described: for programs at /openapi.json, for people at /docs."""
 
+import functools
 from typing import Final
 
 from aiohttp import web
@@ -13,35 +14,35 @@ from reportsim.web.rendering import page, render
 
 # Swagger UI's own style sheet has its icons in data: URLs; everything else is as strict as on other pages.
 POLICY: Final = PAGE_POLICY.replace("img-src 'self'", "img-src 'self' data:")
-DOCUMENT: Final = web.AppKey("DOCUMENT", dict[str, bytes])
-# Stands in the document for the demo receiver's address, which each application has for itself.
-RECEIVER: Final = "http://demo-receiver.invalid/"
-MADE: Final[dict[tuple[str, ...], bytes]] = {}
+DOCUMENT: Final = web.AppKey("DOCUMENT", bytes)
+# Stands for the demo receiver, whose address is known once the service listens.
+RECEIVER: Final = "http://receiver.invalid/"
 
 
 def setup(app: web.Application) -> None:
-    """Has the document made before anybody can ask for it: that holds the loop for longer than anybody shall wait."""
-    app[DOCUMENT] = {}
+    """Has the document made before the service listens: making it takes longer than the loop may stand still."""
     app.on_startup.append(make_document)
 
 
 async def make_document(app: web.Application) -> None:
-    """Makes the document of this process's routes, once for all applications that have the same."""
-    routes = tuple(sorted(f"{route.method} {route.resource}" for route in app.router.routes()))
-    if routes not in MADE:
-        MADE[routes] = dumps(document(app, RECEIVER))
-    app[DOCUMENT][RECEIVER] = MADE[routes]
+    """Keeps the document, which is the same for all applications of a process that have the same routes."""
+    routes = tuple((route.method, route.resource.canonical) for route in app.router.routes() if route.resource)
+    if routes not in (made := documents()):
+        made[routes] = dumps(document(app, RECEIVER))
+    app[DOCUMENT] = made[routes]
+
+
+@functools.cache
+def documents() -> dict[tuple[tuple[str, str], ...], bytes]:
+    """The documents that the process has made, by their routes."""
+    return {}
 
 
 async def show_document(request: web.Request) -> web.Response:
     """The OpenAPI document."""
     receiver = str(request.app[ENGINE].demo or DEMO_PATH)
-    documents = request.app[DOCUMENT]
-    if receiver not in documents:
-        documents[receiver] = documents[RECEIVER].replace(RECEIVER.encode(), receiver.encode())
-    return web.Response(
-        body=documents[receiver], content_type="application/json", headers={"Cache-Control": "no-cache"}
-    )
+    body = request.app[DOCUMENT].replace(RECEIVER.encode(), receiver.encode())
+    return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-cache"})
 
 
 @page

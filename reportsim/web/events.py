@@ -5,11 +5,11 @@ import contextlib
 import random
 import re
 import socket
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from aiohttp import hdrs, web
-from marshmallow import fields
+from marshmallow import ValidationError, fields, pre_load
 
 from reportsim.core.model import Mode
 from reportsim.reports.fields import Identifier
@@ -20,6 +20,8 @@ from reportsim.web.schemas import Strict
 from reportsim.web.send_buffers import PIECE
 
 ID: Final = re.compile(r"[0-9a-f]{1,32}-[0-9]{1,18}", re.ASCII)
+# Where EventSource polyfills put the id when they reconnect.
+OTHER_NAMES: Final = ("lastEventId", "Last-Event-ID")
 PING_S: Final = 15.0
 KERNEL_BUFFER: Final = 64 * 1024
 RETRY_MS: Final = 2000
@@ -34,7 +36,18 @@ class EventsQuery(Strict):
 
     request_id = Identifier(metadata={"description": "Only what is about this request."})
     run = Identifier(metadata={"description": "Only what is about this benchmark run."})
-    last_event_id = fields.String(metadata={"description": "Where to resume."})
+    last_event_id = fields.String(
+        metadata={"description": "Where to resume; goes after the header. Also `lastEventId` and `Last-Event-ID`."}
+    )
+
+    @pre_load
+    def take_other_names(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """What a polyfill adds to an address on a reconnect is newer than what the address had before."""
+        given = {name: data[name] for name in OTHER_NAMES if data.get(name)}
+        if len(set(given.values())) > 1:
+            raise ValidationError(f"Contradicts {OTHER_NAMES[0]}.", OTHER_NAMES[1])
+        others = {name: value for name, value in data.items() if name not in OTHER_NAMES}
+        return {**others, "last_event_id": next(iter(given.values()))} if given else others
 
 
 async def stream_events(request: web.Request) -> web.StreamResponse:

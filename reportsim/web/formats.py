@@ -49,6 +49,13 @@ def duration(milliseconds: float) -> str:
     return f"{int(seconds // 60):,} min {int(seconds % 60)} s"
 
 
+def slot_taken_at(row: Request) -> datetime | None:
+    """When a worker slot was taken for a request; its work begins when the claim has come back from the database."""
+    if row.result_payload is None or row.started_at is None:
+        return row.started_at
+    return row.created_at + timedelta(milliseconds=row.result_payload["timings_ms"]["queue"])
+
+
 def took(row: Request) -> str:
     """How long a request took, from acceptance to its end."""
     if row.completed_at is None:
@@ -103,6 +110,7 @@ FORMATS: Final[dict[str, Callable[..., Any]]] = {
     "pause": pause,
     "pretty": pretty,
     "size": size,
+    "slot_taken_at": slot_taken_at,
     "three": three,
     "titled": titled,
     "took": took,

@@ -14,6 +14,7 @@ from reportsim.reports.catalog import CATALOG
 from reportsim.web.body import check_texts, read_body
 from reportsim.web.schemas import options_of
 
+FORM: Final = web.RequestKey("FORM", dict[str, str])
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 MOST_FIELDS: Final = 50
 
@@ -51,9 +52,9 @@ def submission(form: Mapping[str, str]) -> dict[str, Any]:
 
 
 def number(text: str) -> int | float | str:
-    """A number, or the text that is none, for the schema to refuse."""
+    """A number within a double's range, or the text that is none, for the schema to refuse."""
     for kind in (int, float):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, OverflowError):
             value = kind(text)
             return value if math.isfinite(value) else text
     return text

@@ -10,6 +10,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any, Final
 
 from aiohttp import hdrs, web
@@ -18,7 +19,7 @@ from yarl import URL
 
 from reportsim.core import tracing
 from reportsim.core.encoding import dumps
-from reportsim.core.problems import Problem, plain, unavailable
+from reportsim.core.problems import LONGEST_TEXT, Problem, plain, shorten, unavailable
 from reportsim.core.signing import is_signed_by
 from reportsim.engine.engine import DEMO_PATH
 from reportsim.settings import Settings
@@ -160,7 +161,8 @@ def document(request: web.Request, problem: Problem) -> bytes:
     What is said again and again is rendered once: a flood of refusals must cost next to nothing.
     """
     try:
-        body = rendered(problem.slug, problem.status, problem.detail, tuple(problem.members.items()))
+        render = rendered if len(problem.detail) <= LONGEST_TEXT else rendered.__wrapped__
+        body = render(problem.slug, problem.status, problem.detail, tuple(problem.members.items()))
     except TypeError:  # members that are not hashable
         body = dumps(problem.as_json())
     ids = "" if "request_id" in problem.members else f',"request_id":"{request[REQUEST_ID]}"'
@@ -246,11 +248,16 @@ def http_error(request: web.Request, error: web.HTTPException, answer: ProblemAn
 def check_origin(settings: Settings) -> Middleware:
     """Refuses hosts that are not served, and changes that pages of other sites ask for."""
     hosts = served_hosts(settings)
+    # Where no names are set, no name of another site can be pointed at an address (DNS rebinding).
+    any_address = not settings.allowed_hosts
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if hosts is not None and (name := host_name(request.host)) not in hosts and name != own_address(request):
-            raise Problem("misdirected", "The Host header names a host that is not served here.")
+        name = host_name(authority(request))
+        served = name in hosts or (any_address and is_address(name)) or name == own_address(request)
+        if not served:
+            detail = f"The host {shorten(name)} is not served here; REPORTSIM_ALLOWED_HOSTS lists those that are."
+            raise Problem("misdirected", detail)
         if request.method not in SAFE and is_cross_site(request):
             raise Problem("forbidden-origin", "A page of another site may not do this.")
         return await handler(request)
@@ -258,14 +265,31 @@ def check_origin(settings: Settings) -> Middleware:
     return middleware
 
 
-def served_hosts(settings: Settings) -> frozenset[str] | None:
-    """The hosts that are served, the names of this machine always among them; None when any is."""
-    if settings.allowed_hosts:
-        return LOOPBACK_NAMES | {host.lower() for host in settings.allowed_hosts}
-    if settings.host not in LOOPBACK_NAMES:
-        return None
-    public = {URL(settings.public_url).host or ""} if settings.public_url else set()
-    return LOOPBACK_NAMES | public
+def served_hosts(settings: Settings) -> frozenset[str]:
+    """The names that are served: those that are set, or else the one to listen on and the public one."""
+    public = URL(settings.public_url).authority if settings.public_url else ""
+    names = settings.allowed_hosts or (settings.host, public)
+    return LOOPBACK_NAMES | {host_name(name) for name in names if host_name(name)}
+
+
+def is_address(name: str) -> bool:
+    """Whether a name is an IP address."""
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def authority(request: web.Request) -> str:
+    """The host and the port that a request is for: those of its target, or else of its Host header (RFC 9112, 3.2)."""
+    target = request.raw_path
+    if target.startswith("/") or "://" not in target:
+        return request.host
+    try:
+        return URL(target, encoded=True).raw_authority
+    except ValueError:
+        return ""
 
 
 def own_address(request: web.Request) -> str | None:
@@ -275,9 +299,13 @@ def own_address(request: web.Request) -> str | None:
 
 
 def host_name(host: str) -> str:
-    """The name in a Host header, without port and brackets; empty for what is no host."""
+    """The name in a Host header, without port, brackets and the dot of the root; empty for what is no host."""
     match = HOST.fullmatch(host)
-    return (match[1] or match[2]).lower() if match else ""
+    if match is None:
+        return ""
+    if match[1] is None:
+        return match[2].lower().removesuffix(".")
+    return str(ip_address(match[1])) if is_address(match[1]) else ""
 
 
 def is_cross_site(request: web.Request) -> bool:
@@ -286,12 +314,15 @@ def is_cross_site(request: web.Request) -> bool:
     if site is not None:
         return site not in OWN_SITE
     origin = request.headers.get(hdrs.ORIGIN)
-    if origin is None:
-        return False
+    return origin is not None and not is_own_origin(request, origin)
+
+
+def is_own_origin(request: web.Request, url: str) -> bool:
+    """Whether a URL has the scheme, the host and the port that a request is for."""
     try:
-        given = URL(origin)
+        given = URL(url)
         # The host is compared as a URL of that scheme, whose port goes without saying.
-        asked = URL(f"{given.scheme}://{request.host}")
-        return given.scheme not in SCHEMES or (given.host, given.port) != (asked.host, asked.port)
+        asked = URL(f"{given.scheme}://{authority(request)}")
+        return given.scheme in SCHEMES and (given.host, given.port) == (asked.host, asked.port)
     except ValueError:
-        return True
+        return False

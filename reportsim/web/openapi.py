@@ -129,7 +129,8 @@ def add_submission(spec: APISpec, converter: Any, base: type[ReportRequest]) -> 
     refs = []
     for report in CATALOG.values():
         variant = converter.schema2jsonschema(schema_for(base, report.name))
-        variant["title"] = report.title
+        # Generators name their classes after titles.
+        variant["title"] = f"{base.__name__}: {report.title}"
         shared = {"report_type": {"const": report.name}, "ledger": variant["properties"]["ledger"]}
         variant["properties"] = shared | {
             name: variant["properties"][name] for name in variant["properties"] if name not in shared

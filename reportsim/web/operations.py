@@ -220,21 +220,22 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
         tag="Benchmark",
         body=BenchmarkPlan,
         headers=("Prefer",),
+        limited=True,
         answers=(
             Answer(
                 status=202,
                 about="The run has been stored and begins.",
                 shape=benchmark_shapes.Benchmark,
-                headers=("Location", "Retry-After"),
+                headers=("Location", "Retry-After", *LIMITED),
             ),
             Answer(
                 status=200,
                 about="It ended while the client would wait (`Prefer: wait`).",
                 shape=benchmark_shapes.Benchmark,
-                headers=("Location", "Preference-Applied"),
+                headers=("Location", "Preference-Applied", *LIMITED),
             ),
         ),
-        problems=(*BODY, "conflict"),
+        problems=(*BODY, "conflict", "quota-exceeded"),
     ),
     benchmarks.list_benchmarks: Operation(
         tag="Benchmark",
@@ -259,7 +260,7 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
         tag="Benchmark",
         query=benchmarks.ComparisonQuery,
         answers=(Answer(status=200, about="Both runs.", shape=benchmark_shapes.RunsCompared),),
-        problems=("not-found", "conflict", "invalid-parameters"),
+        problems=("forbidden-origin", "not-found", "conflict", "invalid-parameters"),
     ),
     benchmarks.cancel_benchmark: Operation(
         tag="Benchmark",
@@ -269,12 +270,12 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
     benchmarks.show_report: Operation(
         tag="Benchmark",
         answers=(Answer(status=200, about="The page.", media="text/html"),),
-        problems=("not-found", "conflict", "quota-exceeded"),
+        problems=("forbidden-origin", "not-found", "conflict", "quota-exceeded"),
     ),
     benchmarks.download_samples: Operation(
         tag="Benchmark",
         answers=(Answer(status=200, about="The rows.", media=CSV, headers=("Content-Disposition",)),),
-        problems=("not-found", "conflict", "quota-exceeded"),
+        problems=("forbidden-origin", "not-found", "conflict", "quota-exceeded"),
     ),
     receiver.receive: Operation(
         tag="Callbacks",

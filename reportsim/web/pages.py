@@ -19,8 +19,9 @@ from reportsim.reports.catalog import CATALOG
 from reportsim.store import callbacks as callback_store
 from reportsim.store import runs
 from reportsim.web import races, racing, rendering
+from reportsim.web.costly import refuse_other_sites
 from reportsim.web.courses import course
-from reportsim.web.forms import form_errors, number, read_form, submission
+from reportsim.web.forms import FORM, form_errors, number, read_form, submission
 from reportsim.web.keys import DRAINING, ENGINE, READY, RUNNER, SETTINGS, SYNC_PLACES
 from reportsim.web.listing import COUNTERS, FILTERS, Counters, HomeQuery, listing, stream_url
 from reportsim.web.ops import check_database
@@ -33,9 +34,9 @@ from reportsim.web.submissions import ASYNC, FAILURES, SYNC, new_request, own_re
 
 Json = dict[str, Any]
 
-FORM: Final = web.RequestKey("FORM", dict[str, str])
 # Whoever names one of these has seen the race, and wants to read the list.
 LIST_PARAMETERS: Final = (*FILTERS, "run", "cursor", "limit", "q")
+RACE_PARAMETERS: Final = frozenset({"race", *races.RaceForm().fields})
 ORIGINAL: Final = web.RequestKey("ORIGINAL", Request)
 # The attempts that the page of a request shows; the API has all of them.
 MOST_LOGS: Final = 100
@@ -60,6 +61,8 @@ class Fact:
 @page
 async def show_home(request: web.Request) -> web.StreamResponse:
     """What is true of the service, a form to ask for a report, and the list of requests."""
+    if not RACE_PARAMETERS.isdisjoint(request.query):
+        refuse_other_sites(request)
     return await home(request)
 
 
@@ -102,7 +105,7 @@ async def home(
         Fact(has_receiver(request), "demo receiver", "It is known once the service listens.", "takes callbacks"),
         Fact(not request.app[DRAINING].is_set(), "accepting", "The service is stopping.", "new work"),
     ]
-    controls = read_race(values if values and values.get("mode") == "race" else request.query)
+    controls = read_race_again(values, problem) if values and values.get("mode") == "race" else read_race(request.query)
     ready = all(fact.ok for fact in facts)
     context: Json = {
         "facts": facts,
@@ -156,6 +159,16 @@ def read_race(given: Mapping[str, str]) -> races.Controls:
         return races.read_controls(given)
     except ValidationError as error:
         raise invalid(flatten(error.messages)) from None
+
+
+def read_race_again(values: Mapping[str, str], problem: Problem | None) -> races.Controls:
+    """The controls of a refused race; where they were not what it was refused for, they need not be valid."""
+    try:
+        return read_race(values)
+    except Problem:
+        if problem is None or problem.slug == "invalid-parameters":
+            raise
+        return read_race({})
 
 
 def has_receiver(request: web.Request) -> bool:
@@ -220,6 +233,7 @@ async def submit_async(request: web.Request) -> web.StreamResponse:
     return see_other(new.request.id)
 
 
+@limited("async", raised)
 async def start_race(request: web.Request) -> web.StreamResponse:
     """Starts the race and goes on to it; the controls stay as they are."""
     form = request[FORM]
@@ -274,7 +288,9 @@ async def detail(request: web.Request, problem: Problem | None = None) -> web.Re
         "events": stream_url(last_event_id, request_id=row.id),
     }
     template = "partials/detail.html" if "fragment" in query else "request.html"
-    return render(request, template, status=problem.status if problem else 200, **context)
+    response = render(request, template, status=problem.status if problem else 200, **context)
+    response.headers.update(problem.headers if problem else {})
+    return response
 
 
 def curl(request: web.Request, path: str, body: Json) -> str:
@@ -324,14 +340,14 @@ async def again_form(request: web.Request) -> web.StreamResponse:
         return await detail(request, problem)
 
 
-@limited("sync")
+@limited("sync", raised)
 async def again_sync(request: web.Request) -> web.StreamResponse:
     """Makes a report again while the browser waits."""
     _, body = resubmission(request[ORIGINAL])
     return await block(request, parse(Submission, body))
 
 
-@limited("async")
+@limited("async", raised)
 async def again_async(request: web.Request) -> web.StreamResponse:
     """Accepts a report again, for later."""
     engine = request.app[ENGINE]

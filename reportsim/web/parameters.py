@@ -28,13 +28,17 @@ PATH_PARAMETERS: Final[dict[str, Json]] = {
 
 REQUEST_HEADERS: Final[dict[str, Json]] = {
     "X-Idempotency-Key": {
-        "description": "Names this request for ever: whoever repeats it gets the first answer.",
+        "description": "Names this request for as long as its row is kept: a repetition gets the first answer again.",
         # Blanks at either end are no part of a header's value.
         "schema": {"type": "string", "pattern": "^[!-~](?:[ -~]{0,253}[!-~])?$"},
     },
     "Idempotency-Key": {
-        "description": "The same in the standard's form, a string in quotes. If both are there, they must be equal.",
-        "schema": {"type": "string", "format": "sf-string", "pattern": r'^"(?:[ !#-\[\]-~]|\\["\\]){1,255}"$'},
+        "description": "The same in the standard's form, a string in quotes (RFC 9651; parameters are ignored), or"
+        " without quotes. If both headers are there, they must be equal.",
+        "schema": {
+            "type": "string",
+            "pattern": r'^(?:"(?:[ !#-\[\]-~]|\\["\\]){1,255}"|[!#-~](?:[ -~]{0,253}[!-~])?)$',
+        },
     },
     "Prefer": {
         "description": "`respond-async`: do not let me wait; `wait=N`: I would wait N seconds, 20 at most (RFC 7240).",

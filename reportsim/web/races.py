@@ -294,7 +294,8 @@ def expected_lap(
         left = min(ended, patience)
         result = NONE if gave_up else ended
         return Lap(number=number, mode=mode, left=left, started=started, ended=ended, result=result, gave_up=gave_up)
-    waits = [*waits_s, *[waits_s[-1]] * controls.callback_failures][: controls.callback_failures]
+    last_wait = waits_s[-1] if waits_s else 0.0
+    waits = [*waits_s, *[last_wait] * controls.callback_failures][: controls.callback_failures]
     attempts, at = [], ended
     for wait in waits:
         attempts.append(Attempt(start=at, end=at + ACCEPT_MS, delivered=False))
@@ -317,6 +318,7 @@ def read_controls(given: Mapping[str, str]) -> Controls:
     Raises:
         marshmallow.ValidationError: A value is out of its bounds.
     """
-    texts = {name: value for name, value in given.items() if name in RaceForm().fields}
+    form = RaceForm()
+    texts = {name: given[name] for name in form.fields if name in given}
     numbers = {name: number(value) for name, value in texts.items() if name != "distribution"}
-    return Controls(**RaceForm().load({**texts, **numbers}))
+    return Controls(**form.load({**texts, **numbers}))

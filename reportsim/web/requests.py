@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 from uuid import UUID
@@ -15,7 +16,7 @@ from yarl import URL
 from reportsim.core.answers import server_timing
 from reportsim.core.encoding import dumps
 from reportsim.core.model import CallbackStatus, Mode, Request, Status
-from reportsim.core.problems import Problem
+from reportsim.core.problems import Problem, invalid
 from reportsim.engine.engine import Engine
 from reportsim.reports.fields import UUID_FORM, Digits, Identifier
 from reportsim.store import callbacks as callback_store
@@ -65,8 +66,8 @@ def load_query(schema: Strict, request: web.Request) -> dict[str, Any]:
     """
     errors = [
         {"detail": "Given more than once.", "parameter": name}
-        for name in dict.fromkeys(request.query)
-        if len(request.query.getall(name)) > 1
+        for name, times in Counter(name for name, _ in request.query.items()).items()
+        if times > 1
     ]
     data: dict[str, Any] = {}
     try:
@@ -75,7 +76,7 @@ def load_query(schema: Strict, request: web.Request) -> dict[str, Any]:
         assert isinstance(error.messages, dict)
         errors += [{"detail": text, "parameter": str(name)} for name, texts in error.messages.items() for text in texts]
     if errors:
-        raise Problem("invalid-parameters", "Some query parameters are not valid.", {"errors": errors})
+        raise invalid(errors, "Some query parameters are not valid.")
     return data
 
 

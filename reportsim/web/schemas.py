@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import RAISE, Schema, ValidationError, fields, pre_load, validate, validates_schema
 
 from reportsim.benchmark.plan import BOUNDS, Arrivals, Cancel, Plan
 from reportsim.core.callback_urls import LONGEST, CallbackTarget, Refusal
 from reportsim.core.encoding import dumps
 from reportsim.core.model import Ledger
-from reportsim.core.problems import Problem, flatten, invalid, pointer
+from reportsim.core.problems import MOST_ERRORS, Problem, flatten, invalid, pointer
 from reportsim.engine.engine import DEMO_PATH, Engine
 from reportsim.reports.catalog import CATALOG
-from reportsim.reports.fields import Number, Text, Whole, YesNo
+from reportsim.reports.fields import Number, Several, Text, Whole, YesNo
 from reportsim.reports.report_type import ReportType
 from reportsim.web.body import parse_json
 
@@ -27,8 +27,9 @@ DEFAULTS: Final = Plan()
 LARGEST_SEED: Final = 2**31 - 1
 LONGEST_MS: Final = 60_000
 MOST_FAILURES: Final = 20
-# Bodies whose meaning is remembered; the longest that a body can be bounds the memory.
+# Bodies whose meaning is remembered: so many, valid ones, of at most so many bytes each.
 REMEMBERED: Final = 256
+REMEMBERED_BYTES: Final = 4 * 1024
 STEPS: Final = ("timeout", "reset", "slow")
 STEP: Final = rf"(?:[2-5][0-9]{{2}}|{'|'.join(STEPS)})"
 
@@ -56,6 +57,19 @@ class Strict(Schema):
         """marshmallow's options."""
 
         unknown = RAISE
+
+    @pre_load
+    def check_names(self, data: Any, **_: Any) -> Any:
+        """Refuses very many unknown names at once; marshmallow's own time for them grows with their square."""
+        if self.unknown == RAISE and isinstance(data, Mapping) and len(data) > MOST_ERRORS:
+            known = {field.data_key or name for name, field in self.load_fields.items()}
+            unknown = [name for name in data if name not in known]
+            if len(unknown) >= MOST_ERRORS:
+                errors = {name: ["Unknown field."] for name in unknown[: MOST_ERRORS - 1]}
+                raise ValidationError(
+                    {**errors, "_schema": [f"And {len(unknown) - len(errors):,} more unknown fields."]}
+                )
+        return data
 
 
 class ServiceTime(Strict):
@@ -131,7 +145,7 @@ class FailingSubmission(Submission):
         validate=validate.Range(200, 599),
         metadata={"description": "What each failure answers; with the fault `status` alone."},
     )
-    script = fields.List(
+    script = Several(
         fields.String(validate=validate.Regexp(rf"{STEP}\Z")),
         validate=validate.Length(0, MOST_FAILURES),
         metadata={"description": "Step by step, instead of `failures`, `fault` and `status_code`."},
@@ -195,6 +209,8 @@ class Parsed:
     ledger: str | None
     data: dict[str, Any]
     errors: tuple[dict[str, str], ...]
+    remembered: bool = False
+    """Whether the same object stands for the next body of the same bytes."""
 
     def faults(self, name: str) -> bool:
         """Whether a member is wrong already."""
@@ -228,10 +244,31 @@ def options_of(report_type: str) -> dict[str, Any]:
     return {name: field.load_default for name, field in CATALOG[report_type].parameters().fields.items()}
 
 
-@functools.lru_cache(REMEMBERED)
+class Invalid(Exception):
+    """A body that is not remembered, because something is wrong with it."""
+
+    def __init__(self, parsed: Parsed) -> None:
+        """Takes what the body came to."""
+        self.parsed = parsed
+
+
 def parse_raw(base: type[ReportRequest], raw: bytes) -> Parsed:
-    """Parses and validates a body; clients repeat themselves, so what was seen lately is remembered."""
-    return parse(base, parse_json(raw) if raw else {})
+    """Parses and validates a body; clients repeat themselves, so short valid ones are remembered."""
+    if len(raw) > REMEMBERED_BYTES:
+        return parse(base, parse_json(raw))
+    try:
+        return parse_valid(base, raw)
+    except Invalid as refused:
+        return refused.parsed
+
+
+@functools.lru_cache(REMEMBERED)
+def parse_valid(base: type[ReportRequest], raw: bytes) -> Parsed:
+    """Parses a body that is valid; an exception is never remembered."""
+    parsed = parse(base, parse_json(raw) if raw else {})
+    if parsed.errors:
+        raise Invalid(parsed)
+    return replace(parsed, remembered=True)
 
 
 def parse(base: type[ReportRequest], body: Any) -> Parsed:
@@ -274,8 +311,10 @@ async def read_submission(engine: Engine, parsed: Parsed, *, fresh: bool = False
             target = checked
     if errors or parsed.report is None or ledger is None:
         raise invalid(errors)
+    # The meaning of a body that is not remembered would only be kept for nobody.
+    complete = accept if parsed.remembered else accept.__wrapped__
     try:
-        accepted = accept(parsed, parsed.report, ledger, target)
+        accepted = complete(parsed, parsed.report, ledger, target)
     except Problem:
         # An interval that is empty in the window as remembered may not be in that of now.
         if fresh:

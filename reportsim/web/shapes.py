@@ -66,7 +66,9 @@ class Check(Shape):
 class Timings(Shape):
     """Where the time went, in milliseconds."""
 
-    queue = number("From acceptance to a worker slot.")
+    queue = number(
+        "From acceptance until a worker slot is taken; `started_at`, when the work begins, is later by the claim."
+    )
     service = number("In the slot.")
     total = number("From acceptance to the end.")
 

@@ -36,7 +36,13 @@ from reportsim.web.schemas import (
 )
 
 KEY: Final = re.compile(r"[ -~]{1,255}", re.ASCII)
-KEY_STRING: Final = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"', re.ASCII)
+# Structured fields (RFC 9651): a string, and the parameters that may follow it.
+STRING: Final = r'"((?:[ !#-\[\]-~]|\\["\\])*)"'
+ITEM: Final = (
+    r"""-?[0-9]+(?:\.[0-9]+)?|"(?:[ !#-\[\]-~]|\\["\\])*"|[A-Za-z*][!#-'*+\-./:^-z|~0-9A-Z]*|:[A-Za-z0-9+/=]*:"""
+    r"""|\?[01]|@-?[0-9]+|%"[ !#-~]*\""""
+)
+KEY_STRING: Final = re.compile(rf"{STRING}(?: *; *[a-z*][a-z0-9_.*-]*(?:=(?:{ITEM}))?)*", re.ASCII)
 SYNC: Final = "/api/sync"
 ASYNC: Final = "/api/async"
 FAILURES: Final = "/api/callbacks/simulate-failures"
@@ -213,7 +219,10 @@ def idempotency_key(request: web.Request) -> str | None:
     standard = request.headers.getall("Idempotency-Key", [])
     if len(plain) > 1 or len(standard) > 1:
         raise Problem("invalid-idempotency-key", "The key is sent more than once.")
-    keys = {*plain, *(unquote(value) for value in standard)}
+    keys = {unquote(value) for value in standard}
+    # A client that sends the same text in both headers names one key.
+    if plain != standard:
+        keys.update(plain)
     if not keys:
         return None
     key = keys.pop()
@@ -225,10 +234,12 @@ def idempotency_key(request: web.Request) -> str | None:
 
 
 def unquote(value: str) -> str:
-    """The content of a structured-field string (RFC 9651)."""
-    match = KEY_STRING.fullmatch(value.strip(" "))
+    """The content of a structured-field string without its parameters; a value without quotes as it stands."""
+    if not value.startswith('"'):
+        return value
+    match = KEY_STRING.fullmatch(value)
     if match is None:
-        raise Problem("invalid-idempotency-key", 'Idempotency-Key is a string in quotes, like "abc".')
+        raise Problem("invalid-idempotency-key", 'In quotes, Idempotency-Key is one string like "abc".')
     return re.sub(r"\\(.)", r"\1", match[1])
 
 

@@ -174,6 +174,28 @@ async def test_the_header_is_believed_before_the_query(service: Service) -> None
         assert (await stream.until(await submit(service), status="COMPLETED"))[0].event == "requests"
 
 
+@pytest.mark.parametrize("name", ["lastEventId", "Last-Event-ID"])
+async def test_a_polyfill_resumes_by_the_query(service: Service, name: str) -> None:
+    async with listening(service) as stream:
+        last = (await stream.until(await submit(service), status="COMPLETED"))[-1].id
+    assert last is not None
+    for query in (
+        {name: last},
+        {"last_event_id": "unknown-1", name: last},
+        {"last_event_id": last, name: ""},
+        {"lastEventId": last, "Last-Event-ID": last},
+    ):
+        async with listening(service, **query) as stream:
+            assert stream.opened_at == last
+
+
+async def test_two_ids_to_resume_from_that_contradict_each_other_are_refused(service: Service) -> None:
+    for query in ("lastEventId=a-1&Last-Event-ID=a-2", "lastEventId=a-1&lastEventId=a-1", "lasteventid=a-1"):
+        async with service.client.get(f"/api/events?{query}") as answer:
+            assert answer.status == 422
+            assert (await answer.json())["errors"][0]["parameter"] in query
+
+
 async def test_an_id_that_is_not_known_is_answered_with_a_reset(service: Service, subtests: pytest.Subtests) -> None:
     await submit(service, "/api/sync")
     boot = service.engine.hub.boot

@@ -228,7 +228,11 @@ async def test_a_key_that_is_repeated_contradicted_or_malformed_is_refused(
         [("X-Idempotency-Key", "k" * 256)],
         [("X-Idempotency-Key", "clé")],
         [("X-Idempotency-Key", "tab\there")],
-        [("Idempotency-Key", "unquoted")],
+        [("Idempotency-Key", "k" * 256)],
+        [("Idempotency-Key", "one"), ("Idempotency-Key", "one")],
+        [("Idempotency-Key", "one"), ("X-Idempotency-Key", "two")],
+        [("Idempotency-Key", '"one"x')],
+        [("Idempotency-Key", '"one";Upper=1')],
         [("Idempotency-Key", '"open')],
         [("Idempotency-Key", '""')],
         [("Idempotency-Key", '"one", "two"')],
@@ -246,3 +250,31 @@ async def test_a_key_is_any_printable_ascii_up_to_255(service: Service, key: str
     async with service.client.post(SYNC, json=TINY, headers=headers) as answer:
         assert answer.status == 200
         assert (await answer.json())["idempotency_key"] == key
+
+
+KEYS = [
+    ("8e03978e-40d5-43dd-bc93-6894a57f9324", "8e03978e-40d5-43dd-bc93-6894a57f9324"),
+    ("order:7/b=c", "order:7/b=c"),
+    ("one; two", "one; two"),
+    ('it\'s "quoted" within', 'it\'s "quoted" within'),
+    ('"one"', "one"),
+    ('"one";a', "one"),
+    ('"one"; a=1;b="x;y";c=?0; d=:YQ==:;e=token/x;f=-1.5;g=@1659578233;*h=%"x"', "one"),
+]
+
+
+@pytest.mark.parametrize(("sent", "key"), KEYS)
+async def test_a_standard_key_is_taken_with_and_without_quotes(service: Service, sent: str, key: str) -> None:
+    seen = set()
+    for headers in (
+        {"Idempotency-Key": sent},
+        {"Idempotency-Key": sent, "X-Idempotency-Key": key},
+        {"Idempotency-Key": sent, "X-Idempotency-Key": sent},
+        {"X-Idempotency-Key": key},
+    ):
+        async with service.client.post(ASYNC, json=TINY, headers=headers) as answer:
+            body = await answer.json()
+            assert answer.status == 202, body
+            assert body["idempotency_key"] == key
+            seen.add(body["id"])
+    assert len(seen) == 1

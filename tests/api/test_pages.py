@@ -485,3 +485,37 @@ def test_the_prefix_of_ids_sorts_between_earlier_and_later_ones() -> None:
     milliseconds = int(at.timestamp() * 1000)
     earlier, later = (str(UUID(int=(milliseconds + step) << 80 | 0x7 << 76)) for step in (-1, 1))
     assert earlier < listing.id_prefix(at) < later
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("accept", [BROWSER["Accept"], "*/*"])
+async def test_run_again_over_quota_is_said_on_the_page_of_the_request(
+    settings: Settings, mode: str, accept: str
+) -> None:
+    async with serving(replace(settings, sync_rate=1, async_rate=1)) as service:
+        id = await submitted(service, mode=mode, report_type="trial_balance", ledger="tiny")
+        async with service.client.post(f"/requests/{id}/again", headers={"Accept": accept}) as answer:
+            assert answer.status == 429
+            assert answer.content_type == "text/html"
+            assert int(answer.headers["Retry-After"]) >= 1
+            assert f"The {mode} quota is used up." in await answer.text()
+        status, text, headers = await submit(service, mode=mode, report_type="trial_balance", ledger="tiny")
+        assert (status, headers["Content-Type"]) == (429, "text/html; charset=utf-8")
+        assert f"The {mode} quota is used up." in text
+
+
+async def test_every_refusal_of_a_form_is_a_page(service: Service, subtests: pytest.Subtests) -> None:
+    forms = {
+        re.sub(r"{\w+}", UNKNOWN, route.resource.canonical)
+        for route in service.app.router.routes()
+        if route.resource and route.method == "POST" and route.handler.__module__.endswith("pages")
+    }
+    assert len(forms) >= 6
+    for path in forms:
+        for content, sent in [("application/json", b"{}"), ("application/x-www-form-urlencoded", b"%ff=\xff")]:
+            with subtests.test(path=path, content=content):
+                headers = {"Content-Type": content, "Accept": "*/*"}
+                async with service.client.post(path, data=sent, headers=headers) as answer:
+                    assert answer.status in {400, 404, 415}
+                    assert answer.content_type == "text/html"
+                    await answer.read()

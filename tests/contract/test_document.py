@@ -1,10 +1,18 @@
 """docs/http-contract.md names tests that are there, and every kind of problem."""
 
+import json
 import re
 from collections import defaultdict
 from pathlib import Path
 
-from reportsim.core.problems import KINDS
+from reportsim.core.problems import KINDS, MOST_ERRORS
+from reportsim.engine.housekeeping import PRUNE_BATCH
+from reportsim.web.body import MOST_BYTES
+from reportsim.web.events import MOST_STREAMS
+from reportsim.web.forms import FORM_TYPE
+from reportsim.web.parameters import REQUEST_HEADERS
+from reportsim.web.receiver import MOST_BODY
+from reportsim.web.schemas import REMEMBERED, REMEMBERED_BYTES
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "http-contract.md").read_text(encoding="utf-8")
@@ -17,7 +25,11 @@ def test_every_test_it_names_is_there() -> None:
 
 
 def test_it_names_every_test_of_the_contract() -> None:
-    here = {path.name for path in Path(__file__).parent.glob("test_*.py")} - {Path(__file__).name, "test_openapi.py"}
+    here = {path.name for path in Path(__file__).parent.glob("test_*.py")} - {
+        Path(__file__).name,
+        "test_openapi.py",
+        "test_generators.py",
+    }
     assert here <= set(re.findall(r"`tests/contract/(\w+\.py)`", TEXT))
 
 
@@ -29,3 +41,19 @@ def test_every_kind_of_problem_stands_beside_its_status() -> None:
     for kind in KINDS.values():
         expected[kind.status].add(kind.slug)
     assert kinds == expected
+
+
+def test_figures_in_the_text_are_those_of_the_code() -> None:
+    assert f"batches of {PRUNE_BATCH:,}." in TEXT
+    assert f"lists {MOST_ERRORS} errors" in TEXT
+    assert f"up to {REMEMBERED_BYTES // 1024} KiB are remembered, {REMEMBERED} of them" in " ".join(TEXT.split())
+    assert f"{MOST_STREAMS:,} streams in all" in TEXT
+    too_large = KINDS["too-large"].about
+    assert f"at most {MOST_BYTES // 1024} KiB" in too_large
+    assert f"receiver {MOST_BODY // 1024} KiB" in too_large
+    assert FORM_TYPE in KINDS["unsupported-media-type"].about
+
+
+def test_nothing_says_that_a_key_is_kept_for_ever() -> None:
+    for text in (json.dumps(REQUEST_HEADERS), *(kind.about for kind in KINDS.values()), TEXT):
+        assert "for ever" not in text

@@ -145,6 +145,35 @@ def test_each_report_has_its_own_options_and_none_of_the_others(spec: Any) -> No
             assert variant["properties"]["report_type"] == {"const": name}
 
 
+def titles(value: Any) -> Iterator[str]:
+    """Every title of a schema, wherever it stands."""
+    if isinstance(value, dict):
+        if isinstance(value.get("title"), str) and ("type" in value or "oneOf" in value):
+            yield value["title"]
+        for item in value.values():
+            yield from titles(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from titles(item)
+
+
+def test_no_two_schemas_have_one_title(spec: Any) -> None:
+    """Generators name classes after titles, and components after their names without signs."""
+    components = spec["components"]["schemas"]
+    found = [re.sub(r"\W", "", title).lower() for title in titles(components)]
+    assert len(found) > 20
+    assert len(set(found)) == len(found)
+    names = [re.sub(r"\W", "", name).lower() for name in components]
+    assert len(set(names)) == len(names)
+
+
+def test_no_operation_has_two_parameters_that_programs_write_alike(spec: Any) -> None:
+    for path, _, operation in operations(spec):
+        for kind in ("path", "query", "header"):
+            names = [each["name"] for each in operation["parameters"] if each["in"] == kind]
+            assert len({re.sub(r"\W|_", "", name).lower() for name in names}) == len(names), path
+
+
 def test_each_distribution_has_exactly_its_parameters(spec: Any) -> None:
     kinds = spec["components"]["schemas"]["ServiceTime"]["oneOf"]
     assert {kind["title"]: set(kind["required"]) - {"distribution"} for kind in kinds} == PARAMETERS_OF_DISTRIBUTION

@@ -67,6 +67,16 @@ def an_attempt(number: int, start: float, took: float, success: bool, following:
     )
 
 
+def test_a_course_waits_as_long_as_the_result_says() -> None:
+    """What the claim takes in the database is time with the worker, in the figures and in the picture."""
+    timings = {"queue": 0.012, "service": 399.988, "total": 400.0}
+    done = replace(a_request(), started_at=at(7), result_payload={"timings_ms": timings})
+    drawn = course(done, [], at(5_000))
+    assert "in the queue for 0.012 ms" in drawn.words
+    assert "with the worker for 400 ms" in drawn.words
+    assert "in the queue for 7" in course(replace(done, result_payload=None), [], at(5_000)).words
+
+
 def test_a_course_has_every_stretch_in_its_place() -> None:
     logs = [an_attempt(1, 400, 100, False, 900), an_attempt(2, 900, 100, True, None)]
     drawn = course(a_request(), logs, at(5_000))

@@ -1,0 +1,82 @@
+"""What people type into forms, as the API takes it: whatever it is, the schema decides, and nothing fails before."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from marshmallow import ValidationError
+
+from reportsim.web import races
+from reportsim.web.benchmark_forms import plan_body
+from reportsim.web.forms import number, submission
+from reportsim.web.races import expected, read_controls
+from reportsim.web.schemas import BenchmarkPlan, parse
+from reportsim.web.service_times import DISTRIBUTIONS, service_time
+
+NUMERALS = st.one_of(
+    st.integers().map(str),
+    st.floats().map(str),
+    st.integers(300, 5_000).map(lambda digits: "9" * digits),
+    st.integers(300, 5_000).map(lambda digits: "-" + "9" * digits),
+    st.text(max_size=8),
+)
+
+
+@pytest.mark.parametrize("text", ["9" * 309, "-" + "9" * 400, "9" * 4_300, "9" * 5_000, "1e400", "nan", "-inf"])
+def test_a_number_that_is_beyond_a_double_stays_the_text_that_it_is(text: str) -> None:
+    assert number(text) == text
+
+
+@given(NUMERALS)
+def test_a_number_is_finite(text: str) -> None:
+    value = number(text)
+    assert value == text if isinstance(value, str) else math.isfinite(value)
+
+
+@given(st.sampled_from(DISTRIBUTIONS), NUMERALS, NUMERALS, NUMERALS)
+def test_a_plan_of_any_figures_is_taken_or_refused(shape: str, mean: str, sigma: str, share: str) -> None:
+    body = plan_body({"distribution": shape, "mean_ms": mean, "sigma": sigma, "slow_share": share, "rate": mean})
+    parsed = parse(BenchmarkPlan, body)
+    assert parsed.errors or parsed.data["service_time"]["distribution"] == shape
+
+
+@pytest.mark.parametrize(("sigma", "share"), [(-40, -0.25), (1e200, -0.2), (-1e200, 1e308), (11, 1.5)])
+@pytest.mark.parametrize("shape", ["lognormal", "bimodal"])
+def test_figures_out_of_bounds_are_passed_on_to_be_refused(shape: str, sigma: float, share: float) -> None:
+    built = service_time(shape, mean_ms=100, sigma=sigma, slow_share=share)
+    assert parse(BenchmarkPlan, {"service_time": built}).errors
+
+
+@given(st.dictionaries(st.sampled_from([*races.RaceForm().fields, "x"]), NUMERALS))
+def test_controls_of_any_texts_are_taken_or_refused(texts: dict[str, str]) -> None:
+    try:
+        controls = read_controls(texts)
+    except ValidationError:
+        return
+    assert expected(controls, (2.0,)).lanes
+
+
+def test_a_race_is_expected_where_no_waits_are_set() -> None:
+    lanes = expected(read_controls({"callback_failures": "2"}), ()).lanes
+    assert all(len(lap.attempts) == 3 for lap in lanes[1].laps)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["report_type", "ledger", "from", "service_time_ms", "account_codes"]), NUMERALS)
+)
+def test_a_submission_of_any_texts_has_a_body(form: dict[str, str]) -> None:
+    assert isinstance(submission(form), dict)
+
+
+def test_one_schema_serves_all_names_of_a_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    class Counted(races.RaceForm):
+        def __init__(self) -> None:
+            made.append(self)
+            super().__init__()
+
+    monkeypatch.setattr(races, "RaceForm", Counted)
+    read_controls({f"x{number}": "1" for number in range(2_000)})
+    assert len(made) == 1
