@@ -1,7 +1,7 @@
 """The request and its callback log, as the tables and the API name them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -66,6 +66,10 @@ class Request:
     run_id: UUID | None = None
     http_request_id: str | None = None
     traceparent: str | None = None
+    client: bytes | None = field(default=None, repr=False)
+    """A keyed hash of who asked; never shown."""
+    planned_s: float = 0.0
+    """The seconds for which `simulate` holds a slot."""
     tries: int = 0
     takeovers: int = 0
     created_at: datetime

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import hashlib
 import logging
 import uuid
 from collections import Counter
@@ -22,7 +23,7 @@ from reportsim.core.callback_urls import OwnReceiver
 from reportsim.core.clock import Clock
 from reportsim.core.identifiers import Entropy, UUID7Generator
 from reportsim.core.model import CallbackLog, Mode, Request, Status
-from reportsim.core.problems import Problem
+from reportsim.core.problems import Problem, unavailable
 from reportsim.engine.callbacks import Courier, Policy
 from reportsim.engine.events import Hub
 from reportsim.engine.guard import Guard
@@ -47,7 +48,13 @@ T = TypeVar("T")
 DEMO_PATH: Final = "/webhook-test/"
 LOOK_AGAIN_S: Final = 5.0
 RELEASE_S: Final = 5.0
+TOO_MUCH_WAITING_S: Final = 5
 OPEN: Final = (Status.PENDING, Status.PROCESSING)
+
+
+def too_much_waiting() -> Problem:
+    """The refusal of what goes beyond the bounds of one client's waiting work."""
+    return unavailable("As much of this client's work is waiting as may wait at once.", TOO_MUCH_WAITING_S)
 
 
 @dataclass(slots=True)
@@ -89,6 +96,7 @@ class Engine:
         self.secret_texts: tuple[str, ...] = ()
         self._settings = settings
         self._lease = timedelta(seconds=settings.lease_s)
+        self._bounds = store.Bounds(settings.client_waiting, settings.client_planned_s)
         self._stop_at = float("inf")
         self._changing: set[asyncio.Task[Any]] = set()
         self.worker = self._worker(self.owner, self.slots)
@@ -208,12 +216,26 @@ class Engine:
                 del self._workers[owner]
 
     async def submit(self, new: store.NewRequest) -> bool:
-        """Accepts a request: True after its COMMIT, False when its idempotency key is taken."""
-        return await self._inserts.submit(new)
+        """Accepts a request: True after its COMMIT, False when its idempotency key is taken.
+
+        Raises:
+            Problem: `unavailable` when its client has as much waiting as it may. A key of its own is free again; with
+                a key, False is returned and nothing is stored under it.
+        """
+        if await self._inserts.submit(new):
+            return True
+        if new.request.idempotency_key is None:
+            raise too_much_waiting()
+        return False
+
+    def hash_client(self, address: str) -> bytes:
+        """Who asks, as it is stored: equal for equal addresses on all replicas, and no address to anybody else."""
+        key = hashlib.sha256(b"client " + "".join(self.secret_texts[:1]).encode()).digest()
+        return hashlib.blake2b(address.encode(), key=key, digest_size=16).digest()
 
     async def _insert(self, new: Sequence[store.NewRequest]) -> list[bool]:
         """Inserts many, and makes known those that are new: also where whoever submitted one has left meanwhile."""
-        inserted = await store.insert(self._lines, self._lease, new)
+        inserted = await store.insert(self._lines, self._lease, new, self._bounds)
         accepted = [item for item, fresh in zip(new, inserted, strict=True) if fresh]
         self.publish([item.request for item in accepted])
         for item in accepted:
