@@ -33,6 +33,7 @@ from reportsim.engine.lanes import Lanes, Place, Standing
 from reportsim.store import callbacks as store
 from reportsim.store.batcher import Batcher, Overloaded
 from reportsim.store.pool import OUTAGES, Fetches, persist
+from reportsim.tasks import in_background, start
 
 log = logging.getLogger(__name__)
 
@@ -120,11 +121,10 @@ class Courier:
     async def running(self, grace: Callable[[], float]) -> AsyncIterator["Courier"]:
         """Delivers as long as the block lasts; then attempts on the wire get `grace` seconds."""
         async with self._claims.running(grace), self._records.running(grace), open_client(self._guard) as session:
-            dispatcher = asyncio.create_task(self._dispatch(session), name="courier")
             try:
-                yield self
+                async with in_background(self._dispatch(session), names=("courier",)):
+                    yield self
             finally:
-                dispatcher.cancel()
                 self._lanes.clear()
                 self._stop_waiting()
                 if tasks := self._tasks | self._claiming:
@@ -149,7 +149,7 @@ class Courier:
     def _pump(self, session: aiohttp.ClientSession) -> None:
         """Starts deliveries while there is room on the wire."""
         while place := self._lanes.next():
-            task = asyncio.create_task(self._deliver(session, place))
+            task = start(self._deliver(session, place), name=f"deliver-{place.item.id}", handled=(Exception,))
             self._tasks.add(task)
             task.add_done_callback(functools.partial(self._delivered, session, place))
 
@@ -276,7 +276,7 @@ class Courier:
 
     def _due(self, request: Request) -> None:
         self._timers.pop(request.id, None)
-        task = asyncio.create_task(self.take([request]), name=f"claim-callback-{request.id}")
+        task = start(self.take([request]), name=f"claim-callback-{request.id}")
         self._claiming.add(task)
         task.add_done_callback(self._claiming.discard)
 

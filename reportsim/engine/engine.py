@@ -27,7 +27,7 @@ from reportsim.core.problems import Problem, unavailable
 from reportsim.engine.callbacks import Courier, Policy
 from reportsim.engine.events import Hub
 from reportsim.engine.guard import Guard
-from reportsim.engine.housekeeping import Leases, Sweeper, in_background
+from reportsim.engine.housekeeping import Leases, Sweeper, running
 from reportsim.engine.ledgers import Ledgers
 from reportsim.engine.remaker import Remaker
 from reportsim.engine.replicas import Replicas
@@ -40,6 +40,7 @@ from reportsim.store import requests as store
 from reportsim.store.batcher import Batcher
 from reportsim.store.lines import Lines
 from reportsim.store.pool import OUTAGES, Pool, persist
+from reportsim.tasks import start
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +181,7 @@ class Engine:
         async with self.hub.running(), self._inserts.running():
             try:
                 async with (
-                    in_background(self._leases, self._sweeper, self._replicas),
+                    running(self._leases, self._sweeper, self._replicas),
                     self.courier.running(self._grace),
                     self.worker.running(self._grace),
                 ):
@@ -283,7 +284,7 @@ class Engine:
 
     async def _to_its_end(self, change: Coroutine[Any, Any, T]) -> T:
         """Makes a change of which whoever asked for it may leave: what was committed is made known all the same."""
-        task = asyncio.create_task(change)
+        task = start(change, name="change", handled=(Problem, *OUTAGES))
         self._changing.add(task)
         task.add_done_callback(self._changing.discard)
         return await asyncio.shield(task)

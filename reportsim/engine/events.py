@@ -15,6 +15,7 @@ from uuid import UUID
 from reportsim.core.encoding import dumps
 from reportsim.core.identifiers import boot_id
 from reportsim.core.model import CallbackLog, Request
+from reportsim.tasks import in_background
 
 GATHER_S: Final = 0.25
 # Bytes that are kept for those who resume, what a state counts for while nobody has asked for its bytes, and what every
@@ -318,9 +319,8 @@ class Hub:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Hub"]:
         """Runs the tick as long as the block lasts."""
-        task = asyncio.create_task(self.run(), name="hub")
-        try:
-            yield self
-        finally:
-            self.close()
-            task.cancel()
+        async with in_background(self.run(), names=("hub",)):
+            try:
+                yield self
+            finally:
+                self.close()

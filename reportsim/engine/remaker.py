@@ -10,7 +10,8 @@ from reportsim.engine.slots import Slots
 from reportsim.reports.catalog import CATALOG
 from reportsim.reports.files import ReportFiles
 from reportsim.reports.generate import LedgerDeleted, generate
-from reportsim.store.pool import Lends
+from reportsim.store.pool import OUTAGES, Lends
+from reportsim.tasks import start
 
 
 class Remaker:
@@ -35,7 +36,7 @@ class Remaker:
             return path
         task = self._making.get(request.id)
         if task is None:
-            task = asyncio.create_task(self._make(request), name=f"remake-{request.id}")
+            task = start(self._make(request), name=f"remake-{request.id}", handled=(Problem, *OUTAGES))
             self._making[request.id] = task
             task.add_done_callback(lambda _: self._making.pop(request.id, None))
         # Whoever leaves does not stop the work that others may wait for.

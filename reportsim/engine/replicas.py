@@ -19,6 +19,7 @@ from reportsim.engine.events import Hub
 from reportsim.store import notifications as store
 from reportsim.store.pool import OUTAGES, Connection, Pool, connect
 from reportsim.store.requests import get
+from reportsim.tasks import start
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,10 @@ class Replicas:
         connection.add_termination_listener(lambda _: None if lost.done() else lost.set_result(None))
         await connection.add_listener(store.CHANNEL, self._hear)
         await self._try_echo()
-        tasks = [asyncio.create_task(self._speak(connection)), asyncio.create_task(self._listen())]
+        tasks = [
+            start(self._speak(connection), name="replicas-speak", handled=(Exception,)),
+            start(self._listen(), name="replicas-listen", handled=(Exception,)),
+        ]
         try:
             done, _ = await asyncio.wait([lost, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for task in done:

@@ -28,6 +28,7 @@ from reportsim.reports.generate import LedgerDeleted, Report, generate
 from reportsim.store import requests as store
 from reportsim.store.batcher import Batcher
 from reportsim.store.pool import AWAY, OUTAGES, Fetches, Lends, persist
+from reportsim.tasks import in_background, start
 
 log = logging.getLogger(__name__)
 
@@ -195,16 +196,12 @@ class Worker:
     async def running(self, grace: Callable[[], float]) -> AsyncIterator["Worker"]:
         """Claims as long as the block lasts; then running work gets `grace` seconds, and the rest is stopped."""
         async with self._finish.running(grace):
-            tasks = [
-                asyncio.create_task(self._take_forever(), name="claimer"),
-                asyncio.create_task(self._write_begun_forever(), name="beginner"),
-            ]
             try:
-                yield self
+                async with in_background(
+                    self._take_forever(), self._write_begun_forever(), names=("claimer", "beginner")
+                ):
+                    yield self
             finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
                 if tasks := [work.task for work in self._works.values()]:
                     await asyncio.wait(tasks, timeout=grace())
                     for task in tasks:
@@ -382,7 +379,7 @@ class Worker:
         now = time.monotonic()
         age = (self._clock.now() - request.created_at).total_seconds()
         since = self._observer.started(request.id, min(max(free_since, now - age), now))
-        task = asyncio.create_task(self._work(request), name=f"work-{request.id}")
+        task = start(self._work(request), name=f"work-{request.id}", handled=(Exception,))
         work = self._works[request.id] = Work(request, task, since, now, written)
         task.add_done_callback(lambda _: self._done(request.id, work))
 
