@@ -40,6 +40,12 @@ class CallbackStatus(StrEnum):
     FAILED = "FAILED"
 
 
+def progress(status: Status, callback_status: CallbackStatus | None, series: int, attempts: int) -> tuple[int, ...]:
+    """How far a request has come: later states compare greater."""
+    settled = callback_status not in {None, CallbackStatus.PENDING}
+    return PROGRESS[status], series, attempts, int(settled)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One row of `requests`: the job, its state and its history."""
@@ -84,8 +90,7 @@ class Request:
     @property
     def progress(self) -> tuple[int, ...]:
         """How far the request has come: later states compare greater."""
-        settled = self.callback_status not in {None, CallbackStatus.PENDING}
-        return PROGRESS[self.status], self.callback_series, self.callback_attempts, int(settled)
+        return progress(self.status, self.callback_status, self.callback_series, self.callback_attempts)
 
     @property
     def file(self) -> str:

@@ -185,7 +185,10 @@ class Worker:
 
     def stop_superseded(self, request: Request) -> None:
         """Stops working on a request that has been claimed or ended elsewhere since."""
-        self._expected.pop(request.id, None)
+        expected = self._expected.get(request.id)
+        if expected is not None and (request.status is not Status.PENDING or request.tries > expected.tries):
+            # What only still waits keeps its turn.
+            del self._expected[request.id]
         work = self._works.get(request.id)
         if work is None and request.ended:
             self._observer.ended(request.id)

@@ -12,6 +12,7 @@ from aiohttp import hdrs, web
 from marshmallow import fields
 
 from reportsim.core.model import Mode
+from reportsim.engine.events import PIECE
 from reportsim.reports.fields import Identifier
 from reportsim.web.keys import ENGINE, STREAM_PLACES
 from reportsim.web.quotas import client, visit_of
@@ -83,5 +84,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
 
 async def write(response: web.StreamResponse, data: bytes) -> None:
     """Writes to a stream whose reader must not stand still for long."""
-    async with asyncio.timeout(STALL_S):
-        await response.write(data)
+    view = memoryview(data)
+    for start in range(0, len(data), PIECE):
+        async with asyncio.timeout(STALL_S):
+            await response.write(view[start : start + PIECE])
