@@ -36,6 +36,8 @@ LOOK_EVERY_S: Final = 1.0
 MOST_TAKEOVERS: Final = 5
 MOMENT_S: Final = 0.05
 MOST_EXPECTED: Final = 10_000
+# Ends that may wait to be written without holding slots; well below what a batcher takes.
+MOST_ENDING: Final = 1_000
 # A client that holds all slots but one gets the last one only for what is planned to be shorter.
 LONG_S: Final = 2.0
 
@@ -406,8 +408,9 @@ class Worker:
     async def _work(self, request: Request) -> None:
         work = self._works[request.id]
         ended = await self._outcome(request, work.since)
-        # Writing the end waits for the disk, and needs no slot for that.
-        self._let_go(request.id, work)
+        # Writing the end waits for the disk, and needs no slot for that, unless the database is too slow or away.
+        if len(self._works) < self._slots.width + MOST_ENDING:
+            self._let_go(request.id, work)
         await self._end(ended)
 
     async def _outcome(self, request: Request, since: float) -> Request:

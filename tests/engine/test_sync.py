@@ -163,9 +163,10 @@ async def test_a_refused_batch_neighbour_does_not_hurt_a_waiting_client(service:
 
 
 async def test_what_is_read_of_waiting_requests_of_a_run_changes_nothing_of_their_order(
-    settings: Settings, pool: Pool
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a reconnect, and with every look while changes are polled for."""
+    monkeypatch.setattr(worker, "LOOK_EVERY_S", 30.0)
     async with serving(settings) as service:
         engine, owner, run = service.engine, uuid4(), uuid4()
         async with engine.run_worker(owner, 1, Unobserved()):
