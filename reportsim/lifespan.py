@@ -12,6 +12,7 @@ from reportsim.store import ledgers
 from reportsim.store.errors import OUTAGES, DatabaseMisconfigured
 from reportsim.store.migrate import migrate
 from reportsim.store.pool import Pool, connect
+from reportsim.tasks import start
 from reportsim.web.keys import DRAINING, ENGINE, FAILED, READY, RUNNER, SETTINGS
 
 log = logging.getLogger(__name__)
@@ -46,9 +47,9 @@ async def opened(pool: Pool) -> AsyncIterator[None]:
 async def engine_context(app: web.Application) -> AsyncIterator[None]:
     """Brings the engine up as soon as the database is there, and down before the pool closes."""
     stop = asyncio.Event()
-    life = asyncio.create_task(live(app, stop), name="engine")
+    life = start(live(app, stop), name="engine", handled=(Exception,))
     life.add_done_callback(lambda life: say_why(app, life))
-    ready = asyncio.create_task(app[READY].wait())
+    ready = start(app[READY].wait(), name="ready")
     try:
         # The first try is waited for, so that a service with a database starts ready.
         await asyncio.wait([life, ready], timeout=FIRST_TRY_S, return_when=asyncio.FIRST_COMPLETED)

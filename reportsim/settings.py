@@ -132,6 +132,24 @@ class Settings:
     sync_max: int = setting(
         "REPORTSIM_SYNC_MAX", whole(1, 1_000_000), 2_000, "sync requests that may wait at once; one more gets 503"
     )
+    client_waiting: int = setting(
+        "REPORTSIM_CLIENT_WAITING",
+        whole(1, 1_000_000),
+        2_000,
+        "requests that a client may have waiting for a slot; one more gets 503",
+    )
+    client_planned_s: float = setting(
+        "REPORTSIM_CLIENT_PLANNED_S",
+        seconds(60, 1_000_000_000),
+        600.0,
+        "seconds for which a client's waiting requests may plan to hold slots (`simulate`), in all",
+    )
+    simulate: bool = setting(
+        "REPORTSIM_SIMULATE",
+        flag,
+        True,
+        "whether requests may ask for `simulate`; 0 refuses it, except in benchmark runs",
+    )
     streams_per_client: int = setting(
         "REPORTSIM_STREAMS_PER_CLIENT", whole(1, 1_000_000), 100, "event streams that a client may have open"
     )

@@ -43,6 +43,7 @@ from reportsim.benchmark.wire import Client, Receiving
 from reportsim.core.encoding import dumps
 from reportsim.core.model import Mode, rfc3339
 from reportsim.core.signing import parse_secret, sign
+from reportsim.tasks import start
 
 if sys.platform != "win32":
     import resource
@@ -363,7 +364,7 @@ async def main() -> None:
     stream = asyncio.StreamReader(limit=LONGEST_LINE)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(0, "rb"))
     pipes = Pipes(stream)
-    working, listening = asyncio.create_task(serve(pipes)), asyncio.create_task(pipes.listen())
+    working, listening = start(serve(pipes), name="serve", handled=(Exception,)), start(pipes.listen(), name="listen")
     await asyncio.wait([working, listening], return_when=asyncio.FIRST_COMPLETED)
     if not working.done():
         working.cancel()

@@ -21,6 +21,7 @@ from reportsim.benchmark.report import contents, html_report
 from reportsim.benchmark.samples import Samples
 from reportsim.benchmark.schedule import make_schedule
 from reportsim.core.model import Mode
+from reportsim.tasks import start
 
 CHUNK: Final = 64 * 1024
 SILENT_S: Final = 60.0
@@ -52,7 +53,7 @@ async def rendering(
     lower_priority(process)
     assert process.stdin is not None
     assert process.stdout is not None
-    writing = asyncio.create_task(order(process.stdin, encode({"kind": kind, "run": run}, *samples)))
+    writing = start(order(process.stdin, encode({"kind": kind, "run": run}, *samples)), name="export-order")
     try:
         yield pieces(process, process.stdout)
     finally:

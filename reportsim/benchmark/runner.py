@@ -36,6 +36,7 @@ from reportsim.engine.worker import Worker
 from reportsim.store import runs as store
 from reportsim.store.batcher import Batcher, Overloaded
 from reportsim.store.pool import OUTAGES, persist
+from reportsim.tasks import in_background, start
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class Run:
     def left(self, row: UUID) -> None:
         """The client of a sync request has left."""
         if self.dropping is not None:
-            task = asyncio.create_task(self._drop(self.dropping, row), name=f"drop-{row}")
+            task = start(self._drop(self.dropping, row), name=f"drop-{row}")
             self._leavers.add(task)
             task.add_done_callback(self._leavers.discard)
 
@@ -174,7 +175,7 @@ class Runner:
             # It has ended, but for what it leaves behind.
             await asyncio.wait([self._run.task])
         self._run = run
-        run.task = asyncio.create_task(self._live(run), name=f"benchmark-{run.id}")
+        run.task = start(self._live(run), name=f"benchmark-{run.id}")
         return run.id
 
     async def cancel(self, id: UUID) -> bool:
@@ -208,14 +209,13 @@ class Runner:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
         """Looks after runs as long as the block lasts; one that is not over by then has failed."""
-        burying = asyncio.create_task(self._bury_forever(), name="benchmark-undertaker")
-        try:
-            yield self
-        finally:
-            burying.cancel()
-            self.stop()
-            if self._run is not None and self._run.task is not None:
-                await asyncio.gather(self._run.task, return_exceptions=True)
+        async with in_background(self._bury_forever(), names=("benchmark-undertaker",)):
+            try:
+                yield self
+            finally:
+                self.stop()
+                if self._run is not None and self._run.task is not None:
+                    await asyncio.gather(self._run.task, return_exceptions=True)
 
     async def _bury_forever(self) -> None:
         while True:
@@ -249,7 +249,7 @@ class Runner:
     async def _live(self, run: Run) -> None:
         """The whole life of a run; whatever happens, it ends, and so does all that belongs to it."""
         status = "FAILED"
-        telling = asyncio.create_task(self._keep(run, asyncio.current_task()), name=f"benchmark-lease-{run.id}")
+        telling = start(self._keep(run, asyncio.current_task()), name=f"benchmark-lease-{run.id}")
         error: dict[str, Any] | None = None
         try:
             result, *samples = await self._measure(run)

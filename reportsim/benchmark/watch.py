@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from reportsim.benchmark.percentiles import rank
+from reportsim.tasks import in_background
 
 LAG_EVERY_S: Final = 0.02
 
@@ -52,12 +53,11 @@ class Watch:
 async def watching() -> AsyncIterator[Watch]:
     """Watches this process as long as the block lasts."""
     watch = Watch()
-    looking = asyncio.create_task(watch.look(), name="benchmark-watch")
     gc.callbacks.append(watch.collects)
     spent, began = time.process_time(), time.monotonic()
-    try:
-        yield watch
-    finally:
-        watch.cpu_share = (time.process_time() - spent) / max(time.monotonic() - began, 1e-9)
-        gc.callbacks.remove(watch.collects)
-        looking.cancel()
+    async with in_background(watch.look(), names=("benchmark-watch",)):
+        try:
+            yield watch
+        finally:
+            watch.cpu_share = (time.process_time() - spent) / max(time.monotonic() - began, 1e-9)
+            gc.callbacks.remove(watch.collects)

@@ -18,6 +18,7 @@ from reportsim.benchmark.recorder import Area
 from reportsim.benchmark.schedule import Schedule
 from reportsim.benchmark.wire import Client
 from reportsim.core.encoding import dumps
+from reportsim.tasks import start
 
 Json = dict[str, Any]
 # What the service's Retry-After asks for between two looks at a request that has not ended.
@@ -86,7 +87,7 @@ class Asking:
             due = self._start + self._schedule.intended[index]
             if (left := due - time.monotonic()) > 0:
                 await asyncio.sleep(left)
-            clients.add(asyncio.create_task(self._learn(index)))
+            clients.add(start(self._learn(index), name=f"learn-{index}"))
         _, late = await asyncio.wait(clients, timeout=PATIENCE_S)
         for client in late:
             client.cancel()

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from reportsim.tasks import start
+
 LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)", re.IGNORECASE)
 CLOSES: Final = re.compile(rb"\r\nconnection:[ \t]*close", re.IGNORECASE)
 # The service closes connections that have been idle for longer; one that is about to close is not written to.
@@ -103,7 +105,7 @@ class Client:
                 return exchange.abort
             exchange.abort()
         exchange = Exchange(self)
-        opening = asyncio.get_running_loop().create_task(self._open(exchange, data, answered))
+        opening = start(self._open(exchange, data, answered), name="open")
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)
 

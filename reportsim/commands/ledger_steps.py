@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TaskProgre
 from reportsim.commands.database import with_migrated
 from reportsim.commands.failure import CommandError
 from reportsim.store.pool import OUTAGES, Connection
+from reportsim.tasks import in_background
 
 T = TypeVar("T")
 
@@ -66,10 +67,7 @@ async def steps(size: int | None = None) -> AsyncIterator[Steps]:
             await asyncio.sleep(REFRESH_S)
 
     with shown:
-        drawing = asyncio.create_task(refresh())
         found = Steps(shown, size)
-        try:
+        async with in_background(refresh(), names=("progress",)):
             yield found
             found.finish()
-        finally:
-            drawing.cancel()

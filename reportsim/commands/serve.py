@@ -20,6 +20,7 @@ from reportsim.commands.logs import set_up_logging
 from reportsim.settings import Settings
 from reportsim.store.errors import DatabaseMisconfigured
 from reportsim.store.migrate import MigrationError
+from reportsim.tasks import start
 from reportsim.web.keys import DRAINING, ENGINE, FAILED, READY
 from reportsim.web.server import served
 
@@ -128,7 +129,7 @@ async def announce(app: web.Application, stop: asyncio.Event) -> None:
 
 async def first_of(*events: asyncio.Event) -> None:
     """Waits until any of some events is set."""
-    waits = [asyncio.create_task(event.wait()) for event in events]
+    waits = [start(event.wait(), name="event") for event in events]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
         wait.cancel()

@@ -1,7 +1,7 @@
 """The request and its callback log, as the tables and the API name them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -40,6 +40,12 @@ class CallbackStatus(StrEnum):
     FAILED = "FAILED"
 
 
+def progress(status: Status, callback_status: CallbackStatus | None, series: int, attempts: int) -> tuple[int, ...]:
+    """How far a request has come: later states compare greater."""
+    settled = callback_status not in {None, CallbackStatus.PENDING}
+    return PROGRESS[status], series, attempts, int(settled)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One row of `requests`: the job, its state and its history."""
@@ -67,6 +73,10 @@ class Request:
     run_id: UUID | None = None
     http_request_id: str | None = None
     traceparent: str | None = None
+    client: bytes | None = field(default=None, repr=False)
+    """A keyed hash of who asked; never shown."""
+    planned_s: float = 0.0
+    """The seconds for which `simulate` holds a slot."""
     tries: int = 0
     takeovers: int = 0
     created_at: datetime
@@ -81,8 +91,7 @@ class Request:
     @property
     def progress(self) -> tuple[int, ...]:
         """How far the request has come: later states compare greater."""
-        settled = self.callback_status not in {None, CallbackStatus.PENDING}
-        return PROGRESS[self.status], self.callback_series, self.callback_attempts, int(settled)
+        return progress(self.status, self.callback_status, self.callback_series, self.callback_attempts)
 
     @property
     def file(self) -> str:

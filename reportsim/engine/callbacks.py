@@ -32,6 +32,7 @@ from reportsim.engine.pace import Pace
 from reportsim.store import callbacks as store
 from reportsim.store.batcher import Batcher, Overloaded
 from reportsim.store.pool import OUTAGES, Fetches, persist
+from reportsim.tasks import in_background, start
 
 log = logging.getLogger(__name__)
 
@@ -126,11 +127,10 @@ class Courier:
         """Delivers as long as the block lasts; then attempts on the wire get `grace` seconds."""
         async with self._claims.running(grace), self._records.running(grace), open_client(self._guard) as client:
             await self._remember()
-            dispatcher = asyncio.create_task(self._dispatch(client), name="courier")
             try:
-                yield self
+                async with in_background(self._dispatch(client), names=("courier",)):
+                    yield self
             finally:
-                dispatcher.cancel()
                 self._lanes.clear()
                 self._stop_waiting()
                 if tasks := self._tasks | self._claiming:
@@ -169,7 +169,7 @@ class Courier:
     def _pump(self, client: Client) -> None:
         """Starts deliveries while there is room on the wire."""
         while place := self._lanes.next():
-            task = asyncio.create_task(self._deliver(client, place))
+            task = start(self._deliver(client, place), name=f"deliver-{place.item.id}", handled=(Exception,))
             self._tasks.add(task)
             task.add_done_callback(functools.partial(self._delivered, client, place))
         if self._resting is None and (pause := self._lanes.pause) is not None:
@@ -333,7 +333,7 @@ class Courier:
 
     def _due(self, request: Request) -> None:
         self._timers.pop(request.id, None)
-        task = asyncio.create_task(self.take([request]), name=f"claim-callback-{request.id}")
+        task = start(self.take([request]), name=f"claim-callback-{request.id}")
         self._claiming.add(task)
         task.add_done_callback(self._claiming.discard)
 

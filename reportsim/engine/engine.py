@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import hashlib
 import logging
 import uuid
 from collections import Counter
@@ -22,11 +23,11 @@ from reportsim.core.callback_urls import OwnReceiver
 from reportsim.core.clock import Clock
 from reportsim.core.identifiers import Entropy, UUID7Generator
 from reportsim.core.model import CallbackLog, Mode, Request, Status
-from reportsim.core.problems import Problem
+from reportsim.core.problems import Problem, unavailable
 from reportsim.engine.callbacks import Courier, Policy
 from reportsim.engine.events import Hub
 from reportsim.engine.guard import Guard
-from reportsim.engine.housekeeping import Leases, Sweeper, in_background
+from reportsim.engine.housekeeping import Leases, Sweeper, running
 from reportsim.engine.ledgers import Ledgers
 from reportsim.engine.remaker import Remaker
 from reportsim.engine.replicas import Replicas
@@ -39,6 +40,7 @@ from reportsim.store import requests as store
 from reportsim.store.batcher import Batcher
 from reportsim.store.lines import Lines
 from reportsim.store.pool import OUTAGES, Pool, persist, share_connections
+from reportsim.tasks import start
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +49,13 @@ T = TypeVar("T")
 DEMO_PATH: Final = "/webhook-test/"
 LOOK_AGAIN_S: Final = 5.0
 RELEASE_S: Final = 5.0
+TOO_MUCH_WAITING_S: Final = 5
 OPEN: Final = (Status.PENDING, Status.PROCESSING)
+
+
+def too_much_waiting() -> Problem:
+    """The refusal of what goes beyond the bounds of one client's waiting work."""
+    return unavailable("As much of this client's work is waiting as may wait at once.", TOO_MUCH_WAITING_S)
 
 
 @dataclass(slots=True)
@@ -91,6 +99,7 @@ class Engine:
         self.secret_texts: tuple[str, ...] = ()
         self._settings = settings
         self._lease = timedelta(seconds=settings.lease_s)
+        self._bounds = store.Bounds(settings.client_waiting, settings.client_planned_s)
         self._stop_at = float("inf")
         self._changing: set[asyncio.Task[Any]] = set()
         self.worker = self._worker(self.owner, self.slots)
@@ -175,7 +184,7 @@ class Engine:
         async with self.hub.running(), self._inserts.running():
             try:
                 async with (
-                    in_background(self._leases, self._sweeper, self._replicas),
+                    running(self._leases, self._sweeper, self._replicas),
                     self.courier.running(self._grace),
                     self.worker.running(self._grace),
                 ):
@@ -212,12 +221,20 @@ class Engine:
                 del self._workers[owner]
 
     async def submit(self, new: store.NewRequest) -> bool:
-        """Accepts a request: True after its COMMIT, False when its key is taken or its ledger has changed."""
+        """Accepts a request: True after its COMMIT.
+
+        False when its key is taken, its ledger has changed since, or its client has as much waiting as it may.
+        """
         return await self._inserts.submit(new)
+
+    def hash_client(self, address: str) -> bytes:
+        """Who asks, as it is stored: equal for equal addresses on all replicas, and no address to anybody else."""
+        key = hashlib.sha256(b"client " + "".join(self.secret_texts[:1]).encode()).digest()
+        return hashlib.blake2b(address.encode(), key=key, digest_size=16).digest()
 
     async def _insert(self, new: Sequence[store.NewRequest]) -> list[bool]:
         """Inserts many, and makes known those that are new: also where whoever submitted one has left meanwhile."""
-        inserted = await store.insert(self._lines, self._lease, new)
+        inserted = await store.insert(self._lines, self._lease, new, self._bounds)
         accepted = [item for item, fresh in zip(new, inserted, strict=True) if fresh]
         self.publish([item.request for item in accepted])
         for item in accepted:
@@ -265,7 +282,7 @@ class Engine:
 
     async def _to_its_end(self, change: Coroutine[Any, Any, T]) -> T:
         """Makes a change of which whoever asked for it may leave: what was committed is made known all the same."""
-        task = asyncio.create_task(change)
+        task = start(change, name="change", handled=(Problem, *OUTAGES))
         self._changing.add(task)
         task.add_done_callback(self._changing.discard)
         return await asyncio.shield(task)

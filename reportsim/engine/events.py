@@ -6,8 +6,9 @@ together, each request in its newest state. Every message has an id `<boot>-<n>`
 
 import asyncio
 import contextlib
+import itertools
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Container, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -15,6 +16,7 @@ from uuid import UUID
 from reportsim.core.encoding import dumps
 from reportsim.core.identifiers import boot_id
 from reportsim.core.model import CallbackLog, Request
+from reportsim.tasks import in_background
 
 GATHER_S: Final = 0.25
 # Bytes that are kept for those who resume, what a state counts for while nobody has asked for its bytes, and what every
@@ -24,8 +26,16 @@ UNRENDERED: Final = 10_000
 OF_MESSAGE: Final = 1_000
 QUEUE: Final = 200
 MOST_QUEUED: Final = 4_000_000
+# Bytes that all queues together keep alive: what goes to many of them is there once.
+BUDGET: Final = 16_000_000
+# What is handed out at once, and how many parts are looked through for it without letting others have their turn.
+PIECE: Final = 64 * 1024
+MOST_REPLAYED: Final = 4_000_000
+MOST_LOOKED_AT: Final = 1_000
 MOST_CHANGES: Final = 1_000
 MOST_REMEMBERED: Final = 10_000
+# Before every message.
+UNKNOWN: Final = -2
 
 
 class View(NamedTuple):
@@ -64,6 +74,7 @@ class Message:
         self.event = event
         self.size = OF_MESSAGE + len(data) + UNRENDERED * len(sources)
         self._parts: list[Source | Part] = list(sources)
+        self.parts = len(self._parts)
         self._data = data
 
     def _rendered(self, number: int) -> bytes:
@@ -112,23 +123,76 @@ def joined(messages: Iterable[Message], views: Iterable[View]) -> dict[View, byt
 
 
 @dataclass(eq=False, slots=True)
+class Chunk:
+    """Bytes of messages as one view shows them, the same for all of its subscribers."""
+
+    first: int
+    """The number of the first of the messages."""
+    data: bytes
+    readers: int = 0
+    """In how many queues it is."""
+
+
+class Budget:
+    """What all queues together keep alive, in bytes."""
+
+    def __init__(self) -> None:
+        """Counts nothing yet."""
+        self.spent = 0
+
+    def keep(self, chunk: Chunk) -> None:
+        """Counts a chunk when the first queue takes it."""
+        if not chunk.readers:
+            self.spent += len(chunk.data)
+        chunk.readers += 1
+
+    def release(self, chunk: Chunk) -> None:
+        """Counts it no more when the last queue has given it up."""
+        chunk.readers -= 1
+        if not chunk.readers:
+            self.spent -= len(chunk.data)
+
+
+@dataclass(eq=False, slots=True)
 class Subscriber:
-    """One open stream: a bounded queue, and why it ended."""
+    """One open stream: a place in the ring while it catches up, then a bounded queue, and whether it ended."""
 
     view: View
-    queue: deque[bytes] = field(default_factory=deque)
+    budget: Budget
+    replay: Callable[["Subscriber"], bytes]
+    queue: deque[Chunk] = field(default_factory=deque)
     queued: int = 0
+    position: int | None = None
+    """The number of the last message it got, while it reads from the ring."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     closed: bool = False
 
-    def offer(self, data: bytes) -> None:
+    def offer(self, chunk: Chunk) -> None:
         """Queues bytes; a reader too slow for the bounds is cut, and resumes by its last id."""
-        if len(self.queue) >= QUEUE or (self.queue and self.queued + len(data) > MOST_QUEUED):
+        if len(self.queue) >= QUEUE or (self.queue and self.queued + len(chunk.data) > MOST_QUEUED):
             self.close()
         if not self.closed:
-            self.queue.append(data)
-            self.queued += len(data)
+            self.budget.keep(chunk)
+            self.queue.append(chunk)
+            self.queued += len(chunk.data)
             self.wake.set()
+
+    def rewind(self) -> None:
+        """Empties the queue: what was in it is read from the ring, or is a reset when that has it no more."""
+        if self.queue:
+            self.position = self.queue[0].first - 1
+            self.clear()
+
+    def clear(self) -> None:
+        """Empties the queue."""
+        while self.queue:
+            self._pop()
+
+    def _pop(self) -> bytes:
+        chunk = self.queue.popleft()
+        self.budget.release(chunk)
+        self.queued -= len(chunk.data)
+        return chunk.data
 
     def close(self) -> None:
         """Ends the stream once what is queued has been read."""
@@ -136,17 +200,23 @@ class Subscriber:
         self.wake.set()
 
     async def read(self, timeout: float) -> bytes | None:
-        """Everything that is queued, joined; empty after `timeout` seconds of silence, None at the end."""
+        """The next piece; empty after `timeout` seconds of silence, None at the end."""
+        while self.position is not None and not self.closed:
+            if piece := self.replay(self):
+                return piece
+            await asyncio.sleep(0)
         if not self.queue and not self.closed:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
                     await self.wake.wait()
         self.wake.clear()
         if self.queue:
-            data = b"".join(self.queue)
-            self.queue.clear()
-            self.queued = 0
-            return data
+            data = [self._pop()]
+            size = len(data[0])
+            while self.queue and size + len(self.queue[0].data) <= PIECE:
+                data.append(self._pop())
+                size += len(data[-1])
+            return b"".join(data)
         return None if self.closed else b""
 
 
@@ -166,6 +236,9 @@ class Hub:
         self._ends: dict[UUID, set[asyncio.Future[Request]]] = {}
         self._latest: OrderedDict[UUID, tuple[int, ...]] = OrderedDict()
         self._closed = False
+        self.budget = Budget()
+        self._replayed: OrderedDict[tuple[int, View], bytes] = OrderedDict()
+        self._replayed_bytes = 0
 
     @property
     def last_id(self) -> str:
@@ -199,9 +272,13 @@ class Hub:
             self._wake.set()
         return [request.id for request in news]
 
+    def knows(self, id: UUID, progress: tuple[int, ...]) -> bool:
+        """Whether a request has been published that is as far."""
+        return self._latest.get(id, ()) >= progress
+
     def _is_news(self, request: Request) -> bool:
         """Whether a state is newer than what was published: what replicas read of each other may be late."""
-        if self._latest.get(request.id, ()) >= request.progress:
+        if self.knows(request.id, request.progress):
             return False
         state = request.progress
         self._latest[request.id] = state
@@ -260,9 +337,14 @@ class Hub:
         kept = sum(message.size for message in self._ring)
         while kept > RING and len(self._ring) > 1:
             kept -= self._ring.popleft().size
-        for view, chunk in joined(messages, self._subscribers).items():
-            for subscriber in self._subscribers[view]:
+        for view, data in joined(messages, self._subscribers).items():
+            chunk = Chunk(messages[0].number, data)
+            live = [subscriber for subscriber in self._subscribers[view] if subscriber.position is None]
+            for subscriber in live:
                 subscriber.offer(chunk)
+        if self.budget.spent > BUDGET:
+            for subscriber in itertools.chain.from_iterable(self._subscribers.values()):
+                subscriber.rewind()
 
     @contextlib.contextmanager
     def subscribe(
@@ -270,9 +352,11 @@ class Hub:
     ) -> Iterator[Subscriber]:
         """Opens a stream: what came after `last_id` first, or a reset when that is no longer known, then live."""
         view = View(request_id, run)
-        subscriber = Subscriber(view)
-        if last_id and (missed := self._missed_since(last_id, view)):
-            subscriber.offer(missed)
+        subscriber = Subscriber(view, self.budget, self._replay)
+        if last_id:
+            # What is not known any more is before all that the ring has.
+            number = self._number_of(last_id)
+            subscriber.position = number if number != self._number else None
         if self._closed:
             subscriber.close()
         of_view = self._subscribers.setdefault(view, set())
@@ -280,19 +364,49 @@ class Hub:
         try:
             yield subscriber
         finally:
+            subscriber.clear()
             of_view.discard(subscriber)
             if not of_view:
                 del self._subscribers[view]
 
-    def _missed_since(self, last_id: str, view: View) -> bytes:
-        reset = encode(self.last_id, "reset", b"{}")
+    def _number_of(self, last_id: str) -> int:
+        """The number of a message that the ring can be read on from, or one that is in no ring."""
         boot, _, text = last_id.rpartition("-")
-        number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
+        number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else UNKNOWN
+        return number if boot == self.boot and number <= self._number else UNKNOWN
+
+    def _replay(self, subscriber: Subscriber) -> bytes:
+        """The next piece of what a subscriber missed; it may be empty before the end is reached."""
+        position = subscriber.position
+        assert position is not None
         oldest = self._ring[0].number if self._ring else self._number + 1
-        if boot != self.boot or not oldest - 1 <= number <= self._number:
-            return reset
-        missed = joined((message for message in self._ring if message.number > number), [view]).get(view, b"")
-        return missed if len(missed) <= MOST_QUEUED else reset
+        if position < oldest - 1:
+            subscriber.position = None
+            return encode(self.last_id, "reset", b"{}")
+        piece: list[bytes] = []
+        size = looked_at = 0
+        for message in itertools.islice(self._ring, position + 1 - oldest, None):
+            data = self._seen_again(message, subscriber.view)
+            if piece and size + len(data) > PIECE:
+                break
+            position = message.number
+            piece.append(data)
+            size += len(data)
+            looked_at += 1 + message.parts
+            if size >= PIECE or looked_at >= MOST_LOOKED_AT:
+                break
+        subscriber.position = position if position < self._number else None
+        return b"".join(piece)
+
+    def _seen_again(self, message: Message, view: View) -> bytes:
+        """A message as a view shows it; what was shown last is kept, since those who resume come together."""
+        key = message.number, view
+        if (data := self._replayed.get(key)) is None:
+            data = self._replayed[key] = joined([message], [view]).get(view, b"")
+            self._replayed_bytes += len(data) + OF_MESSAGE
+            while self._replayed_bytes > MOST_REPLAYED and len(self._replayed) > 1:
+                self._replayed_bytes -= len(self._replayed.popitem(last=False)[1]) + OF_MESSAGE
+        return data
 
     @contextlib.contextmanager
     def end_of(self, request_id: UUID) -> Iterator[asyncio.Future[Request]]:
@@ -318,9 +432,8 @@ class Hub:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Hub"]:
         """Runs the tick as long as the block lasts."""
-        task = asyncio.create_task(self.run(), name="hub")
-        try:
-            yield self
-        finally:
-            self.close()
-            task.cancel()
+        async with in_background(self.run(), names=("hub",)):
+            try:
+                yield self
+            finally:
+                self.close()

@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from reportsim.core.identifiers import uuid7
@@ -16,6 +16,7 @@ from reportsim.reports.files import ReportFiles
 from reportsim.store import queue
 from reportsim.store import requests as store
 from reportsim.store.pool import OUTAGES, Connection, Pool, connect
+from reportsim.tasks import in_background
 
 log = logging.getLogger(__name__)
 
@@ -155,18 +156,14 @@ class Sweeper:
 class Runner(Protocol):
     """Something that runs until it is cancelled."""
 
-    async def run(self) -> None:
+    def run(self) -> Coroutine[Any, Any, None]:
         """Runs for ever."""
         ...
 
 
 @contextlib.asynccontextmanager
-async def in_background(*runners: Runner) -> AsyncIterator[None]:
+async def running(*runners: Runner) -> AsyncIterator[None]:
     """Runs housekeeping as long as the block lasts."""
-    tasks = [asyncio.create_task(runner.run(), name=type(runner).__name__) for runner in runners]
-    try:
+    names = tuple(type(runner).__name__ for runner in runners)
+    async with in_background(*(runner.run() for runner in runners), names=names):
         yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -12,7 +12,8 @@ from reportsim.reports.catalog import CATALOG
 from reportsim.reports.files import ReportFiles
 from reportsim.reports.generate import LedgerDeleted, generate
 from reportsim.store import ledgers
-from reportsim.store.pool import Lends
+from reportsim.store.pool import OUTAGES, Lends
+from reportsim.tasks import start
 
 MOST_TIMES: Final = 2
 
@@ -54,7 +55,7 @@ class Remaker:
                 return handle
             task = self._making.get(request.id)
             if task is None:
-                task = asyncio.create_task(self._make(request), name=f"remake-{request.id}")
+                task = start(self._make(request), name=f"remake-{request.id}", handled=(Problem, *OUTAGES))
                 self._making[request.id] = task
                 task.add_done_callback(lambda _: self._making.pop(request.id, None))
             # Whoever leaves does not stop the work that others may wait for.

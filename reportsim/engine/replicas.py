@@ -20,6 +20,7 @@ from reportsim.store import notifications as store
 from reportsim.store.errors import DatabaseUnavailable
 from reportsim.store.pool import OUTAGES, Connection, Pool, connect
 from reportsim.store.requests import get
+from reportsim.tasks import start
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ LEAVE_S: Final = 1.0
 CATCH_UP_S: Final = 0.5
 OVERLAP: Final = timedelta(seconds=2)
 MOST_CHANGES: Final = 2_000
+# Changes that a look considers; most are this replica's own, or were seen by the look before.
+MOST_LOOKED_AT: Final = 20_000
 # What is made of rows without letting others have their turn.
 AT_ONCE: Final = 500
 LOG_AGE: Final = timedelta(seconds=60)
@@ -104,7 +107,10 @@ class Replicas:
         connection.add_termination_listener(lambda _: None if lost.done() else lost.set_result(None))
         await connection.add_listener(store.CHANNEL, self._hear)
         await self._try_echo()
-        tasks = [asyncio.create_task(self._speak(connection)), asyncio.create_task(self._listen())]
+        tasks = [
+            start(self._speak(connection), name="replicas-speak", handled=(Exception,)),
+            start(self._listen(), name="replicas-listen", handled=(Exception,)),
+        ]
         try:
             done, _ = await asyncio.wait([lost, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -191,15 +197,16 @@ class Replicas:
         moment = await store.database_now(self._pool)
         while not await within(self._echoed.wait(), POLL_S):
             # Commits come out of order: what was stamped before the last look may only be seen now.
-            changed, latest = await store.changed_since(self._pool, moment - OVERLAP, MOST_CHANGES)
+            changed, latest = await store.changed_since(self._pool, moment - OVERLAP, MOST_LOOKED_AT)
             moment = max(moment, latest)
-            missed, self._missed = self._missed or len(changed) == MOST_CHANGES, False
+            concerns = set(self._concerns())
+            news = [item.id for item in changed if item.id in concerns or not self._hub.knows(item.id, item.progress)]
+            too_many = len(changed) == MOST_LOOKED_AT or len(news) > MOST_CHANGES
+            missed, self._missed = self._missed or too_many, False
             if missed:
                 self._hub.reset()
-                await self._read(self._concerns())
-            for some in parts(changed):
-                await self._pass_on(some)
-                await asyncio.sleep(0)
+                await self._read(concerns)
+            await self._read(news[-MOST_CHANGES:])
         self.polling = False
 
     async def _read(self, ids: Iterable[UUID]) -> None:

@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final, Protocol
@@ -28,6 +28,7 @@ from reportsim.reports.generate import LedgerDeleted, Report, generate
 from reportsim.store import requests as store
 from reportsim.store.batcher import Batcher
 from reportsim.store.pool import AWAY, OUTAGES, Fetches, Lends, persist
+from reportsim.tasks import in_background, start
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,10 @@ LOOK_EVERY_S: Final = 1.0
 MOST_TAKEOVERS: Final = 5
 MOMENT_S: Final = 0.05
 MOST_EXPECTED: Final = 10_000
+# Ends that may wait to be written without holding slots; well below what a batcher takes.
+MOST_ENDING: Final = 1_000
+# A client that holds all slots but one gets the last one only for what is planned to be shorter.
+LONG_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,11 @@ class Unobserved:
         """Nothing."""
 
 
+def is_passed_over(request: Request, rule: store.PassOver | None) -> bool:
+    """Whether a rule keeps a request from the last slot."""
+    return rule is not None and request.client == rule.client and request.planned_s > rule.longer_than_s
+
+
 async def make_report(lines: Lends, files: ReportFiles, request: Request) -> Made:
     """Writes a request's report into its file."""
     with files.draft(request.id) as draft:
@@ -138,6 +148,7 @@ class Worker:
         self._expected: dict[UUID, Request] = {}
         self._table_first = True
         self._left_out = False
+        self._passed_over = False
         self._began = asyncio.Event()
         self._looked = float("-inf")
         self.lost_fences = 0
@@ -176,7 +187,10 @@ class Worker:
 
     def stop_superseded(self, request: Request) -> None:
         """Stops working on a request that has been claimed or ended elsewhere since."""
-        self._expected.pop(request.id, None)
+        expected = self._expected.get(request.id)
+        if expected is not None and (request.status is not Status.PENDING or request.tries > expected.tries):
+            # What only still waits keeps its turn.
+            del self._expected[request.id]
         work = self._works.get(request.id)
         if work is None and request.ended:
             self._observer.ended(request.id)
@@ -187,16 +201,12 @@ class Worker:
     async def running(self, grace: Callable[[], float]) -> AsyncIterator["Worker"]:
         """Claims as long as the block lasts; then running work gets `grace` seconds, and the rest is stopped."""
         async with self._finish.running(grace):
-            tasks = [
-                asyncio.create_task(self._take_forever(), name="claimer"),
-                asyncio.create_task(self._write_begun_forever(), name="beginner"),
-            ]
             try:
-                yield self
+                async with in_background(
+                    self._take_forever(), self._write_begun_forever(), names=("claimer", "beginner")
+                ):
+                    yield self
             finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
                 if tasks := [work.task for work in self._works.values()]:
                     await asyncio.wait(tasks, timeout=grace())
                     for task in tasks:
@@ -252,14 +262,30 @@ class Worker:
         try:
             if time.monotonic() - self._looked >= LOOK_EVERY_S:
                 if not only_own:
-                    claimed += await store.take_over(self._lines, self._owner, limit, self._lease, now)
+                    await self._pick(
+                        limit,
+                        claimed,
+                        lambda room, pass_over: store.take_over(
+                            self._lines, self._owner, room, self._lease, now, pass_over
+                        ),
+                    )
                 if len(claimed) < limit:
                     self._looked = time.monotonic()
-            if (room := limit - len(claimed)) > 0:
-                begun = [id for id, work in self._works.items() if not work.written]
-                claimed += await store.claim(
-                    self._lines, self._owner, room, self._lease, now, only_own=only_own, begun=begun
-                )
+            begun = [id for id, work in self._works.items() if not work.written]
+            await self._pick(
+                limit,
+                claimed,
+                lambda room, pass_over: store.claim(
+                    self._lines,
+                    self._owner,
+                    room,
+                    self._lease,
+                    now,
+                    only_own=only_own,
+                    begun=begun,
+                    pass_over=pass_over,
+                ),
+            )
             # What memory does not know may be left: something of anyone's, or of the owner's own.
             more = len(claimed) == limit and (
                 left_out
@@ -267,14 +293,52 @@ class Worker:
                 or (not only_own and await store.anyones_wait(self._lines))
             )
         finally:
-            if more:
-                self._table_first = True
-                self._left_out |= left_out
+            self._table_first |= more
+            self._left_out |= left_out and (more or self._passed_over)
+
+    async def _pick(
+        self,
+        limit: int,
+        taken: list[Request],
+        take: Callable[[int, store.PassOver | None], Awaitable[list[Request]]],
+    ) -> None:
+        """Takes until there are `limit`, the last one apart where it would fill the last slot for one client."""
+        room = limit - len(taken)
+        if room > 1 and self._may_fill_up(taken):
+            taken += await take(room - 1, None)
+            if len(taken) < limit - 1:
+                return
+            room = 1
+        if room > 0:
+            taken += await take(room, self._last_slot_rule(taken) if room == 1 else None)
+
+    def _clients(self, taken: Sequence[Request]) -> list[bytes | None]:
+        """Whose requests hold slots, with what has been taken for free ones."""
+        working = [work.request.client for work in self._works.values() if work.holds_slot]
+        return working + [request.client for request in taken]
+
+    def _may_fill_up(self, taken: Sequence[Request]) -> bool:
+        """Whether one client may come to hold every slot."""
+        clients = set(self._clients(taken))
+        return not self._only_own and self._slots.width > 1 and len(clients) <= 1 and None not in clients
+
+    def _last_slot_rule(self, taken: Sequence[Request]) -> store.PassOver | None:
+        """Whose long requests are not given the last free slot: those of the client that holds all the others."""
+        clients = self._clients(taken)
+        if len(clients) != self._slots.width - 1 or len(set(clients)) != 1 or clients[0] is None:
+            return None
+        self._passed_over = True
+        return store.PassOver(clients[0], LONG_S)
 
     def _next_expected(self, limit: int) -> list[Request]:
         """Takes the oldest of the owner's own from memory."""
         now = self._clock.now()
-        oldest = [self._expected.pop(id) for id in list(itertools.islice(self._expected, limit))]
+        oldest = list(itertools.islice(self._expected.values(), limit - 1))
+        rule = self._last_slot_rule(oldest) if len(self._expected) >= limit else None
+        rest = itertools.islice(self._expected.values(), limit - 1, None)
+        oldest += itertools.islice((request for request in rest if not is_passed_over(request, rule)), 1)
+        for request in oldest:
+            del self._expected[request.id]
         if oldest:
             self._began.set()
         return [
@@ -320,7 +384,7 @@ class Worker:
         now = time.monotonic()
         age = (self._clock.now() - request.created_at).total_seconds()
         since = self._observer.started(request.id, min(max(free_since, now - age), now))
-        task = asyncio.create_task(self._work(request), name=f"work-{request.id}")
+        task = start(self._work(request), name=f"work-{request.id}", handled=(Exception,))
         work = self._works[request.id] = Work(request, task, since, now, written)
         task.add_done_callback(lambda _: self._done(request.id, work))
 
@@ -330,6 +394,9 @@ class Worker:
             work.holds_slot = False
             self._slots.release()
             self._observer.ended(id)
+            if self._passed_over:
+                self._passed_over = False
+                self.hint()
 
     def _done(self, request_id: UUID, work: Work) -> None:
         self._let_go(request_id, work)
@@ -341,8 +408,9 @@ class Worker:
     async def _work(self, request: Request) -> None:
         work = self._works[request.id]
         ended = await self._outcome(request, work.since)
-        # Writing the end waits for the disk, and needs no slot for that.
-        self._let_go(request.id, work)
+        # Writing the end waits for the disk, and needs no slot for that, unless the database is too slow or away.
+        if len(self._works) < self._slots.width + MOST_ENDING:
+            self._let_go(request.id, work)
         await self._end(ended)
 
     async def _outcome(self, request: Request, since: float) -> Request:

@@ -9,6 +9,7 @@ from typing import Final, Generic, TypeVar
 import asyncpg
 
 from reportsim.store.errors import DatabaseUnavailable
+from reportsim.tasks import in_background
 
 # What the last statement is given when there is no other bound.
 LEAVE_S: Final = 5.0
@@ -65,18 +66,14 @@ class Batcher(Generic[Item, Result]):
     @contextlib.asynccontextmanager
     async def running(self, grace: Callable[[], float] = lambda: LEAVE_S) -> AsyncIterator["Batcher[Item, Result]"]:
         """Runs the flushing task; on leaving, what waits is still written, if `grace` seconds are enough."""
-        task = asyncio.create_task(self._run(), name=f"batcher-{self.name}")
-        try:
-            yield self
-        finally:
-            self._closing = True
-            self._wake.set()
+        async with in_background(self._run(), names=(f"batcher-{self.name}",)) as background:
             try:
-                await asyncio.wait([task], timeout=max(grace(), LAST_WORD_S))
+                yield self
             finally:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-                fail(self._waiting, self._stopped())
+                background.let_end()
+                self._closing = True
+                self._wake.set()
+                await asyncio.wait(background.tasks, timeout=max(grace(), LAST_WORD_S))
 
     async def submit(self, item: Item) -> Result:
         """Writes one item together with whatever else is waiting.
@@ -93,11 +90,16 @@ class Batcher(Generic[Item, Result]):
         return await future
 
     async def _run(self) -> None:
-        while not (self._closing and not self._waiting):
-            await self._wake.wait()
-            self._wake.clear()
-            while batch := self._next_batch():
-                await self._write(batch)
+        try:
+            while not (self._closing and not self._waiting):
+                await self._wake.wait()
+                self._wake.clear()
+                while batch := self._next_batch():
+                    await self._write(batch)
+        finally:
+            # However it ends, nobody waits for it any more.
+            self._closing = True
+            fail(self._waiting, self._stopped())
 
     def _next_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         batch: list[tuple[Item, asyncio.Future[Result]]] = []

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from reportsim.core.model import CallbackLog, Request
+from reportsim.core.model import CallbackLog, CallbackStatus, Status, progress
 from reportsim.store.pool import Connection, Pool
-from reportsim.store.requests import COLUMNS, from_row
 
 CHANNEL: Final = "reportsim"
 # Below the 8,000 bytes of a payload.
@@ -17,8 +17,10 @@ MOST_IDS: Final = 200
 AT_ONCE: Final = 500
 
 NOTIFY: Final = "SELECT pg_notify($1, $2)"
-SELECT_CHANGED: Final = f"""
-SELECT {COLUMNS}, changed_at FROM requests WHERE changed_at > $1 ORDER BY changed_at DESC LIMIT $2
+# What a benchmark runs is nobody's affair but its replica's.
+SELECT_CHANGED: Final = """
+SELECT id, status, callback_status, callback_series, callback_attempts, changed_at FROM requests
+WHERE changed_at > $1 AND run_id IS NULL ORDER BY changed_at DESC LIMIT $2
 """
 SELECT_NOW: Final = "SELECT clock_timestamp()"
 SELECT_RECENT_LOGS: Final = """
@@ -47,15 +49,29 @@ async def notify(connection: Connection | Pool, payload: str) -> None:
     await connection.execute(NOTIFY, CHANNEL, payload)
 
 
-async def changed_since(pool: Pool, moment: datetime, limit: int) -> tuple[list[Request], datetime]:
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How far a request that changed has come."""
+
+    id: UUID
+    progress: tuple[int, ...]
+
+
+async def changed_since(pool: Pool, moment: datetime, limit: int) -> tuple[list[Change], datetime]:
     """What changed last after a moment of the database's clock, and the moment of the newest of it."""
     found = []
     for number, row in enumerate(reversed(await pool.fetch(SELECT_CHANGED, moment, limit)), 1):
         if number % AT_ONCE == 0:
             await asyncio.sleep(0)
-        values = dict(row.items())
-        moment = values.pop("changed_at")
-        found.append(from_row(values))
+        moment = row["changed_at"]
+        callback = row["callback_status"]
+        reached = progress(
+            Status(row["status"]),
+            CallbackStatus(callback) if callback else None,
+            row["callback_series"],
+            row["callback_attempts"],
+        )
+        found.append(Change(row["id"], reached))
     return found, moment
 
 

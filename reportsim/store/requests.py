@@ -19,8 +19,8 @@ from reportsim.store.pool import LIGHTLY, Connection, Fetches, Pool
 COLUMNS: Final = (
     "id, mode, status, input_payload, result_payload, error, callback_url, callback_origin, callback_status,"
     " callback_attempts, callback_series, callback_fence, callback_demo, callback_base, idempotency_key, endpoint,"
-    " ledger_id, ledger_version, report_version, csv_guard, run_id, http_request_id, traceparent, tries, takeovers,"
-    " created_at, started_at, completed_at"
+    " ledger_id, ledger_version, report_version, csv_guard, run_id, http_request_id, traceparent, client, planned_s,"
+    " tries, takeovers, created_at, started_at, completed_at"
 )
 OF_R: Final = ", ".join(f"r.{column.strip()}" for column in COLUMNS.split(","))
 
@@ -75,27 +75,58 @@ def from_row(row: asyncpg.Record | Mapping[str, Any]) -> Request:
 
 
 # A request keeps the version of its ledger. The statement that accepts it checks that this is the newest: what was read
-# before may have changed since.
+# before may have changed since. The bounds are those of what one client has waiting; what is refused for them is not
+# inserted.
 INSERT: Final = """
+WITH new AS MATERIALIZED (
+    SELECT * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[], $8::text[],
+        $9::text[], $10::bytea[], $11::smallint[], $12::bytea[], $13::integer[], $14::integer[], $15::integer[],
+        $16::boolean[], $17::uuid[], $18::text[], $19::text[], $20::uuid[], $21::timestamptz[], $22::bytea[],
+        $23::double precision[], ledgers_are_newest($13, $14)) WITH ORDINALITY
+        AS new (id, mode, payload, url, origin, demo, key, endpoint, fingerprint, answer_status, answer_body, ledger,
+            ledger_version, report_version, guard, run, http_request, trace, owner, created_at, client, planned_s,
+            newest, position)
+    WHERE newest),
+numbered AS (
+    SELECT *, row_number() OVER of_client AS number, sum(planned_s) OVER of_client AS planned FROM new
+    WINDOW of_client AS (PARTITION BY client ORDER BY position)),
+waiting AS MATERIALIZED (
+    SELECT client, number AS waiting_number, planned AS waiting_planned
+    FROM (SELECT DISTINCT client FROM new WHERE client IS NOT NULL AND $24::integer IS NOT NULL) AS clients
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS number, coalesce(sum(planned_s), 0) AS planned
+        FROM (SELECT planned_s FROM requests r
+            WHERE r.status = 'PENDING' AND r.client = clients.client LIMIT $24) AS known) AS sums)
 INSERT INTO requests (id, mode, status, input_payload, callback_url, callback_origin, callback_status, callback_demo,
     idempotency_key, endpoint, fingerprint, answer_status, answer_body, ledger_id, ledger_version, report_version,
-    csv_guard, run_id, http_request_id, traceparent, owner, lease_until, created_at)
+    csv_guard, run_id, http_request_id, traceparent, owner, lease_until, created_at, client, planned_s)
 SELECT id, mode, 'PENDING', payload::json, url, origin, CASE WHEN url IS NOT NULL THEN 'PENDING' END, demo, key,
     endpoint, fingerprint, answer_status, answer_body, ledger, ledger_version, report_version, guard, run,
-    http_request, trace, owner, CASE WHEN owner IS NOT NULL THEN now() + $1::interval END, created_at
-FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[], $8::text[], $9::text[],
-    $10::bytea[], $11::smallint[], $12::bytea[], $13::integer[], $14::integer[], $15::integer[], $16::boolean[],
-    $17::uuid[], $18::text[], $19::text[], $20::uuid[], $21::timestamptz[], ledgers_are_newest($13, $14))
-    AS new (id, mode, payload, url, origin, demo, key, endpoint, fingerprint, answer_status, answer_body, ledger,
-        ledger_version, report_version, guard, run, http_request, trace, owner, created_at, newest)
-WHERE newest
+    http_request, trace, owner, CASE WHEN owner IS NOT NULL THEN now() + $1::interval END, created_at, client, planned_s
+FROM numbered LEFT JOIN waiting USING (client)
+WHERE client IS NULL OR $24 IS NULL OR (
+    waiting_number + number <= $24 AND (planned_s = 0 OR waiting_planned + planned <= $25::double precision))
+ORDER BY position
 ON CONFLICT (idempotency_key) DO NOTHING
 RETURNING id
 """
 
 
-async def insert(pool: Fetches, lease: timedelta, new: Sequence[NewRequest]) -> list[bool]:
-    """Inserts many; False for each whose idempotency key exists, or whose version of its ledger is not the newest."""
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one client may have waiting: requests, and seconds for which they plan to hold slots."""
+
+    requests: int
+    planned_s: float
+
+
+async def insert(
+    pool: Fetches, lease: timedelta, new: Sequence[NewRequest], bounds: Bounds | None = None
+) -> list[bool]:
+    """Inserts many; False for each that is not inserted.
+
+    Its idempotency key exists, its version of its ledger is not the newest, or its client's bounds refuse it.
+    """
     rows = [item.request for item in new]
     inserted = await pool.fetch(
         INSERT,
@@ -120,17 +151,21 @@ async def insert(pool: Fetches, lease: timedelta, new: Sequence[NewRequest]) -> 
         [row.traceparent for row in rows],
         [item.owner for item in new],
         [row.created_at for row in rows],
+        [row.client for row in rows],
+        [row.planned_s for row in rows],
+        bounds.requests if bounds else None,
+        bounds.planned_s if bounds else None,
     )
     ids = {record["id"] for record in inserted}
     return [row.id in ids for row in rows]
 
 
-CLAIM: Final = f"""
+CLAIM_FROM: Final = f"""
 WITH anyones AS MATERIALIZED (
-    SELECT id FROM requests WHERE status = 'PENDING' AND owner IS NULL
+    SELECT id FROM requests WHERE status = 'PENDING' AND owner IS NULL{{filter}}
     ORDER BY id LIMIT CASE WHEN $5 THEN 0 ELSE $2 END FOR UPDATE SKIP LOCKED),
 own AS MATERIALIZED (
-    SELECT id FROM requests WHERE status = 'PENDING' AND owner = $1 AND id <> ALL($6::uuid[])
+    SELECT id FROM requests WHERE status = 'PENDING' AND owner = $1 AND id <> ALL($6::uuid[]){{filter}}
     ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED),
 picked AS (
     SELECT id FROM (SELECT id FROM anyones UNION ALL SELECT id FROM own) AS both_queues ORDER BY id LIMIT $2)
@@ -139,6 +174,17 @@ UPDATE requests r SET status = 'PROCESSING', owner = $1, lease_until = now() + $
 FROM {LIGHTLY} CROSS JOIN picked WHERE r.id = picked.id
 RETURNING {OF_R}
 """
+CLAIM: Final = CLAIM_FROM.format(filter="")
+# Only while one client holds all slots but one: a filter keeps the planner from the end of the index.
+CLAIM_PASSING_OVER: Final = CLAIM_FROM.format(filter=" AND (client IS DISTINCT FROM $7::bytea OR planned_s <= $8)")
+
+
+@dataclass(frozen=True, slots=True)
+class PassOver:
+    """Whose requests are passed over that plan to hold a slot for longer than so many seconds."""
+
+    client: bytes
+    longer_than_s: float
 
 
 async def claim(
@@ -150,12 +196,17 @@ async def claim(
     *,
     only_own: bool = False,
     begun: Iterable[UUID] = (),
+    pass_over: PassOver | None = None,
 ) -> list[Request]:
     """Takes the oldest waiting requests, oldest first; fewer than asked for does not mean that none are left.
 
     `begun` are those of the owner's own that are worked on already, though their rows do not say so.
     """
-    rows = await pool.fetch(CLAIM, owner, limit, lease, started_at, only_own, list(begun))
+    arguments = [owner, limit, lease, started_at, only_own, list(begun)]
+    if pass_over is None:
+        rows = await pool.fetch(CLAIM, *arguments)
+    else:
+        rows = await pool.fetch(CLAIM_PASSING_OVER, *arguments, pass_over.client, pass_over.longer_than_s)
     return sorted((from_row(row) for row in rows), key=lambda request: request.id)
 
 
@@ -203,6 +254,7 @@ async def begin(pool: Fetches, owner: UUID, lease: timedelta, begun: Sequence[Re
 TAKE_OVER: Final = f"""
 WITH picked AS MATERIALIZED (
     SELECT id FROM requests WHERE status IN ('PENDING', 'PROCESSING') AND run_id IS NULL AND lease_until < now()
+        AND ($5::bytea IS NULL OR client IS DISTINCT FROM $5 OR planned_s <= $6::double precision)
     ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED)
 UPDATE requests r SET status = 'PROCESSING', owner = $1, lease_until = now() + $3::interval,
     tries = tries + CASE status WHEN 'PENDING' THEN 2 ELSE 1 END,
@@ -213,9 +265,18 @@ RETURNING {OF_R}
 """
 
 
-async def take_over(pool: Fetches, owner: UUID, limit: int, lease: timedelta, started_at: datetime) -> list[Request]:
+async def take_over(
+    pool: Fetches,
+    owner: UUID,
+    limit: int,
+    lease: timedelta,
+    started_at: datetime,
+    pass_over: PassOver | None = None,
+) -> list[Request]:
     """Takes requests whose lease ran out; each time counts, except after a release. Those of runs are left alone."""
-    return [from_row(row) for row in await pool.fetch(TAKE_OVER, owner, limit, lease, started_at)]
+    passed_over = (pass_over.client, pass_over.longer_than_s) if pass_over else (None, None)
+    rows = await pool.fetch(TAKE_OVER, owner, limit, lease, started_at, *passed_over)
+    return [from_row(row) for row in rows]
 
 
 # The fence stands behind CASE, where no partial index can promise to answer it: while a table is so new that it has no

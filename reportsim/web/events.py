@@ -92,5 +92,6 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
 
 async def write(response: web.StreamResponse, data: bytes) -> None:
     """Writes in pieces, each of which waits until the peer has taken the one before."""
+    view = memoryview(data)
     for start in range(0, len(data), PIECE):
-        await response.write(data[start : start + PIECE])
+        await response.write(view[start : start + PIECE])

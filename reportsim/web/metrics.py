@@ -17,6 +17,8 @@ from reportsim.core.problems import KINDS
 from reportsim.engine.engine import Engine
 from reportsim.store.pool import OUTAGES
 from reportsim.store.queue import Backlog, backlog
+from reportsim.tasks import in_background
+from reportsim.web.keys import FAILED
 
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 STATUSES: Final = frozenset({200, 202, 206, 303, 304, 499, *(kind.status for kind in KINDS.values())})
@@ -208,8 +210,5 @@ async def show_metrics(request: web.Request) -> web.Response:
 
 async def lag_context(app: web.Application) -> AsyncIterator[None]:
     """Watches the loop as long as the application lives."""
-    task = asyncio.create_task(app[METRICS].lag.run(), name="loop-lag")
-    try:
+    async with in_background(app[METRICS].lag.run(), names=("loop-lag",), on_end=app[FAILED].set):
         yield
-    finally:
-        task.cancel()

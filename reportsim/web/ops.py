@@ -7,7 +7,7 @@ from aiohttp import web
 
 from reportsim.store.migrate import MigrationError, is_current
 from reportsim.store.pool import OUTAGES
-from reportsim.web.keys import DRAINING, ENGINE, READY
+from reportsim.web.keys import DRAINING, ENGINE, FAILED, READY
 from reportsim.web.requests import json_response
 
 CHECK_S: Final = 1.0
@@ -24,9 +24,10 @@ async def readyz(request: web.Request) -> web.Response:
     checks = {
         "database": database,
         "migrations": migrations,
-        "workers": request.app[READY].is_set(),
+        # What ends unexpectedly in the background drains the workers, then ends the service.
+        "workers": request.app[READY].is_set() and not request.app[FAILED].is_set(),
         "report_files": request.app[ENGINE].files.is_writable(),
-        "accepting": not request.app[DRAINING].is_set(),
+        "accepting": not (request.app[DRAINING].is_set() or request.app[ENGINE].worker.draining),
     }
     ready = all(checks.values())
     failing = [name for name, ok in checks.items() if not ok]

@@ -21,6 +21,7 @@ from reportsim.engine.engine import Engine
 from reportsim.reports.fields import UUID_FORM, Digits, Identifier
 from reportsim.store import callbacks as callback_store
 from reportsim.store import requests as store
+from reportsim.tasks import start
 from reportsim.web.keys import DRAINING, ENGINE
 from reportsim.web.prefer import preferences
 from reportsim.web.quotas import limited
@@ -175,7 +176,7 @@ async def held(request: web.Request, id: UUID, seconds: float) -> Request | None
     with engine.hub.end_of(id) as ended:
         row = await store.get_one(engine.pool, id)
         if row is not None and not row.ended:
-            stopping = asyncio.create_task(request.app[DRAINING].wait())
+            stopping = start(request.app[DRAINING].wait(), name="draining")
             try:
                 waits: set[asyncio.Future[Any]] = {ended, stopping}
                 await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

@@ -14,15 +14,16 @@ from reportsim.core.answers import blocking_answer, server_timing
 from reportsim.core.callback_urls import OwnReceiver
 from reportsim.core.encoding import dumps
 from reportsim.core.model import CallbackStatus, Mode, Request, Status
-from reportsim.core.problems import Problem, unavailable
+from reportsim.core.problems import Problem, invalid, unavailable
 from reportsim.engine.callbacks import demo_url
-from reportsim.engine.engine import DEMO_PATH
+from reportsim.engine.engine import DEMO_PATH, too_much_waiting
+from reportsim.engine.simulate import draw
 from reportsim.store import requests as store
 from reportsim.web.body import read_json
 from reportsim.web.keys import ENGINE, REQUEST_ID, ROW_ID, SETTINGS, SYNC_PLACES, TRACE, VISIT
 from reportsim.web.middleware import PROBLEM
 from reportsim.web.prefer import Preferences, preferences
-from reportsim.web.quotas import limited
+from reportsim.web.quotas import client, limited
 from reportsim.web.requests import held, json_response, progress_headers
 from reportsim.web.schemas import (
     Accepted,
@@ -104,6 +105,8 @@ async def submit_row(request: web.Request, parsed: Parsed, new: store.NewRequest
         accepted = await read_submission(engine, parsed, fresh=True)
         row = new.request
         if (row.ledger_id, row.ledger_version) == (accepted.ledger.ledger_id, accepted.ledger.version):
+            if row.idempotency_key is None:
+                raise too_much_waiting()
             return new, False
         new = new_request(request, accepted, row.mode, row.endpoint, row.idempotency_key, id=first.id)
     return new, True
@@ -146,6 +149,9 @@ def new_request(
     visit = request.get(VISIT)
     if visit is not None:
         visit.takes(id)
+    simulate = accepted.payload.get("simulate")
+    if simulate and visit is None and not request.app[SETTINGS].simulate:
+        raise invalid([{"detail": "This service does not simulate (REPORTSIM_SIMULATE).", "pointer": "#/simulate"}])
     row = Request(
         id=id,
         mode=mode,
@@ -164,6 +170,8 @@ def new_request(
         run_id=visit.run.id if visit else None,
         http_request_id=request[REQUEST_ID],
         traceparent=trace(request),
+        client=None if visit else engine.hash_client(client(request)),
+        planned_s=draw(simulate).service_s if simulate else 0.0,
         created_at=engine.clock.now(),
     )
     remember(request, row)
@@ -268,11 +276,12 @@ async def first_answer(request: web.Request, new: store.NewRequest) -> store.Sto
     """What is stored under the key of a request that means the same.
 
     Raises:
-        Problem: 422 when the key was used for another request, 503 when it has just been removed.
+        Problem: 422 when the key was used for another request, 503 when nothing is stored under it.
     """
     stored = await store.stored_answer(request.app[ENGINE].pool, new.request.idempotency_key or "")
     if stored is None:
-        raise unavailable("The first request with this key has just been removed; try again.")
+        # Nothing was inserted, and nothing is stored under the key: its client has too much waiting.
+        raise too_much_waiting()
     first = stored.request
     remember(request, first)
     if first.endpoint != new.request.endpoint or not same_meaning(stored.fingerprint, new.fingerprint or b""):

@@ -256,6 +256,35 @@ class TestDeafLine:
             last = await submit(pair.works.engine, new())
             await page.until("requests", id=str(last.id), status="COMPLETED")
 
+    async def test_what_a_replica_changed_itself_resets_none_of_its_pages(
+        self, deaf: None, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(replicas, "MOST_CHANGES", 5)
+        looks: asyncio.Queue[int] = asyncio.Queue()
+        changed_since = notifications.changed_since
+
+        async def counted(*given: Any) -> Any:
+            found = await changed_since(*given)
+            looks.put_nowait(len(found[0]))
+            return found
+
+        monkeypatch.setattr(notifications, "changed_since", counted)
+        async with serving(settings) as service, page_of(service) as page:
+
+            async def is_polling() -> bool:
+                return service.engine.is_polling
+
+            await until(is_polling)
+            own = await asyncio.gather(*(submit(service.engine, new()) for _ in range(30)))
+            for request in own:
+                await finished(pool, request)
+            async with asyncio.timeout(20):
+                while await looks.get() < 30:
+                    pass
+            last = await submit(service.engine, new())
+            await page.until("requests", id=str(last.id), status="COMPLETED")
+            assert "reset" not in {event for event, _ in page.seen}
+
     async def test_is_listened_to_again_when_it_was_only_slow(
         self, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -4,18 +4,21 @@ import asyncio
 import contextlib
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from reportsim.core.model import Status
 from reportsim.engine import engine as engines
 from reportsim.engine import worker
+from reportsim.engine.worker import Unobserved
 from reportsim.settings import Settings
+from reportsim.store import notifications
 from reportsim.store import requests as store
 from reportsim.store.pool import Pool
 from tests.conftest import Service, serving
 from tests.engine.jobs import finished, job, state, submit, until
-from tests.store.rows import OTHER, end_of, new
+from tests.store.rows import OTHER, end_of, inserted, new
 
 TINY = {"ledger": "tiny"}
 KEY = {"X-Idempotency-Key": "once"}
@@ -157,3 +160,31 @@ async def test_a_refused_batch_neighbour_does_not_hurt_a_waiting_client(service:
     assert results[1:] == [True] * 5
     for row in good:
         assert (await finished(pool, row.request)).status is Status.COMPLETED
+
+
+async def test_what_is_read_of_waiting_requests_of_a_run_changes_nothing_of_their_order(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a reconnect, and with every look while changes are polled for."""
+    monkeypatch.setattr(worker, "LOOK_EVERY_S", 30.0)
+    async with serving(settings) as service:
+        engine, owner, run = service.engine, uuid4(), uuid4()
+        async with engine.run_worker(owner, 1, Unobserved()):
+            fields: dict[str, Any] = {"mode": "sync", "owner": owner, "run_id": run}
+            busy = await submit(engine, job(60_000, **fields))
+            waiting = [await submit(engine, job(20, **fields)) for _ in range(4)]
+            engine._heard([await state(pool, request) for request in waiting[:2]])
+            assert await engine.cancel(busy.id)
+            ends = [await finished(pool, request) for request in waiting]
+    started = [end.started_at for end in ends]
+    assert None not in started
+    assert started == sorted(started)  # type: ignore[type-var]
+
+
+async def test_rows_of_a_run_are_no_changes_that_others_look_for(pool: Pool) -> None:
+    moment = await notifications.database_now(pool)
+    await inserted(pool, new(run_id=uuid4()))
+    [outside] = await inserted(pool, new())
+    changes, latest = await notifications.changed_since(pool, moment, 10)
+    assert [(change.id, change.progress) for change in changes] == [(outside.id, outside.progress)]
+    assert latest > moment

@@ -74,6 +74,30 @@ class TestFastPath:
                     assert (await end).status is Status.COMPLETED
             assert engine.counts.accepted.total() == engine.counts.ended.total() == 1
 
+    async def test_ends_that_cannot_be_written_hold_their_slots_beyond_a_bound(
+        self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(worker, "MOST_ENDING", 3)
+        async with serving(replace(settings, workers=2)) as service:
+            engine = service.engine
+            finish, there = engine.worker._finish._flush, asyncio.Event()
+
+            async def flush(ends: Sequence[store.Finish]) -> Sequence[bool]:
+                await there.wait()
+                return await finish(ends)
+
+            monkeypatch.setattr(engine.worker._finish, "_flush", flush)
+            requests = [await submit(engine, new()) for _ in range(20)]
+
+            async def is_full() -> bool:
+                return engine.slots.busy == 2 and len(engine.worker.running_ids) >= 5
+
+            await until(is_full)
+            assert len(engine.worker.running_ids) <= 6
+            there.set()
+            for request in requests:
+                assert (await finished(pool, request)).status is Status.COMPLETED
+
     async def test_a_lost_hint_delays_and_loses_nothing(self, service: Service, pool: Pool) -> None:
         requests = await inserted(pool, *(new() for _ in range(10)))
         for request in requests:

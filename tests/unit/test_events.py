@@ -335,17 +335,90 @@ class TestReplay:
         with hub.subscribe(last_id.format(boot=hub.boot)) as subscriber:
             assert await read(subscriber) == [(hub.last_id, "reset", {})]
 
-    async def test_more_than_may_be_queued_is_answered_with_a_reset(
+    async def test_a_replay_comes_in_pieces_and_nothing_of_it_is_kept_for_those_who_do_not_read(
         self, hub: Hub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for number in range(5):
+        for number in range(100):
+            hub.publish_event("stats", {"n": number, "filler": "x" * 1_000})
+        monkeypatch.setattr(events, "PIECE", 4_000)
+        with contextlib.ExitStack() as stack:
+            streams = [stack.enter_context(hub.subscribe(f"{hub.boot}-0")) for _ in range(50)]
+            assert hub.budget.spent == sum(stream.queued for stream in streams) == 0
+            found: list[int] = []
+            while len(found) < 100:
+                piece = await streams[0].read(ENOUGH_S)
+                assert piece
+                assert len(piece) <= 4_000
+                found += [data["n"] for _, _, data in parse(piece)]
+            assert found == list(range(100))
+            # Of what comes meanwhile nothing is queued for those who are not that far.
+            hub.publish_event("stats", {"n": 100})
+            assert [data["n"] for _, _, data in await read(streams[0])] == [100]
+            assert hub.budget.spent == 0
+
+    async def test_what_happens_during_a_replay_comes_after_it_and_once(
+        self, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(events, "PIECE", 1)
+        for number in range(3):
             hub.publish_event("stats", {"n": number})
         with hub.subscribe(f"{hub.boot}-0") as subscriber:
-            queued = subscriber.queued
-        assert queued > 5 * len("event: stats")
-        monkeypatch.setattr(events, "MOST_QUEUED", queued - 1)
+            found = [data["n"] for _, _, data in await read(subscriber)]
+            hub.publish_event("stats", {"n": 3})
+            while len(found) < 4:
+                found += [data["n"] for _, _, data in await read(subscriber)]
+            assert found == [0, 1, 2, 3]
+            assert await is_silent(subscriber)
+
+    async def test_a_replay_that_the_ring_has_overtaken_is_a_reset(
+        self, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(events, "PIECE", 1)
+        monkeypatch.setattr(hub, "_ring", type(hub._ring)(maxlen=3))
+        for number in range(3):
+            hub.publish_event("stats", {"n": number})
         with hub.subscribe(f"{hub.boot}-0") as subscriber:
+            assert [data["n"] for _, _, data in await read(subscriber)] == [0]
+            for number in range(3, 8):
+                hub.publish_event("stats", {"n": number})
             assert await read(subscriber) == [(hub.last_id, "reset", {})]
+            hub.publish_event("stats", {"n": 8})
+            assert [data["n"] for _, _, data in await read(subscriber)] == [8]
+
+    async def test_resuming_renders_no_more_than_a_piece(self, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+        rendered = 0
+        whole = Message._rendered
+
+        def counted(message: Message, number: int) -> bytes:
+            nonlocal rendered
+            rendered += 1
+            return whole(message, number)
+
+        monkeypatch.setattr(events, "PIECE", 1_000)
+        for _ in range(20):
+            hub._send([hub._message("requests", [Source(item.id, None, item) for item in (pending(), pending())])])
+        monkeypatch.setattr(Message, "_rendered", counted)
+        with hub.subscribe(f"{hub.boot}-0") as subscriber:
+            assert rendered == 0
+            await read(subscriber)
+            assert rendered <= 4
+
+    @pytest.mark.parametrize("kept", [True, False])
+    async def test_queues_share_a_budget_beyond_which_they_read_from_the_ring_or_are_reset(
+        self, hub: Hub, monkeypatch: pytest.MonkeyPatch, kept: bool
+    ) -> None:
+        if not kept:
+            monkeypatch.setattr(events, "RING", 3 * events.OF_MESSAGE + 200)
+        monkeypatch.setattr(events, "BUDGET", 500)
+        with contextlib.ExitStack() as stack:
+            streams = [stack.enter_context(hub.subscribe()) for _ in range(10)]
+            for number in range(100):
+                hub.publish_event("stats", {"n": number})
+                assert hub.budget.spent <= 500
+            for stream in streams:
+                found = [(event, data.get("n")) for _, event, data in await read(stream)]
+                assert found == ([("stats", number) for number in range(100)] if kept else [("reset", None)])
+        assert hub.budget.spent == 0
 
     async def test_what_is_kept_of_many_small_events_is_bounded(
         self, hub: Hub, monkeypatch: pytest.MonkeyPatch
