@@ -7,7 +7,7 @@ ifdef PORT
 export REPORTSIM_PORT := $(PORT)
 endif
 
-.PHONY: help run test test-slow faults check bench screenshots clean
+.PHONY: help run test test-slow faults races check bench screenshots clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -26,6 +26,9 @@ test-slow: .venv/dev.stamp .venv/generators/stamp ## run the slow tests
 
 faults: .venv/dev.stamp ## kill a service a hundred times, restart its database, drop its connections
 	FAULT_KILLS=100 $(BIN)/pytest tests/faults -s
+
+races: .venv/dev.stamp ## 500 races and 100 short benchmarks, none of which may lose a callback
+	FAULT_RACES=500 FAULT_BENCHMARKS=100 $(BIN)/pytest tests/faults/test_races.py -s
 
 check: .venv/dev.stamp ## format, lint, types, import directions
 	$(BIN)/ruff format --check

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from reportsim.benchmark.evidence import Conditions
-from reportsim.benchmark.plan import Block, Plan
+from reportsim.benchmark.plan import MOST_DRAIN_S, Block, Plan
 from reportsim.benchmark.predict import predict
 from reportsim.benchmark.protocol import (
     CALLBACK_PATH,
@@ -58,6 +58,9 @@ AHEAD_S: Final = 0.0005
 BREATHE_EVERY: Final = 16
 # How often the service is asked whether any callback is still to come.
 ASK_EVERY_S: Final = 0.5
+# For how long after its load a block is waited for: longer than the longest backlog takes, shorter than the service
+# waits for this process.
+PATIENCE_S: Final = MOST_DRAIN_S + 240.0
 FAILED_REPORT: Final = b"/problems/report-failed"
 PATHS: Final = {Mode.SYNC: "/api/sync", Mode.ASYNC: "/api/async"}
 
@@ -69,16 +72,19 @@ class Generator:
         """Prepares the schedule; callbacks are to come to `callback_base` and their index."""
         self.plan = plan
         self.schedule = make_schedule(plan)
-        first = len(plan.halves[0])
-        self.samples = {mode: Samples.empty(mode, array("d", self.schedule.intended), first) for mode in Mode}
+        self._first = len(plan.halves[0])
+        self.samples = {mode: Samples.empty(mode, array("d", self.schedule.intended), self._first) for mode in Mode}
         self._client = Client(order.host, order.port, order.host_header)
         self._run_line = f"{RUN_HEADER}: {order.token}\r\n"
         self._run = order.run
         self.callback_base = ""
         self._secrets = [parse_secret(secret) for secret in order.secrets]
-        self._start = 0.0
+        # On the monotonic clock, by side and number of the block.
+        self._starts = {(mode, number): 0.0 for mode in Mode for number in range(2)}
+        self._deadline = math.inf
         self._open = 0
         self._missing: set[int] = set()
+        """Requests of the async side whose callback may still come."""
         self._heard = bytearray(plan.count)
         self._changed = asyncio.Event()
         self.first_async: Json | None = None
@@ -96,12 +102,14 @@ class Generator:
 
     async def run(self, blocks: Sequence[Block]) -> float:
         """Runs one block, or both sides' at once, to the end and returns the start on the monotonic clock."""
-        self._start = time.monotonic() + START_IN_S
+        began = time.monotonic() + START_IN_S
+        self._starts |= {(block.mode, block.number): began for block in blocks}
+        self._deadline = began + self.plan.block_s + PATIENCE_S
         self._open = sum(len(block.indices) for block in blocks)
         self._missing = {index for block in blocks if block.mode is Mode.ASYNC for index in block.indices}
         self._tally = Tally()
         for index in blocks[0].indices:
-            due = self._start + self.schedule.intended[index]
+            due = began + self.schedule.intended[index]
             if (left := due - time.monotonic()) > AHEAD_S:
                 await asyncio.sleep(left)
             for block in blocks:
@@ -110,15 +118,21 @@ class Generator:
                 await asyncio.sleep(0)
         while self._open:
             await self._change()
-        while self._missing and await self._expects_callbacks():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ASK_EVERY_S):
-                    await self._change()
+        await self._hear_the_rest()
         for block in blocks:
             if block.mode is Mode.ASYNC and block.number == 0:
                 times = self.samples[block.mode].times_to_result()[: len(block.indices)]
-                self.first_async = figures(times, self._tally, time.monotonic() - self._start)
-        return self._start
+                self.first_async = figures(times, self._tally, time.monotonic() - began)
+        return began
+
+    async def _hear_the_rest(self) -> None:
+        """Waits until every accepted request has been called back, the service has none left to call, or time is up."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._deadline - time.monotonic()):
+                while self._missing and await self._expects_callbacks():
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(ASK_EVERY_S):
+                            await self._change()
 
     async def ask_for_results(self, way: Way) -> Json:
         """Runs the first async block again, with clients that are not called but ask."""
@@ -141,8 +155,9 @@ class Generator:
         status, body = await self._client.ask(self._client.message("GET", path))
         return status != 200 or bool(json.loads(body)["items"])
 
-    def _now(self) -> float:
-        return time.monotonic() - self._start
+    def _since_start(self, mode: Mode, index: int) -> float:
+        """The moment in seconds from the start of a request's own block, which may be over."""
+        return time.monotonic() - self._starts[mode, int(index >= self._first)]
 
     def _send(self, mode: Mode, index: int) -> None:
         samples, plan = self.samples[mode], self.plan
@@ -151,29 +166,28 @@ class Generator:
             body["callback_url"] = f"{self.callback_base}{index}"
         headers = f"{self._run_line}{INDEX_HEADER}: {index}\r\n"
         data = self._client.message("POST", PATHS[mode], dumps(body), headers)
-        leaves = self._start + self.schedule.intended[index] + plan.timeout_of(mode)
-        timer: asyncio.TimerHandle | None = None
+        due = self._starts[mode, int(index >= self._first)] + self.schedule.intended[index]
+        leaves = min(due + plan.timeout_of(mode), self._deadline)
 
         def answered(status: int | None, body: bytes) -> None:
             # Its timer may be a little late; a client whose time is over has left.
             if time.monotonic() >= leaves:
                 return
             self._tally.closes()
-            if timer is not None:
-                timer.cancel()
+            timer.cancel()
             self._answered(mode, index, status, body)
 
         def give_up() -> None:
             leave()
             self._tally.closes()
-            samples.outcomes[index] = Outcome.CLIENT_TIMEOUT
+            if mode is Mode.SYNC or not self._heard[index]:
+                samples.outcomes[index] = Outcome.CLIENT_TIMEOUT
             self._over()
 
         self._tally.opens()
-        samples.sent[index] = self._now()
+        samples.sent[index] = self._since_start(mode, index)
+        timer = asyncio.get_running_loop().call_at(leaves, give_up)
         leave = self._client.send(data, answered)
-        if not math.isinf(leaves):
-            timer = asyncio.get_running_loop().call_at(leaves, give_up)
 
     def _over(self) -> None:
         self._open -= 1
@@ -183,34 +197,35 @@ class Generator:
     def _answered(self, mode: Mode, index: int, status: int | None, body: bytes) -> None:
         samples = self.samples[mode]
         if status is not None:
-            samples.accepted[index] = self._now()
-        if mode is Mode.ASYNC and (status == 202 or self._heard[index]):
-            # The callback may have been faster than the 202.
-            if not self._heard[index]:
-                samples.outcomes[index] = Outcome.CALLBACK_LOST
-        else:
-            self._missing.discard(index)
+            samples.accepted[index] = self._since_start(mode, index)
+        if mode is Mode.SYNC:
             samples.outcomes[index] = outcome_of(status, body)
             if status == 200:
                 samples.result[index] = samples.accepted[index]
+        # The callback may have been faster than the 202.
+        elif not self._heard[index]:
+            samples.outcomes[index] = Outcome.CALLBACK_LOST if status == 202 else outcome_of(status, body)
+            # Where the answer was lost the service may have accepted the request, and will then call.
+            if status not in {202, None}:
+                self._missing.discard(index)
         self._over()
 
     def hear(self, path: str, headers: dict[str, str], body: bytes) -> int:
         """Takes a callback: the result is in the client's hands when it is there and its signature holds."""
         if not self._is_signed(headers, body):
             return 400
-        if int(headers.get("webhook-attempt", "1")) <= self.plan.callback_failures:
-            return 503
         name = path.removeprefix(CALLBACK_PATH)
-        if not name.isdigit() or int(name) >= self.plan.count:
+        if not (name.isascii() and name.isdigit() and len(name) < 8 and int(name) < self.plan.count):
             return 200
+        if attempt_of(headers) <= self.plan.callback_failures:
+            return 503
         index, samples = int(name), self.samples[Mode.ASYNC]
         if self._heard[index]:
             samples.duplicates += 1
             return 200
-        self._heard[index] = 1
         completed = json.loads(body)["type"] == "report.completed"
-        samples.result[index] = self._now() if completed else math.nan
+        self._heard[index] = 1
+        samples.result[index] = self._since_start(Mode.ASYNC, index) if completed else math.nan
         samples.outcomes[index] = Outcome.OK if completed else Outcome.JOB_FAILED
         self._missing.discard(index)
         if not self._missing:
@@ -224,6 +239,12 @@ class Generator:
         except ValueError:
             return False
         return bool(set(expected) & set(headers.get("webhook-signature", "").split()))
+
+
+def attempt_of(headers: dict[str, str]) -> int:
+    """The number of a callback's attempt; the first where none is given."""
+    text = headers.get("webhook-attempt", "1")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 8 else 1
 
 
 def outcome_of(status: int | None, body: bytes) -> Outcome:

@@ -45,11 +45,18 @@ RENEW_EVERY_S: Final = 2.0
 BURY_EVERY_S: Final = 5.0
 PROGRESS_S: Final = 0.5
 EMPTY_LOOK_S: Final = 0.01
+LONGEST_EMPTY_LOOK_S: Final = 0.25
+# What writing down the end of a run may take while the database is away, and when the service is stopping as well.
+FINISH_S: Final = 30.0
+STOP_S: Final = 5.0
 # What predicting or concluding may take, and a block beyond its load.
 COMPUTING_S: Final = 120.0
 SETTLING_S: Final = MOST_DRAIN_S + 300.0
 BATCH: Final = 5_000
 DROPPED: Final = {Cancel.QUEUED: (Status.PENDING,), Cancel.RUNNING: (Status.PENDING, Status.PROCESSING)}
+
+
+RETRIED: Final = (*OUTAGES, *store.CONFLICTS)
 
 
 class Ended(Exception):
@@ -67,7 +74,12 @@ class Run:
     owners: dict[Mode, UUID] = field(default_factory=dict)
     """Whose slots each side's requests have: in a race each side has its own."""
     task: "asyncio.Task[None] | None" = None
+    """Its whole life; nobody cancels it, so that whatever ends a run is also written down."""
+    measuring: "asyncio.Task[None] | None" = None
+    stopped: bool = False
     stage: str = "PENDING"
+    origin: str | None = None
+    """Where its callbacks go."""
     dropping: Batcher[UUID, bool] | None = None
     _leavers: "set[asyncio.Task[None]]" = field(default_factory=set)
 
@@ -79,6 +91,12 @@ class Run:
     def progress(self) -> float:
         """The share of both sides' requests that no worker is needed for any more."""
         return min(self.recorder.over / (2 * self.plan.count), 1.0)
+
+    def stop(self) -> None:
+        """Ends the measurement early, once: a second time would interrupt the first one's cleaning up."""
+        if not self.stopped and self.measuring is not None:
+            self.measuring.cancel()
+        self.stopped = True
 
     def left(self, row: UUID) -> None:
         """The client of a sync request has left."""
@@ -137,6 +155,7 @@ class Runner:
         """Makes the runner of one replica."""
         self._engine = engine
         self._run: Run | None = None
+        self._starting: set[asyncio.Task[UUID]] = set()
         self._closed = False
 
     @property
@@ -163,11 +182,18 @@ class Runner:
             AlreadyRunning: another has not ended, here or on another replica.
             Problem: the service is stopping, or does not know its own address.
         """
-        engine = self._engine
         if self._closed:
             raise unavailable("The service is stopping.")
-        if engine.own_url is None:
+        if self._engine.own_url is None:
             raise unavailable("The service does not know its own address.")
+        # Whoever asked may leave meanwhile: a run that is stored must also be run.
+        starting = start(self._start(plan), name="benchmark-start", handled=(Exception,))
+        self._starting.add(starting)
+        starting.add_done_callback(self._started)
+        return await asyncio.shield(starting)
+
+    async def _start(self, plan: Plan) -> UUID:
+        engine = self._engine
         await self._bury()
         run = Run(engine.new_id(), plan, Recorder(plan.count))
         await store.insert(engine.pool, run.id, plan.as_json(), owner=engine.owner, lease=LEASE, at=engine.clock.now())
@@ -176,14 +202,21 @@ class Runner:
             await asyncio.wait([self._run.task])
         self._run = run
         run.task = start(self._live(run), name=f"benchmark-{run.id}")
+        if self._closed:
+            run.stop()
         return run.id
+
+    def _started(self, starting: "asyncio.Task[UUID]") -> None:
+        self._starting.discard(starting)
+        if not starting.cancelled():
+            starting.exception()  # whoever asked may have left
 
     async def cancel(self, id: UUID) -> bool:
         """Ends a run early, on whatever replica; False when it has ended."""
         cancelled = await store.cancel(self._engine.pool, id, self._engine.clock.now())
         run = self._run
         if cancelled and run is not None and run.id == id and run.task is not None:
-            run.task.cancel()
+            run.stop()
             await asyncio.wait([run.task])
         return cancelled
 
@@ -203,8 +236,8 @@ class Runner:
     def stop(self) -> None:
         """Begins no run any more, and ends the one in progress: the service is stopping."""
         self._closed = True
-        if self._run is not None and self._run.task is not None:
-            self._run.task.cancel()
+        if self._run is not None:
+            self._run.stop()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
@@ -214,8 +247,11 @@ class Runner:
                 yield self
             finally:
                 self.stop()
-                if self._run is not None and self._run.task is not None:
-                    await asyncio.gather(self._run.task, return_exceptions=True)
+                if self._starting:
+                    await asyncio.wait(self._starting, timeout=STOP_S)
+                if self._run is not None and (life := self._run.task) is not None:
+                    await asyncio.wait([life], timeout=2 * STOP_S)
+                    life.cancel()
 
     async def _bury_forever(self) -> None:
         while True:
@@ -230,17 +266,22 @@ class Runner:
     async def _bury(self) -> None:
         """Fails the runs whose replica died, with all that is left of them."""
         pool = self._engine.pool
-        for id in await store.bury(pool, died(), self._engine.clock.now()):
+        own = self._run.id if self._run is not None else None
+        for id in await store.bury(pool, died(), self._engine.clock.now(), own):
             log.warning("benchmark %s has failed: its replica died", id)
             self._tell(id, "FAILED", 1.0)
+            await self._end_requests(id)
         if self._run is None:
             for id in await store.orphaned(pool):
                 await self._end_requests(id)
 
     async def _end_requests(self, id: UUID) -> None:
-        error = Problem("cancelled", "The benchmark that it was part of is over.").as_json()
-        while await store.end_requests(self._engine.pool, id, error, self._engine.clock.now(), BATCH) == BATCH:
-            pass
+        pool, error = self._engine.pool, Problem("cancelled", "The benchmark that it was part of is over.").as_json()
+        ended = BATCH
+        while ended == BATCH:
+            ended = await persist(
+                lambda: store.end_requests(pool, id, error, self._engine.clock.now(), BATCH), through=store.CONFLICTS
+            )
 
     def _tell(self, id: UUID, status: str, progress: float, **more: Any) -> None:
         data = {"id": str(id), "status": status, "progress": round(progress, 4), **more}
@@ -248,42 +289,63 @@ class Runner:
 
     async def _live(self, run: Run) -> None:
         """The whole life of a run; whatever happens, it ends, and so does all that belongs to it."""
-        status = "FAILED"
-        telling = start(self._keep(run, asyncio.current_task()), name=f"benchmark-lease-{run.id}")
-        error: dict[str, Any] | None = None
+        keeping = start(self._keep(run), name=f"benchmark-lease-{run.id}")
         try:
-            result, *samples = await self._measure(run)
-            await self._end_requests(run.id)
-            stored = await persist(
-                lambda: store.complete(
-                    self._engine.pool, run.id, result.decode(), (samples[0], samples[1]), self._engine.clock.now()
-                )
-            )
-            status = "COMPLETED" if stored else "CANCELLED"
-        except (asyncio.CancelledError, Ended):
-            status = "FAILED" if self._closed else "CANCELLED"
-            error = failure("The service was stopped while it ran.") if self._closed else None
-        except Problem as problem:
-            error = problem.as_json()
-        except Exception as caught:
-            log.exception("benchmark %s failed", run.id)
-            error = failure(f"The run failed: {str(caught) or type(caught).__name__}")
+            measuring = self._measure_and_store(run)
+            run.measuring = start(measuring, name=f"benchmark-measuring-{run.id}", handled=(Exception,))
+            if run.stopped:
+                run.measuring.cancel()
+            await asyncio.wait([run.measuring])
+            await self._finish(run, self._failure_of(run, run.measuring))
         finally:
-            telling.cancel()
-            await asyncio.shield(self._finish(run, status, error))
-
-    async def _finish(self, run: Run, status: str, error: dict[str, Any] | None) -> None:
-        try:
-            await self._end_requests(run.id)
-            if error is not None:
-                await store.fail(self._engine.pool, run.id, error, self._engine.clock.now())
-        except OUTAGES as outage:
-            log.warning("what is left of benchmark %s is ended when its lease is over: %r", run.id, outage)
-        finally:
+            keeping.cancel()
             self._run = None
-            self._tell(run.id, status, 1.0)
 
-    async def _keep(self, run: Run, life: "asyncio.Task[None] | None") -> None:
+    async def _measure_and_store(self, run: Run) -> None:
+        result, *samples = await self._measure(run)
+        await self._end_requests(run.id)
+        stored = await persist(
+            lambda: store.complete(
+                self._engine.pool, run.id, result.decode(), (samples[0], samples[1]), self._engine.clock.now()
+            ),
+            through=RETRIED,
+        )
+        if not stored:
+            raise Ended
+
+    def _failure_of(self, run: Run, measuring: "asyncio.Task[None]") -> dict[str, Any] | None:
+        """Why a measurement came to no result; None where it did, or where somebody else has ended the run."""
+        if run.stopped:
+            return failure("The service was stopped while it ran.") if self._closed else None
+        match None if measuring.cancelled() else measuring.exception():
+            case None | Ended():
+                return None
+            case Problem() as problem:
+                return problem.as_json()
+            case error if isinstance(error, OUTAGES):
+                log.warning("benchmark %s failed: %r", run.id, error)
+                return failure(f"The database was away while it ran: {str(error) or type(error).__name__}")
+            case error:
+                log.error("benchmark %s failed", run.id, exc_info=error)
+                return failure(f"The run failed: {str(error) or type(error).__name__}")
+
+    async def _finish(self, run: Run, error: dict[str, Any] | None) -> None:
+        """Writes down the end of a run, for as long as it may take the database to come back."""
+        pool, status = self._engine.pool, None
+        try:
+            async with asyncio.timeout(STOP_S if self._closed else FINISH_S):
+                await persist(lambda: self._end_requests(run.id), through=RETRIED)
+                if error is not None:
+                    await persist(lambda: store.fail(pool, run.id, error, self._engine.clock.now()), through=RETRIED)
+                status = await persist(lambda: store.status_of(pool, run.id), through=RETRIED)
+        except TimeoutError:
+            log.warning("what is left of benchmark %s is ended when its lease is over", run.id)
+        except Exception:
+            log.exception("what is left of benchmark %s is ended when its lease is over", run.id)
+        finally:
+            self._tell(run.id, status or "FAILED", 1.0)
+
+    async def _keep(self, run: Run) -> None:
         """Says how far the run is, and keeps its lease; a run that was ended elsewhere is stopped."""
         loop = asyncio.get_running_loop()
         due = loop.time() + RENEW_EVERY_S
@@ -293,9 +355,13 @@ class Runner:
             await asyncio.sleep(PROGRESS_S)
             if loop.time() >= due:
                 due = loop.time() + RENEW_EVERY_S
-                with contextlib.suppress(*OUTAGES):
-                    if not await store.renew(self._engine.pool, run.id, LEASE) and life is not None:
-                        life.cancel()
+                try:
+                    if not await store.renew(self._engine.pool, run.id, LEASE):
+                        run.stop()
+                except RETRIED as error:
+                    log.warning("the lease of benchmark %s could not be renewed: %r", run.id, error)
+                except Exception:
+                    log.exception("the lease of benchmark %s could not be renewed", run.id)
 
     async def _measure(self, run: Run) -> list[bytes]:
         """The result as JSON, and both sides' samples packed."""
@@ -317,6 +383,7 @@ class Runner:
                 raise Ended
             run.stage = "RUNNING"
             base = URL(hello.value["callback_base"])
+            run.origin = str(base.origin())
             receiver = OwnReceiver(ip_address(base.host or ""), base.port or 0, CALLBACK_PATH)
             with engine.guard.admitting(receiver):
                 async with contextlib.AsyncExitStack() as stack:
@@ -346,13 +413,21 @@ class Runner:
         return final.parts
 
     async def _emptied(self, run: Run, workers: Sequence[Worker]) -> None:
-        """Waits until a side has nothing left to do, for clients that left included."""
-        async with asyncio.timeout(SETTLING_S):
-            await run.recorder.empty()
-            while await store.has_open_requests(self._engine.pool, run.id):
-                for worker in workers:
-                    worker.hint()
-                await asyncio.sleep(EMPTY_LOOK_S)
+        """Waits until a side has nothing left to do or to call back, for clients that left included."""
+        wait = EMPTY_LOOK_S
+        try:
+            async with asyncio.timeout(SETTLING_S) as limit:
+                await run.recorder.empty()
+                while await store.has_open_requests(self._engine.pool, run.id, run.origin):
+                    for worker in workers:
+                        worker.hint()
+                    await asyncio.sleep(wait)
+                    wait = min(1.5 * wait, LONGEST_EMPTY_LOOK_S)
+        except TimeoutError:
+            if not limit.expired():  # the database's
+                raise
+            detail = f"Requests or callbacks of the run had not ended {SETTLING_S:g} s after their load."
+            raise Problem("benchmark-failed", detail) from None
 
 
 @contextlib.asynccontextmanager
@@ -397,27 +472,33 @@ class Peer:
 
     async def ask(self, value: dict[str, Any], *parts: bytes, within: float) -> Message:
         """Sends a message and waits for the answer."""
-        async with asyncio.timeout(within):
-            self._writer.write(encode(value, *parts))
-            await self._writer.drain()
-            try:
+        try:
+            async with asyncio.timeout(within):
+                self._writer.write(encode(value, *parts))
+                await self._writer.drain()
                 return await receive(self._reader)
-            except EOFError:
-                raise Problem("benchmark-failed", "The generator's process ended early.") from None
+        except TimeoutError:
+            detail = f"The generator's process has not answered for {within:g} s."
+        except (EOFError, OSError):
+            detail = "The generator's process ended early."
+        raise Problem("benchmark-failed", detail)
 
 
 @contextlib.asynccontextmanager
 async def generator() -> AsyncIterator[Peer]:
     """The generator's process, as long as the block lasts."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "reportsim.benchmark.generator",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=LONGEST_LINE,
-        env={name: value for name, value in os.environ.items() if not name.startswith("REPORTSIM_")},
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "reportsim.benchmark.generator",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=LONGEST_LINE,
+            env={name: value for name, value in os.environ.items() if not name.startswith("REPORTSIM_")},
+        )
+    except OSError as error:
+        raise Problem("benchmark-failed", f"The generator's process could not be started: {error.strerror}") from None
     try:
         yield Peer(process)
     finally:

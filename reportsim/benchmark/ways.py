@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from reportsim.benchmark.percentiles import percentiles
-from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.plan import MOST_DRAIN_S, Plan
 from reportsim.benchmark.recorder import Area
 from reportsim.benchmark.schedule import Schedule
 from reportsim.benchmark.wire import Client
@@ -26,8 +26,10 @@ POLL_S: Final = 1.0
 HELD_S: Final = 20
 ENDED: Final = frozenset({"COMPLETED", "FAILED"})
 START_IN_S: Final = 0.05
-# A client that has heard nothing for so long gives up.
-PATIENCE_S: Final = 900.0
+# A client that has heard nothing for so long gives up; less than the service waits for this process.
+PATIENCE_S: Final = MOST_DRAIN_S + 240.0
+# Looks in a row without an answer after which a client gives up.
+MOST_FAILED_LOOKS: Final = 5
 
 
 class Way(StrEnum):
@@ -91,6 +93,9 @@ class Asking:
         _, late = await asyncio.wait(clients, timeout=PATIENCE_S)
         for client in late:
             client.cancel()
+        for outcome in await asyncio.gather(*clients, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                raise outcome
         return figures(self._times, self._tally, time.monotonic() - self._start)
 
     async def _learn(self, index: int) -> None:
@@ -121,11 +126,14 @@ class Asking:
         return json.loads(answer)["status"] if status == 200 else None
 
     async def _look_until(self, id: str, between_s: float, headers: str = "") -> str | None:
-        while True:
-            await asyncio.sleep(between_s)
+        failed = 0
+        while failed < MOST_FAILED_LOOKS:
+            await asyncio.sleep(POLL_S if failed else between_s)
             state = await self._look(id, headers)
-            if state is None or state in ENDED:
+            if state in ENDED:
                 return state
+            failed = failed + 1 if state is None else 0
+        return None
 
     async def _listen(self, id: str) -> str | None:
         """Opens the stream first and looks then, so that nothing is missed in between."""
@@ -137,17 +145,17 @@ class Asking:
             return None
         try:
             path = f"/api/events?request_id={id}"
-            writer.write(self._client.message("GET", path, headers=self._run_line))
+            writer.write(self._client.message("GET", path, headers=f"{self._run_line}Connection: close\r\n"))
             await reader.readuntil(b"\r\n\r\n")
             state = await self._look(id)
             while state is not None and state not in ENDED:
                 line = await reader.readline()
+                if line.startswith(b"event: reset") or not line:
+                    # Something may have been missed, or the stream is over: from now on it looks.
+                    return await self._look_until(id, POLL_S)
                 if line.startswith(b"data: {"):
                     items = json.loads(line.removeprefix(b"data: ")).get("items", ())
                     state = next((item["status"] for item in items if item["id"] == id), state)
-                elif not line:
-                    state = await self._look(id)
-                    break
             return state
         except (OSError, EOFError):
             return None

@@ -4,6 +4,7 @@ There is no pool to wait for: a request takes an idle connection, or a new one.
 """
 
 import asyncio
+import functools
 import re
 import time
 from collections.abc import Callable
@@ -15,7 +16,10 @@ LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)", re.IGNORECASE)
 CLOSES: Final = re.compile(rb"\r\nconnection:[ \t]*close", re.IGNORECASE)
 # The service closes connections that have been idle for longer; one that is about to close is not written to.
 IDLE_S: Final = 8.0
+# Longer than the service holds a client that would wait.
+ANSWER_S: Final = 60.0
 MOST_HEAD: Final = 64 * 1024
+MOST_BODY: Final = 1024 * 1024
 LONGEST_LINE: Final = 1024 * 1024
 
 Answered = Callable[[int | None, bytes], None]
@@ -25,18 +29,24 @@ Answered = Callable[[int | None, bytes], None]
 class Exchange(asyncio.Protocol):
     """A client's connection: one request at a time."""
 
-    def __init__(self, client: "Client") -> None:
-        """Belongs to a client, to which it goes back when it is idle."""
+    def __init__(self, client: "Client", data: bytes, answered: Answered) -> None:
+        """Sends a first request once it is connected; goes back to its client whenever it is idle."""
         self._client = client
         self._transport: asyncio.Transport | None = None
-        self._answered: Answered | None = None
+        self._data = data
+        self._answered: Answered | None = answered
         self._received = bytearray()
         self.idle_since = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Is connected."""
+        """Is connected: sends at once, because the other side may answer and close at once."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        if self._answered is None:  # the client has left meanwhile
+            transport.abort()
+            return
+        transport.write(self._data)
+        self._data = b""
 
     def begin(self, data: bytes, answered: Answered) -> None:
         """Sends a request."""
@@ -69,12 +79,21 @@ class Exchange(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Says so to whoever waits for the answer."""
         self._client.forget(self)
+        self.fail()
+
+    def fail(self) -> None:
+        """Tells that there will be no answer."""
         answered, self._answered = self._answered, None
         if answered is not None:
             answered(None, b"")
 
+    def leave(self, answered: Answered) -> None:
+        """Gives up one request; one that has its answer leaves the connection to those that came after it."""
+        if self._answered is answered:
+            self.abort()
+
     def abort(self) -> None:
-        """Leaves at once; nobody is told."""
+        """Closes at once; nobody is told."""
         self._answered = None
         if self._transport is not None:
             self._transport.abort()
@@ -102,36 +121,36 @@ class Client:
             exchange = self._idle.pop()
             if time.monotonic() - exchange.idle_since < IDLE_S:
                 exchange.begin(data, answered)
-                return exchange.abort
+                return functools.partial(exchange.leave, answered)
             exchange.abort()
-        exchange = Exchange(self)
-        opening = start(self._open(exchange, data, answered), name="open")
+        exchange = Exchange(self, data, answered)
+        opening = start(self._open(exchange), name="open")
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)
 
         def leave() -> None:
             opening.cancel()
-            exchange.abort()
+            exchange.leave(answered)
 
         return leave
 
-    async def _open(self, exchange: Exchange, data: bytes, answered: Answered) -> None:
+    async def _open(self, exchange: Exchange) -> None:
         try:
             await asyncio.get_running_loop().create_connection(lambda: exchange, self._host, self._port)
         except OSError:
-            answered(None, b"")
-        else:
-            exchange.begin(data, answered)
+            exchange.fail()
 
-    async def ask(self, data: bytes) -> tuple[int | None, bytes]:
-        """Sends a request and waits for its answer."""
+    async def ask(self, data: bytes, within: float = ANSWER_S) -> tuple[int | None, bytes]:
+        """Sends a request and waits for its answer; no status where none came in time."""
         answer: asyncio.Future[tuple[int | None, bytes]] = asyncio.get_running_loop().create_future()
         leave = self.send(data, lambda status, body: None if answer.done() else answer.set_result((status, body)))
         try:
-            return await answer
-        except asyncio.CancelledError:
+            async with asyncio.timeout(within):
+                return await answer
+        except TimeoutError:
+            return None, b""
+        finally:
             leave()
-            raise
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection of the caller's own, for what has no end."""
@@ -190,11 +209,15 @@ class Receiving(asyncio.Protocol):
             return
         first, *lines = self._received[:end].decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        whole = end + 4 + int(headers.get("content-length", "0"))
+        length, path = headers.get("content-length", "0"), first.split(" ")[1:2]
+        if not path or not (length.isascii() and length.isdigit() and len(length) < 8) or int(length) > MOST_BODY:
+            self._transport.abort()
+            return
+        whole = end + 4 + int(length)
         if len(self._received) < whole:
             return
         body = bytes(self._received[end + 4 : whole])
         self._received.clear()
-        status = self._ears.hear(first.split(" ")[1], headers, body)
+        status = self._ears.hear(path[0], headers, body)
         self._transport.write(f"HTTP/1.1 {status} .\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
         self._transport.close()

@@ -363,7 +363,15 @@ class Courier:
         for _ in range(MOST_SWEEPS):
             rooms, elsewhere = self._lanes.rooms, self._lanes.room_elsewhere
             found = await store.claim_due(
-                self._lines, self._owner, self._lease, SWEEP, late, rooms, elsewhere, self.held
+                self._lines,
+                self._owner,
+                self._lease,
+                SWEEP,
+                late,
+                rooms,
+                elsewhere,
+                self.held,
+                self._guard.origins,
             )
             offered = sum([self.offer(request) for request in found])
             taken += offered

@@ -106,6 +106,11 @@ class Guard:
         finally:
             self.own = [other for other in self.own if other is not receiver]
 
+    @property
+    def origins(self) -> list[str]:
+        """Scheme, host and port of the receivers of our own."""
+        return [str(receiver).removesuffix(receiver.path_prefix) for receiver in self.own]
+
     def check_url(self, url: str) -> CallbackTarget | Refusal:
         """Decides at submit whether a URL may be called at all; what was decided lately is remembered."""
         verdict = checked(url, self.allow, tuple(self.own))

@@ -66,7 +66,9 @@ async def claim(pool: Fetches, owner: UUID, lease: timedelta, claims: Sequence[C
     return [taken.get(item.id) for item in claims]
 
 
-# The destinations that have anything are read off the index one by one, then what is longest due of each.
+# The destinations that have anything are read off the index one by one, then what is longest due of each. The receiver
+# of a benchmark is known to the replica alone that runs it: others would refuse its address for good. What is due for
+# very long belongs to a run that is over, and is to be refused.
 CLAIM_DUE: Final = f"""
 WITH RECURSIVE destinations AS (
     (SELECT callback_origin AS origin FROM requests
@@ -84,6 +86,8 @@ first AS (
         SELECT id, callback_due_at, row_number() OVER (ORDER BY callback_due_at) AS place FROM requests
         WHERE callback_status = 'PENDING' AND callback_origin = destinations.origin
             AND callback_due_at < now() - $4::interval AND id <> ALL($8::uuid[])
+            AND (run_id IS NULL OR callback_origin = ANY($9::text[])
+                OR callback_due_at < now() - interval '15 minutes')
         ORDER BY callback_due_at LIMIT least(coalesce(known.room, $7), $3)) AS due
     ORDER BY due.place, due.callback_due_at LIMIT $3),
 due AS MATERIALIZED (
@@ -106,11 +110,13 @@ async def claim_due(
     rooms: Mapping[str, int] = MappingProxyType({}),
     elsewhere: int | None = None,
     held: Sequence[UUID] = (),
+    receivers: Sequence[str] = (),
 ) -> list[Request]:
     """Takes attempts that have been due for `late` and that nobody holds: of every destination the first, and so on.
 
     No more for any destination than there is in `rooms`, or `elsewhere` where it is not named. What is `held` here is
     left alone even when its lease has run out: a higher fence would refuse the record of the attempt being made.
+    Callbacks of a benchmark are taken only where they go to one of this replica's own `receivers`.
     """
     found = await pool.fetch(
         CLAIM_DUE,
@@ -122,6 +128,7 @@ async def claim_due(
         list(rooms.values()),
         limit if elsewhere is None else elsewhere,
         list(held),
+        list(receivers),
     )
     return [from_row(row) for row in found]
 

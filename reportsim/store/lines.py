@@ -16,6 +16,7 @@ import asyncpg
 from reportsim.store.connection import DatabaseConnection
 from reportsim.store.connections import Connector
 from reportsim.store.pool import Connection
+from reportsim.tasks import start
 
 # So many are kept, and what a rush left beyond them is kept for a minute.
 FEW: Final = 4
@@ -62,7 +63,7 @@ class Lines:
 
     async def _end(self, connection: DatabaseConnection) -> None:
         """Closes a connection once its statement is over, also when whoever waits for that is cancelled again."""
-        ending = asyncio.create_task(close(connection, self._cancel_timeout), name="close-connection")
+        ending = start(close(connection, self._cancel_timeout), name="close-connection", handled=(Exception,))
         self._ending.add(ending)
         ending.add_done_callback(self._ending.discard)
         await asyncio.shield(ending)

@@ -40,10 +40,14 @@ WHERE id = $1 AND status IN ('PENDING', 'RUNNING') RETURNING id
 """
 BURY: Final = """
 UPDATE benchmarks SET status = 'FAILED', error = $1::json, completed_at = $2
-WHERE status IN ('PENDING', 'RUNNING') AND lease_until < now() RETURNING id
+WHERE status IN ('PENDING', 'RUNNING') AND lease_until < now() AND id IS DISTINCT FROM $3 RETURNING id
 """
+# Two looks, each of which has an index: by its run, and by where its callbacks go.
 OPEN_REQUESTS: Final = """
 SELECT EXISTS (SELECT FROM requests WHERE run_id = $1 AND status IN ('PENDING', 'PROCESSING'))
+    OR EXISTS (
+        SELECT FROM requests
+        WHERE callback_origin = $2 AND callback_status = 'PENDING' AND callback_due_at IS NOT NULL AND run_id = $1)
 """
 ORPHANED: Final = """
 SELECT DISTINCT r.run_id FROM requests r
@@ -71,6 +75,10 @@ SELECT id, status, plan, result -> 'verdict' AS verdict, result -> 'trusted' AS 
 FROM benchmarks ORDER BY id DESC LIMIT $1
 """
 SELECT_SAMPLES: Final = "SELECT samples_sync, samples_async FROM benchmarks WHERE id = $1"
+
+
+# What repeating a statement mends: it met another one in the wrong order.
+CONFLICTS: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
 class AlreadyRunning(Exception):
@@ -194,14 +202,14 @@ async def renew(pool: Pool, id: UUID, lease: timedelta) -> bool:
     return await pool.fetchval(RENEW, id, lease) is not None
 
 
-async def bury(pool: Pool, error: Any, at: datetime) -> list[UUID]:
-    """Fails the runs whose replica died."""
-    return [row["id"] for row in await pool.fetch(BURY, json.dumps(error), at)]
+async def bury(pool: Pool, error: Any, at: datetime, alive: UUID | None = None) -> list[UUID]:
+    """Fails the runs whose replica died; `alive` is the caller's own, whatever has become of its lease."""
+    return [row["id"] for row in await pool.fetch(BURY, json.dumps(error), at, alive)]
 
 
-async def has_open_requests(pool: Pool, run: UUID) -> bool:
-    """Whether any request of a run waits or is being worked on."""
-    return bool(await pool.fetchval(OPEN_REQUESTS, run))
+async def has_open_requests(pool: Pool, run: UUID, origin: str | None = None) -> bool:
+    """Whether any request of a run waits or is being worked on, or has a callback to `origin` that has not ended."""
+    return bool(await pool.fetchval(OPEN_REQUESTS, run, origin))
 
 
 async def orphaned(pool: Pool) -> list[UUID]:
@@ -220,9 +228,15 @@ async def get(pool: Pool, id: UUID) -> Benchmark | None:
     return None if row is None else Benchmark(**decoded(row, "plan", "prediction", "result", "error"))
 
 
+async def status_of(pool: Pool, id: UUID) -> str | None:
+    """The status of a run; None where it is not there."""
+    status: str | None = await pool.fetchval(SELECT_STATUS, id)
+    return status
+
+
 async def has_ended_by_now(pool: Pool, id: UUID) -> bool:
     """Whether a run has ended, or is not there."""
-    return await pool.fetchval(SELECT_STATUS, id) not in {"PENDING", "RUNNING"}
+    return await status_of(pool, id) not in {"PENDING", "RUNNING"}
 
 
 async def newest(pool: Pool, limit: int) -> list[Summary]:
