@@ -94,8 +94,10 @@ def bind(host: str, port: int) -> socket.socket:
         except OSError:
             listening.close()
             raise
-    except OSError as error:
-        raise CommandError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        advice = "set REPORTSIM_HOST and REPORTSIM_PORT to an address of this machine that is free"
+        raise CommandError(f"cannot listen on {host} port {port}: {reason}: {advice}") from None
     return listening
 
 
