@@ -5,7 +5,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -185,8 +186,14 @@ def test_what_only_reads_makes_no_database(tmp_path: Path, verb: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_new_database_is_named_and_then_shared(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("named")
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Not below pytest's own folder, which every other session of root closes to the server's user."""
+    with tempfile.TemporaryDirectory(prefix="reportsim-test-") as made:
+        yield Path(made)
+
+
+def test_a_new_database_is_named_and_then_shared(folder: Path) -> None:
     home = {"HOME": str(folder), "REPORTSIM_DATA_DIR": "~/rs"}
     assert end_of("migrate", folder, home) == (0, f"reportsim: the new database in {folder / 'rs'}\n")
     assert end_of("secret", Path("/"), home) == (0, f"reportsim: the database in {folder / 'rs'}\n")

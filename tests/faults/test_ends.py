@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -19,6 +20,13 @@ from tests.store.test_embedded import kill, postmaster
 pytestmark = pytest.mark.slow
 
 LONGEST_S = 90
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Not below pytest's own folder, which every other session of root closes to the server's user."""
+    with tempfile.TemporaryDirectory(prefix="reportsim-test-") as made:
+        yield Path(made)
 
 
 @contextmanager
@@ -57,57 +65,57 @@ def left_over(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_everything(tmp_path: Path, number: signal.Signals) -> None:
-    with service(tmp_path) as (process, url):
+def test_a_signal_stops_everything(folder: Path, number: signal.Signals) -> None:
+    with service(folder) as (process, url):
         wait_ready(url)
-        assert left_over(tmp_path)
+        assert left_over(folder)
         process.send_signal(number)
         _, said = process.communicate(timeout=LONGEST_S)
         assert process.returncode == 0, said
-    assert left_over(tmp_path) == []
+    assert left_over(folder) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("stage", ["postgres.lock", "postgres-new-*/PG_VERSION", "postgres/postmaster.pid"])
-def test_an_early_signal_stops_everything(tmp_path: Path, stage: str, number: signal.Signals) -> None:
-    with service(tmp_path) as (process, _):
+def test_an_early_signal_stops_everything(folder: Path, stage: str, number: signal.Signals) -> None:
+    with service(folder) as (process, _):
         deadline = time.monotonic() + LONGEST_S
-        while not list((tmp_path / "data").glob(stage)):
+        while not list((folder / "data").glob(stage)):
             assert time.monotonic() < deadline
             time.sleep(0.002)
         process.send_signal(number)
         _, said = process.communicate(timeout=LONGEST_S)
         assert process.returncode == 0, said
         assert "Traceback" not in said
-    assert left_over(tmp_path) == []
-    assert list((tmp_path / "data").glob("postgres-new-*")) == []
+    assert left_over(folder) == []
+    assert list((folder / "data").glob("postgres-new-*")) == []
 
 
-def test_a_killed_postgresql_comes_back(tmp_path: Path) -> None:
-    with service(tmp_path) as (process, url):
+def test_a_killed_postgresql_comes_back(folder: Path) -> None:
+    with service(folder) as (process, url):
         wait_ready(url)
-        killed = postmaster(tmp_path / "data")
+        killed = postmaster(folder / "data")
         kill(killed)
         deadline = time.monotonic() + LONGEST_S
         while True:
             with suppress(OSError, IndexError):
-                if postmaster(tmp_path / "data") != killed:
+                if postmaster(folder / "data") != killed:
                     break
             assert time.monotonic() < deadline
             time.sleep(0.05)
         wait_ready(url)
         process.terminate()
         assert process.wait(LONGEST_S) == 0
-    assert left_over(tmp_path) == []
+    assert left_over(folder) == []
 
 
-def test_files_are_closed_to_others(tmp_path: Path) -> None:
-    with service(tmp_path) as (_, url):
+def test_files_are_closed_to_others(folder: Path) -> None:
+    with service(folder) as (_, url):
         wait_ready(url)
         for kind in ("trial_balance", "general_ledger"):
             body = f'{{"report_type": "{kind}"}}'.encode()
             headers = {"Content-Type": "application/json"}
             urllib.request.urlopen(urllib.request.Request(f"{url}/api/sync", body, headers), timeout=30).close()
-        reports = tmp_path / "data" / "reports"
+        reports = folder / "data" / "reports"
         assert reports.stat().st_mode & 0o777 == 0o700
         assert {path.stat().st_mode & 0o777 for path in reports.iterdir()} == {0o600}
