@@ -60,7 +60,7 @@ def refusals() -> Iterator[None]:
         raise CommandError(str(error)) from None
     except OUTAGES as error:
         said = " ".join(str(error).split()) or type(error).__name__
-        raise CommandError(f"the database of DATABASE_URL cannot be reached: {said}") from None
+        raise CommandError(f"the database cannot be reached: {said}: check DATABASE_URL") from None
     except asyncpg.PostgresError as error:
         raise CommandError(database_refusal(error)) from None
 

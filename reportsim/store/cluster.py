@@ -94,7 +94,7 @@ class Cluster:
         if self._state() == "absent":
             return
         address = self._socket()
-        done = self._run("pg_ctl", "-D", str(self.folder), "stop", "-m", "fast", "-w", "-t", str(PATIENCE_S))
+        done = self._run("pg_ctl", self.folder, "stop", "-m", "fast", "-w", "-t", str(PATIENCE_S))
         if done.returncode:
             _log.warning("the embedded PostgreSQL did not stop: %s", done.stdout.strip())
         else:
@@ -133,7 +133,7 @@ class Cluster:
         # The C locale: the same order of text, hence the same report bytes, on every machine.
         options = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
         with self._plain_programs() as programs:
-            done = self._run("initdb", "-D", str(new), *options, programs=programs)
+            done = self._run("initdb", new, *options, programs=programs)
         if done.returncode:
             shutil.rmtree(new, ignore_errors=True)
             raise EmbeddedUnavailable(f"initdb failed: {_one_line(done.stdout)}")
@@ -219,11 +219,11 @@ class Cluster:
         return " | ".join(log.read_text(errors="replace").splitlines()[-4:]) if log.exists() else ""
 
     def _run(
-        self, program: str, option: str, folder: str, *arguments: str, programs: Path | None = None
+        self, program: str, folder: Path, *arguments: str, programs: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         if self._owner is not None:
-            _let_through(Path(folder))
-        return self._spawn([str((programs or self._programs) / program), option, folder, *arguments])
+            _let_through(folder)
+        return self._spawn([str((programs or self._programs) / program), "-D", str(folder), *arguments])
 
     def _spawn(self, words: list[str]) -> subprocess.CompletedProcess[str]:
         owner = self._owner
