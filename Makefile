@@ -1,6 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+# By the module, not by the scripts, whose first line cannot name every folder.
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
 # `make run PORT=9000`
 ifdef PORT
@@ -14,26 +15,26 @@ help: ## list the targets
 
 # One plain command and no shell around it, so that signals reach the service and make waits for its end.
 run: .venv/service.stamp ## start the service with its own PostgreSQL; PORT=9000 for another port
-	@$(BIN)/reportsim serve
+	@$(BIN)/python -m reportsim serve
 
 # More at once than there are cores: much of what the tests do is waiting.
 test: .venv/dev.stamp ## run the tests but the slow ones
-	$(BIN)/pytest -m "not slow" --numprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 4 --dist worksteal
 
 # pytest's 5 says that there is no such test.
 test-slow: .venv/dev.stamp .venv/generators/stamp ## run the slow tests
-	$(BIN)/pytest -m slow || test $$? -eq 5
+	$(BIN)/python -m pytest -m slow || test $$? -eq 5
 
 faults: .venv/dev.stamp ## kill a service a hundred times, restart its database, drop its connections
-	FAULT_KILLS=100 $(BIN)/pytest tests/faults -s
+	FAULT_KILLS=100 $(BIN)/python -m pytest tests/faults -s
 
 races: .venv/dev.stamp ## 500 races and 100 short benchmarks, none of which may lose a callback
-	FAULT_RACES=500 FAULT_BENCHMARKS=100 $(BIN)/pytest tests/faults/test_races.py -s
+	FAULT_RACES=500 FAULT_BENCHMARKS=100 $(BIN)/python -m pytest tests/faults/test_races.py -s
 
 check: .venv/dev.stamp ## format, lint, types, import directions
-	$(BIN)/ruff format --check
-	$(BIN)/ruff check
-	$(BIN)/mypy
+	$(BIN)/python -m ruff format --check
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
 
 bench: .venv/dev.stamp ## measure what is claimed about speed

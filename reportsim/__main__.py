@@ -1,6 +1,9 @@
 """The command line: `reportsim VERB …`."""
 
 import argparse
+import contextlib
+import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -9,6 +12,7 @@ from typing import Final
 
 from reportsim import __version__
 from reportsim.commands.failure import CommandError
+from reportsim.commands.signals import interruptible
 from reportsim.settings import SettingsError
 
 VERBS: Final[Mapping[str, str]] = MappingProxyType(
@@ -39,15 +43,45 @@ def parser_for(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
+    open_standard_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = parser_for(arguments).parse_args(arguments)
-    try:
-        return int(options.run(options))
-    except (CommandError, SettingsError) as error:
-        print(f"reportsim: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    with interruptible() as signals:
+        try:
+            options = parser_for(arguments).parse_args(arguments)
+            code = int(options.run(options))
+            sys.stdout.flush()
+        except (CommandError, SettingsError) as error:
+            say(str(error))
+            return 1
+        except KeyboardInterrupt:
+            number = signals[0] if signals else signal.SIGINT
+            say(f"interrupted by {signal.Signals(number).name}")
+            return 128 + number
+        except BrokenPipeError:
+            # Who read has seen enough; the interpreter must not try to flush once more.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 128 + signal.SIGPIPE
+    return code
+
+
+def say(sentence: str) -> None:
+    """Prints what went wrong, if there is anybody to read it."""
+    with contextlib.suppress(OSError):
+        print(f"reportsim: {sentence}", file=sys.stderr, flush=True)
+
+
+def open_standard_streams() -> None:
+    """Opens those that were closed: the next file or socket would get their number, and what is written to them."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            with contextlib.suppress(OSError):
+                os.fstat(number)
+                continue
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            setattr(sys, name, os.fdopen(number, mode))
 
 
 if __name__ == "__main__":

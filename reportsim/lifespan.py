@@ -68,7 +68,8 @@ async def engine_context(app: web.Application) -> AsyncIterator[None]:
 def say_why(app: web.Application, life: "asyncio.Task[None]") -> None:
     """Logs at once what ended the engine, and tells whoever serves the application to stop."""
     if not life.cancelled() and (error := life.exception()):
-        log.critical("the engine has ended: %s", error)
+        if app[READY].is_set():
+            log.critical("the engine has ended: %s", error)
         app[FAILED].set()
 
 

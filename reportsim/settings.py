@@ -63,6 +63,14 @@ def waits(text: str) -> tuple[float, ...]:
     return values
 
 
+def user_path(text: str) -> Path:
+    """A parser for a path, in which a leading ~ is the user's home folder."""
+    expanded = os.path.expanduser(text)
+    if expanded == "~" or expanded.startswith("~/"):
+        raise ValueError("there is no home folder: write the whole path")
+    return Path(expanded)
+
+
 def words(text: str) -> tuple[str, ...]:
     """A parser for a list separated by commas."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
@@ -106,7 +114,7 @@ class Settings:
     host: str = setting("REPORTSIM_HOST", str, "127.0.0.1", "address to listen on")
     port: int = setting("REPORTSIM_PORT", whole(0, 65_535), 8080, "port to listen on; 0 takes a free one")
     data_dir: Path = setting(
-        "REPORTSIM_DATA_DIR", Path, Path("data"), "folder of the report files and of the embedded PostgreSQL"
+        "REPORTSIM_DATA_DIR", user_path, Path("data"), "folder of the report files and of the embedded PostgreSQL"
     )
     workers: int = setting(
         "REPORTSIM_WORKERS",

@@ -7,7 +7,6 @@ import json
 import math
 import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -17,10 +16,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from reportsim.benchmark.plan import Arrivals, Cancel, Plan
 from reportsim.commands.benchmark_service import own_service
 from reportsim.commands.benchmark_tables import show_comparison, show_list, show_result
+from reportsim.commands.database import name_database
 from reportsim.commands.failure import CommandError
 from reportsim.commands.ledger import bounded
 from reportsim.commands.predict import positive
 from reportsim.commands.service_time import DISTRIBUTIONS, service_time
+from reportsim.settings import Settings, user_path
 
 FAILED: Final = 99
 SILENT_S: Final = 60.0
@@ -61,8 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     load.add_argument("--ways", action="store_true", help="measure polling, long polling and SSE, too")
     out = parser.add_argument_group("what comes of it")
     out.add_argument("--json", action="store_true", help="print the run as JSON")
-    out.add_argument("--html", type=Path, metavar="FILE", help="write the report")
-    out.add_argument("--csv", type=Path, metavar="FILE", help="write every request as a row")
+    out.add_argument("--html", type=user_path, metavar="FILE", help="write the report")
+    out.add_argument("--csv", type=user_path, metavar="FILE", help="write every request as a row")
     other = parser.add_argument_group("earlier runs").add_mutually_exclusive_group()
     other.add_argument("--list", action="store_true", help="list them")
     other.add_argument("--compare", nargs=2, metavar="ID", help="two of them beside each other")
@@ -78,6 +79,7 @@ def run(options: argparse.Namespace) -> int:
     """Does what is asked for, on the service that is named or on its own."""
     if options.url:
         return asyncio.run(on_service(options.url, options))
+    name_database(Settings.from_environment(), existing=bool(options.list or options.compare))
     with own_service() as url:
         return asyncio.run(on_service(url, options))
 

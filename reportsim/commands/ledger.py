@@ -51,7 +51,7 @@ def bounded(low: int, high: int) -> Any:
 def run_list(options: argparse.Namespace) -> int:
     """Prints a table of ledgers."""
     table = Table("name", "currency", "from", "to", "lines", box=None)
-    for ledger in on_database(ledgers.all_ledgers):
+    for ledger in on_database(ledgers.all_ledgers, existing=True):
         values = ledger.as_json()
         table.add_row(*(str(values[name]) for name in ("name", "currency", "from", "to")), f"{ledger.lines:,}")
     Console().print(table)
@@ -91,7 +91,7 @@ def run_delete(options: argparse.Namespace) -> int:
             shown.advance("deleting")
             return await ledgers.delete(connection, options.ledger)
 
-    if not on_database(delete):
+    if not on_database(delete, existing=True):
         raise CommandError(f"there is no ledger {options.ledger}")
     print(f"{options.ledger}: deleted")
     return 0

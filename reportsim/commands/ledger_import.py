@@ -8,6 +8,7 @@ from pathlib import Path
 from reportsim.commands.failure import CommandError
 from reportsim.commands.ledger_steps import on_database, steps
 from reportsim.core.model import Ledger
+from reportsim.settings import user_path
 from reportsim.store.import_csv import Faulty
 from reportsim.store.import_currencies import MOST as MOST_DECIMALS
 from reportsim.store.imports import Import, ImportRefused, import_ledger
@@ -27,9 +28,11 @@ def add_import(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = FORMATS
-    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("file", type=user_path, metavar="FILE")
     parser.add_argument("--ledger", required=True, type=ledger_name, metavar="NAME")
-    parser.add_argument("--accounts", type=Path, metavar="FILE", help="names, types and cash flow sections of accounts")
+    parser.add_argument(
+        "--accounts", type=user_path, metavar="FILE", help="names, types, cash flow sections of accounts"
+    )
     parser.add_argument("--currency", type=currency, metavar="CODE", help="of amounts without one (EUR)")
     parser.add_argument("--decimals", type=decimals, metavar="N", help="of amounts, where ISO 4217 or the file mislead")
     parser.add_argument("--skip-virtual", action="store_true", help="leave out the virtual postings of hledger")

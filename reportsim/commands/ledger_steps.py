@@ -19,10 +19,10 @@ T = TypeVar("T")
 REFRESH_S: Final = 0.1
 
 
-def on_database(action: Callable[[Connection], Awaitable[T]]) -> T:
+def on_database(action: Callable[[Connection], Awaitable[T]], *, existing: bool = False) -> T:
     """Runs an action on a database that is up to date; one that it ends with an error changed nothing."""
     try:
-        return with_migrated(action)
+        return with_migrated(action, existing=existing)
     except (*OUTAGES, OSError, asyncpg.PostgresError) as error:
         raise CommandError(f"nothing was changed: {str(error) or type(error).__name__}") from None
 

@@ -66,7 +66,9 @@ class LineHandler(logging.StreamHandler[TextIO]):
             if self._lines:
                 text = "".join(f"{line}\n" for line in self._lines)
                 self._lines.clear()
-                self.stream.write(text)
+                # A terminal that was closed, or a full disk: the service is more than its log.
+                with contextlib.suppress(OSError):
+                    self.stream.write(text)
 
 
 def set_up_logging(*, debug: bool) -> None:

@@ -2,8 +2,9 @@
 
 import argparse
 
-from reportsim.commands.database import with_connection
+from reportsim.commands.database import refusals, with_connection
 from reportsim.store.migrate import migrate
+from reportsim.store.pool import Connection
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +14,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Applies what is missing and says what that was."""
-    applied = with_connection(migrate)
+
+    async def apply(connection: Connection) -> list[str]:
+        with refusals():
+            return await migrate(connection)
+
+    applied = with_connection(apply)
     for name in applied or ["nothing to do"]:
         print(name)
     return 0

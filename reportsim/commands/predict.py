@@ -17,6 +17,7 @@ from reportsim.commands import predict_sweep
 from reportsim.commands.failure import CommandError
 from reportsim.commands.ledger import bounded
 from reportsim.commands.service_time import DISTRIBUTIONS, service_time
+from reportsim.settings import user_path
 
 MOST_WORKERS: Final = 10_000
 ABOUT: Final = f"""
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     sweep.add_argument("--share", type=fraction, default=0.01, metavar="P", help="time-outs that are too many (0.01)")
     sweep.add_argument("--cancel", type=Cancel, choices=list(Cancel), default=Cancel.NONE)
-    sweep.add_argument("--plot", metavar="FILE", help="write the picture as SVG")
+    sweep.add_argument("--plot", type=user_path, metavar="FILE", help="write the picture as SVG")
     parser.set_defaults(run=run)
 
 

@@ -4,7 +4,6 @@ import argparse
 import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from rich.console import Console
@@ -69,7 +68,7 @@ def run(options: argparse.Namespace, service: ServiceTime) -> int:
     found = sweep(setting, wanted.variable, values, options.share, refine=wanted.step is None)
     if options.plot:
         try:
-            Path(options.plot).write_text(sweep_plot(found), encoding="utf-8")
+            options.plot.write_text(sweep_plot(found), encoding="utf-8")
         except OSError as error:
             raise CommandError(f"cannot write {options.plot}: {error.strerror or error}") from None
     if options.json:

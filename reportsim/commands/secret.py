@@ -15,11 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the secrets in use, one a line; the first start of anything makes one."""
+    """Prints the secrets in use, one a line; those in the database are made once."""
 
     async def kept(connection: Connection) -> str:
         return await keep_secret(connection, new_secret())
 
-    for secret in Settings.from_environment().webhook_secret or (with_migrated(kept),):
+    for secret in Settings.from_environment().webhook_secret or (with_migrated(kept, existing=True),):
         print(secret)
     return 0

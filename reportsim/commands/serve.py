@@ -2,24 +2,28 @@
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import logging
 import os
-import signal
 import socket
 import time
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any, Final
 
 from aiohttp import web
 
 from reportsim.app import build_app
-from reportsim.commands.database import with_database
+from reportsim.commands.database import refusals, start_embedded
 from reportsim.commands.failure import CommandError
+from reportsim.commands.folders import make_data_folders
 from reportsim.commands.logs import set_up_logging
+from reportsim.commands.signals import on_signals
+from reportsim.commands.upkeep import kept_running
 from reportsim.settings import Settings
-from reportsim.store.errors import DatabaseMisconfigured
-from reportsim.store.migrate import MigrationError
+from reportsim.store.embedded import EmbeddedPostgres
 from reportsim.tasks import start
 from reportsim.web.keys import DRAINING, ENGINE, FAILED, READY
 from reportsim.web.server import served
@@ -43,16 +47,22 @@ def run(options: argparse.Namespace) -> int:
     """Serves until a signal ends it."""
     settings = Settings.from_environment()
     set_up_logging(debug=settings.debug)
-    listening = bind(settings.host, settings.port)
     spare_the_collector()
-    with listening, with_database(settings) as ready:
-        runner = asyncio.Runner(loop_factory=loop_factory())
-        try:
-            with runner:
-                runner.run(serve(ready, listening))
-        except (MigrationError, DatabaseMisconfigured) as error:
-            raise CommandError(str(error)) from None
+    with contextlib.suppress(KeyboardInterrupt), bind(settings.host, settings.port) as listening:
+        make_data_folders(settings)
+        if settings.database_url:
+            run_loop(serve(settings, listening))
+        else:
+            with start_embedded(settings) as embedded:
+                ready = replace(settings, database_url=embedded.dsn)
+                run_loop(serve(ready, listening, embedded))
     return 0
+
+
+def run_loop(service: Coroutine[Any, Any, None]) -> None:
+    """Runs the service to its end; what it cannot start with is one line."""
+    with refusals(), asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(service)
 
 
 def spare_the_collector() -> None:
@@ -84,20 +94,25 @@ def bind(host: str, port: int) -> socket.socket:
         except OSError:
             listening.close()
             raise
-    except OSError as error:
-        raise CommandError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        advice = "set REPORTSIM_HOST and REPORTSIM_PORT to an address of this machine that is free"
+        raise CommandError(f"cannot listen on {host} port {port}: {reason}: {advice}") from None
     return listening
 
 
-async def serve(settings: Settings, listening: socket.socket) -> None:
+async def serve(settings: Settings, listening: socket.socket, embedded: EmbeddedPostgres | None = None) -> None:
     """Runs the application on a bound socket until it is told to stop."""
     stop = asyncio.Event()
     app = build_app(settings)
     app[ENGINE].listens_on(*listening.getsockname()[:2])
     if not ip_address(listening.getsockname()[0]).is_loopback:
         log.warning("listening beyond this machine, and there is no login: put the service behind one")
-    handle_signals(stop)
-    async with served(app, listening, settings, shutdown_s=max(settings.shutdown_grace_s - LET_GO_S, 0.1)) as server:
+    async with (
+        stopped_by_signals(stop, embedded),
+        kept_running(embedded, settings.data_dir),
+        served(app, listening, settings, shutdown_s=max(settings.shutdown_grace_s - LET_GO_S, 0.1)) as server,
+    ):
         await announce(app, stop)
         await first_of(stop, app[FAILED])
         log.info("stopping")
@@ -135,19 +150,23 @@ async def first_of(*events: asyncio.Event) -> None:
         wait.cancel()
 
 
-def handle_signals(stop: asyncio.Event) -> None:
+@contextlib.asynccontextmanager
+async def stopped_by_signals(stop: asyncio.Event, embedded: EmbeddedPostgres | None) -> AsyncIterator[None]:
     """The first signal asks for a clean end; one that comes more than a second later ends at once."""
+    loop = asyncio.get_running_loop()
     first: list[float] = []
 
-    def wish() -> None:
+    def end(_: int) -> None:
         if not first:
             first.append(time.monotonic())
-            stop.set()
+            loop.call_soon_threadsafe(stop.set)
         elif time.monotonic() - first[0] > SAME_WISH_S:
             # A warning takes along what was logged before it.
             log.warning("told to stop once more: not waiting any longer")
+            if embedded is not None:
+                embedded.stop()
             os._exit(1)
 
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, wish)
+    # Not by the loop, which takes its handlers away before the database is stopped.
+    with on_signals(end):
+        yield

@@ -22,7 +22,7 @@ from uuid import UUID
 
 from reportsim.core.identifiers import UUID7Generator, boot_id
 from reportsim.core.problems import Problem
-from reportsim.reports.locks import lock
+from reportsim.reports.locks import create, lock
 from reportsim.reports.spool import SUFFIX, Spool
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,8 @@ class ReportFiles:
         Above `most_bytes` the oldest go: ids are ordered by time, so names are too. Other processes may be at work in
         the same folder: what they are writing is left alone. Reports of fewer than `small` bytes are spooled.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        close_to_others(folder)
         self._folder = folder
         self._most = most_bytes
         self._small = min(small, most_bytes // 8)
@@ -264,7 +265,7 @@ class ReportFiles:
         spool = self._spool
         if spool is None or spool.size + len(content) > min(SPOOL, self._most // 8):
             self.close()
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Ordered by time, as the names of files are.
             spool = self._spool = Spool.opened(self._folder / f"{self._new_id()}{SUFFIX}")
             self._add(spool)
@@ -370,12 +371,19 @@ class ReportFiles:
 def opened(part: Path) -> BinaryIO:
     """A new file that no other process takes for abandoned; its folder may have been deleted."""
     try:
-        handle = part.open("wb", buffering=BUFFER)
+        handle = create(part, "wb", BUFFER)
     except FileNotFoundError:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        handle = part.open("wb", buffering=BUFFER)
+        part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = create(part, "wb", BUFFER)
     lock(handle)
     return handle
+
+
+def close_to_others(folder: Path) -> None:
+    """Takes a folder of reports that was open away from other users, with all that is in it."""
+    with contextlib.suppress(PermissionError):
+        if folder.stat().st_mode & 0o077:
+            folder.chmod(0o700)
 
 
 def remove_abandoned(part: Path) -> None:

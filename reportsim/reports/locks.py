@@ -1,7 +1,9 @@
-"""Locks on files: what their process holds is free again when it ends, however it ends."""
+"""Files of this process alone: closed to other users, and locked until the process ends, however it ends."""
 
+import os
 import sys
-from typing import BinaryIO
+from pathlib import Path
+from typing import BinaryIO, Literal
 
 if sys.platform != "win32":
     import fcntl
@@ -15,3 +17,9 @@ def lock(handle: BinaryIO) -> bool:
         except OSError:
             return False
     return True
+
+
+def create(path: Path, mode: Literal["wb", "w+b"], buffering: int) -> BinaryIO:
+    """Opens an empty file that only its owner may read."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    return os.fdopen(handle, mode, buffering)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 from uuid import UUID
 
-from reportsim.reports.locks import lock
+from reportsim.reports.locks import create, lock
 
 SUFFIX: Final = ".spool"
 # The id of a request, how many bytes of its report follow, and their checksum.
@@ -34,7 +34,7 @@ class Spool:
     def opened(cls, path: Path) -> "Spool":
         """A new one, which no other process takes for abandoned while this one lives."""
         spool = cls(path, {}, 0)
-        spool._handle = path.open("w+b", buffering=0)
+        spool._handle = create(path, "w+b", 0)
         lock(spool._handle)
         return spool
 

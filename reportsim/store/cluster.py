@@ -7,28 +7,38 @@ another process.
 
 import contextlib
 import importlib.util
+import itertools
 import logging
 import os
 import re
-import shlex
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import quote
 
 if sys.platform != "win32":
     import pwd
+
+if TYPE_CHECKING:
+    import psutil
 
 _log = logging.getLogger(__name__)
 
 ROOT_RUNS_AS: Final = "pgserver"
 SOCKET: Final = ".s.PGSQL.5432"
 LONGEST_SOCKET: Final = 100  # macOS allows 103 bytes, Linux 107
+# What neither PostgreSQL's list of socket folders nor an address takes for more than a letter of a name.
+PLAIN_FOLDER: Final = re.compile(r"/[A-Za-z0-9_./+-]*")
+# What a shell leaves alone within double quotes: initdb starts other programs through one.
+PLAIN_PROGRAM: Final = re.compile(r'[^"$`\\\n]*')
+# Starts a program in the background, its output to a file, and prints its process id.
+DETACH: Final = 'umask 077; log=$1; shift; "$@" </dev/null >>"$log" 2>&1 & echo $!'
 PATIENCE_S: Final = 60
 OPTIONS: Final = ("max_connections=200", "unix_socket_permissions=0700", "jit=off", "log_checkpoints=off")
 OTHER_DATABASE: Final = "set DATABASE_URL to a PostgreSQL 15 or newer"
@@ -41,8 +51,11 @@ class EmbeddedUnavailable(RuntimeError):
 class Cluster:
     """A PostgreSQL data folder with the programs and the user that run it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, sockets: Path | None = None) -> None:
+        if "\n" in str(folder):
+            raise EmbeddedUnavailable(f"the embedded PostgreSQL takes no name with a line break: {str(folder)!r}")
         self.folder = folder
+        self._sockets = sockets
         self._programs = _programs(folder)
         self._owner = _owner(folder) if os.geteuid() == 0 else None
         if self._owner is not None:
@@ -53,6 +66,11 @@ class Cluster:
         """Return the address of the running server."""
         return f"postgresql://postgres@/postgres?host={quote(str(self._socket().parent))}&port=5432"
 
+    @property
+    def sockets(self) -> Path:
+        """The folder of the running server's socket."""
+        return self._socket().parent
+
     def start(self) -> None:
         """Bring the server up, whatever the last one left behind."""
         for cut_short in self.folder.parent.glob("postgres-new-*"):
@@ -60,13 +78,16 @@ class Cluster:
         if not (self.folder / "PG_VERSION").exists():
             self._create()
         deadline = time.monotonic() + PATIENCE_S
+        launched = ""
         while (state := self._state()) != "ready":
             if time.monotonic() > deadline:
                 raise EmbeddedUnavailable(f"{self.folder} is still {state}: {self._last_words()}")
-            if state == "absent":
+            if state == "absent" and not _runs_on(self.folder, launched):
+                if launched:
+                    self._check_launch()
                 self._clear(self._socket())
-                self._launch()
-            time.sleep(0.05)
+                launched = self._launch()
+            time.sleep(0.02)
 
     def stop(self) -> None:
         """Stop the server at once but cleanly; open connections are cut."""
@@ -78,6 +99,21 @@ class Cluster:
             _log.warning("the embedded PostgreSQL did not stop: %s", done.stdout.strip())
         else:
             self._clear(address)
+
+    def abort(self) -> None:
+        """End a start that was interrupted, with every process that it began."""
+        import psutil  # comes with the wheel
+
+        begun = [process for process in psutil.process_iter() if _works_on(process, self.folder.parent)]
+        for process in begun:
+            with contextlib.suppress(psutil.Error):
+                process.terminate()
+        for process in psutil.wait_procs(begun, PATIENCE_S)[1]:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        for cut_short in self.folder.parent.glob("postgres-new-*"):
+            shutil.rmtree(cut_short, ignore_errors=True)
+        self._clear(self._socket())
 
     def _clear(self, address: Path) -> None:
         """Remove what a dead server left behind.
@@ -95,28 +131,68 @@ class Cluster:
         # Made beside its place and then moved: a first start cut short leaves nothing that looks whole.
         new = self._new_folder("postgres-new-", self.folder.parent)
         # The C locale: the same order of text, hence the same report bytes, on every machine.
-        done = self._run("initdb", new, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
+        options = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
+        with self._plain_programs() as programs:
+            done = self._run("initdb", new, *options, programs=programs)
         if done.returncode:
-            raise EmbeddedUnavailable(f"initdb failed: {done.stdout.strip()}")
+            shutil.rmtree(new, ignore_errors=True)
+            raise EmbeddedUnavailable(f"initdb failed: {_one_line(done.stdout)}")
         new.rename(self.folder)
 
-    def _launch(self) -> None:
-        fits = len(os.fsencode(self.folder / SOCKET)) <= LONGEST_SOCKET
-        socket_folder = self.folder if fits else self._new_folder("reportsim-")
-        options = ["-h", "", "-p", "5432", "-k", str(socket_folder)]
-        options += [f"--{option}" for option in OPTIONS]
+    def _launch(self) -> str:
+        """Start the server and return its process id; not by pg_ctl, which has a shell read the folders' names."""
+        words = [str(self._programs / "postgres"), "-D", str(self.folder), "-h", "", "-p", "5432"]
+        words += ["-k", str(self._socket_folder()), *(f"--{option}" for option in OPTIONS)]
         log = str(self.folder / "log")
-        done = self._run("pg_ctl", self.folder, "start", "-w", "-l", log, "-o", shlex.join(options))
+        if self._owner is not None:
+            _let_through(self.folder)
+        return self._spawn(["/bin/sh", "-c", DETACH, "sh", log, *words]).stdout.strip()
+
+    def _check_launch(self) -> None:
+        """Say why a server ended that was just started, unless another try may work."""
         # After a kill -9 of the old server alone its children may take a moment to notice: then try again.
-        if done.returncode and self._state() == "absent" and "shared memory block" not in self._last_words():
-            reason = self._last_words() or done.stdout.strip()
+        if "shared memory block" not in (reason := self._last_words()):
             raise EmbeddedUnavailable(f"the embedded PostgreSQL did not start: {reason}")
+
+    def _socket_folder(self) -> Path:
+        """The folder itself, or one with a short and plain name."""
+        if self._sockets is not None:
+            if not self._sockets.exists():
+                self._sockets.mkdir(mode=0o700)
+                self._give(self._sockets)
+            return self._sockets
+        if _fits_socket(self.folder):
+            return self.folder
+        temporary = Path(tempfile.gettempdir())
+        return self._new_folder(
+            "reportsim-", temporary if _fits_socket(temporary / "reportsim-12345678") else Path("/tmp")
+        )
+
+    @contextlib.contextmanager
+    def _plain_programs(self) -> Iterator[Path]:
+        """Lend the programs in a folder whose name no shell reads as anything but a name."""
+        if PLAIN_PROGRAM.fullmatch(str(self._programs)):
+            yield self._programs
+            return
+        place = self._new_folder("reportsim-")
+        try:
+            install, package = self._programs.parents[0], self._programs.parents[1]
+            shutil.copytree(install, place / package.name / install.name, symlinks=True)
+            # Where the programs look for their libraries: a folder beside the package.
+            for libraries in package.parent.glob(f"{package.name}.libs"):
+                shutil.copytree(libraries, place / libraries.name, symlinks=True)
+            yield place / package.name / install.name / self._programs.name
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
 
     def _new_folder(self, prefix: str, parent: Path | None = None) -> Path:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        self._give(folder)
+        return folder
+
+    def _give(self, folder: Path) -> None:
         if self._owner is not None:
             os.chown(folder, self._owner.pw_uid, self._owner.pw_gid)
-        return folder
 
     def _state(self) -> Literal["ready", "busy", "absent"]:
         """Say whether the server answers, is on its way up or down, or is not there."""
@@ -142,24 +218,42 @@ class Cluster:
         log = self.folder / "log"
         return " | ".join(log.read_text(errors="replace").splitlines()[-4:]) if log.exists() else ""
 
-    def _run(self, program: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-        owner = self._owner
-        if owner is not None:
+    def _run(
+        self, program: str, folder: Path, *arguments: str, programs: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        if self._owner is not None:
             _let_through(folder)
+        return self._spawn([str((programs or self._programs) / program), "-D", str(folder), *arguments])
+
+    def _spawn(self, words: list[str]) -> subprocess.CompletedProcess[str]:
+        owner = self._owner
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         return subprocess.run(
-            [self._programs / program, "-D", folder, *arguments],
+            words,
             cwd="/",
             env=environment | {"LC_ALL": "C"},
             user=owner and owner.pw_uid,
             group=owner and owner.pw_gid,
             extra_groups=owner and [],
+            # What a terminal sends to the command is the command's to pass on.
+            start_new_session=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",
             check=False,
         )
+
+
+def _one_line(text: str) -> str:
+    return " | ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _fits_socket(folder: Path) -> bool:
+    """Say whether a socket can be in a folder, and the folder's name in an address."""
+    plain = PLAIN_FOLDER.fullmatch(str(folder)) is not None
+    return plain and len(os.fsencode(folder / SOCKET)) <= LONGEST_SOCKET
 
 
 def _runs_on(folder: Path, pid: str) -> bool:
@@ -167,9 +261,20 @@ def _runs_on(folder: Path, pid: str) -> bool:
     import psutil  # comes with the wheel
 
     try:
-        return any(str(folder) in part for part in psutil.Process(int(pid)).cmdline())
+        return _works_on(psutil.Process(int(pid)), folder)
     except (psutil.Error, ValueError):
         return False
+
+
+def _works_on(process: "psutil.Process", folder: Path) -> bool:
+    """Say whether a process was started for this folder or one below it."""
+    import psutil
+
+    try:
+        words = process.cmdline()
+    except psutil.Error:
+        return False
+    return any(before == "-D" and Path(after).is_relative_to(folder) for before, after in itertools.pairwise(words))
 
 
 def _programs(folder: Path) -> Path:

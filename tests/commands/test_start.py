@@ -1,0 +1,201 @@
+"""Starts that cannot work: one line that names what is wrong, exit code 1, nothing left running."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Final
+
+import psutil
+import pytest
+
+from reportsim.store.migrate import migrate
+from reportsim.store.pool import connect
+from tests.conftest import on_database
+from tests.store.databases import empty_database
+
+LONGEST_S: Final = 60
+# Loaded while the files can be read: what is tested is the folder.
+AS_NOBODY: Final = """
+import encodings.idna, os, uvloop
+import reportsim.commands.serve
+from reportsim.__main__ import main
+os.setuid(65534)
+raise SystemExit(main(["serve"]))
+"""
+Environ = dict[str, str]
+
+
+def run(verb: str, cwd: Path, environ: Environ | None = None, *, closed: str = "") -> str:
+    """What a command that must fail says."""
+    code, said = end_of(verb, cwd, environ, closed=closed)
+    assert code == 1, said
+    assert "Traceback" not in said
+    assert said.count("\n") == 1, said
+    assert said.startswith("reportsim: ")
+    return said
+
+
+def end_of(verb: str, cwd: Path, environ: Environ | None = None, *, closed: str = "") -> tuple[int, str]:
+    """How a command ended that is started like by a service manager: no terminal, few variables."""
+    command = f'exec "$0" -W error -m reportsim {verb} {closed}'
+    done = subprocess.run(
+        ["/bin/sh", "-c", command, sys.executable],
+        cwd=cwd,
+        env={"PATH": os.environ["PATH"], "REPORTSIM_PORT": "0", **(environ or {})},
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+async def without_rights(dsn: str) -> str:
+    """An address whose user may do nothing but connect."""
+    connection = await connect(dsn)
+    await connection.execute("DROP ROLE IF EXISTS reportsim_reader")
+    await connection.execute("CREATE ROLE reportsim_reader LOGIN")
+    await connection.close()
+    return dsn.replace("postgres@", "reportsim_reader@", 1)
+
+
+async def without_path(dsn: str) -> str:
+    """A database whose search_path is empty."""
+    connection = await connect(dsn)
+    name = await connection.fetchval("SELECT current_database()")
+    await connection.execute(f"ALTER DATABASE {name} SET search_path = ''")
+    await connection.close()
+    return dsn
+
+
+async def of_newer_build(dsn: str) -> str:
+    """A database that a newer build has migrated."""
+    connection = await connect(dsn)
+    await migrate(connection)
+    await connection.execute("INSERT INTO schema_migrations VALUES (9999, '9999_later.sql', 'x')")
+    await connection.close()
+    return dsn
+
+
+async def of_edited_migration(dsn: str) -> str:
+    """A database on which another text of a migration was applied."""
+    connection = await connect(dsn)
+    await migrate(connection)
+    await connection.execute("UPDATE schema_migrations SET checksum = 'x' WHERE number = 1")
+    await connection.close()
+    return dsn
+
+
+async def nowhere(dsn: str) -> str:
+    return on_database(dsn, "no_such_database")
+
+
+async def of_nobody(dsn: str) -> str:
+    return dsn.replace("postgres@", "no_such_role@", 1)
+
+
+@pytest.mark.parametrize("verb", ["serve", "migrate", "ledger list", "secret"])
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (nowhere, "DATABASE_URL"),
+        (of_nobody, "DATABASE_URL"),
+        (without_rights, "GRANT CREATE"),
+        (without_path, "search_path"),
+        (of_newer_build, "9999_later.sql"),
+        (of_edited_migration, "was changed after it had been applied"),
+    ],
+)
+async def test_what_is_wrong_with_the_database(
+    server_dsn: str, tmp_path: Path, verb: str, make: Callable[[str], Coroutine[None, None, str]], said: str
+) -> None:
+    async with empty_database(server_dsn) as dsn:
+        address = await make(dsn)
+        assert said in await asyncio.to_thread(run, verb, tmp_path, {"DATABASE_URL": address})
+
+
+@pytest.mark.parametrize("embedded", [True, False])
+@pytest.mark.parametrize("name", ["a file", "below a file", "too long", "not there to be written"])
+def test_what_is_wrong_with_the_data_folder(dsn: str, tmp_path: Path, name: str, *, embedded: bool) -> None:
+    (tmp_path / "file").touch()
+    folder = {
+        "a file": tmp_path / "file",
+        "below a file": tmp_path / "file" / "data",
+        "too long": tmp_path / ("x" * 256),
+        "not there to be written": Path("/proc/reportsim"),
+    }[name]
+    environ = {"REPORTSIM_DATA_DIR": str(folder)} | ({} if embedded else {"DATABASE_URL": dsn})
+    assert "REPORTSIM_DATA_DIR" in run("serve", tmp_path, environ)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_in_a_folder_of_root(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY],
+        cwd=tmp_path,
+        env={"REPORTSIM_PORT": "0"},
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith("reportsim: REPORTSIM_DATA_DIR: ")
+    assert done.stderr.count("\n") == 1
+    assert "Permission denied" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"REPORTSIM_PORT": "70000"}, "REPORTSIM_PORT"),
+        ({"REPORTSIM_HOST": "no.such.host.invalid"}, "no.such.host.invalid"),
+        ({"REPORTSIM_HOST": "192.0.2.1"}, "cannot listen on 192.0.2.1"),
+        ({"REPORTSIM_HOST": "a" * 70 + ".example"}, "cannot listen on"),
+        ({"DATABASE_URL": "mysql://u@h/d"}, "DATABASE_URL"),
+        ({"REPORTSIM_DATA_DIR": "a\nb"}, "line break"),
+    ],
+)
+def test_what_is_wrong_with_a_setting(tmp_path: Path, environ: Environ, said: str) -> None:
+    assert said in run("serve", tmp_path, environ)
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        said = run("serve", tmp_path, {"REPORTSIM_PORT": str(taken.getsockname()[1])})
+    assert "cannot listen on 127.0.0.1" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_streams_change_nothing_but_what_is_read(dsn: str, tmp_path: Path, closed: str) -> None:
+    assert end_of("migrate", tmp_path, {"DATABASE_URL": dsn}, closed=closed)[0] == 0
+    assert end_of("serve", tmp_path, {"DATABASE_URL": "mysql://"}, closed=closed)[0] == 1
+
+
+@pytest.mark.parametrize("verb", ["secret", "ledger list", "ledger delete x", "benchmark --list"])
+def test_what_only_reads_makes_no_database(tmp_path: Path, verb: str) -> None:
+    said = run(verb, tmp_path)
+    assert f"there is no database in {tmp_path / 'data'}" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Not below pytest's own folder, which every other session of root closes to the server's user."""
+    with tempfile.TemporaryDirectory(prefix="reportsim-test-") as made:
+        yield Path(made)
+
+
+def test_a_new_database_is_named_and_then_shared(folder: Path) -> None:
+    home = {"HOME": str(folder), "REPORTSIM_DATA_DIR": "~/rs"}
+    assert end_of("migrate", folder, home) == (0, f"reportsim: the new database in {folder / 'rs'}\n")
+    assert end_of("secret", Path("/"), home) == (0, f"reportsim: the database in {folder / 'rs'}\n")
+    assert sorted(path.name for path in folder.iterdir()) == ["rs"]
+    assert not [process for process in psutil.process_iter(["cmdline"]) if str(folder) in str(process.info["cmdline"])]
