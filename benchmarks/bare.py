@@ -9,7 +9,7 @@ import time
 
 import aiohttp
 
-from reportsim.commands.serve import loop_factory
+from reportsim.cli.serve import loop_factory
 
 HEADERS = {
     "Content-Type": "application/json",

@@ -20,7 +20,7 @@ import psutil
 
 from benchmarks import sink
 from benchmarks.server import Server, running
-from reportsim.engine.lanes import LIMITS, Standing
+from reportsim.engine.delivery.destination_queues import LIMITS, Standing
 
 ROUNDS = 3
 REQUESTS = 200

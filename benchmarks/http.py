@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import psutil
 
 from benchmarks.server import Server, running, wrk
-from reportsim.store import embedded
+from reportsim.store.embedded_postgres import server as embedded
 from reportsim.store.pool import connect
 
 # Short rounds taken in turn: whoever else uses the machine disturbs both sides of a ratio.

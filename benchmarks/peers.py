@@ -24,13 +24,14 @@ from pgqueuer import PgQueuer
 from pgqueuer.types import QueueExecutionMode
 
 from reportsim.app import build_app
-from reportsim.commands.serve import loop_factory, spare_the_collector
+from reportsim.cli.serve import loop_factory, spare_the_collector
 from reportsim.core.model import Mode, Request, Status
 from reportsim.engine.worker import Made
 from reportsim.reports.generate import Report
 from reportsim.settings import Settings
-from reportsim.store import embedded, ledgers
+from reportsim.store import ledgers
 from reportsim.store import requests as store
+from reportsim.store.embedded_postgres import server as embedded
 from reportsim.store.migrate import migrate
 from reportsim.store.pool import connect, create_pool
 from reportsim.web.keys import ENGINE

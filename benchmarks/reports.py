@@ -37,9 +37,10 @@ from reportsim.reports.files import ReportFiles
 from reportsim.reports.generate import BEGIN, generate
 from reportsim.reports.sql import Job
 from reportsim.settings import Settings
-from reportsim.store import embedded, ledgers
+from reportsim.store import ledgers
 from reportsim.store import requests as store
-from reportsim.store.imports import Import, import_ledger
+from reportsim.store.embedded_postgres import server as embedded
+from reportsim.store.ledger_import.importer import Import, import_ledger
 from reportsim.store.migrate import migrate
 from reportsim.store.pool import Connection, connect, create_pool
 from reportsim.web.keys import ENGINE, READY

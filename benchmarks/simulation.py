@@ -11,13 +11,13 @@ from array import array
 from collections.abc import Callable
 from random import Random
 
-from reportsim.benchmark.evidence import Conditions
+from reportsim.benchmark.checks.model import Conditions
+from reportsim.benchmark.ideal_run import rehearse
+from reportsim.benchmark.load.arrivals import make_schedule
 from reportsim.benchmark.plan import MOST_REQUESTS, Cancel, Plan
-from reportsim.benchmark.predict import predict
-from reportsim.benchmark.rehearsal import rehearse
-from reportsim.benchmark.schedule import make_schedule
-from reportsim.benchmark.simulation import simulate
-from reportsim.benchmark.verdict import conclude
+from reportsim.benchmark.results.conclusion import conclude
+from reportsim.benchmark.theory.prediction import predict
+from reportsim.benchmark.theory.simulation import simulate
 from reportsim.core.model import Mode
 
 ROUNDS = 3

@@ -109,7 +109,7 @@ async def serve(port: int) -> None:
 
 
 if __name__ == "__main__":
-    from reportsim.commands.serve import loop_factory
+    from reportsim.cli.serve import loop_factory
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner, contextlib.suppress(KeyboardInterrupt):
         runner.run(serve(int(sys.argv[1])))

@@ -11,8 +11,8 @@ from types import MappingProxyType
 from typing import Final
 
 from reportsim import __version__
-from reportsim.commands.failure import CommandError
-from reportsim.commands.signals import interruptible
+from reportsim.cli.errors import CommandError
+from reportsim.cli.signals import interruptible
 from reportsim.settings import SettingsError
 
 VERBS: Final[Mapping[str, str]] = MappingProxyType(
@@ -37,7 +37,7 @@ def parser_for(arguments: Sequence[str]) -> argparse.ArgumentParser:
     for verb, about in VERBS.items():
         verb_parser = verbs.add_parser(verb, help=about)
         if verb == named:
-            import_module(f"reportsim.commands.{verb}").add_arguments(verb_parser)
+            import_module(f"reportsim.cli.{verb}").add_arguments(verb_parser)
     return parser
 
 

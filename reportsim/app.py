@@ -4,28 +4,22 @@ import asyncio
 
 from aiohttp import web
 
+from reportsim.api import benchmarks, callbacks, events, reports, requests, submissions
+from reportsim.api import health as ops
+from reportsim.api.metrics import METRICS, Metrics, lag_context, measure, show_metrics
+from reportsim.api.openapi import page as docs
+from reportsim.api.unknown_parameters import check_query
 from reportsim.benchmark.runner import Runner
 from reportsim.core.clock import Clock, SystemClock
+from reportsim.demo_receiver import handlers as receiver
+from reportsim.demo_receiver import inboxes
 from reportsim.engine.engine import Engine
-from reportsim.lifespan import drain, engine_context, pools_context
+from reportsim.lifecycle import drain, engine_context, pools_context
+from reportsim.pages import benchmarks as benchmark_pages
+from reportsim.pages import home as pages
+from reportsim.pages import templating
 from reportsim.settings import Settings
 from reportsim.store.pool import create_pool, share_connections
-from reportsim.web import (
-    benchmark_pages,
-    benchmarks,
-    docs,
-    downloads,
-    events,
-    inboxes,
-    ops,
-    pages,
-    receiver,
-    redelivery,
-    rendering,
-    requests,
-    submissions,
-)
-from reportsim.web.heads import bound_headers
 from reportsim.web.keys import (
     DOWNLOAD_PLACES,
     DRAINING,
@@ -40,8 +34,6 @@ from reportsim.web.keys import (
     SYNC_PLACES,
     TRUSTED,
 )
-from reportsim.web.limits import Limits, Places, parse_networks
-from reportsim.web.metrics import METRICS, Metrics, lag_context, measure, show_metrics
 from reportsim.web.middleware import (
     answer_problems,
     check_origin,
@@ -50,7 +42,8 @@ from reportsim.web.middleware import (
     refuse_new_work,
     refuse_own_callbacks,
 )
-from reportsim.web.queries import check_query
+from reportsim.web.rate_limit import Limits, Places, parse_networks
+from reportsim.web.request_head import bound_headers
 
 
 def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Application:
@@ -64,7 +57,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
         middlewares=[
             identify(),
             measure(collected),
-            answer_problems(rendering.answer_problem),
+            answer_problems(templating.answer_problem),
             bound_headers(),
             check_origin(settings),
             refuse_new_work(),
@@ -80,7 +73,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
     app[LIMITS] = Limits({"sync": settings.sync_rate, "async": settings.async_rate})
     app[SYNC_PLACES] = Places("sync requests", settings.sync_max)
     app[STREAM_PLACES] = Places("event streams", events.MOST_STREAMS, settings.streams_per_client)
-    app[DOWNLOAD_PLACES] = Places("downloads", downloads.MOST_DOWNLOADS, downloads.MOST_DOWNLOADS_EACH)
+    app[DOWNLOAD_PLACES] = Places("downloads", reports.MOST_DOWNLOADS, reports.MOST_DOWNLOADS_EACH)
     app[EXPORT_PLACES] = Places("exports", benchmarks.MOST_EXPORTS, benchmarks.MOST_EXPORTS_EACH)
     app[TRUSTED] = parse_networks(settings.trusted_proxies)
     app[READY] = asyncio.Event()
@@ -110,9 +103,9 @@ def add_routes(app: web.Application) -> None:
             web.get("/api/requests/{id:[0-9a-fA-F-]{36}}", requests.get_request),
             web.post("/api/requests/{id}/cancel", requests.cancel_request),
             web.post("/api/requests/{id}/redeliver", requests.redeliver),
-            web.post("/api/requests/redeliver", redelivery.redeliver_many),
+            web.post("/api/requests/redeliver", callbacks.redeliver_many),
             web.get("/api/requests/{id}/callback-logs", requests.get_callback_logs),
-            web.get("/api/reports/{file}", downloads.download),
+            web.get("/api/reports/{file}", reports.download),
             web.get("/api/ledgers", requests.list_ledgers),
             web.get("/api/events", events.stream_events),
             web.post("/api/callbacks/simulate-failures", submissions.simulate_failures),

@@ -9,8 +9,8 @@ from typing import Any
 
 from yarl import URL
 
-from reportsim.core.addresses import AllowList
-from reportsim.core.database_url import check_database_url
+from reportsim.core.callback_policy.addresses import AllowList
+from reportsim.core.database_address.url import check_database_url
 from reportsim.core.signing import parse_secret
 
 PREFIX = "REPORTSIM_"

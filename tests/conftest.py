@@ -19,11 +19,12 @@ from aiohttp import web
 from reportsim.app import build_app
 from reportsim.engine.engine import Engine
 from reportsim.settings import Settings
-from reportsim.store import embedded, ledgers
+from reportsim.store import ledgers
+from reportsim.store.embedded_postgres import server as embedded
 from reportsim.store.migrate import migrate
 from reportsim.store.pool import Connection, Pool, connect, create_pool
 from reportsim.web.keys import ENGINE, READY
-from reportsim.web.server import served
+from reportsim.web.listener import served
 from tests.pooler import pooled
 
 # The same examples on every run, however slow the machine: what fails here fails everywhere.

@@ -7,8 +7,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
 
-from reportsim.benchmark.service_times import ServiceTime
 from reportsim.core.model import Mode
+from reportsim.core.service_time import ServiceTime
 from reportsim.engine.simulate import LONGEST_MS
 
 MOST_REQUESTS: Final = 200_000

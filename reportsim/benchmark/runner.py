@@ -22,18 +22,18 @@ from uuid import UUID
 
 from yarl import URL
 
-from reportsim.benchmark.evidence import Conditions
+from reportsim.benchmark.checks.model import Conditions
+from reportsim.benchmark.load.completion import ASKING
+from reportsim.benchmark.load.messages import CALLBACK_PATH, LONGEST_LINE, Message, Order, encode, receive
+from reportsim.benchmark.load.process_monitor import watching
 from reportsim.benchmark.plan import MOST_DRAIN_S, Cancel, Plan
-from reportsim.benchmark.protocol import CALLBACK_PATH, LONGEST_LINE, Message, Order, encode, receive
-from reportsim.benchmark.recorder import Recorder
-from reportsim.benchmark.watch import watching
-from reportsim.benchmark.ways import ASKING
-from reportsim.core.callback_urls import OwnReceiver
+from reportsim.benchmark.server_recorder import Recorder
+from reportsim.core.callback_policy.urls import OwnReceiver
 from reportsim.core.model import Mode, Status
 from reportsim.core.problems import Problem, unavailable
 from reportsim.engine.engine import Engine
 from reportsim.engine.worker import Worker
-from reportsim.store import runs as store
+from reportsim.store import benchmarks as store
 from reportsim.store.batcher import Batcher, Overloaded
 from reportsim.store.pool import OUTAGES, persist
 from reportsim.tasks import in_background, start
@@ -491,7 +491,7 @@ async def generator() -> AsyncIterator[Peer]:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "reportsim.benchmark.generator",
+            "reportsim.benchmark.load.generator",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=LONGEST_LINE,

@@ -17,20 +17,20 @@ from uuid import UUID
 from yarl import URL
 
 from reportsim.core import signing
-from reportsim.core.addresses import parse_address
-from reportsim.core.answers import blocking_answer
-from reportsim.core.callback_urls import OwnReceiver
+from reportsim.core.callback_policy.addresses import parse_address
+from reportsim.core.callback_policy.urls import OwnReceiver
 from reportsim.core.clock import Clock
 from reportsim.core.identifiers import Entropy, UUID7Generator
 from reportsim.core.model import CallbackLog, Mode, Request, Status
 from reportsim.core.problems import Problem, unavailable
-from reportsim.engine.callbacks import Courier, Policy
-from reportsim.engine.events import Hub
-from reportsim.engine.guard import Guard
-from reportsim.engine.housekeeping import Leases, Sweeper, running
-from reportsim.engine.ledgers import Ledgers
-from reportsim.engine.remaker import Remaker
-from reportsim.engine.replicas import Replicas
+from reportsim.core.stored_response import blocking_answer
+from reportsim.engine.delivery.dispatcher import Courier, Policy
+from reportsim.engine.delivery.ssrf_guard import Guard
+from reportsim.engine.event_hub import Hub
+from reportsim.engine.leases import Leases, Sweeper, running
+from reportsim.engine.ledger_cache import Ledgers
+from reportsim.engine.regenerate import Remaker
+from reportsim.engine.replication import Replicas
 from reportsim.engine.slots import Slots
 from reportsim.engine.worker import Observer, Worker, make_report
 from reportsim.reports.files import ReportFiles
@@ -38,7 +38,7 @@ from reportsim.settings import Settings
 from reportsim.store import callbacks as callback_store
 from reportsim.store import requests as store
 from reportsim.store.batcher import Batcher
-from reportsim.store.lines import Lines
+from reportsim.store.engine_connections import Lines
 from reportsim.store.pool import OUTAGES, Pool, persist, share_connections
 from reportsim.tasks import start
 

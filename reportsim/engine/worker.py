@@ -16,11 +16,11 @@ from datetime import timedelta
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-from reportsim.core.answers import blocking_answer
 from reportsim.core.clock import Clock
-from reportsim.core.encoding import dumps
+from reportsim.core.json import dumps
 from reportsim.core.model import Mode, Request, Status
 from reportsim.core.problems import Problem
+from reportsim.core.stored_response import blocking_answer
 from reportsim.engine.simulate import draw
 from reportsim.engine.slots import Slots
 from reportsim.reports.files import ReportFiles

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from reportsim.core.database_url import parse_database_url
+from reportsim.core.database_address.url import parse_database_url
 from reportsim.store.connection import DatabaseConnection
-from reportsim.store.connections import Connector
+from reportsim.store.connector import Connector
 from reportsim.store.errors import AWAY as AWAY
 from reportsim.store.errors import OUTAGES as OUTAGES
 from reportsim.store.errors import DatabaseTimeout, DatabaseUnavailable

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
-from reportsim.core.encoding import dumps
+from reportsim.core.json import dumps
 from reportsim.core.model import CallbackStatus, Mode, Request, Status
 from reportsim.store.pool import LIGHTLY, Connection, Fetches, Pool
 

@@ -9,7 +9,7 @@ from aiohttp import web
 from reportsim.benchmark.runner import Runner, Visit
 from reportsim.engine.engine import Engine
 from reportsim.settings import Settings
-from reportsim.web.limits import Limits, Network, Places
+from reportsim.web.rate_limit import Limits, Network, Places
 
 SETTINGS: Final = web.AppKey("SETTINGS", Settings)
 ENGINE: Final = web.AppKey("ENGINE", Engine)

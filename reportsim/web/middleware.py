@@ -18,7 +18,7 @@ from aiohttp.typedefs import Handler, Middleware
 from yarl import URL
 
 from reportsim.core import tracing
-from reportsim.core.encoding import dumps
+from reportsim.core.json import dumps
 from reportsim.core.problems import LONGEST_TEXT, Problem, plain, shorten, unavailable
 from reportsim.core.signing import is_signed_by
 from reportsim.engine.engine import DEMO_PATH

@@ -7,8 +7,8 @@ import pytest
 from yarl import URL
 
 from reportsim.core.model import Mode
-from reportsim.store import runs
-from reportsim.web.benchmark_forms import OWN_TIME, VALUES, plan_body, plan_values
+from reportsim.pages.benchmark_form import OWN_TIME, VALUES, plan_body, plan_values
+from reportsim.store import benchmarks
 from reportsim.web.keys import RUNNER
 from tests.benchmark.runs import finished_run
 from tests.conftest import Service
@@ -72,7 +72,7 @@ async def test_a_refused_plan_starts_nothing(service: Service, form: dict[str, s
         assert said in text
         assert "nothing was started" in text
     assert said in await get_page(service, URL("/benchmarks/prediction").with_query(form), 422)
-    assert await runs.newest(service.engine.pool, 1) == []
+    assert await benchmarks.newest(service.engine.pool, 1) == []
 
 
 async def test_runs_are_listed_shown_and_compared(service: Service) -> None:
@@ -115,10 +115,10 @@ async def test_a_run_is_started_shown_and_cancelled(service: Service) -> None:
         assert answer.status == 409
 
 
-async def ended(service: Service, id: UUID) -> runs.Benchmark:
+async def ended(service: Service, id: UUID) -> benchmarks.Benchmark:
     """Waits for the end of a run on this replica."""
     await service.app[RUNNER].ended(id, 20)
-    run = await runs.get(service.engine.pool, id)
+    run = await benchmarks.get(service.engine.pool, id)
     assert run is not None
     return run
 
@@ -150,7 +150,7 @@ async def test_a_race_runs_both_sides_at_once(service: Service) -> None:
     assert text.count('class="miss"') == 3 + 1
     async with service.client.get(f"/benchmarks/{id}", allow_redirects=False) as answer:
         assert (answer.status, answer.headers["Location"]) == (303, f"/?race={id}")
-    rows = await runs.attempts(service.engine.pool, id, 100)
+    rows = await benchmarks.attempts(service.engine.pool, id, 100)
     starts = {row.mode: row.created_at for row in reversed(rows)}
     assert abs((starts["sync"] - starts["async"]).total_seconds()) < 0.1
     assert len({row.sha256 for row in rows if row.sha256}) == 1

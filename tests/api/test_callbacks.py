@@ -15,8 +15,8 @@ import pytest
 from aiohttp import web
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from reportsim.core.addresses import AllowList
-from reportsim.core.callback_urls import REFUSED_PORTS, CallbackTarget
+from reportsim.core.callback_policy.addresses import AllowList
+from reportsim.core.callback_policy.urls import REFUSED_PORTS, CallbackTarget
 from reportsim.settings import Settings
 from tests.api.calls import FAILING, TINY, UNKNOWN, listed, logs_of, submit, until
 from tests.conftest import Service, serving

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import Webhook
 
+from reportsim.demo_receiver.handlers import KEPT_BODY, KEPT_HEADERS, KEPT_VALUE
 from reportsim.settings import Settings
-from reportsim.web.receiver import KEPT_BODY, KEPT_HEADERS, KEPT_VALUE
 from tests.api.calls import TINY, logs_of, read, until
 from tests.api.test_pages import get_page
 from tests.conftest import Service, serving

@@ -16,8 +16,9 @@ from aiohttp import web
 from yarl import URL
 
 from reportsim.core.problems import KINDS
+from reportsim.pages import filters, request_list
+from reportsim.pages import home as pages
 from reportsim.settings import Settings
-from reportsim.web import formats, listing, pages
 from tests.conftest import Service, serving
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -84,7 +85,7 @@ async def test_a_sync_form_ends_at_the_finished_request(service: Service) -> Non
     assert f'href="/api/reports/{id}.csv"' in text
     async with service.client.get(f"/api/requests/{id}") as answer:
         totals = (await answer.json())["result_payload"]["totals"]
-    assert f"{formats.money(totals['period_debit'], 2)} <small>EUR</small>" in text
+    assert f"{filters.money(totals['period_debit'], 2)} <small>EUR</small>" in text
     assert f'href="/requests/{id}"' in await get_page(service, "/")
 
 
@@ -467,24 +468,24 @@ async def test_without_the_database_the_page_says_so(service: Service, monkeypat
 
 
 def test_figures_read_as_people_write_them() -> None:
-    assert formats.money(-123456789, 2) == "−1,234,567.89"
-    assert formats.money(5, 3) == "0.005"
-    assert formats.money(1200, 0) == "1,200"
-    assert formats.duration(0) == "0 ms"
-    assert formats.duration(31.44) == "31.4 ms"
-    assert formats.duration(999.9) == "1 s"
-    assert formats.duration(125_000) == "2 min 5 s"
-    assert formats.size(1790) == "1.79 kB"
-    assert formats.size(66_000_000_000) == "66 GB"
-    assert formats.moment(None) == "–"
-    assert ">2026-01-02 03:04:05<" in formats.moment(datetime(2026, 1, 2, 3, 4, 5, 678000, UTC))
+    assert filters.money(-123456789, 2) == "−1,234,567.89"
+    assert filters.money(5, 3) == "0.005"
+    assert filters.money(1200, 0) == "1,200"
+    assert filters.duration(0) == "0 ms"
+    assert filters.duration(31.44) == "31.4 ms"
+    assert filters.duration(999.9) == "1 s"
+    assert filters.duration(125_000) == "2 min 5 s"
+    assert filters.size(1790) == "1.79 kB"
+    assert filters.size(66_000_000_000) == "66 GB"
+    assert filters.moment(None) == "–"
+    assert ">2026-01-02 03:04:05<" in filters.moment(datetime(2026, 1, 2, 3, 4, 5, 678000, UTC))
 
 
 def test_the_prefix_of_ids_sorts_between_earlier_and_later_ones() -> None:
     at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     milliseconds = int(at.timestamp() * 1000)
     earlier, later = (str(UUID(int=(milliseconds + step) << 80 | 0x7 << 76)) for step in (-1, 1))
-    assert earlier < listing.id_prefix(at) < later
+    assert earlier < request_list.id_prefix(at) < later
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from reportsim.core.addresses import AllowList
-from reportsim.engine.guard import Lookups
+from reportsim.core.callback_policy.addresses import AllowList
+from reportsim.engine.delivery.ssrf_guard import Lookups
 from reportsim.settings import Settings
 from reportsim.store.pool import Pool
 from tests.api.calls import logs_of, read, submit

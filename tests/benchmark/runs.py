@@ -7,17 +7,17 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from reportsim.benchmark.evidence import Conditions
+from reportsim.benchmark.checks.model import Conditions
+from reportsim.benchmark.ideal_run import rehearse
+from reportsim.benchmark.load.arrivals import Schedule, make_schedule
 from reportsim.benchmark.plan import Plan
-from reportsim.benchmark.predict import predict
-from reportsim.benchmark.rehearsal import rehearse
-from reportsim.benchmark.samples import Integrals, Samples
-from reportsim.benchmark.schedule import Schedule, make_schedule
-from reportsim.benchmark.verdict import conclude
-from reportsim.core.encoding import dumps
+from reportsim.benchmark.results.conclusion import conclude
+from reportsim.benchmark.results.samples import Integrals, Samples
+from reportsim.benchmark.theory.prediction import predict
+from reportsim.core.json import dumps
 from reportsim.core.model import Mode
 from reportsim.engine.engine import Engine
-from reportsim.store import runs
+from reportsim.store import benchmarks
 
 EXPONENTIAL = {"distribution": "exponential", "mean_ms": 2000}
 IDLE = Conditions(
@@ -73,8 +73,10 @@ async def finished_run(engine: Engine) -> UUID:
     """The example as a stored run."""
     run, result = example()
     id, now = engine.new_id(), engine.clock.now()
-    await runs.insert(engine.pool, id, run.plan.as_json(), owner=engine.owner, lease=timedelta(seconds=60), at=now)
-    assert await runs.start(engine.pool, id, json.dumps(run.prediction), now)
+    await benchmarks.insert(
+        engine.pool, id, run.plan.as_json(), owner=engine.owner, lease=timedelta(seconds=60), at=now
+    )
+    assert await benchmarks.start(engine.pool, id, json.dumps(run.prediction), now)
     packed = run.samples[Mode.SYNC].pack(), run.samples[Mode.ASYNC].pack()
-    assert await runs.complete(engine.pool, id, dumps(result).decode(), packed, now)
+    assert await benchmarks.complete(engine.pool, id, dumps(result).decode(), packed, now)
     return id

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import pytest
 
+from reportsim.benchmark.load.messages import RUN_HEADER
 from reportsim.benchmark.plan import Cancel
-from reportsim.benchmark.protocol import RUN_HEADER
 from reportsim.core.model import Status
 from reportsim.store.pool import Pool
 from reportsim.web.keys import RUNNER

@@ -13,7 +13,7 @@ import pytest
 from reportsim.benchmark import runner as module
 from reportsim.benchmark.plan import Arrivals, Plan
 from reportsim.settings import Settings
-from reportsim.store import callbacks, runs
+from reportsim.store import benchmarks, callbacks
 from reportsim.store.pool import Pool
 from reportsim.web.keys import RUNNER
 from tests.api.calls import until
@@ -33,7 +33,7 @@ RACE: Final = Plan(
 OPEN_ROWS: Final = """
 SELECT count(*) FROM requests WHERE status IN ('PENDING', 'PROCESSING') OR callback_status = 'PENDING'
 """
-GENERATOR: Final = "reportsim.benchmark.generator"
+GENERATOR: Final = "reportsim.benchmark.load.generator"
 
 
 def generators() -> list[psutil.Process]:
@@ -76,7 +76,7 @@ async def test_what_a_client_has_heard_is_written_down_before_its_run_ends(
     service: Service, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The generator hears the last callbacks before their attempts are in the log: that must not fail them."""
-    record, look = callbacks.record, runs.has_open_requests
+    record, look = callbacks.record, benchmarks.has_open_requests
     written, asked = asyncio.Event(), 0
 
     async def slowly(*args: Any) -> list[bool]:
@@ -92,7 +92,7 @@ async def test_what_a_client_has_heard_is_written_down_before_its_run_ends(
         return found
 
     monkeypatch.setattr(callbacks, "record", slowly)
-    monkeypatch.setattr(runs, "has_open_requests", counting)
+    monkeypatch.setattr(benchmarks, "has_open_requests", counting)
     asyncio.get_running_loop().call_later(10, written.set)
     run = await ended(service, str(await service.app[RUNNER].start(RACE)))
     assert run["result"]["async"]["outcomes"]["ok"] == 3
@@ -109,14 +109,14 @@ async def test_what_a_client_has_heard_is_written_down_before_its_run_ends(
 async def test_a_run_survives_that_its_end_is_the_victim_of_a_deadlock(
     service: Service, pool: Pool, monkeypatch: pytest.MonkeyPatch, name: str, error: type[Exception]
 ) -> None:
-    statement, victims = getattr(runs, name), [error("chosen")]
+    statement, victims = getattr(benchmarks, name), [error("chosen")]
 
     async def chosen_once(*args: Any) -> Any:
         if victims:
             raise victims.pop()
         return await statement(*args)
 
-    monkeypatch.setattr(runs, name, chosen_once)
+    monkeypatch.setattr(benchmarks, name, chosen_once)
     run = await ended(service, str(await service.app[RUNNER].start(RACE)))
     assert (run["status"], victims) == ("COMPLETED", [])
     await leaves_nothing(service, pool)
@@ -126,7 +126,7 @@ async def test_a_run_survives_that_its_end_is_the_victim_of_a_deadlock(
 async def test_a_lease_that_could_not_be_renewed_once_is_renewed_again(
     service: Service, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    renew, renewed, errors = runs.renew, asyncio.Event(), [error]
+    renew, renewed, errors = benchmarks.renew, asyncio.Event(), [error]
 
     async def failing_once(*args: Any) -> bool:
         if errors:
@@ -135,7 +135,7 @@ async def test_a_lease_that_could_not_be_renewed_once_is_renewed_again(
         return await renew(*args)
 
     monkeypatch.setattr(module, "RENEW_EVERY_S", 0.0)
-    monkeypatch.setattr(runs, "renew", failing_once)
+    monkeypatch.setattr(benchmarks, "renew", failing_once)
     id = await started(service, ENDLESS)
     async with asyncio.timeout(20):
         await renewed.wait()
@@ -183,7 +183,7 @@ async def test_requests_that_never_end_fail_their_run(
         return True
 
     with monkeypatch.context() as patched:
-        patched.setattr(runs, "has_open_requests", always)
+        patched.setattr(benchmarks, "has_open_requests", always)
         patched.setattr(module, "SETTLING_S", 0.2)
         id = await service.app[RUNNER].start(RACE)
         run = await ended(service, str(id))
@@ -217,20 +217,20 @@ async def test_a_client_that_leaves_while_its_run_begins_leaves_a_run(
     service: Service, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is stored is run: it would else be in everybody's way until its lease is over."""
-    insert, stored, go = runs.insert, asyncio.Event(), asyncio.Event()
+    insert, stored, go = benchmarks.insert, asyncio.Event(), asyncio.Event()
 
     async def slowly(*args: Any, **options: Any) -> None:
         await insert(*args, **options)
         stored.set()
         await go.wait()
 
-    monkeypatch.setattr(runs, "insert", slowly)
+    monkeypatch.setattr(benchmarks, "insert", slowly)
     starting = asyncio.create_task(service.app[RUNNER].start(RACE))
     await stored.wait()
     starting.cancel()
     await asyncio.gather(starting, return_exceptions=True)
     go.set()
-    [summary] = await runs.newest(pool, 2)
+    [summary] = await benchmarks.newest(pool, 2)
     assert (await ended(service, str(summary.id)))["status"] == "COMPLETED"
     await leaves_nothing(service, pool)
 
@@ -239,8 +239,8 @@ async def test_a_service_that_stops_while_a_run_begins_fails_it(settings: Settin
     async with serving(settings) as service:
         await service.app[RUNNER].start(RACE)
         service.app[RUNNER].stop()
-    [summary] = await runs.newest(pool, 2)
-    run = await runs.get(pool, summary.id)
+    [summary] = await benchmarks.newest(pool, 2)
+    run = await benchmarks.get(pool, summary.id)
     assert run is not None
     assert detail_of(run.as_json()) == "The service was stopped while it ran."
     assert await pool.fetchval(OPEN_ROWS) == 0
@@ -253,7 +253,7 @@ async def test_a_run_outlives_its_lease_where_its_replica_lives(service: Service
     await running(service, id)
     await pool.execute("UPDATE benchmarks SET lease_until = now() - interval '1 s'")
     await service.app[RUNNER]._bury()
-    assert (await runs.status_of(pool, uuid.UUID(id))) == "RUNNING"
+    assert (await benchmarks.status_of(pool, uuid.UUID(id))) == "RUNNING"
     async with service.client.post(f"/api/benchmark/{id}/cancel") as answer:
         assert answer.status == 200
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportsim.benchmark.erlang import (
+from reportsim.benchmark.theory.erlang import (
     allen_cunneen,
     erlang_b,
     erlang_c,
@@ -16,7 +16,7 @@ from reportsim.benchmark.erlang import (
     wait_percentile,
     wait_tail,
 )
-from reportsim.benchmark.service_times import ServiceTime
+from reportsim.core.service_time import ServiceTime
 
 NEAR = 1e-9
 LOADS = st.fractions(Fraction(1, 20), 40, max_denominator=50)

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from reportsim.benchmark.export import HEADER, distribution_shares, hgrm, run_json, samples_csv
+from reportsim.benchmark.load.arrivals import Schedule, make_schedule
 from reportsim.benchmark.plan import Plan
-from reportsim.benchmark.report import html_report
-from reportsim.benchmark.report_style import POLICY, STYLE_HASH
-from reportsim.benchmark.schedule import Schedule, make_schedule
-from reportsim.benchmark.versus import compare_runs
+from reportsim.benchmark.report.page import html_report
+from reportsim.benchmark.report.style import POLICY, STYLE_HASH
+from reportsim.benchmark.results.export import HEADER, distribution_shares, hgrm, run_json, samples_csv
+from reportsim.benchmark.results.run_comparison import compare_runs
 from reportsim.core.model import Mode
 from tests.benchmark.runs import IDLE, Run, example, overload
 

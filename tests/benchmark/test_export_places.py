@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 from typing import Any
 
+from reportsim.api import benchmarks
+from reportsim.pages.benchmarks import RESULTS
 from reportsim.settings import Settings
-from reportsim.web import benchmarks, send_buffers
-from reportsim.web.benchmark_pages import RESULTS
+from reportsim.web import send_buffers
 from reportsim.web.keys import EXPORT_PLACES
 from tests.benchmark.test_runs import SMALL, ended, started
 from tests.conftest import Service, serving
@@ -50,8 +51,8 @@ async def test_slow_readers_of_exports_keep_nobody_from_results(settings: Settin
 
 async def test_an_export_that_is_not_read_gives_its_place_back(settings: Settings, monkeypatch: Any) -> None:
     monkeypatch.setattr(send_buffers, "STALL_S", 0.3)
-    monkeypatch.setattr("reportsim.web.benchmarks.finished", found)
-    monkeypatch.setattr("reportsim.benchmark.render.pieces", endless)
+    monkeypatch.setattr("reportsim.api.benchmarks.finished", found)
+    monkeypatch.setattr("reportsim.benchmark.report.render_process.pieces", endless)
     async with serving(settings) as service:
         places = service.app[EXPORT_PLACES]
         async with unread(service.url, get("/api/benchmark/01a20c3d/samples.csv")) as client:

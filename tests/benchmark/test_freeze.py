@@ -11,8 +11,8 @@ from typing import Any, Final
 import aiohttp
 import pytest
 
+from reportsim.benchmark.load.arrivals import make_schedule
 from reportsim.benchmark.plan import Plan
-from reportsim.benchmark.schedule import make_schedule
 from tests.faults.conftest import own_dsn, server
 from tests.faults.process import ServerProcess
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from reportsim.benchmark.generator import hurrying, outcome_of
-from reportsim.benchmark.samples import Outcome
+from reportsim.benchmark.load.generator import hurrying, outcome_of
+from reportsim.benchmark.results.samples import Outcome
 
 
 @pytest.fixture

@@ -9,9 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportsim.benchmark.erlang import erlang_b, mmc
-from reportsim.benchmark.limited import exponential_area, exponential_moment, fixed_patience, markov
-from reportsim.benchmark.theory import Theory
+from reportsim.benchmark.theory.erlang import erlang_b, mmc
+from reportsim.benchmark.theory.finite_and_abandonment import (
+    exponential_area,
+    exponential_moment,
+    fixed_patience,
+    markov,
+)
+from reportsim.benchmark.theory.model_result import Theory
 
 NEAR = 1e-9
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportsim.benchmark import generator as module
-from reportsim.benchmark.generator import Generator, receiving
+from reportsim.benchmark.load import generator as module
+from reportsim.benchmark.load.generator import Generator, receiving
+from reportsim.benchmark.load.http_client import Client
+from reportsim.benchmark.load.messages import Order
 from reportsim.benchmark.plan import Arrivals, Plan
-from reportsim.benchmark.protocol import Order
-from reportsim.benchmark.results import outcome_counts
-from reportsim.benchmark.samples import Outcome
-from reportsim.benchmark.wire import Client
+from reportsim.benchmark.results.samples import Outcome
+from reportsim.benchmark.results.summary import outcome_counts
 from reportsim.core import signing
 from reportsim.core.model import Mode
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportsim.benchmark.percentiles import LEVELS, interval, needed, percentiles, rank
+from reportsim.benchmark.results.percentiles import LEVELS, interval, needed, percentiles, rank
 
 SHARES = {level: Fraction(str(share)) for level, share in LEVELS.items()}
 TIMES = st.lists(st.one_of(st.floats(0, 1e6), st.just(math.inf)), max_size=120)

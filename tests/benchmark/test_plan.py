@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reportsim.benchmark.generator_checks import gaps_of, kolmogorov
+from reportsim.benchmark.checks.load_checks import gaps_of, kolmogorov
+from reportsim.benchmark.load.arrivals import Schedule, make_schedule
 from reportsim.benchmark.plan import BOUNDS, Arrivals, Cancel, Plan, PlanError
-from reportsim.benchmark.schedule import Schedule, make_schedule
 from reportsim.core.model import Mode
 from reportsim.engine.simulate import draw
 

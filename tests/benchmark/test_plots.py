@@ -11,15 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportsim.benchmark import svg
 from reportsim.benchmark.plan import Arrivals, Cancel, Plan
-from reportsim.benchmark.plots import gantt, heat_strip, outcome_bars, paired_scatter, percentile_plot, timeline
-from reportsim.benchmark.samples import Outcome, Samples
-from reportsim.benchmark.service_times import ServiceTime
-from reportsim.benchmark.svg import Linear, Log
-from reportsim.benchmark.sweep import Setting, sweep
-from reportsim.benchmark.sweep_plot import sweep_plot
+from reportsim.benchmark.report.charts import svg
+from reportsim.benchmark.report.charts.load_sweep import sweep_plot
+from reportsim.benchmark.report.charts.summary import (
+    gantt,
+    heat_strip,
+    outcome_bars,
+    paired_scatter,
+    percentile_plot,
+    timeline,
+)
+from reportsim.benchmark.report.charts.svg import Linear, Log
+from reportsim.benchmark.results.samples import Outcome, Samples
+from reportsim.benchmark.theory.load_sweep import Setting, sweep
 from reportsim.core.model import Mode
+from reportsim.core.service_time import ServiceTime
 from tests.benchmark.runs import Run, example, overload, rehearsed
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"

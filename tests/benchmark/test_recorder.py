@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportsim.benchmark.recorder import Area, Recorder, complete, loaded
-from reportsim.benchmark.samples import Samples
+from reportsim.benchmark.results.samples import Samples
+from reportsim.benchmark.server_recorder import Area, Recorder, complete, loaded
 from reportsim.core.model import Mode
 
 ROWS = 8

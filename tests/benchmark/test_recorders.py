@@ -11,12 +11,12 @@ from typing import Any, Final
 import pytest
 from yarl import URL
 
-from reportsim.benchmark.generator import Generator, receiving
-from reportsim.benchmark.percentiles import percentiles
+from reportsim.benchmark.load.arrivals import make_schedule
+from reportsim.benchmark.load.generator import Generator, receiving
+from reportsim.benchmark.load.messages import Order
 from reportsim.benchmark.plan import Plan
-from reportsim.benchmark.protocol import Order
-from reportsim.benchmark.schedule import make_schedule
-from reportsim.core.addresses import AllowList
+from reportsim.benchmark.results.percentiles import percentiles
+from reportsim.core.callback_policy.addresses import AllowList
 from reportsim.core.model import Mode
 from reportsim.settings import Settings
 from tests.conftest import Service, serving

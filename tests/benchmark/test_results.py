@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reportsim.benchmark.occupancy import averages, counts, integral, most_at_once, spans
+from reportsim.benchmark.ideal_run import integrals_of
 from reportsim.benchmark.plan import Cancel, Plan
-from reportsim.benchmark.rehearsal import integrals_of
-from reportsim.benchmark.results import SEGMENTS, segment_columns, side_result
-from reportsim.benchmark.samples import COLUMNS, MOMENTS, Integrals, Outcome, Samples
+from reportsim.benchmark.results.concurrency import averages, counts, integral, most_at_once, spans
+from reportsim.benchmark.results.samples import COLUMNS, MOMENTS, Integrals, Outcome, Samples
+from reportsim.benchmark.results.summary import SEGMENTS, segment_columns, side_result
 from reportsim.core.model import Mode
 from tests.benchmark.runs import example, overload
 

@@ -13,10 +13,10 @@ import aiohttp
 import jsonschema
 import pytest
 
-from reportsim.benchmark.ways import Way
+from reportsim.benchmark.load.completion import Way
 from reportsim.core.model import Mode
 from reportsim.settings import Settings
-from reportsim.store import requests, runs
+from reportsim.store import benchmarks, requests
 from reportsim.store.pool import Pool
 from tests.api.calls import UNKNOWN, read, until
 from tests.conftest import Service, serving
@@ -109,7 +109,7 @@ async def test_a_run_measures_both_patterns_and_is_stored_with_everything(settin
         page = await read(service, f"/api/requests?run={id}&limit=1")
         assert page["items"][0]["status"] in {"COMPLETED", "FAILED"}
         assert (await read(service, "/api/requests"))["items"] == []
-        assert not await runs.has_open_requests(pool, uuid.UUID(id))
+        assert not await benchmarks.has_open_requests(pool, uuid.UUID(id))
 
         listed = await read(service, "/api/benchmark")
         await validates(service, "Benchmarks", listed)
@@ -145,7 +145,7 @@ async def test_one_run_at_a_time_which_can_be_cancelled(service: Service, pool: 
     async with service.client.post(f"/api/benchmark/{id}/cancel") as answer:
         cancelled = await answer.json()
     assert (answer.status, cancelled["status"], cancelled["result"]) == (200, "CANCELLED", None)
-    assert not await runs.has_open_requests(pool, uuid.UUID(id))
+    assert not await benchmarks.has_open_requests(pool, uuid.UUID(id))
     async with service.client.post(f"/api/benchmark/{id}/cancel") as answer:
         assert answer.status == 409
     for export in ("report.html", "samples.csv"):
@@ -158,19 +158,19 @@ async def test_a_service_that_stops_takes_its_run_along_and_says_so(settings: Se
     async with serving(settings) as service:
         id = await started(service, ENDLESS)
         await running(service, id)
-    run = await runs.get(pool, uuid.UUID(id))
+    run = await benchmarks.get(pool, uuid.UUID(id))
     assert run is not None
     assert run.status == "FAILED"
     assert run.error is not None
     assert "stopped" in run.error["detail"]
-    assert not await runs.has_open_requests(pool, run.id)
+    assert not await benchmarks.has_open_requests(pool, run.id)
 
 
 async def test_a_run_whose_replica_died_fails_with_its_requests_which_nobody_else_takes(
     settings: Settings, pool: Pool
 ) -> None:
     dead, id = uuid.uuid4(), uuid.uuid4()
-    await runs.insert(pool, id, {}, owner=dead, lease=timedelta(seconds=-1), at=datetime.now(UTC))
+    await benchmarks.insert(pool, id, {}, owner=dead, lease=timedelta(seconds=-1), at=datetime.now(UTC))
     [orphan] = await inserted(pool, new(owner=dead, run_id=id))
     await pool.execute("UPDATE requests SET lease_until = now() - interval '1 hour'")
     assert await requests.take_over(pool, uuid.uuid4(), 10, LEASE, datetime.now(UTC)) == []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reportsim.benchmark.service_times import ServiceTime
+from reportsim.core.service_time import ServiceTime
 
 LONGEST = 60_000.0
 CASES: list[dict[str, Any]] = [

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportsim.benchmark.erlang import mmc
-from reportsim.benchmark.limited import fixed_patience, markov
 from reportsim.benchmark.plan import Cancel
-from reportsim.benchmark.simulation import Flow, simulate, simulate_bounded
+from reportsim.benchmark.theory.erlang import mmc
+from reportsim.benchmark.theory.finite_and_abandonment import fixed_patience, markov
+from reportsim.benchmark.theory.simulation import Flow, simulate, simulate_bounded
 
 # Whole numbers, so that two ways to add cannot differ; sixteenths, so that ties are frequent.
 MOMENTS = st.integers(0, 400).map(lambda value: value / 16)

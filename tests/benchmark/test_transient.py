@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reportsim.benchmark.erlang import mmc, sojourn_tail
-from reportsim.benchmark.sojourn import Sojourn, poisson_window
-from reportsim.benchmark.transient import Fluid, relaxation_time, run_from_empty, seen_by_arrivals, work
+from reportsim.benchmark.theory.erlang import mmc, sojourn_tail
+from reportsim.benchmark.theory.sojourn import Sojourn, poisson_window
+from reportsim.benchmark.theory.transient import Fluid, relaxation_time, run_from_empty, seen_by_arrivals, work
 
 
 def averages_by_runge_kutta(rate: float, mean: float, workers: int, duration: float, states: int) -> list[float]:

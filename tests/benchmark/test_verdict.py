@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reportsim.benchmark.comparison import FEWEST, bootstrap_mean, faster, median_interval, paired
-from reportsim.benchmark.evidence import Conditions
+from reportsim.benchmark.checks.model import Conditions
 from reportsim.benchmark.plan import Arrivals, Cancel, Plan
-from reportsim.benchmark.samples import Outcome, Samples
-from reportsim.benchmark.slo import Objective, judge, objectives
+from reportsim.benchmark.results.objectives import Objective, judge, objectives
+from reportsim.benchmark.results.paired_comparison import FEWEST, bootstrap_mean, faster, median_interval, paired
+from reportsim.benchmark.results.samples import Outcome, Samples
 from reportsim.core.model import Mode
 from tests.benchmark.runs import IDLE, Run, example, overload, rehearsed
 

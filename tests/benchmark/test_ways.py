@@ -10,11 +10,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from reportsim.benchmark import ways
+from reportsim.benchmark.load import completion
+from reportsim.benchmark.load.arrivals import make_schedule
+from reportsim.benchmark.load.completion import ASKING, Asking, Way
+from reportsim.benchmark.load.http_client import Client
 from reportsim.benchmark.plan import Arrivals, Plan
-from reportsim.benchmark.schedule import make_schedule
-from reportsim.benchmark.ways import ASKING, Asking, Way
-from reportsim.benchmark.wire import Client
 
 PLAN: Final = Plan(rate=4, duration_s=1, arrivals=Arrivals.BURST, together=True, workers=1)
 
@@ -67,7 +67,7 @@ async def port(request: pytest.FixtureRequest) -> AsyncIterator[int]:
 async def test_a_look_that_failed_and_a_stream_that_ended_lose_no_result(
     port: int, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ways, "POLL_S", 0.02)
+    monkeypatch.setattr(completion, "POLL_S", 0.02)
     client = Client("127.0.0.1", port, "h")
     async with asyncio.timeout(20):
         found = await Asking(way, client, PLAN, make_schedule(PLAN), "").run()
@@ -75,7 +75,7 @@ async def test_a_look_that_failed_and_a_stream_that_ended_lose_no_result(
 
 
 async def test_a_client_whose_service_is_gone_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ways, "POLL_S", 0.01)
+    monkeypatch.setattr(completion, "POLL_S", 0.01)
     client = Client("127.0.0.1", 9, "h")
     asking = Asking(Way.POLLING, client, PLAN, make_schedule(PLAN), "")
     async with asyncio.timeout(20):

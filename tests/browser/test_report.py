@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser
 
-from reportsim.benchmark.report import html_report
+from reportsim.benchmark.report.page import html_report
 from tests.benchmark.runs import example
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]

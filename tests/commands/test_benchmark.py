@@ -11,8 +11,8 @@ from typing import NamedTuple
 import pytest
 from rich.console import Console
 
-from reportsim.benchmark.versus import compare_runs
-from reportsim.commands.benchmark_tables import show_comparison, show_result
+from reportsim.benchmark.results.run_comparison import compare_runs
+from reportsim.cli.benchmark.tables import show_comparison, show_result
 from tests.benchmark.runs import example, overload
 from tests.conftest import Service
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from reportsim.commands.logs import LineHandler
+from reportsim.cli.logs import LineHandler
 from tests.engine.jobs import until
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from reportsim.commands.logs import JsonFormatter
-from reportsim.core.addresses import AllowList
+from reportsim.cli.logs import JsonFormatter
+from reportsim.core.callback_policy.addresses import AllowList
 from reportsim.core.signing import new_secret, parse_secret
 from reportsim.settings import Settings
 from tests.api.calls import submit

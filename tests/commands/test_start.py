@@ -22,7 +22,7 @@ LONGEST_S: Final = 60
 # Loaded while the files can be read: what is tested is the folder.
 AS_NOBODY: Final = """
 import encodings.idna, os, uvloop
-import reportsim.commands.serve
+import reportsim.cli.serve
 from reportsim.__main__ import main
 os.setuid(65534)
 raise SystemExit(main(["serve"]))

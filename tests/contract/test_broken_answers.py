@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from reportsim.api import reports
 from reportsim.core.problems import Problem, unavailable
 from reportsim.settings import Settings
-from reportsim.web import downloads
 from tests.api.calls import read, submit
 from tests.conftest import Service, serving
 from tests.contract.raw import connected
@@ -64,7 +64,7 @@ async def test_a_download_that_cannot_go_on_breaks_off(
     assert b"application/problem+json" not in received
     assert received.endswith(b"<reset>")
     # Before its headers are out, the client is told.
-    monkeypatch.setattr(downloads, "CHUNK", 1 << 20)
+    monkeypatch.setattr(reports, "CHUNK", 1 << 20)
     async with service.client.get(row["links"]["report"]) as answer:
         assert answer.status == 503
         assert answer.headers["Retry-After"]
@@ -101,7 +101,7 @@ ERRORS = [
 async def test_whatever_fails_after_the_headers_resets_the_connection(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception, written: bool, version: str
 ) -> None:
-    monkeypatch.setattr("reportsim.web.ops.healthz", failing(error, lambda _: written))
+    monkeypatch.setattr("reportsim.api.health.healthz", failing(error, lambda _: written))
     async with serving(settings) as service:
         received = await whatever_comes(service, "/healthz", version)
     assert received.count(b"HTTP/1.") == 1
@@ -117,8 +117,8 @@ async def test_an_export_whose_process_dies_breaks_off(service: Service, monkeyp
     async def found(_: web.Request) -> Any:
         return Run(), (b"", b"")
 
-    monkeypatch.setattr("reportsim.benchmark.render.pieces", dying)
-    monkeypatch.setattr("reportsim.web.benchmarks.finished", found)
+    monkeypatch.setattr("reportsim.benchmark.report.render_process.pieces", dying)
+    monkeypatch.setattr("reportsim.api.benchmarks.finished", found)
     received = await whatever_comes(service, f"/api/benchmark/{os.urandom(16).hex()[:8]}/samples.csv")
     assert received.count(b"HTTP/1.1") == 1
     assert received.endswith(b"<reset>")

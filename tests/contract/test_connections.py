@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from reportsim.commands import serve as command
-from reportsim.commands.failure import CommandError
+from reportsim.cli import serve as command
+from reportsim.cli.errors import CommandError
 from reportsim.settings import Settings
-from reportsim.web import server
+from reportsim.web import listener as server
 from reportsim.web.prefer import parse_prefer
 from tests.api.calls import until
 from tests.conftest import serving
@@ -77,7 +77,7 @@ def test_there_are_never_more_connections_than_files(monkeypatch: pytest.MonkeyP
 async def test_beyond_this_machine_it_warns_that_there_is_no_login(
     settings: Settings, tmp_path: Path, host: str, warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.WARNING, "reportsim.commands.serve")
+    caplog.set_level(logging.WARNING, "reportsim.cli.serve")
     with command.bind(host, 0) as listener:
         running = asyncio.create_task(command.serve(replace(settings, host=host), listener))
         port = listener.getsockname()[1]

@@ -5,14 +5,14 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+from reportsim.api.events import MOST_STREAMS
+from reportsim.api.openapi.parameters import REQUEST_HEADERS
 from reportsim.core.problems import KINDS, MOST_ERRORS
-from reportsim.engine.housekeeping import PRUNE_BATCH
+from reportsim.demo_receiver.handlers import MOST_BODY
+from reportsim.engine.leases import PRUNE_BATCH
+from reportsim.pages.forms import FORM_TYPE
+from reportsim.schemas.requests import REMEMBERED, REMEMBERED_BYTES
 from reportsim.web.body import MOST_BYTES
-from reportsim.web.events import MOST_STREAMS
-from reportsim.web.forms import FORM_TYPE
-from reportsim.web.parameters import REQUEST_HEADERS
-from reportsim.web.receiver import MOST_BODY
-from reportsim.web.schemas import REMEMBERED, REMEMBERED_BYTES
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "http-contract.md").read_text(encoding="utf-8")

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from reportsim.api.openapi.document import document
 from reportsim.app import build_app
 from reportsim.settings import Settings
-from reportsim.web.openapi import document
 
 pytestmark = pytest.mark.slow
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from reportsim.core.model import Ledger
 from reportsim.reports.catalog import CATALOG
 from reportsim.reports.spool import HEADER
+from reportsim.schemas.requests import AsyncSubmission, accept, parse, same_meaning
 from reportsim.settings import Settings
 from reportsim.store import requests as store
 from reportsim.web.body import parse_json
-from reportsim.web.schemas import AsyncSubmission, accept, parse, same_meaning
 from tests.api.calls import TINY, held_for, listed, read, until
 from tests.conftest import Service, serving
 

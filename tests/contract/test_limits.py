@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from reportsim.api import events
 from reportsim.core.problems import Problem
 from reportsim.settings import Settings
-from reportsim.web import events
-from reportsim.web.limits import MOST_CLIENTS, Limits, Places
+from reportsim.web.rate_limit import MOST_CLIENTS, Limits, Places
 from tests.api.calls import TINY, held_for, read, until
 from tests.conftest import Service, serving
 from tests.contract.raw import connected

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from reportsim.api import metrics as metrics_module
+from reportsim.api.metrics import METRICS
 from reportsim.settings import Settings
 from reportsim.store.pool import share_connections
-from reportsim.web import metrics as metrics_module
 from reportsim.web.keys import SETTINGS
-from reportsim.web.metrics import METRICS
 from tests.api.calls import FAILING, TINY, UNKNOWN, held_for, listed, processing, read, submit, until
 from tests.conftest import Service, serving
 

@@ -15,16 +15,16 @@ from aiohttp import web
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from reportsim.api.openapi.document import document
+from reportsim.api.openapi.operations import OPERATIONS
 from reportsim.app import build_app
 from reportsim.core.model import callback_event
 from reportsim.core.problems import KINDS
 from reportsim.reports.catalog import CATALOG
+from reportsim.schemas import responses as shapes
+from reportsim.schemas.requests import PARAMETERS_OF_DISTRIBUTION
 from reportsim.settings import Settings
 from reportsim.store import requests as store
-from reportsim.web import shapes
-from reportsim.web.openapi import document
-from reportsim.web.operations import OPERATIONS
-from reportsim.web.schemas import PARAMETERS_OF_DISTRIBUTION
 from tests.api.calls import FAILING, TINY, held_for, logs_of, processing, read, submit
 from tests.conftest import Service, serving
 
@@ -354,7 +354,7 @@ async def test_it_is_made_before_anybody_asks(service: Service, monkeypatch: pyt
     def refuse(*_: object) -> None:
         raise AssertionError("it is made while somebody waits")
 
-    monkeypatch.setattr("reportsim.web.docs.document", refuse)
+    monkeypatch.setattr("reportsim.api.openapi.page.document", refuse)
     async with service.client.get("/openapi.json") as answer:
         text = await answer.text()
     assert f"{service.url}/webhook-test/mine" in text

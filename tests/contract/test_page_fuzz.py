@@ -13,14 +13,14 @@ from aiohttp import web
 
 from reportsim.benchmark.runner import Runner
 from reportsim.engine import simulate
+from reportsim.pages import benchmarks
+from reportsim.pages.benchmark_form import SHAPES, VALUES
+from reportsim.pages.race.model import RaceForm
+from reportsim.pages.request_list import HomeQuery
 from reportsim.reports.catalog import CATALOG
+from reportsim.schemas.requests import options_of
 from reportsim.settings import Settings
-from reportsim.store.runs import AlreadyRunning
-from reportsim.web import benchmark_pages
-from reportsim.web.benchmark_forms import SHAPES, VALUES
-from reportsim.web.listing import HomeQuery
-from reportsim.web.races import RaceForm
-from reportsim.web.schemas import options_of
+from reportsim.store.benchmarks import AlreadyRunning
 from tests.api.calls import TINY, UNKNOWN, submit
 from tests.conftest import Service, serving
 from tests.contract.callbacks import measured_callbacks
@@ -84,7 +84,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     async def refuse(*_: object) -> None:
         raise AlreadyRunning
 
-    monkeypatch.setattr(benchmark_pages, "foresee", predict)
+    monkeypatch.setattr(benchmarks, "foresee", predict)
     monkeypatch.setattr(Runner, "start", refuse)
     monkeypatch.setattr(simulate, "LONGEST_MS", 20.0)
 

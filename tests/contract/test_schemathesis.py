@@ -14,9 +14,9 @@ import pytest
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.runner import Runner
 from reportsim.engine import simulate
-from reportsim.engine.guard import Guard, Lookups, RefusedAddress
+from reportsim.engine.delivery.ssrf_guard import Guard, Lookups, RefusedAddress
 from reportsim.settings import Settings
-from reportsim.store.runs import AlreadyRunning
+from reportsim.store.benchmarks import AlreadyRunning
 from tests.api.calls import TINY, logs_of, submit
 from tests.conftest import Service, serving
 

@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestServer
 from multidict import CIMultiDict
 
 from reportsim.core import signing
-from reportsim.core.addresses import AllowList
+from reportsim.core.callback_policy.addresses import AllowList
 from reportsim.settings import Settings
 from reportsim.store import requests as store
 from reportsim.store.pool import Pool

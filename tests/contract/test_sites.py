@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from reportsim.benchmark import foresight, render
+from reportsim.benchmark.load.process_priority import lower_priority
 from reportsim.benchmark.plan import Plan
-from reportsim.benchmark.priority import lower_priority
+from reportsim.benchmark.report import render_process
+from reportsim.benchmark.theory import prediction_process
 from tests.api.calls import UNKNOWN
 from tests.conftest import Service
 
@@ -52,7 +53,7 @@ def quick_helpers(monkeypatch: pytest.MonkeyPatch) -> None:
     async def predict(_: object) -> dict[str, Any]:
         raise TimeoutError
 
-    monkeypatch.setattr("reportsim.web.benchmark_pages.foresee", predict)
+    monkeypatch.setattr("reportsim.pages.benchmarks.foresee", predict)
 
 
 async def status_of(service: Service, path: str, headers: dict[str, str], method: str = "GET") -> int:
@@ -120,10 +121,10 @@ async def test_a_helper_lets_the_service_go_first(monkeypatch: pytest.MonkeyPatc
         lower_priority(process)
         priorities.append(os.getpriority(os.PRIO_PROCESS, process.pid))
 
-    for module in (foresight, render):
+    for module in (prediction_process, render_process):
         monkeypatch.setattr(module, "lower_priority", lower_and_look)
-    await foresight.foresee(Plan(rate=1, duration_s=1))
-    async with render.rendering(render.Export.CSV, {}, (b"", b"")):
+    await prediction_process.foresee(Plan(rate=1, duration_s=1))
+    async with render_process.rendering(render_process.Export.CSV, {}, (b"", b"")):
         pass
     own = os.getpriority(os.PRIO_PROCESS, 0)
     assert len(seen) == 2

@@ -14,7 +14,7 @@ import pytest
 from reportsim.core.identifiers import UUID7Generator
 from reportsim.settings import Settings
 from reportsim.store import requests as store
-from reportsim.web import send_buffers, server
+from reportsim.web import listener, send_buffers
 from reportsim.web.send_buffers import SendBuffers
 from tests.api.calls import read, submit
 from tests.conftest import Service, serving
@@ -31,7 +31,7 @@ def buffers(monkeypatch: pytest.MonkeyPatch) -> list[SendBuffers]:
         made.append(SendBuffers())
         return made[-1]
 
-    monkeypatch.setattr(server, "SendBuffers", make)
+    monkeypatch.setattr(listener, "SendBuffers", make)
     monkeypatch.setattr(send_buffers, "STALL_S", 0.3)
     return made
 
@@ -147,7 +147,7 @@ async def test_who_takes_a_little_now_and_then_is_waited_for(
 async def test_a_connection_that_is_closed_with_bytes_waiting_ends(
     settings: Settings, buffers: list[SendBuffers], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "SILENT_S", 0.05)
+    monkeypatch.setattr(listener, "SILENT_S", 0.05)
     async with serving(settings) as service:
         await large_rows(service, 20)
         async with unread(service.url, get("/api/requests?limit=20", "Connection: close")) as client:

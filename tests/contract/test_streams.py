@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from yarl import URL
 
+from reportsim.api import events
 from reportsim.settings import Settings
-from reportsim.web import events
 from tests.api.calls import submit
 from tests.conftest import Service, serving
 

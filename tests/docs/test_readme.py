@@ -14,11 +14,11 @@ import pytest
 
 from reportsim.__main__ import VERBS
 from reportsim.app import build_app
-from reportsim.core.addresses import AllowList
+from reportsim.core.callback_policy.addresses import AllowList
 from reportsim.reports.catalog import CATALOG
+from reportsim.schemas.requests import PARAMETERS_OF_DISTRIBUTION
 from reportsim.settings import Settings
 from reportsim.store.pool import connect
-from reportsim.web.schemas import PARAMETERS_OF_DISTRIBUTION
 from tests.conftest import Service, on_database, serving
 
 ROOT = Path(__file__).parents[2]

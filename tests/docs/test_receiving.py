@@ -16,12 +16,12 @@ from typing import Any, TypeAlias
 import pytest
 from aiohttp import web
 
-from reportsim.commands.callbacks import as_text
-from reportsim.core.addresses import AllowList
-from reportsim.core.callback_urls import check_url
+from reportsim.cli.callbacks import as_text
+from reportsim.core.callback_policy.addresses import AllowList
+from reportsim.core.callback_policy.urls import check_url
 from reportsim.core.signing import headers as signed_headers
 from reportsim.core.signing import new_secret, parse_secret
-from reportsim.engine.delivery import Reason
+from reportsim.engine.delivery.attempt import Reason
 from reportsim.settings import Settings
 from tests.api.calls import submit
 from tests.conftest import serving

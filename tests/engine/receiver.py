@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from reportsim.core.callback_urls import REFUSED_PORTS
+from reportsim.core.callback_policy.urls import REFUSED_PORTS
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from reportsim.core.model import CallbackLog, CallbackStatus, Request, Status
-from reportsim.engine import callbacks as courier
-from reportsim.engine import guard, housekeeping, lanes, names
-from reportsim.engine.lanes import LIMITS, Limits, Standing
+from reportsim.engine import leases
+from reportsim.engine.delivery import destination_queues, name_lookup, ssrf_guard
+from reportsim.engine.delivery import dispatcher as courier
+from reportsim.engine.delivery.destination_queues import LIMITS, Limits, Standing
 from reportsim.settings import Settings
 from reportsim.store import callbacks as store
 from reportsim.store.batcher import Overloaded
@@ -88,7 +89,7 @@ class TestWaits:
     async def test_end_by_themselves_without_a_sweep(
         self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
         receiver.status = lambda arrival: 200 if arrival.attempt == 3 else 503
         async with serving(settings) as service:
             request = await submit(service.engine, new(callback_url=receiver.url()))
@@ -139,7 +140,7 @@ class TestOwners:
     async def test_a_delivery_whose_lease_ran_out_in_an_outage_is_still_recorded(
         self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
         receiver.holds = {"slow"}
         async with serving(replace(settings, lease_s=60, callback_timeout=10)) as service:
             request = await submit(service.engine, new(callback_url=receiver.url("slow")))
@@ -156,7 +157,7 @@ class TestOwners:
         self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What was claimed and cannot be kept must not count as progress."""
-        monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
         rows = await ended(pool, *(new(callback_url=receiver.url()) for _ in range(3)), owner=OTHER)
         async with serving(settings) as service:
             delivering = service.engine.courier
@@ -219,7 +220,7 @@ class TestOwners:
     async def test_what_finds_no_room_is_delivered_later(
         self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(lanes, "LIMITS", dict.fromkeys(Standing, Limits(1, 1, 2, 1)))
+        monkeypatch.setattr(destination_queues, "LIMITS", dict.fromkeys(Standing, Limits(1, 1, 2, 1)))
         async with serving(settings) as service:
             requests = [await submit(service.engine, new(callback_url=receiver.url())) for _ in range(8)]
             for request in requests:
@@ -374,7 +375,7 @@ class TestDestinations:
     async def test_what_waits_in_the_table_for_a_live_one_is_delivered_at_once_after_a_restart(
         self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", 1.0)
+        monkeypatch.setattr(leases, "SWEEP_EVERY_S", 1.0)
         rows = await ended(pool, *(new(callback_url=receiver.url()) for _ in range(1_000)), owner=OTHER)
         await pool.execute("UPDATE requests SET callback_owner = NULL, callback_due_at = now() - interval '1 s'")
         async with serving(replace(settings, callback_rate=0)):
@@ -420,7 +421,7 @@ async def test_a_delivery_tells_of_its_log_row_and_its_state(service: Service, p
 async def test_a_redelivery_goes_out_at_once_in_a_series_of_its_own(
     settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+    monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
     async with serving(settings) as service:
         request = await submit(service.engine, new(callback_url=receiver.url()))
         await finished(pool, request)
@@ -439,7 +440,7 @@ async def test_a_redelivery_goes_out_at_once_though_whoever_asked_for_it_left_af
 ) -> None:
     request = await submit(service.engine, new(callback_url=receiver.url()))
     await finished(pool, request)
-    monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", 3_600.0)
+    monkeypatch.setattr(leases, "SWEEP_EVERY_S", 3_600.0)
     redeliver = store.redeliver
 
     async def leave_then(*given: Any) -> list[Request]:
@@ -477,7 +478,7 @@ async def test_a_redelivery_whose_starter_died_is_made_after_its_lease(
 async def test_a_redelivery_of_many_goes_out_at_once(
     settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+    monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
     receiver.status = lambda _: 500
     async with serving(replace(settings, callback_attempts=1)) as service:
         requests = [await submit(service.engine, new(callback_url=receiver.url())) for _ in range(30)]
@@ -495,7 +496,7 @@ async def test_a_redelivery_of_many_goes_out_at_once(
 async def test_a_cancelled_request_is_announced_at_once(
     settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+    monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
     async with serving(settings) as service:
         request = await submit(service.engine, job(60_000, callback_url=receiver.url()))
         await service.engine.cancel(request.id)
@@ -508,7 +509,7 @@ async def test_an_attempt_whose_record_was_written_though_the_answer_was_lost_go
     settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next attempt comes by its timer, and whoever watches hears of the first one."""
-    monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", NEVER_S)
+    monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
     receiver.status = lambda arrival: 200 if arrival.attempt == 2 else 503
     record, lost = store.record, 0
 
@@ -558,9 +559,14 @@ class TestShortage:
     async def test_of_lookups(
         self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(guard, "MOST_LOOKUPS", 2)
-        monkeypatch.setattr(guard, "LOOKUP_WAIT_S", 0.01)
-        hanging, released, look_up, put_off = threading.Semaphore(0), threading.Event(), names.look_up, asyncio.Event()
+        monkeypatch.setattr(ssrf_guard, "MOST_LOOKUPS", 2)
+        monkeypatch.setattr(ssrf_guard, "LOOKUP_WAIT_S", 0.01)
+        hanging, released, look_up, put_off = (
+            threading.Semaphore(0),
+            threading.Event(),
+            name_lookup.look_up,
+            asyncio.Event(),
+        )
 
         def find(host: str, *more: Any) -> Any:
             if host.startswith("slow"):
@@ -573,7 +579,7 @@ class TestShortage:
             put_off.set()
 
         returning = store.give_back
-        monkeypatch.setattr(guard, "look_up", find)
+        monkeypatch.setattr(ssrf_guard, "look_up", find)
         monkeypatch.setattr(store, "give_back", give_back)
         async with serving(replace(settings, callback_timeout=60, callback_attempts=1)) as service:
             try:
@@ -596,7 +602,7 @@ class TestShortage:
     ) -> None:
         failures = 3
 
-        class Short(guard.DialedSocket):
+        class Short(ssrf_guard.DialedSocket):
             def __init__(self, *given: Any) -> None:
                 nonlocal failures
                 if failures:
@@ -604,7 +610,7 @@ class TestShortage:
                     raise OSError(number, "there are none left")
                 super().__init__(*given)
 
-        monkeypatch.setattr(guard, "DialedSocket", Short)
+        monkeypatch.setattr(ssrf_guard, "DialedSocket", Short)
         async with serving(replace(settings, callback_attempts=1)) as service:
             done = await finished(pool, await submit(service.engine, new(callback_url=receiver.url())))
         assert (done.callback_status, done.callback_attempts, failures) == (CallbackStatus.SUCCESS, 1, 0)

@@ -10,9 +10,9 @@ import asyncpg
 import pytest
 
 from reportsim.core.model import Status
-from reportsim.engine import housekeeping
+from reportsim.engine import leases
 from reportsim.settings import Settings
-from reportsim.store import queue
+from reportsim.store import queue_stats
 from reportsim.store import requests as store
 from reportsim.store.pool import Pool
 from tests.conftest import Service, serving
@@ -63,7 +63,7 @@ async def test_a_retention_longer_than_time_itself_deletes_nothing(settings: Set
 async def test_the_planner_learns_of_a_table_that_has_grown(
     settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "SWEEP_EVERY_S", 3_600.0)
+    monkeypatch.setattr(leases, "SWEEP_EVERY_S", 3_600.0)
     known = "SELECT reltuples FROM pg_class WHERE oid = 'requests'::regclass"
     async with serving(settings) as service:
         sweeper = service.engine._sweeper
@@ -85,4 +85,4 @@ async def test_looking_at_growth_waits_for_no_vacuum(service: Service, pool: Poo
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("LOCK TABLE requests IN SHARE UPDATE EXCLUSIVE MODE")
         async with asyncio.timeout(5):
-            assert await queue.analyze_if_outgrown(pool, 1_000_000_000)
+            assert await queue_stats.analyze_if_outgrown(pool, 1_000_000_000)

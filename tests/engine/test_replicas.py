@@ -13,9 +13,9 @@ import asyncpg
 import pytest
 
 from reportsim.core.model import Request, Status, rfc3339
-from reportsim.engine import replicas
-from reportsim.engine.events import Hub
-from reportsim.engine.replicas import Replicas
+from reportsim.engine import replication
+from reportsim.engine.event_hub import Hub
+from reportsim.engine.replication import Replicas
 from reportsim.settings import Settings
 from reportsim.store import notifications
 from reportsim.store.pool import Connection, Pool
@@ -54,7 +54,7 @@ async def pair(settings: Settings) -> AsyncIterator[Pair]:
 def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing that is announced arrives, as behind a pooler."""
     monkeypatch.setattr(Replicas, "_hear", lambda *_: None)
-    monkeypatch.setattr(replicas, "ECHO_S", 0.1)
+    monkeypatch.setattr(replication, "ECHO_S", 0.1)
 
 
 @dataclass
@@ -189,7 +189,7 @@ class TestManyChanges:
             await page.until("reset")
         assert took < SOON_S
         # Pages read everything again at a reset, so there are few of them whatever happens.
-        assert [event for event, _ in page.seen].count("reset") <= 2 + took / replicas.CATCH_UP_S
+        assert [event for event, _ in page.seen].count("reset") <= 2 + took / replication.CATCH_UP_S
 
 
 class TestLine:
@@ -213,8 +213,8 @@ class TestLine:
     async def test_is_not_disturbed_by_its_own_checks(
         self, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(replicas, "CHECK_S", 0.001)
-        monkeypatch.setattr(replicas, "GATHER_S", 0.0)
+        monkeypatch.setattr(replication, "CHECK_S", 0.001)
+        monkeypatch.setattr(replication, "GATHER_S", 0.0)
         async with paired(settings) as pair:
             for _ in range(30):
                 await asyncio.gather(*(submit(pair.works.engine, new()) for _ in range(5)))
@@ -241,7 +241,7 @@ class TestDeafLine:
     async def test_keeps_up_with_more_changes_than_are_read_at_once(
         self, deaf: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(replicas, "MOST_CHANGES", 5)
+        monkeypatch.setattr(replication, "MOST_CHANGES", 5)
         async with paired(settings) as pair, page_of(pair.looks) as page:
             await until(lambda: polls(pair))
             waited_for = await submit(pair.works.engine, job(500))
@@ -259,7 +259,7 @@ class TestDeafLine:
     async def test_what_a_replica_changed_itself_resets_none_of_its_pages(
         self, deaf: None, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(replicas, "MOST_CHANGES", 5)
+        monkeypatch.setattr(replication, "MOST_CHANGES", 5)
         looks: asyncio.Queue[int] = asyncio.Queue()
         changed_since = notifications.changed_since
 
@@ -288,7 +288,7 @@ class TestDeafLine:
     async def test_is_listened_to_again_when_it_was_only_slow(
         self, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(replicas, "ECHO_S", 0.0)
+        monkeypatch.setattr(replication, "ECHO_S", 0.0)
         async with paired(settings) as pair:
 
             async def listens() -> bool:
@@ -307,7 +307,7 @@ class TestMany:
         return Replicas(dsn="", pool=pool, hub=Hub(), heard=heard.append, concerns=list)
 
     async def test_changes_are_read_a_part_at_a_time(self, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(replicas, "AT_ONCE", 2)
+        monkeypatch.setattr(replication, "AT_ONCE", 2)
         heard: list[list[Request]] = []
         requests = await inserted(pool, *(new() for _ in range(5)))
         await self.line(pool, heard)._read(request.id for request in requests)
@@ -317,7 +317,7 @@ class TestMany:
     async def test_more_than_are_kept_are_not_kept_but_known_to_be_missed(
         self, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(replicas, "MOST_CHANGES", 5)
+        monkeypatch.setattr(replication, "MOST_CHANGES", 5)
         line = self.line(pool, [])
         for count in (3, 2):
             line._hear(None, 0, notifications.CHANNEL, notifications.encode("other", [new_id() for _ in range(count)]))

@@ -7,10 +7,10 @@ import aiohttp
 import pytest
 
 from reportsim.benchmark.runner import Runner
-from reportsim.engine.callbacks import Courier
-from reportsim.engine.events import Hub
-from reportsim.engine.housekeeping import Leases, Sweeper
-from reportsim.engine.replicas import Replicas
+from reportsim.engine.delivery.dispatcher import Courier
+from reportsim.engine.event_hub import Hub
+from reportsim.engine.leases import Leases, Sweeper
+from reportsim.engine.replication import Replicas
 from reportsim.engine.worker import Worker
 from reportsim.settings import Settings
 from reportsim.store.batcher import Batcher

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reportsim.store.cluster import Cluster, EmbeddedUnavailable
+from reportsim.store.embedded_postgres.cluster import Cluster, EmbeddedUnavailable
 
 
 class Database:

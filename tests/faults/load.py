@@ -11,7 +11,7 @@ from uuid import UUID
 import aiohttp
 
 from reportsim.core.model import Request, Status
-from reportsim.engine.callbacks import message_id
+from reportsim.engine.delivery.dispatcher import message_id
 from reportsim.engine.worker import MOST_TAKEOVERS
 from reportsim.store import requests
 from reportsim.store.pool import Connection, Pool, create_pool

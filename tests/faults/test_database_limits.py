@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reportsim.core.database_url import parse_database_url
+from reportsim.core.database_address.url import parse_database_url
 from reportsim.store.pool import connect
 from tests.engine.jobs import until
 from tests.faults.load import is_quiet

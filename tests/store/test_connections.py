@@ -11,9 +11,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from reportsim.store.connections import DIRECT, LIMITS, Connector
+from reportsim.store.connector import DIRECT, LIMITS, Connector
+from reportsim.store.engine_connections import Lines
 from reportsim.store.errors import OUTAGES, DatabaseMisconfigured, DatabaseTimeout, DatabaseUnavailable
-from reportsim.store.lines import Lines
 from reportsim.store.pool import connect, create_pool
 from tests.conftest import on_database
 from tests.engine.jobs import until

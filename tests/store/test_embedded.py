@@ -15,7 +15,7 @@ import asyncpg
 import psutil
 import pytest
 
-from reportsim.store import embedded
+from reportsim.store.embedded_postgres import server as embedded
 
 HOLDER = """
 import pathlib, sys

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from reportsim.core.model import Ledger
-from reportsim.store.import_csv import Faulty
-from reportsim.store.imports import ImportRefused
+from reportsim.store.ledger_import.csv_reader import Faulty
+from reportsim.store.ledger_import.importer import ImportRefused
 from reportsim.store.pool import Connection
 from tests.store.hostile_imports import HEADER, HLEDGER, L1, L2, own
 from tests.store.test_imports import ACCOUNTS, CHART, ENTRIES, everything, file, load, rows

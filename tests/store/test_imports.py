@@ -19,10 +19,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reportsim.core.model import Ledger
-from reportsim.store import import_formats, ledgers
-from reportsim.store.import_csv import CsvFile, Faulty, Irregular
-from reportsim.store.import_currencies import exponent
-from reportsim.store.imports import Import, ImportRefused, import_ledger
+from reportsim.store import ledgers
+from reportsim.store.ledger_import import formats as import_formats
+from reportsim.store.ledger_import.csv_reader import CsvFile, Faulty, Irregular
+from reportsim.store.ledger_import.currencies import exponent
+from reportsim.store.ledger_import.importer import Import, ImportRefused, import_ledger
 from reportsim.store.pool import Connection, connect
 from tests.store.hostile_imports import HEADER, HLEDGER, HOSTILE, L1, L2, hledger, own
 

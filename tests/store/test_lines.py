@@ -7,9 +7,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from reportsim.store import lines as module
+from reportsim.store import engine_connections as module
+from reportsim.store.engine_connections import Lines
 from reportsim.store.errors import DatabaseTimeout
-from reportsim.store.lines import Lines
 from reportsim.store.pool import Connection
 from tests.engine.jobs import until
 

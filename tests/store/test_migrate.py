@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from reportsim.store import connections as connections_module
+from reportsim.store import connector as connections_module
 from reportsim.store import migrate as module
 from reportsim.store.errors import DatabaseMisconfigured
 from reportsim.store.migrate import Migration, MigrationError, is_current, load, migrate

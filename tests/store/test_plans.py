@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from reportsim.core.model import CallbackStatus
-from reportsim.store import callbacks, ledgers, notifications, queue, requests
+from reportsim.store import callbacks, ledgers, notifications, queue_stats, requests
 from reportsim.store.migrate import migrate
 from reportsim.store.pool import Connection, connect, create_pool
 from tests.store.databases import empty_database
@@ -272,7 +272,7 @@ async def test_pruning_reads_one_end_of_the_primary_key(history: Connection) -> 
 
 
 async def test_what_waits_is_counted_without_reading_the_history(history: Connection) -> None:
-    assert "Seq Scan" not in indexes(await plan(history, queue.backlog))
+    assert "Seq Scan" not in indexes(await plan(history, queue_stats.backlog))
 
 
 async def test_what_changed_lately_is_found_without_reading_the_history(history: Connection) -> None:

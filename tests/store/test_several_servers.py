@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from reportsim.core.database_url import parse_database_url
-from reportsim.store.cluster import Cluster, EmbeddedUnavailable
-from reportsim.store.lines import Lines
+from reportsim.core.database_address.url import parse_database_url
+from reportsim.store.embedded_postgres.cluster import Cluster, EmbeddedUnavailable
+from reportsim.store.engine_connections import Lines
 from reportsim.store.pool import OUTAGES, connect, create_pool, persist
 
 

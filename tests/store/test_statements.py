@@ -8,7 +8,7 @@ import pytest
 
 from reportsim import store
 from reportsim.core.model import CallbackLog, Ledger, Request
-from reportsim.store import callbacks, ledgers, requests, runs
+from reportsim.store import benchmarks, callbacks, ledgers, requests
 from reportsim.store.pool import Connection
 
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
@@ -18,8 +18,8 @@ ROWS: list[tuple[str, type]] = [
     (callbacks.CLAIM, Request),
     (callbacks.SELECT_LOGS, CallbackLog),
     (ledgers.SELECT_LEDGERS, Ledger),
-    (runs.SELECT_ONE, runs.Benchmark),
-    (runs.SELECT_NEWEST, runs.Summary),
+    (benchmarks.SELECT_ONE, benchmarks.Benchmark),
+    (benchmarks.SELECT_NEWEST, benchmarks.Summary),
 ]
 
 

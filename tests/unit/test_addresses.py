@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportsim.core.addresses import NEVER_OPENED, REASONS, SETTING, AllowList, classify, explain
+from reportsim.core.callback_policy.addresses import NEVER_OPENED, REASONS, SETTING, AllowList, classify, explain
 
 REFUSED = """
 6to4:

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from reportsim.core import callback_urls
-from reportsim.core.addresses import REASONS, SETTING, AllowList
-from reportsim.core.callback_urls import (
+from reportsim.core.callback_policy import urls as callback_urls
+from reportsim.core.callback_policy.addresses import REASONS, SETTING, AllowList
+from reportsim.core.callback_policy.urls import (
     LONGEST,
     REFUSED_PORTS,
     CallbackTarget,

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from reportsim.core.database_names import DatabaseURLError
-from reportsim.core.database_url import DatabaseURL, Host, parse_database_url
+from reportsim.core.database_address.parameter_names import DatabaseURLError
+from reportsim.core.database_address.url import DatabaseURL, Host, parse_database_url
 
 
 def url(*hosts: tuple[str | None, int | None], **rest: Any) -> DatabaseURL:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportsim.core.encoding import dumps
+from reportsim.core.json import dumps
 from reportsim.core.model import CallbackStatus, Request, Status
-from reportsim.engine import events
-from reportsim.engine.events import Hub, Message, Source, Subscriber, View, encode, joined
+from reportsim.engine import event_hub
+from reportsim.engine.event_hub import Hub, Message, Source, Subscriber, View, encode, joined
 from tests.store.rows import URL, attempt_at, new, new_id, now
 
 SILENCE_S = 0.05
@@ -65,7 +65,7 @@ async def is_silent(subscriber: Subscriber) -> bool:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gathers for a moment only."""
-    monkeypatch.setattr(events, "GATHER_S", 0.02)
+    monkeypatch.setattr(event_hub, "GATHER_S", 0.02)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ async def quiet(hub: Hub) -> None:
 
 class TestGathering:
     async def test_the_first_change_is_sent_at_once(self, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(events, "GATHER_S", 3600)
+        monkeypatch.setattr(event_hub, "GATHER_S", 3600)
         request = pending()
         with hub.subscribe() as subscriber:
             hub.publish([request])
@@ -145,7 +145,7 @@ class TestGathering:
             ]
 
     async def test_too_many_changes_at_once_are_a_reset(self, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(events, "MOST_CHANGES", 10)
+        monkeypatch.setattr(event_hub, "MOST_CHANGES", 10)
         with hub.subscribe() as subscriber:
             hub.publish([pending() for _ in range(11)])
             assert [(event, data) for _, event, data in await read(subscriber)] == [("reset", {})]
@@ -156,7 +156,7 @@ class TestGathering:
     async def test_many_changes_of_few_requests_are_not_too_many(
         self, hub: Hub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(events, "MOST_CHANGES", 2)
+        monkeypatch.setattr(event_hub, "MOST_CHANGES", 2)
         requests = [pending(), pending()]
         with hub.subscribe() as subscriber:
             for change in (lambda request: request, working, done):
@@ -340,7 +340,7 @@ class TestReplay:
     ) -> None:
         for number in range(100):
             hub.publish_event("stats", {"n": number, "filler": "x" * 1_000})
-        monkeypatch.setattr(events, "PIECE", 4_000)
+        monkeypatch.setattr(event_hub, "PIECE", 4_000)
         with contextlib.ExitStack() as stack:
             streams = [stack.enter_context(hub.subscribe(f"{hub.boot}-0")) for _ in range(50)]
             assert hub.budget.spent == sum(stream.queued for stream in streams) == 0
@@ -359,7 +359,7 @@ class TestReplay:
     async def test_what_happens_during_a_replay_comes_after_it_and_once(
         self, hub: Hub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(events, "PIECE", 1)
+        monkeypatch.setattr(event_hub, "PIECE", 1)
         for number in range(3):
             hub.publish_event("stats", {"n": number})
         with hub.subscribe(f"{hub.boot}-0") as subscriber:
@@ -373,7 +373,7 @@ class TestReplay:
     async def test_a_replay_that_the_ring_has_overtaken_is_a_reset(
         self, hub: Hub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(events, "PIECE", 1)
+        monkeypatch.setattr(event_hub, "PIECE", 1)
         monkeypatch.setattr(hub, "_ring", type(hub._ring)(maxlen=3))
         for number in range(3):
             hub.publish_event("stats", {"n": number})
@@ -394,7 +394,7 @@ class TestReplay:
             rendered += 1
             return whole(message, number)
 
-        monkeypatch.setattr(events, "PIECE", 1_000)
+        monkeypatch.setattr(event_hub, "PIECE", 1_000)
         for _ in range(20):
             hub._send([hub._message("requests", [Source(item.id, None, item) for item in (pending(), pending())])])
         monkeypatch.setattr(Message, "_rendered", counted)
@@ -408,8 +408,8 @@ class TestReplay:
         self, hub: Hub, monkeypatch: pytest.MonkeyPatch, kept: bool
     ) -> None:
         if not kept:
-            monkeypatch.setattr(events, "RING", 3 * events.OF_MESSAGE + 200)
-        monkeypatch.setattr(events, "BUDGET", 500)
+            monkeypatch.setattr(event_hub, "RING", 3 * event_hub.OF_MESSAGE + 200)
+        monkeypatch.setattr(event_hub, "BUDGET", 500)
         with contextlib.ExitStack() as stack:
             streams = [stack.enter_context(hub.subscribe()) for _ in range(10)]
             for number in range(100):
@@ -423,7 +423,7 @@ class TestReplay:
     async def test_what_is_kept_of_many_small_events_is_bounded(
         self, hub: Hub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(events, "RING", 10 * events.OF_MESSAGE)
+        monkeypatch.setattr(event_hub, "RING", 10 * event_hub.OF_MESSAGE)
         for _ in range(100):
             hub.reset()
         assert len(hub._ring) < 10
@@ -440,7 +440,7 @@ class TestSubscribers:
     async def test_one_who_does_not_read_is_cut_with_what_it_has_and_hurts_nobody(
         self, hub: Hub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(events, "QUEUE", 5)
+        monkeypatch.setattr(event_hub, "QUEUE", 5)
         with hub.subscribe() as slow, hub.subscribe() as quick:
             for number in range(8):
                 hub.publish_event("stats", {"n": number})
@@ -500,7 +500,7 @@ class TestEnds:
             assert await end == failed
 
     async def test_too_many_changes_still_tell_those_who_wait(self, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(events, "MOST_CHANGES", 1)
+        monkeypatch.setattr(event_hub, "MOST_CHANGES", 1)
         request = pending()
         with hub.end_of(request.id) as end:
             hub.publish([pending(), done(request)])
@@ -527,7 +527,7 @@ class TestEnds:
 
 
 async def test_what_is_remembered_of_requests_is_bounded(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "MOST_REMEMBERED", 5)
+    monkeypatch.setattr(event_hub, "MOST_REMEMBERED", 5)
     newest = pending()
     hub.publish([*(pending() for _ in range(20)), newest])
     assert len(hub._latest) == 5

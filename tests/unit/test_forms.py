@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import ValidationError
 
-from reportsim.web import races
-from reportsim.web.benchmark_forms import plan_body
-from reportsim.web.forms import number, submission
-from reportsim.web.races import expected, read_controls
-from reportsim.web.schemas import BenchmarkPlan, parse
-from reportsim.web.service_times import DISTRIBUTIONS, service_time
+from reportsim.pages.benchmark_form import plan_body
+from reportsim.pages.forms import number, submission
+from reportsim.pages.race import model as races
+from reportsim.pages.race.model import expected, read_controls
+from reportsim.pages.service_time_form import DISTRIBUTIONS, service_time
+from reportsim.schemas.requests import BenchmarkPlan, parse
 
 NUMERALS = st.one_of(
     st.integers().map(str),

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from reportsim.web import inboxes as module
-from reportsim.web.inboxes import MOST_ARRIVALS, MOST_BYTES, MOST_INBOXES, OVERHEAD, Arrival, Inboxes
+from reportsim.demo_receiver import inboxes as module
+from reportsim.demo_receiver.inboxes import MOST_ARRIVALS, MOST_BYTES, MOST_INBOXES, OVERHEAD, Arrival, Inboxes
 
 
 def arrival(*, body: str = "{}", id: str = "msg_1", verified: bool = True, step: str = "200") -> Arrival:

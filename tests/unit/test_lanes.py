@@ -8,9 +8,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from reportsim.engine import lanes as module
-from reportsim.engine.lanes import LIMITS, Lanes, Limits, Place, Standing
-from reportsim.engine.pace import Pace
+from reportsim.engine.delivery import destination_queues as module
+from reportsim.engine.delivery.destination_queues import LIMITS, Lanes, Limits, Place, Standing
+from reportsim.engine.delivery.pacing import Pace
 
 PROMPT, LATE, SILENT, NEW = Standing.PROMPT, Standing.LATE, Standing.SILENT, Standing.NEW
 

@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import ValidationError
 
-from reportsim.benchmark.schedule import make_schedule
-from reportsim.benchmark.service_times import ServiceTime
+from reportsim.benchmark.load.arrivals import make_schedule
 from reportsim.core.model import CallbackLog, CallbackStatus, Mode, Request, Status
-from reportsim.store.runs import Attempted
-from reportsim.web.courses import Axis, course
-from reportsim.web.distributions import picture, survival
-from reportsim.web.previews import preview
-from reportsim.web.races import Lane, Lap, expected, read_controls
-from reportsim.web.racing import deliveries, told_lanes
+from reportsim.core.service_time import ServiceTime
+from reportsim.pages.csv_preview import preview
+from reportsim.pages.race.density_chart import picture, survival
+from reportsim.pages.race.live import deliveries, told_lanes
+from reportsim.pages.race.model import Lane, Lap, expected, read_controls
+from reportsim.pages.timeline import Axis, course
+from reportsim.store.benchmarks import Attempted
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
 WAITS = (2.0, 4.0, 8.0)

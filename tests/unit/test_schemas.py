@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import Schema
 
-from reportsim.core.addresses import AllowList
+from reportsim.core.callback_policy.addresses import AllowList
 from reportsim.core.model import Ledger
 from reportsim.core.problems import Problem
+from reportsim.engine.delivery.ssrf_guard import Guard
 from reportsim.engine.engine import Engine
-from reportsim.engine.guard import Guard
 from reportsim.reports.catalog import CATALOG
-from reportsim.web.schemas import (
+from reportsim.schemas.requests import (
     Accepted,
     AsyncSubmission,
     FailingSubmission,

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
-from reportsim.core.addresses import AllowList
-from reportsim.core.callback_urls import REFUSED_PORTS, CallbackTarget
-from reportsim.engine.client import Client
-from reportsim.engine.delivery import Outcome, attempt
-from reportsim.engine.guard import Guard
+from reportsim.core.callback_policy.addresses import AllowList
+from reportsim.core.callback_policy.urls import REFUSED_PORTS, CallbackTarget
+from reportsim.engine.delivery.attempt import Outcome, attempt
+from reportsim.engine.delivery.http_client import Client
+from reportsim.engine.delivery.ssrf_guard import Guard
 
 Answer: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

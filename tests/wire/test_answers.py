@@ -13,11 +13,11 @@ import psutil
 import pytest
 
 from reportsim.core.model import CallbackStatus
-from reportsim.engine import client
-from reportsim.engine.client import open_client
-from reportsim.engine.delivery import Outcome, Reason
-from reportsim.engine.guard import Guard
-from reportsim.engine.responses import EXCERPT, MOST_ANSWER, MOST_HEAD, HeadReader, read_excerpt
+from reportsim.engine.delivery import http_client
+from reportsim.engine.delivery.attempt import Outcome, Reason
+from reportsim.engine.delivery.http_client import open_client
+from reportsim.engine.delivery.response_reader import EXCERPT, MOST_ANSWER, MOST_HEAD, HeadReader, read_excerpt
+from reportsim.engine.delivery.ssrf_guard import Guard
 from reportsim.settings import Settings
 from reportsim.store import callbacks
 from reportsim.store.pool import Pool
@@ -328,7 +328,7 @@ async def test_an_error_that_nobody_thought_of_is_an_outcome_too(monkeypatch: py
     async def fail(*_: Any) -> str:
         raise LookupError("unheard of")
 
-    monkeypatch.setattr(client, "read_excerpt", fail)
+    monkeypatch.setattr(http_client, "read_excerpt", fail)
     outcome = await outcome_of(says(whole(HEAD, b"")))
     assert (outcome.success, outcome.reason) == (False, Reason.RESET)
     assert "LookupError" in (outcome.error_message or "")
@@ -349,7 +349,7 @@ class TestTls:
     ) -> None:
         context, certificate = certified(tmp_path, NAME)
         trusting = ssl.create_default_context(cafile=certificate)
-        monkeypatch.setattr(client, "TLS_CONTEXT", trusting)
+        monkeypatch.setattr(http_client, "TLS_CONTEXT", trusting)
         names.script = [[PUBLIC]]
         async with (
             answering(says(whole(HEAD, b"")), tls=context) as raw,

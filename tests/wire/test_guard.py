@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from reportsim.core.addresses import AllowList
-from reportsim.core.callback_urls import CallbackTarget, OwnReceiver, Refusal
-from reportsim.engine import guard as module
-from reportsim.engine.client import open_client
-from reportsim.engine.delivery import Reason
-from reportsim.engine.guard import Guard, Lookups, Shortage, is_here
+from reportsim.core.callback_policy.addresses import AllowList
+from reportsim.core.callback_policy.urls import CallbackTarget, OwnReceiver, Refusal
+from reportsim.engine.delivery import ssrf_guard as module
+from reportsim.engine.delivery.attempt import Reason
+from reportsim.engine.delivery.http_client import open_client
+from reportsim.engine.delivery.ssrf_guard import Guard, Lookups, Shortage, is_here
 from reportsim.settings import Settings
 from reportsim.store.pool import Pool
 from tests.conftest import serving
@@ -355,7 +355,7 @@ class TestLookups:
 
     def test_a_lookup_that_hangs_does_not_keep_the_process(self) -> None:
         program = (
-            "import asyncio, socket, time; from reportsim.engine.guard import Lookups\n"
+            "import asyncio, socket, time; from reportsim.engine.delivery.ssrf_guard import Lookups\n"
             "socket.getaddrinfo = lambda *_, **__: time.sleep(60)\n"
             "async def main():\n"
             "    task = asyncio.create_task(Lookups().resolve('evil.example'))\n"

@@ -1,0 +1,214 @@
+"""GET /metrics: what Prometheus reads, gathered when it asks."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from reportsim import __version__
+from reportsim.core.problems import KINDS
+from reportsim.engine.engine import Engine
+from reportsim.store.pool import OUTAGES
+from reportsim.store.queue_stats import Backlog, backlog
+from reportsim.tasks import in_background
+from reportsim.web.keys import FAILED
+
+BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+STATUSES: Final = frozenset({200, 202, 206, 303, 304, 499, *(kind.status for kind in KINDS.values())})
+SAMPLES_AT_ONCE: Final = 500
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+UNMATCHED: Final = "unmatched"
+LAG_EVERY_S: Final = 0.1
+
+
+class LoopLag:
+    """How late the event loop is: the worst of the last whole second, and of all time."""
+
+    def __init__(self) -> None:
+        """Knows nothing before `run` runs."""
+        self.seconds = 0.0
+        self.largest = 0.0
+
+    async def run(self) -> None:
+        """Asks for a wake-up again and again, and notes how late it comes."""
+        loop = asyncio.get_running_loop()
+        worst, ends = 0.0, loop.time() + 1
+        while True:
+            due = loop.time() + LAG_EVERY_S
+            await asyncio.sleep(LAG_EVERY_S)
+            worst = max(worst, loop.time() - due)
+            self.largest = max(self.largest, worst)
+            if loop.time() >= ends:
+                self.seconds, worst, ends = worst, 0.0, loop.time() + 1
+
+
+class EngineCollector(Collector):
+    """Reads the engine's own counts at the moment they are asked for."""
+
+    def __init__(self, engine: Engine, lag: LoopLag) -> None:
+        """Takes what to read; `backlog` is set before each reading."""
+        self._engine = engine
+        self._lag = lag
+        self.backlog: Backlog | None = None
+
+    def collect(self) -> Iterable[Metric]:
+        """Everything but the HTTP histogram."""
+        engine = self._engine
+        yield labelled("reportsim_build_info", "Version of this build.", "version", {__version__: 1})
+        yield gauge("reportsim_worker_slots", "Worker slots.", engine.slots.width)
+        yield gauge("reportsim_worker_slots_busy", "Worker slots in use.", engine.slots.busy)
+        yield gauge("reportsim_sse_subscribers", "Open event streams.", engine.hub.subscribers)
+        yield gauge("reportsim_event_loop_lag_seconds", "Worst lag of the last second.", self._lag.seconds)
+        yield gauge("reportsim_event_loop_lag_seconds_max", "Worst lag since the start.", self._lag.largest)
+        yield gauge("reportsim_database_pool_size", "Connections in the pool.", engine.pool.get_size())
+        yield gauge("reportsim_database_pool_idle", "Idle connections in the pool.", engine.pool.get_idle_size())
+        yield gauge("reportsim_callbacks_held", "Callbacks this replica is delivering.", len(engine.courier.held))
+        yield gauge("reportsim_polling", "Whether changes of other replicas are polled for.", engine.is_polling)
+        yield counter("reportsim_requests_accepted", "Requests accepted here.", "mode", engine.counts.accepted)
+        yield counter("reportsim_requests_ended", "Requests ended here.", "status", engine.counts.ended)
+        yield counter("reportsim_webhook_deliveries", "Callback attempts.", "outcome", engine.counts.deliveries)
+        yield counter(
+            "reportsim_fences_lost", "Results dropped because another took over.", None, engine.worker.lost_fences
+        )
+        if self.backlog is not None:
+            yield labelled("reportsim_jobs", "Requests that have not ended.", "state", self.backlog.states)
+            yield gauge("reportsim_queue_age_seconds", "Age of the oldest waiting request.", self.backlog.age)
+            yield gauge("reportsim_callbacks_due", "Callback attempts past their time.", self.backlog.callbacks_due)
+
+
+def gauge(name: str, about: str, value: float) -> Metric:
+    """One number that goes up and down."""
+    return GaugeMetricFamily(name, about, value=value)
+
+
+def labelled(name: str, about: str, label: str, values: dict[str, int]) -> Metric:
+    """Numbers that go up and down, by one label."""
+    family = GaugeMetricFamily(name, about, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+def counter(name: str, about: str, label: str | None, values: "dict[str, int] | int") -> Metric:
+    """Numbers that only go up."""
+    family = CounterMetricFamily(name, about, labels=[label] if label else [])
+    for key, value in values.items() if isinstance(values, dict) else [("", values)]:
+        family.add_metric([key] if label else [], value)
+    return family
+
+
+class Metrics:
+    """The registry of one application."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Registers everything that can be read."""
+        self.lag = LoopLag()
+        self._engine = engine
+        self._collector = EngineCollector(engine, self.lag)
+        self._registry = CollectorRegistry()
+        self._registry.register(self._collector)
+        self._duration = Histogram(
+            "reportsim_http_request_duration_seconds",
+            "Time to answer, by route.",
+            ["method", "route", "status"],
+            buckets=BUCKETS,
+            registry=self._registry,
+        )
+        self._answers = Counter(
+            "reportsim_http_requests", "Answers, by route.", ["method", "route", "status"], registry=self._registry
+        )
+        self._children: dict[tuple[str, str, str], tuple[Histogram, Counter]] = {}
+
+    def observe(self, request: web.Request, status: int, seconds: float) -> None:
+        """Counts one answer; the route is its template, so that labels stay few."""
+        resource = request.match_info.route.resource
+        method = request.method if request.method in METHODS else "OTHER"
+        key = (method, resource.canonical if resource is not None else UNMATCHED, status_label(status))
+        children = self._children.get(key)
+        if children is None:
+            children = self._children[key] = self._duration.labels(*key), self._answers.labels(*key)
+        duration, answers = children
+        duration.observe(seconds)
+        answers.inc()
+
+    async def render(self) -> bytes:
+        """The exposition text; what only the database knows is left out while it is away."""
+        try:
+            async with asyncio.timeout(1):
+                self._collector.backlog = await backlog(self._engine.pool)
+        except (*OUTAGES, TimeoutError):
+            self._collector.backlog = None
+        pieces = []
+        for family in self._registry.collect():
+            # When each series began would be lines of its own behind the family, and nobody reads them.
+            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+            for first in range(0, max(len(family.samples), 1), SAMPLES_AT_ONCE):
+                pieces.append(render_samples(family, first))
+                # Rendering holds the loop, some microseconds for each sample.
+                await asyncio.sleep(0)
+        return b"".join(pieces)
+
+
+def status_label(status: int) -> str:
+    """A status that this service answers by itself; others, which the demo receiver is told to play, by their class."""
+    return str(status) if status in STATUSES else f"{status // 100}xx"
+
+
+def render_samples(family: Metric, first: int) -> bytes:
+    """Some samples of a family in Prometheus' text format, behind its comments where they are its first."""
+    part = Metric(family.name, family.documentation, family.type, family.unit)
+    part.samples = family.samples[first : first + SAMPLES_AT_ONCE]
+    lines = generate_latest(Registered(part)).splitlines(keepends=True)
+    return b"".join(line for line in lines if first == 0 or not line.startswith(b"# "))
+
+
+class Registered(CollectorRegistry):
+    """A registry of a part of one family."""
+
+    def __init__(self, part: Metric) -> None:
+        """Registers the part."""
+        super().__init__()
+        self._part = part
+
+    def collect(self) -> Iterable[Metric]:
+        """The part."""
+        return [self._part]
+
+
+METRICS: Final = web.AppKey("METRICS", Metrics)
+
+
+def measure(metrics: Metrics) -> Middleware:
+    """Times every answer; what a client broke off counts as 499."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        started = time.monotonic()
+        status = 499
+        try:
+            response = await handler(request)
+            status = response.status
+            return response
+        finally:
+            metrics.observe(request, status, time.monotonic() - started)
+
+    return middleware
+
+
+async def show_metrics(request: web.Request) -> web.Response:
+    """The metrics in Prometheus' text format."""
+    body = await request.app[METRICS].render()
+    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def lag_context(app: web.Application) -> AsyncIterator[None]:
+    """Watches the loop as long as the application lives."""
+    async with in_background(app[METRICS].lag.run(), names=("loop-lag",), on_end=app[FAILED].set):
+        yield

@@ -1,0 +1,40 @@
+"""The query of a request to the API: no parameter is overlooked, whatever the method and the route."""
+
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from reportsim.api.openapi.operations import OPERATIONS
+from reportsim.api.requests import load_query
+from reportsim.schemas.requests import Strict
+
+API: Final = "/api/"
+NO_PARAMETERS: Final = Strict()
+
+
+def check_query() -> Middleware:
+    """Refuses the query parameters that an operation, or a form, does not have.
+
+    Operations that have some read them themselves. A page takes what it does not know, such as marks of campaigns; a
+    form has none.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.query_string and has_no_parameters(request):
+            load_query(NO_PARAMETERS, request)
+        return await handler(request)
+
+    return middleware
+
+
+def has_no_parameters(request: web.Request) -> bool:
+    """Whether the route that a request goes to takes no query parameters."""
+    match = request.match_info
+    if match.http_exception is not None:
+        return False
+    operation = OPERATIONS.get(match.handler)
+    if operation is None:
+        return request.method == "POST" or request.path.startswith(API)
+    return operation.query is None and request.path.startswith(API)

@@ -1,0 +1,69 @@
+"""A run without a server: the records that an ideal one would leave. For previews, examples and tests."""
+
+import math
+from array import array
+from typing import Final
+
+from reportsim.benchmark.load.arrivals import Schedule
+from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.results.concurrency import integral, most_at_once, spans
+from reportsim.benchmark.results.samples import Integrals, Outcome, Samples
+from reportsim.benchmark.theory.replications import flow
+from reportsim.core.model import Mode
+
+# What an idle machine takes on the way in and out, in seconds.
+LAG_S: Final = 0.0004
+ACCEPT_S: Final = 0.002
+DELIVERY_S: Final = 0.002
+
+
+def rehearse(plan: Plan, schedule: Schedule, mode: Mode) -> tuple[Samples, Integrals]:
+    """One side's samples and integrals: the schedule on an ideal server, with a little overhead at the edges."""
+    samples = Samples.empty(mode, schedule.intended, len(plan.halves[0]))
+    parts = [_block(plan, schedule, samples, half) for half in plan.halves]
+    return samples, parts[0] + parts[1]
+
+
+def _block(plan: Plan, schedule: Schedule, samples: Samples, half: range) -> Integrals:
+    mode, part = samples.mode, slice(half.start, half.stop)
+    # In the queue as late as sent and accepted; the client's patience has run since the intended time.
+    ideal = flow(plan, mode, schedule.intended[part], schedule.services[part], LAG_S + ACCEPT_S)
+    samples.started[part], samples.ended[part] = ideal.starts, ideal.ends
+    samples.queued[part] = array("d", ideal.arrivals)
+    timeout = plan.timeout_of(mode)
+    for index, end in zip(half, ideal.results(), strict=True):
+        due = schedule.intended[index]
+        sent, result, leaves = due + LAG_S, end + DELIVERY_S, due + timeout
+        samples.sent[index] = sent
+        in_time = result <= leaves
+        samples.outcomes[index] = Outcome.OK if in_time else Outcome.CLIENT_TIMEOUT
+        samples.result[index] = result if in_time else math.nan
+        if mode is Mode.ASYNC:
+            samples.accepted[index] = sent + 2 * ACCEPT_S
+            samples.held[index] = 2 * ACCEPT_S
+        else:
+            samples.accepted[index] = samples.result[index]
+            samples.held[index] = min(result, leaves) - sent
+    return integrals_of(samples, half)
+
+
+def integrals_of(samples: Samples, half: range) -> Integrals:
+    """The integrals of one block from the records of its requests: what a server's own must agree with."""
+    part = slice(half.start, half.stop)
+    sent, queued, started = samples.sent[part], samples.queued[part], samples.started[part]
+    ended, held = samples.ended[part], samples.held[part]
+    left_queue = [end if math.isnan(start) else start for start, end in zip(started, ended, strict=True)]
+    opened = list(spans(sent, [start + length for start, length in zip(sent, held, strict=True)]))
+    waiting = list(spans(queued, left_queue))
+    moments = [moment for pair in opened for moment in pair] + [
+        moment for column in (ended, samples.result[part]) for moment in column if not math.isnan(moment)
+    ]
+    return Integrals(
+        elapsed_s=max(moments, default=0.0),
+        open_s=integral(opened),
+        open_max=most_at_once(opened),
+        busy_s=integral(spans(started, ended)),
+        queue_s=integral(waiting),
+        queue_max=most_at_once(waiting),
+        accepted=sum(not math.isnan(moment) for moment in queued),
+    )

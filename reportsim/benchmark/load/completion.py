@@ -1,0 +1,178 @@
+"""Four ways to learn the result of a request that was accepted for later, under the same load: what each one costs.
+
+The callback's figures are those of the first async block; the others get that block's arrivals and service times again.
+"""
+
+import asyncio
+import json
+import math
+import time
+from array import array
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any, Final
+
+from reportsim.benchmark.load.arrivals import Schedule
+from reportsim.benchmark.load.http_client import Client
+from reportsim.benchmark.plan import MOST_DRAIN_S, Plan
+from reportsim.benchmark.results.percentiles import percentiles
+from reportsim.benchmark.server_recorder import Area
+from reportsim.core.json import dumps
+from reportsim.tasks import start
+
+Json = dict[str, Any]
+# What the service's Retry-After asks for between two looks at a request that has not ended.
+POLL_S: Final = 1.0
+HELD_S: Final = 20
+ENDED: Final = frozenset({"COMPLETED", "FAILED"})
+START_IN_S: Final = 0.05
+# A client that has heard nothing for so long gives up; less than the service waits for this process.
+PATIENCE_S: Final = MOST_DRAIN_S + 240.0
+# Looks in a row without an answer after which a client gives up.
+MOST_FAILED_LOOKS: Final = 5
+
+
+class Way(StrEnum):
+    """How a client learns the result."""
+
+    WEBHOOK = "webhook"
+    """The service calls."""
+    POLLING = "polling"
+    """It asks every second, as Retry-After says."""
+    LONG_POLL = "long_poll"
+    """It asks once and is held, by `Prefer: wait`, until the request has ended or twenty seconds are over."""
+    SSE = "sse"
+    """It opens a stream of the request's events, looks once, and listens."""
+
+
+ASKING: Final = (Way.POLLING, Way.LONG_POLL, Way.SSE)
+
+
+class Tally:
+    """What clients spend: requests on the wire, and connections held."""
+
+    def __init__(self) -> None:
+        """Counts from now on."""
+        self.requests = 0
+        self.held = Area()
+
+    def opens(self) -> None:
+        """A request is sent."""
+        self.requests += 1
+        self.held.change(+1, time.monotonic())
+
+    def closes(self) -> None:
+        """Its connection is free again, or gone."""
+        self.held.change(-1, time.monotonic())
+
+
+class Asking:
+    """One block of the load whose clients ask for their results."""
+
+    def __init__(self, way: Way, client: Client, plan: Plan, schedule: Schedule, run_line: str) -> None:
+        """Takes the first block's schedule."""
+        self._way = way
+        self._client = client
+        self._plan = plan
+        self._schedule = schedule
+        self._run_line = run_line
+        self._tally = Tally()
+        self._indices = plan.halves[0]
+        self._start = 0.0
+        self._times = array("d", [math.inf]) * len(self._indices)
+
+    async def run(self) -> Json:
+        """Sends the block, and says what came of it when every client has its result."""
+        self._start = time.monotonic() + START_IN_S
+        clients: set[asyncio.Task[None]] = set()
+        for index in self._indices:
+            due = self._start + self._schedule.intended[index]
+            if (left := due - time.monotonic()) > 0:
+                await asyncio.sleep(left)
+            clients.add(start(self._learn(index), name=f"learn-{index}"))
+        _, late = await asyncio.wait(clients, timeout=PATIENCE_S)
+        for client in late:
+            client.cancel()
+        for outcome in await asyncio.gather(*clients, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                raise outcome
+        return figures(self._times, self._tally, time.monotonic() - self._start)
+
+    async def _learn(self, index: int) -> None:
+        body = dumps(self._plan.body(self._schedule.seeds[index]))
+        status, answer = await self._ask("POST", "/api/async", body)
+        if status != 202:
+            return
+        id = json.loads(answer)["id"]
+        match self._way:
+            case Way.SSE:
+                ended = await self._listen(id)
+            case Way.LONG_POLL:
+                ended = await self._look_until(id, 0.0, f"Prefer: wait={HELD_S}\r\n")
+            case _:
+                ended = await self._look_until(id, POLL_S)
+        if ended == "COMPLETED":
+            self._times[index - self._indices.start] = time.monotonic() - self._start - self._schedule.intended[index]
+
+    async def _ask(self, method: str, path: str, body: bytes = b"", headers: str = "") -> tuple[int | None, bytes]:
+        self._tally.opens()
+        try:
+            return await self._client.ask(self._client.message(method, path, body, self._run_line + headers))
+        finally:
+            self._tally.closes()
+
+    async def _look(self, id: str, headers: str = "") -> str | None:
+        status, answer = await self._ask("GET", f"/api/requests/{id}", headers=headers)
+        return json.loads(answer)["status"] if status == 200 else None
+
+    async def _look_until(self, id: str, between_s: float, headers: str = "") -> str | None:
+        failed = 0
+        while failed < MOST_FAILED_LOOKS:
+            await asyncio.sleep(POLL_S if failed else between_s)
+            state = await self._look(id, headers)
+            if state in ENDED:
+                return state
+            failed = failed + 1 if state is None else 0
+        return None
+
+    async def _listen(self, id: str) -> str | None:
+        """Opens the stream first and looks then, so that nothing is missed in between."""
+        self._tally.opens()
+        try:
+            reader, writer = await self._client.connect()
+        except OSError:
+            self._tally.closes()
+            return None
+        try:
+            path = f"/api/events?request_id={id}"
+            writer.write(self._client.message("GET", path, headers=f"{self._run_line}Connection: close\r\n"))
+            await reader.readuntil(b"\r\n\r\n")
+            state = await self._look(id)
+            while state is not None and state not in ENDED:
+                line = await reader.readline()
+                if line.startswith(b"event: reset") or not line:
+                    # Something may have been missed, or the stream is over: from now on it looks.
+                    return await self._look_until(id, POLL_S)
+                if line.startswith(b"data: {"):
+                    items = json.loads(line.removeprefix(b"data: ")).get("items", ())
+                    state = next((item["status"] for item in items if item["id"] == id), state)
+            return state
+        except (OSError, EOFError):
+            return None
+        finally:
+            writer.transport.abort()
+            self._tally.closes()
+
+
+def figures(times_s: Iterable[float], tally: Tally, elapsed_s: float) -> Json:
+    """What one way came to; requests are all that went over the wire, in either direction."""
+    times = [1000 * each for each in times_s]
+    results = sum(each < math.inf for each in times)
+    return {
+        "offered": len(times),
+        "results": results,
+        "time_to_result_ms": {level: found.as_json() for level, found in percentiles(times).items()},
+        "requests": tally.requests,
+        "requests_per_result": round(tally.requests / results, 3) if results else None,
+        "connections": {"mean": round(tally.held.total / elapsed_s, 6), "max": tally.held.most},
+    }

@@ -1,0 +1,142 @@
+"""P1: the same requests as their clients saw them, sync over async, with what the server did meanwhile."""
+
+import math
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Final
+from xml.sax.saxutils import escape
+
+from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.report.charts import svg
+from reportsim.benchmark.report.charts.svg import Linear
+from reportsim.benchmark.report.number_format import duration
+from reportsim.benchmark.results.samples import Outcome, Samples
+from reportsim.core.model import Mode
+
+WIDTH: Final = 760
+LEFT: Final = 44
+RIGHT: Final = 16
+ROW: Final = 8
+GAP: Final = 2
+HEAD: Final = 26
+LEGEND: Final = 30
+AXIS: Final = 42
+ROWS: Final = 40
+# A bar that would be narrower could not be seen.
+THIN: Final = 1.5
+
+
+def gantt(plan: Plan, sync: Samples, other: Samples, *, rows: int = ROWS, first: int | None = None) -> str:
+    """The requests from index `first` on; without one, a typical stretch of the first block."""
+    count = min(rows, sync.first_block)
+    start = typical(plan, sync, count) if first is None else min(max(first, 0), len(sync) - 1)
+    end = sync.first_block if start < sync.first_block else len(sync)
+    indices = range(start, min(start + count, end))
+    moments = [moment for side in (sync, other) for index in indices for moment in seen(plan, side, index)]
+    due = [sync.intended[index] for index in indices]
+    x = Linear(min(due, default=0.0), max(moments, default=1.0), LEFT, WIDTH - RIGHT)
+    panel = HEAD + len(indices) * (ROW + GAP)
+    lost = sum(sync.outcomes[index] == Outcome.CLIENT_TIMEOUT for index in indices)
+    about = (
+        f"Requests {start + 1} to {start + len(indices)} of {len(sync)}. Sync clients hold their connection until the "
+        f"result comes; {lost} of them gave up. Async clients hold it only until they are accepted."
+    )
+    bottom = LEGEND + 2 * panel
+    parts = [svg.element("defs", svg.hatch("gantt-zombie", svg.RED)), keys()]
+    parts.append(svg.time_axis(x, bottom + 4, LEGEND + HEAD - 4, "time in the block"))
+    for number, (side, name) in enumerate(
+        ((sync, "sync: the client waits"), (other, "async: the client is called back"))
+    ):
+        top = LEGEND + number * panel
+        parts.append(svg.text(LEFT, top + 17, name, font_weight="600"))
+        parts += [row(plan, side, index, x, top + HEAD + at * (ROW + GAP)) for at, index in enumerate(indices)]
+        parts += [
+            svg.text(LEFT - 6, top + HEAD + at * (ROW + GAP) + ROW, str(indices[at] + 1), anchor="end", font_size=9)
+            for at in range(0, len(indices), 5)
+        ]
+    title = f"{len(indices)} requests, sync over async"
+    return svg.document(WIDTH, bottom + AXIS, "gantt", title, about, *parts)
+
+
+def typical(plan: Plan, sync: Samples, count: int) -> int:
+    """Where in the first block as many neighbours as are shown gave up as often as all do; of these, the slowest."""
+    block = sync.first_block
+    limit = min(plan.timeout_of(Mode.SYNC), 1e6)
+    gave_up = [outcome == Outcome.CLIENT_TIMEOUT for outcome in sync.outcomes]
+    wanted = round(count * sum(gave_up) / len(sync))
+    slow = [0.0, *accumulate(min(time, limit) for time in sync.times_to_result()[:block])]
+    lost = [0, *accumulate(gave_up[:block])]
+    return min(
+        range(block - count + 1),
+        key=lambda at: (abs(lost[at + count] - lost[at] - wanted), slow[at] - slow[at + count]),
+    )
+
+
+def left(plan: Plan, side: Samples, index: int) -> float:
+    """When the client's connection ended: with an answer, or because it gave up."""
+    timeout = plan.timeout_of(side.mode)
+    if side.outcomes[index] == Outcome.CLIENT_TIMEOUT and timeout < math.inf:
+        return side.intended[index] + timeout
+    return side.accepted[index] if not math.isnan(side.accepted[index]) else side.sent[index]
+
+
+def seen(plan: Plan, side: Samples, index: int) -> Iterator[float]:
+    """The moments of a request that the picture has to reach."""
+    moments = (side.intended[index], left(plan, side, index), side.ended[index], side.result[index])
+    return (moment for moment in moments if not math.isnan(moment))
+
+
+def row(plan: Plan, side: Samples, index: int, x: Linear, y: float) -> str:
+    """The bars of one request."""
+    sent, queued, started, ended = (getattr(side, name)[index] for name in ("sent", "queued", "started", "ended"))
+    gone = left(plan, side, index)
+    gave_up = side.outcomes[index] == Outcome.CLIENT_TIMEOUT
+    out_of_queue = ended if math.isnan(started) else started
+    parts = [bar(x, y + 2, queued, out_of_queue, ROW - 4, fill=svg.GREY, fill_opacity=0.55)]
+    if gave_up:
+        parts.append(bar(x, y + 1, started, min(ended, max(gone, started)), ROW - 2, fill=svg.BLUE))
+        parts.append(bar(x, y, max(gone, started), ended, ROW, fill="url(#gantt-zombie)", stroke=svg.RED))
+    else:
+        parts.append(bar(x, y + 1, started, ended, ROW - 2, fill=svg.BLUE))
+    if side.mode is Mode.ASYNC:
+        parts.append(bar(x, y + 1, ended, side.result[index], ROW - 2, fill=svg.PURPLE))
+    parts.append(bar(x, y, sent, gone, ROW, fill="none", stroke="currentColor", stroke_width=0.9))
+    if gave_up:
+        parts.append(cross(x(gone), y + ROW / 2))
+    title = svg.element("title", escape(told(side, index, gone)))
+    return svg.element("g", title, *(part for part in parts if part))
+
+
+def bar(x: Linear, y: float, start: float, end: float, height: float, **attributes: svg.Attribute) -> str:
+    """A bar between two moments; nothing where one of them did not happen or there is nothing between them."""
+    if not start < end:
+        return ""
+    return svg.rect(x(start), y, max(x(end) - x(start), THIN), height, **attributes)
+
+
+def cross(x: float, y: float) -> str:
+    """A client that gave up."""
+    reach = 3.5
+    ends = f"M{svg.number(x - reach)} {svg.number(y - reach)}l7 7m-7 0l7 -7"
+    return svg.element("path", d=ends, stroke=svg.RED, stroke_width=2, fill="none")
+
+
+def told(side: Samples, index: int, gone: float) -> str:
+    """What pointing at a request says."""
+    outcome = Outcome(side.outcomes[index]).label.replace("_", " ")
+    until = side.result[index] if side.resolved(index) else gone
+    return f"request {index + 1}: {outcome} after {duration(max(until - side.intended[index], 0.0))}"
+
+
+def keys() -> str:
+    """What the bars mean."""
+    cross_at = svg.element("g", cross(11, 5))
+    entries = [
+        (svg.rect(0, 1, 22, 8, fill="none", stroke="currentColor"), "client connected"),
+        (svg.rect(0, 3, 22, 4, fill=svg.GREY, fill_opacity=0.55), "in the queue"),
+        (svg.rect(0, 2, 22, 6, fill=svg.BLUE), "in service"),
+        (svg.rect(0, 2, 22, 6, fill=svg.PURPLE), "callback"),
+        (cross_at, "client gave up"),
+        (svg.rect(0, 1, 22, 8, fill="url(#gantt-zombie)", stroke=svg.RED), "work for nobody"),
+    ]
+    return svg.legend(LEFT, 14, entries)

@@ -1,0 +1,145 @@
+"""P3: every percentile of the time to result, on the scale of G. Tene's HdrHistogram."""
+
+import math
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.report.charts import svg
+from reportsim.benchmark.report.charts.svg import Linear, Log
+from reportsim.benchmark.report.charts.timeline import COLOURS
+from reportsim.benchmark.report.number_format import duration
+from reportsim.benchmark.results.metrics import LEVELS
+from reportsim.benchmark.results.samples import Samples
+from reportsim.core.model import Mode
+
+Json = Mapping[str, Any]
+WIDTH: Final = 760
+LEFT: Final = 56
+# The height of a label.
+LABEL: Final = 14
+# The first line is broad, so that it can be seen below the second one where they are the same.
+WIDTHS: Final = {Mode.SYNC: 4.0, Mode.ASYNC: 2.0}
+
+
+def percentile_plot(plan: Plan, sync: Samples, other: Samples, prediction: Json | None = None) -> str:
+    """P3: every percentile of the time to result, the far ones stretched (HDR); what was expected is dashed.
+
+    Above the last request with a result the line stays, dotted, where its client gave up.
+    """
+    count, top, bottom, right = len(sync), 40, 330, WIDTH - 70
+    curves = {side.mode: sorted(side.times_to_result()) for side in (sync, other)}
+    finite = [time for times in curves.values() for time in times if time < math.inf]
+    timeout = plan.timeout_of(Mode.SYNC)
+    marked = [limit for limit in (timeout, plan.slo_s) if limit < math.inf]
+    x = Log(1.0, max(2.0 * count, 4.0), LEFT, right)
+    y = Linear(0.0, 1.05 * max(*finite, *marked, 1e-3), bottom, top)
+    parts = [svg.value_axis(y, LEFT, right, times=True), percent_axis(x, bottom, top)]
+    for limit, name in {plan.slo_s: "SLO", timeout: "client gives up"}.items():
+        if limit < math.inf:
+            said = "SLO, and the client gives up" if timeout == plan.slo_s else name
+            parts.append(svg.line(LEFT, y(limit), right, y(limit), stroke_dasharray="1 3", stroke_width=1.5))
+            label = f"{said}: {duration(limit)}"
+            parts.append(svg.text(right - 6, y(limit) - 6, label, anchor="end", font_size=svg.SMALL))
+    places = apart({mode: y(level(times, plan.timeout_of(mode))) for mode, times in curves.items()})
+    for mode, times in curves.items():
+        parts.append(curve(times, x, y, mode, plan.timeout_of(mode)))
+        parts.append(svg.text(right + 5, places[mode] + 4, str(mode), fill=COLOURS[mode]))
+        if prediction is not None:
+            parts.append(expected(prediction[mode]["time_to_result_ms"], x, y, mode, count))
+    parts.append(curve_keys(prediction is not None))
+    about = "; ".join(f"{mode}: {told(times)}" for mode, times in curves.items()) + "."
+    return svg.document(WIDTH, bottom + 42, "percentiles", "Time to result by percentile", about, *parts)
+
+
+def told(times: Sequence[float]) -> str:
+    """The median and the 95th percentile in words."""
+    values = (times[min(math.ceil(share * len(times)), len(times)) - 1] for share in (0.5, 0.95))
+    return ", ".join(
+        f"{name} {'never' if value == math.inf else duration(value)}"
+        for name, value in zip(("p50", "p95"), values, strict=True)
+    )
+
+
+def percent_axis(x: Log, y: float, top: float) -> str:
+    """The horizontal axis 1 / (1 − p), named by the percentiles."""
+    parts = [svg.line(x.start, y, x.end, y)]
+    for share, name in ((0, "0"), (0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (0.9999, "99.99 %")):
+        at = 1 / (1 - share)
+        if at <= x.high:
+            parts.append(svg.line(x(at), y + 4, x(at), top, stroke_opacity=0.2))
+            parts.append(svg.text(x(at), y + 16, name, anchor="middle", font_size=svg.SMALL))
+    parts.append(
+        svg.text((x.start + x.end) / 2, y + 32, "share of all requests offered", anchor="middle", font_size=svg.SMALL)
+    )
+    return svg.element("g", *parts)
+
+
+def curve(times: Sequence[float], x: Log, y: Linear, mode: Mode, timeout: float) -> str:
+    """One side's line: solid through the results, dotted through what never came."""
+    count = len(times)
+    resolved = bisect_left(times, math.inf)
+    picked = sorted({*range(0, resolved, max(resolved // 400, 1)), *range(max(resolved - 200, 0), resolved)})
+    points = [(x(1 / (1 - rank / count)), y(times[rank])) for rank in picked]
+    colour, width = COLOURS[mode], WIDTHS[mode]
+    points.append((x(count / max(count - resolved, 0.5)), points[-1][1] if points else y.start))
+    solid = svg.element("path", d=svg.path(points), fill="none", stroke=colour, stroke_width=width)
+    if resolved == count:
+        return solid
+    height = y(level(times, timeout))
+    rest = svg.line(points[-1][0], height, x.end, height, stroke=colour, stroke_width=width, stroke_dasharray="2 4")
+    none = svg.text(x.end - 6, height + 15, f"{mode}: no result", anchor="end", fill=colour, font_size=svg.SMALL)
+    return svg.element("g", solid, rest, none)
+
+
+def level(times: Sequence[float], timeout: float) -> float:
+    """Where a side's line ends: at its longest result, or where clients without one gave up."""
+    resolved = bisect_left(times, math.inf)
+    if resolved < len(times) and timeout < math.inf:
+        return timeout
+    return times[resolved - 1] if resolved else 0.0
+
+
+def apart(places: Mapping[Mode, float]) -> dict[Mode, float]:
+    """The heights of two labels, moved so that they can both be read."""
+    (first, one), (second, two) = places.items()
+    if abs(one - two) >= LABEL:
+        return dict(places)
+    middle, sign = (one + two) / 2, 1 if one > two else -1
+    return {first: middle + sign * LABEL / 2, second: middle - sign * LABEL / 2}
+
+
+def expected(levels: Json, x: Log, y: Linear, mode: Mode, count: int) -> str:
+    """The predicted percentiles with their bands."""
+    known = [(1 / (1 - share), levels[name]) for name, share in LEVELS.items() if count * (1 - share) >= 1]
+    bands = [
+        svg.line(
+            x(at),
+            y(band["low"] / 1000),
+            x(at),
+            y(min(band["high"] / 1000, y.high)),
+            stroke=COLOURS[mode],
+            stroke_width=5,
+            stroke_opacity=0.3,
+        )
+        for at, band in known
+    ]
+    points = [(x(at), y(min(band["value"] / 1000, y.high))) for at, band in known]
+    if not points:
+        return ""
+    drawn = svg.element("path", d=svg.path(points), fill="none", stroke=COLOURS[mode], stroke_dasharray="5 4")
+    return svg.element("g", *bands, drawn)
+
+
+def curve_keys(predicted: bool) -> str:
+    """Which line is what."""
+    entries = [
+        (svg.line(0, 5, 22, 5, stroke=COLOURS[mode], stroke_width=WIDTHS[mode]), f"{mode}, measured") for mode in Mode
+    ]
+    if predicted:
+        dashed = svg.line(0, 5, 22, 5, stroke_dasharray="5 4") + svg.line(
+            11, 0, 11, 10, stroke_width=5, stroke_opacity=0.3
+        )
+        entries.append((dashed, "expected, with its 95 % band"))
+    return svg.legend(LEFT, 16, entries)

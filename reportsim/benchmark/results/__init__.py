@@ -1,0 +1,1 @@
+"""From recorded samples to estimates, comparisons and exports."""

@@ -1,0 +1,110 @@
+"""A finished run to take along: JSON, CSV, and the percentile distribution for plotters of HdrHistogram."""
+
+import csv
+import io
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from reportsim.benchmark.load.arrivals import Schedule
+from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.results.percentiles import rank
+from reportsim.benchmark.results.samples import MOMENTS, Outcome, Samples
+from reportsim.benchmark.results.summary import bound_ms
+from reportsim.core.json import dumps
+
+Json = dict[str, Any]
+HEADER: Final = (
+    "mode",
+    "index",
+    "block",
+    *(f"{name}_s" for name in MOMENTS),
+    "held_s",
+    "planned_service_s",
+    "outcome",
+    "time_to_result_ms",
+)
+# Lines that are joined into one piece of text.
+BATCH: Final = 1_000
+TICKS: Final = 5
+
+
+def run_json(run: Mapping[str, Any], schedule: Schedule) -> bytes:
+    """A run as `GET /api/benchmark/{id}` shows it, with its schedule, so that others can repeat it exactly."""
+    return dumps({**run, "schedule": schedule.as_json()})
+
+
+def samples_csv(plan: Plan, schedule: Schedule, sides: Sequence[Samples]) -> Iterator[str]:
+    """CSV with a row for each request of each side, in pieces; moments in seconds from the start of its block.
+
+    A moment that did not happen is an empty cell, as is the time to a result that never came.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(HEADER)
+    written = 0
+    for samples in sides:
+        times = samples.times_to_result()
+        for number, block in enumerate(samples.blocks):
+            for index in block:
+                writer.writerow(csv_row(plan, schedule, samples, number, index, times[index]))
+                written += 1
+                if written % BATCH == 0:
+                    yield buffer.getvalue()
+                    buffer.seek(0)
+                    buffer.truncate()
+    yield buffer.getvalue()
+
+
+def csv_row(
+    plan: Plan, schedule: Schedule, samples: Samples, block: int, index: int, time: float
+) -> Iterator[str | int]:
+    """The cells of one request."""
+    outcome = Outcome(samples.outcomes[index])
+    late = outcome is Outcome.OK and time > plan.slo_s
+    yield from (samples.mode, index, block + 1)
+    yield from (cell(getattr(samples, name)[index]) for name in MOMENTS)
+    yield from (cell(samples.held[index]), cell(schedule.services[index]))
+    yield (Outcome.OK_LATE if late else outcome).label
+    yield cell(1000 * time)
+
+
+def cell(value: float) -> str:
+    """A number to the microsecond, empty for what is none."""
+    return f"{value:.6f}" if math.isfinite(value) else ""
+
+
+def hgrm(plan: Plan, samples: Samples) -> str:
+    """The time to result as HdrHistogram prints its percentile distribution, in milliseconds.
+
+    Requests without a result stand at the end, with the time that their clients waited at least.
+    """
+    times = sorted(1000 * time for time in samples.times_to_result())
+    finite = [time for time in times if time < math.inf]
+    longest = max([bound_ms(plan, samples.mode), *finite[-1:]])
+    values = finite + [longest] * (len(times) - len(finite))
+    lines = ["       Value     Percentile TotalCount 1/(1-Percentile)", ""]
+    for share in distribution_shares(len(values)):
+        at = rank(len(values), share)
+        tail = f" {1 / (1 - share):14.2f}" if share < 1 else ""
+        lines.append(f"{values[at - 1]:12.3f} {share:14.12f} {at:10d}{tail}")
+    mean = statistics.fmean(values) if values else 0.0
+    spread = statistics.pstdev(values) if values else 0.0
+    lines += [
+        f"#[Mean    = {mean:12.3f}, StdDeviation   = {spread:12.3f}]",
+        f"#[Max     = {longest:12.3f}, Total count    = {len(values):12d}]",
+        f"#[No result = {len(values) - len(finite):10d}]",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def distribution_shares(count: int) -> Iterator[float]:
+    """The shares at which HdrHistogram reports: five per halving of what is left, up to the last request; then 1."""
+    share = 0.0
+    while count and 1 - share > 1 / count:
+        yield share
+        halvings = math.floor(math.log2(1 / (1 - share))) + 1
+        share += 1 / (TICKS * 2**halvings)
+    if count:
+        yield 1.0

@@ -1,0 +1,50 @@
+"""Service-level objectives: what must hold, and whether it did."""
+
+import operator
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.results.samples import Outcome
+
+OPERATORS: Final = {"<=": operator.le, "<": operator.lt, ">=": operator.ge, ">": operator.gt}
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """A bound on one number of a side's result, named by its path, like `time_to_result_ms.p95` or `outcomes.shed`."""
+
+    metric: str
+    op: str
+    value: float
+
+    def verdict(self, result: Mapping[str, Any]) -> dict[str, Any]:
+        """Whether a side's result meets it; a number that is not there, or only a lower bound, meets nothing."""
+        measured = find(result, self.metric)
+        passed = measured is not None and bool(OPERATORS[self.op](measured, self.value))
+        return {"metric": self.metric, "op": self.op, "value": self.value, "measured": measured, "pass": passed}
+
+
+def find(result: Mapping[str, Any], path: str) -> float | None:
+    """The number at a path; percentiles stand for their value."""
+    found: Any = result
+    for name in path.split("."):
+        found = found[name] if isinstance(found, Mapping) and name in found else None
+    if isinstance(found, Mapping):
+        found = None if found.get("censored") else found.get("value")
+    return None if found is None else float(found)
+
+
+def objectives(plan: Plan) -> tuple[Objective, ...]:
+    """What a plan asks for: 95 % of results within the SLO, and nobody who is left without one."""
+    return (
+        Objective("time_to_result_ms.p95", "<=", 1000 * plan.slo_s),
+        *(Objective(f"outcomes.{outcome.label}", "<=", 0) for outcome in Outcome if outcome > Outcome.OK_LATE),
+    )
+
+
+def judge(result: Mapping[str, Any], wanted: Iterable[Objective]) -> dict[str, Any]:
+    """All objectives of one side, and whether it met every one."""
+    verdicts = [objective.verdict(result) for objective in wanted]
+    return {"pass": all(verdict["pass"] for verdict in verdicts), "objectives": verdicts}

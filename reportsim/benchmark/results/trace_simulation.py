@@ -1,0 +1,149 @@
+"""Measurement beside theory: the run's own figures, and what the simulation says of the run's own load."""
+
+import math
+import statistics
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from reportsim.benchmark.load.arrivals import Schedule
+from reportsim.benchmark.plan import Cancel, Plan
+from reportsim.benchmark.results.metrics import LEVELS, Figures, figures
+from reportsim.benchmark.results.percentiles import rank
+from reportsim.benchmark.results.samples import Integrals, Outcome, Samples
+from reportsim.benchmark.results.summary import bound_ms, drain_s, wasted_share
+from reportsim.benchmark.theory.simulation import Flow, simulate
+
+Json = dict[str, Any]
+INSTANT_S: Final = 1e-6
+# What is compared, and by how much it may miss a band that leaves no room for any overhead.
+COMPARED: Final = {
+    "mean_wait_ms": 1.0,
+    "timeout_share": 0.002,
+    "late_share": 0.002,
+    "mean_in_system": 0.05,
+    "busy_workers": 0.05,
+    "wasted_share": 0.002,
+}
+
+
+def measured(plan: Plan, samples: Samples, integrals: Integrals) -> Figures:
+    """The figures of a run as it was, by the definitions that the simulation has."""
+    times = sorted(samples.times_to_result())
+    count, bound = len(times), bound_ms(plan, samples.mode)
+    waits = [wait for wait in samples.waits() if not math.isnan(wait)]
+    elapsed = integrals.elapsed_s or math.inf
+    longest = max(bound, max((1000 * time for time in times if time < math.inf), default=0.0))
+    return Figures(
+        mean_wait_ms=1000 * sum(waits) / len(waits) if waits else 0.0,
+        timeout_share=samples.outcomes.count(Outcome.CLIENT_TIMEOUT) / count,
+        late_share=sum(plan.slo_s < time < math.inf for time in times) / count,
+        time_to_result_ms={
+            level: min(1000 * times[rank(count, share) - 1], longest) for level, share in LEVELS.items()
+        },
+        mean_in_system=(integrals.queue_s + integrals.busy_s) / elapsed,
+        busy_workers=integrals.busy_s / elapsed,
+        wasted_share=wasted_share(samples),
+        drain_s=drain_s(samples),
+    )
+
+
+def conditional(plan: Plan, samples: Samples, schedule: Schedule) -> Figures:
+    """What the simulation says, fed with the run's own arrivals at the queue and its own service times.
+
+    No chance is left in it: the measured figures must be met closely. A service time that was cut short counts as
+    planned, as does one that never began. What lies outside of the queue is the run's own, too: which requests never
+    reached it, how long results were on their way, and how soon it was noticed that a client left.
+    """
+    found = figures(plan, samples.mode, [_replayed(plan, samples, schedule, block) for block in samples.blocks])
+    came = sum(not math.isnan(moment) for moment in samples.queued)
+    gone = sum(
+        math.isnan(moment) and outcome == Outcome.CLIENT_TIMEOUT
+        for moment, outcome in zip(samples.queued, samples.outcomes, strict=True)
+    )
+    return replace(
+        found,
+        timeout_share=(found.timeout_share * came + gone) / len(samples),
+        late_share=found.late_share * came / len(samples),
+    )
+
+
+def _replayed(plan: Plan, samples: Samples, schedule: Schedule, block: range) -> tuple[Flow, "array[float]"]:
+    order = sorted((index for index in block if not math.isnan(samples.queued[index])), key=samples.queued.__getitem__)
+    timeout, cancel = plan.timeout_of(samples.mode), plan.cancel_of(samples.mode)
+    delivery = deliveries_s(samples, timeout)
+    flow = simulate(
+        array("d", (samples.queued[index] for index in order)),
+        array("d", (service_s(samples, schedule, index) for index in order)),
+        workers=plan.workers,
+        deadlines=None if math.isinf(timeout) else noticed(samples, timeout, cancel, order),
+        cancel=cancel,
+    )
+    # For its client, a result is there once it has been delivered.
+    intended = array("d", (samples.intended[index] - delivery[index] for index in order))
+    if not math.isinf(timeout):
+        flow = replace(flow, deadlines=array("d", (due + timeout for due in intended)))
+    return flow, intended
+
+
+def deliveries_s(samples: Samples, timeout_s: float) -> "array[float]":
+    """How long each result was on its way: until the client left at least, and as in the median where none was made."""
+    leaves = [due + timeout_s for due in samples.intended]
+    known = [result - ended for result, ended in zip(samples.result, samples.ended, strict=True)]
+    middle = median(known)
+    return array(
+        "d",
+        (
+            way if way >= 0 else left - ended + INSTANT_S if ended <= left < math.inf else middle
+            for way, ended, left in zip(known, samples.ended, leaves, strict=True)
+        ),
+    )
+
+
+def noticed(samples: Samples, timeout_s: float, cancel: Cancel, order: Sequence[int]) -> "array[float]":
+    """When the server noticed that each client left: when it dropped the work, or as late as in the median.
+
+    Under `queued` a worker that began with the work of a client who had left did so before that was noticed.
+    """
+    late = array("d")
+    for index in order:
+        began = samples.started[index]
+        dropped = cancel is Cancel.RUNNING or math.isnan(began)
+        seen = samples.ended[index] if dropped else began + INSTANT_S
+        left = samples.outcomes[index] == Outcome.CLIENT_TIMEOUT
+        late.append(seen - samples.intended[index] - timeout_s if left else math.nan)
+    middle = median(late)
+    leaves = (samples.intended[index] + timeout_s for index in order)
+    return array("d", (leave + (by if by >= 0 else middle) for leave, by in zip(leaves, late, strict=True)))
+
+
+def median(spans: Iterable[float]) -> float:
+    """The median of the spans that are known and not below 0; 0 where there is none."""
+    return statistics.median([span for span in spans if span >= 0] or [0.0])
+
+
+def service_s(samples: Samples, schedule: Schedule, index: int) -> float:
+    """A request's whole service time: as measured, or as planned where it was not served to the end."""
+    spent = samples.ended[index] - samples.started[index]
+    planned = schedule.services[index]
+    # A worker that was stopped early has spent less than planned.
+    cut = samples.outcomes[index] == Outcome.CLIENT_TIMEOUT and spent < planned
+    return planned if math.isnan(spent) or cut else spent
+
+
+def residuals(prediction: Json, replayed: Figures, found: Figures) -> Json:
+    """Each figure of one side as measured, as the simulation has it for this very load, and as it was expected.
+
+    `prediction` is the side's part of the prediction; `inside` says whether the 95 % band holds the measured one.
+    """
+    table = {}
+    for name, room in COMPARED.items():
+        value, replay, band = getattr(found, name), getattr(replayed, name), prediction[name]
+        table[name] = {
+            "measured": round(value, 6),
+            "replayed": round(replay, 6),
+            "expected": band,
+            "inside": band["low"] - room <= value <= band["high"] + room,
+        }
+    return table

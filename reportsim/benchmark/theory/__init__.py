@@ -1,0 +1,1 @@
+"""Queueing theory and simulation: what to expect of a load."""

@@ -1,0 +1,5 @@
+"""`reportsim ledger`: list, import, generate and delete ledgers."""
+
+from reportsim.cli.ledger.command import add_arguments
+
+__all__ = ["add_arguments"]

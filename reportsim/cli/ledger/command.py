@@ -1,0 +1,97 @@
+"""`reportsim ledger`: list, import, generate and delete ledgers; works while the service runs."""
+
+import argparse
+from datetime import date
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from reportsim.cli.errors import CommandError
+from reportsim.cli.ledger.import_file import add_import, ledger_name
+from reportsim.cli.ledger.progress import on_database, steps
+from reportsim.store import ledgers
+from reportsim.store.pool import Connection
+
+LARGEST = 20_000_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the verb's own verbs."""
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    actions.add_parser("list", help="list all ledgers").set_defaults(run=run_list)
+
+    add_import(actions.add_parser("import", help="read a ledger from a file"))
+
+    generate = actions.add_parser("generate", help="make a ledger of any size from a seed")
+    generate.add_argument("--ledger", required=True, type=ledger_name, metavar="NAME")
+    generate.add_argument("--lines", type=bounded(4, LARGEST), default=100_000, metavar="N")
+    generate.add_argument("--seed", type=bounded(0, 2**31 - 1), default=42, metavar="S")
+    generate.add_argument("--from", dest="first_on", type=date.fromisoformat, default=date(2025, 1, 1), metavar="DATE")
+    generate.add_argument("--days", type=bounded(1, 36_500), default=365, metavar="N")
+    generate.set_defaults(run=run_generate)
+
+    delete = actions.add_parser("delete", help="delete a ledger with all its entries")
+    delete.add_argument("ledger", metavar="NAME")
+    delete.set_defaults(run=run_delete)
+
+
+def bounded(low: int, high: int) -> Any:
+    """A whole number within bounds, as argparse wants it."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"must be from {low:,} to {high:,}")
+        return value
+
+    return number
+
+
+def run_list(options: argparse.Namespace) -> int:
+    """Prints a table of ledgers."""
+    table = Table("name", "currency", "from", "to", "lines", box=None)
+    for ledger in on_database(ledgers.all_ledgers, existing=True):
+        values = ledger.as_json()
+        table.add_row(*(str(values[name]) for name in ("name", "currency", "from", "to")), f"{ledger.lines:,}")
+    Console().print(table)
+    return 0
+
+
+def run_generate(options: argparse.Namespace) -> int:
+    """Makes a ledger."""
+    if options.days > (date.max - options.first_on).days + 1:
+        raise CommandError(f"the calendar ends before {options.days:,} days from {options.first_on} are over")
+
+    async def generate(connection: Connection) -> None:
+        try:
+            async with steps() as shown:
+                shown.advance("generating")
+                await ledgers.generate(
+                    connection,
+                    options.ledger,
+                    lines=options.lines,
+                    seed=options.seed,
+                    first_on=options.first_on,
+                    days=options.days,
+                )
+        except ledgers.LedgerExists:
+            raise CommandError(f"there is a ledger {options.ledger} already") from None
+
+    on_database(generate)
+    print(f"{options.ledger}: {options.lines:,} lines")
+    return 0
+
+
+def run_delete(options: argparse.Namespace) -> int:
+    """Deletes a ledger."""
+
+    async def delete(connection: Connection) -> bool:
+        async with steps() as shown:
+            shown.advance("deleting")
+            return await ledgers.delete(connection, options.ledger)
+
+    if not on_database(delete, existing=True):
+        raise CommandError(f"there is no ledger {options.ledger}")
+    print(f"{options.ledger}: deleted")
+    return 0

@@ -1,0 +1,1 @@
+"""Which callback URLs and addresses are allowed."""

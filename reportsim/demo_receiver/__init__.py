@@ -1,0 +1,1 @@
+"""A webhook endpoint inside the service that fails on request."""

@@ -1,0 +1,1 @@
+"""Callback delivery: queues, attempts and the guard against SSRF."""

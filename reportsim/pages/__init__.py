@@ -1,0 +1,1 @@
+"""The HTML pages and the partials that they update live."""

@@ -1,0 +1,69 @@
+"""The form of the home page, read the way the API reads bodies."""
+
+import contextlib
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+from reportsim.core.problems import Problem
+from reportsim.reports.catalog import CATALOG
+from reportsim.schemas.requests import options_of
+from reportsim.web.body import check_texts, read_body
+
+FORM: Final = web.RequestKey("FORM", dict[str, str])
+FORM_TYPE: Final = "application/x-www-form-urlencoded"
+MOST_FIELDS: Final = 50
+
+
+async def read_form(request: web.Request) -> dict[str, str]:
+    """The fields of a form that is sent the plain way.
+
+    Raises:
+        Problem: 400, 408, 413 or 415, whatever is wrong with the body.
+    """
+    if request.content_type != FORM_TYPE:
+        raise Problem("unsupported-media-type", f"Send {FORM_TYPE}.")
+    raw = await read_body(request)
+    try:
+        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise Problem("malformed-request", "The form cannot be read.") from None
+    form = {name: value.strip() for name, value in pairs}
+    check_texts(form)
+    return form
+
+
+def submission(form: Mapping[str, str]) -> dict[str, Any]:
+    """The fields that are filled in, as the API takes them; options of other reports are left out."""
+    body: dict[str, Any] = {name: form[name] for name in ("report_type", "ledger") if form.get(name)}
+    if (report_type := form.get("report_type")) in CATALOG:
+        body |= {name: form[name] for name in options_of(report_type) if form.get(name)}
+    if "account_codes" in body:
+        body["account_codes"] = [code.strip() for code in body["account_codes"].split(",") if code.strip()]
+    if "include_zero" in body:
+        body["include_zero"] = True
+    if milliseconds := form.get("service_time_ms"):
+        body["simulate"] = {"service_time": {"distribution": "fixed", "mean_ms": number(milliseconds)}}
+    return body
+
+
+def number(text: str) -> int | float | str:
+    """A number within a double's range, or the text that is none, for the schema to refuse."""
+    for kind in (int, float):
+        with contextlib.suppress(ValueError, OverflowError):
+            value = kind(text)
+            return value if math.isfinite(value) else text
+    return text
+
+
+def form_errors(problem: Problem | None) -> dict[str, str]:
+    """What is wrong with each field of the form."""
+    errors: dict[str, str] = {}
+    for error in problem.members.get("errors", ()) if problem else ():
+        name = re.sub(r"#/simulate/service_time.*", "#/service_time_ms", error.get("pointer", ""))
+        errors.setdefault(name.removeprefix("#/").partition("/")[0], error["detail"])
+    return errors

@@ -1,0 +1,1 @@
+"""The race of both patterns on the home page."""

@@ -1,0 +1,109 @@
+"""Templates as answers, and problems as pages for people."""
+
+import functools
+from collections.abc import Awaitable, Callable
+from importlib import resources
+from typing import Any
+
+import aiohttp_jinja2
+from aiohttp import hdrs, web
+from jinja2 import PackageLoader, StrictUndefined
+from jinja2.bccache import Bucket, BytecodeCache
+
+from reportsim import __version__
+from reportsim.core.problems import Problem
+from reportsim.pages.assets import ASSETS, Assets, send_asset, send_icon
+from reportsim.pages.filters import COUNTS, FORMATS
+from reportsim.web.keys import REQUEST_ID, SETTINGS
+from reportsim.web.middleware import problem_response
+from reportsim.web.request_head import ENDPOINTS, likes_pages
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Compiled(BytecodeCache):
+    """Templates that were compiled once by a process, for all applications in it."""
+
+    def __init__(self) -> None:
+        """Holds nothing yet."""
+        self._kept: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Gives a template what was compiled, if its source is still the same."""
+        if (kept := self._kept.get(bucket.key)) is not None:
+            bucket.bytecode_from_string(kept)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keeps what was compiled."""
+        self._kept[bucket.key] = bucket.bytecode_to_string()
+
+
+@functools.cache
+def compiled() -> Compiled:
+    """The process's templates."""
+    return Compiled()
+
+
+def setup(app: web.Application) -> None:
+    """Adds templates and static files to the application."""
+    debug = app[SETTINGS].debug
+    app[ASSETS] = assets = Assets(resources.files("reportsim") / "static", fresh=debug)
+    environment = aiohttp_jinja2.setup(
+        app,
+        loader=PackageLoader("reportsim.templates", ""),
+        undefined=StrictUndefined,
+        auto_reload=debug,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        default_helpers=False,
+        filters=FORMATS,
+        bytecode_cache=compiled(),
+    )
+    environment.globals.update(static=assets.url, vendored=assets.vendored, version=__version__, COUNTS=COUNTS)
+    # Compiling takes up to a tenth of a second, for which nobody shall wait.
+    for name in environment.list_templates(extensions=["html"]):
+        environment.get_template(name)
+    app.router.add_get("/static/{digest}/{name:.+}", send_asset)
+    app.router.add_get("/favicon.ico", send_icon)
+
+
+def render(request: web.Request, template: str, *, status: int = 200, **context: Any) -> web.Response:
+    """A template as an answer."""
+    return aiohttp_jinja2.render_template(template, request, context, status=status)
+
+
+def error_page(request: web.Request, problem: Problem) -> web.Response:
+    """A problem for people: the same facts as its document."""
+    document = {"request_id": request.get(REQUEST_ID), **problem.as_json()}
+    response = render(request, "error.html", status=problem.status, problem=document)
+    response.headers.update(problem.headers)
+    return response
+
+
+def bare_page(app: web.Application, problem: Problem) -> bytes:
+    """A problem for people whose request could not be read."""
+    template = app[aiohttp_jinja2.APP_KEY].get_template("error.html")
+    return template.render(problem={"request_id": None, **problem.as_json()}).encode()
+
+
+def answer_problem(request: web.Request, problem: Problem) -> web.Response:
+    """A problem as its client likes it: a page for a browser that asks for no endpoint, else the document."""
+    if request.path.startswith(ENDPOINTS):
+        return problem_response(request, problem)
+    likes = likes_pages(request.path, request.headers.get(hdrs.ACCEPT, ""))
+    response = error_page(request, problem) if likes else problem_response(request, problem)
+    response.headers[hdrs.VARY] = hdrs.ACCEPT
+    return response
+
+
+def page(handler: Handler) -> Handler:
+    """Tells the problems of a page by a page, whatever the client accepts."""
+
+    @functools.wraps(handler)
+    async def wrapper(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Problem as problem:
+            return error_page(request, problem)
+
+    return wrapper

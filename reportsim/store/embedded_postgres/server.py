@@ -1,0 +1,149 @@
+"""The embedded PostgreSQL: a server out of a wheel, shared by every process that uses its data directory.
+
+A share is a `flock`, which the kernel takes back whatever happens to its process; whoever lets the last one
+go stops the server.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Self
+
+from reportsim.store.embedded_postgres.cluster import OTHER_DATABASE, Cluster, EmbeddedUnavailable
+
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = ["EmbeddedPostgres", "EmbeddedUnavailable", "exists", "start"]
+
+SIGNALS: Final = frozenset(
+    number for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if (number := getattr(signal, name, None))
+)
+
+
+class EmbeddedPostgres:
+    """A share in the running server, which stops when the last share is let go."""
+
+    def __init__(self, cluster: Cluster, share: int) -> None:
+        self._cluster = cluster
+        self._share: int | None = share
+
+    @property
+    def dsn(self) -> str:
+        """The address of the server."""
+        return self._cluster.dsn()
+
+    @property
+    def sockets(self) -> Path:
+        """The folder of its socket."""
+        return self._cluster.sockets
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Let go of the server, and stop it unless another process still holds a share; no signal cuts this short."""
+        if self._share is None:
+            return
+        share, self._share = self._share, None
+        try:
+            with _undisturbed(), _turn(self._cluster.folder.parent), contextlib.suppress(BlockingIOError):
+                fcntl.flock(share, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._cluster.stop()
+        finally:
+            os.close(share)
+
+
+def exists(data_dir: Path) -> bool:
+    """Say whether a data directory has a database of the embedded PostgreSQL."""
+    return (data_dir / "postgres" / "PG_VERSION").exists()
+
+
+def start(data_dir: Path, sockets: Path | None = None) -> EmbeddedPostgres:
+    """Start the server of this data directory, or join the one that runs there already.
+
+    What a signal interrupts here leaves no process behind. `sockets` is where a server that is started again had its.
+    It blocks, for about a second the first time: call it before the event loop starts, never in a handler.
+    """
+    if sys.platform == "win32":
+        raise EmbeddedUnavailable(f"the embedded PostgreSQL runs on Linux and macOS: {OTHER_DATABASE}")
+    try:
+        data_dir = data_dir.resolve()
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _turn(data_dir), contextlib.ExitStack() as undo:
+            share = _open_lock(data_dir / "postgres.lock")
+            undo.callback(os.close, share)
+            fcntl.flock(share, fcntl.LOCK_SH)
+            cluster = Cluster(data_dir / "postgres", sockets)
+            try:
+                cluster.start()
+            except BaseException:
+                with _undisturbed(), contextlib.suppress(BlockingIOError):
+                    fcntl.flock(share, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    cluster.abort()
+                raise
+            server = EmbeddedPostgres(cluster, share)
+            undo.pop_all()
+            return server
+    except (OSError, KeyError) as error:
+        reason = f"the embedded PostgreSQL cannot start in {data_dir}: {getattr(error, 'strerror', None) or error}"
+        way_out = "set REPORTSIM_DATA_DIR to a folder that this user may write to"
+        raise EmbeddedUnavailable(f"{reason}: {way_out}, or {OTHER_DATABASE}") from error
+
+
+@contextlib.contextmanager
+def _turn(data_dir: Path) -> Iterator[None]:
+    """Wait for a turn: one process at a time starts or stops the server, so no stop overtakes a start."""
+    turn = _open_lock(data_dir / "postgres.start.lock")
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(turn)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignore the signals that end a process while the block runs, which is short."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+def _open_lock(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_CREAT, 0o600)
+
+
+def _main() -> int:
+    """Start the server of a folder again for a process that has a share in it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data_dir", type=Path)
+    parser.add_argument("sockets", type=Path)
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        start(options.data_dir, options.sockets).stop()
+    except KeyboardInterrupt:
+        return 130
+    except EmbeddedUnavailable as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())

@@ -1,0 +1,1 @@
+"""Import of ledgers from CSV files."""

@@ -1,0 +1,265 @@
+"""What must hold between the rows of an import, checked over whole sets.
+
+A problem is a place and words; `at`, the place, orders rows as the file does.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from reportsim.core.model import Ledger
+from reportsim.store.ledger_import.csv_reader import SHOWN, CsvFile, Fault, Faulty
+from reportsim.store.ledger_import.formats import Format
+from reportsim.store.pool import Connection
+
+LONG_S: Final = 3600.0
+
+# What is known of accounts before the entries: those of the ledger, and those of the accounts file.
+CREATE_KNOWN: Final = """
+CREATE TEMPORARY TABLE import_known ON COMMIT DROP AS
+SELECT code, name, type, is_cash, cf_section, full_name, true AS in_ledger, false AS in_chart
+FROM accounts WHERE ledger_id = $1
+"""
+
+ACCOUNTS: Final = """(SELECT code, name, type, is_cash, cf_section FROM import_known
+    UNION ALL SELECT code, name, type, is_cash, cf_section FROM import_new)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The entries of a file, all of them right."""
+
+    first_on: date
+    last_on: date
+    lines: int
+
+
+async def check(
+    connection: Connection, kind: Format, file: CsvFile, chart: CsvFile | None, ledger: Ledger | None
+) -> Summary:
+    """Holds the rows that were read against each other, the accounts file and the ledger.
+
+    Raises:
+        Faulty: something does not fit.
+    """
+    await connection.execute(CREATE_KNOWN, ledger.ledger_id if ledger else 0)
+    if chart is not None:
+        await refuse(connection, chart, "import_chart", [repeated_accounts(), changed_accounts()])
+        await connection.execute(add_chart())
+    await connection.execute(create_stated(kind), timeout=LONG_S)
+    await connection.execute(create_new(kind, cash_by_name=chart is None), timeout=LONG_S)
+    row = await connection.fetchrow(summary(kind), timeout=LONG_S)
+    if row is None or not row["lines"]:
+        raise Faulty([Fault(file.path, 0, "no entries")])
+
+    problems: list[Callable[[Format], str]] = [renamed_accounts, retyped_accounts]
+    problems += [merged_accounts, other_accounts] if kind.hledger else []
+    problems.append(unknown_accounts if chart is not None and not kind.hledger else untyped_accounts)
+    if row["suspect"]:
+        problems += [unbalanced_transactions, dated_transactions]
+        problems += [] if kind.hledger else [repeated_lines]
+    if ledger is not None:
+        known = known_entries if kind.hledger else known_transactions
+        problems.append(lambda kind: known(kind, ledger))
+    await refuse(connection, file, kind.table, [problem(kind) for problem in problems])
+    return Summary(row["first_on"], row["last_on"], row["lines"])
+
+
+async def refuse(connection: Connection, file: CsvFile, table: str, problems: list[str]) -> None:
+    """Turns the first problems into faults with the lines of the file they are in."""
+    statement = f"""
+SELECT (SELECT count(*) FROM {table} WHERE ctid <= at) AS number, what
+FROM ({" UNION ALL ".join(problems)} ORDER BY at LIMIT {SHOWN + 1}) AS problem ORDER BY at"""
+    if found := await connection.fetch(statement, timeout=LONG_S):
+        lines = file.lines({row["number"] for row in found})
+        raise Faulty([Fault(file.path, lines.get(row["number"], 0), row["what"]) for row in found])
+
+
+def add_chart() -> str:
+    """Makes the accounts of the accounts file known; of its two cells about cash, one is enough."""
+    return """
+UPDATE import_known SET in_chart = true WHERE code IN (SELECT code FROM import_chart);
+INSERT INTO import_known (code, name, type, is_cash, cf_section, in_ledger, in_chart)
+SELECT code, name, type, coalesce(is_cash, cf_section = 'cash', false),
+    coalesce(cf_section, CASE WHEN is_cash THEN 'cash' ELSE 'operating' END), false, true
+FROM import_chart WHERE code NOT IN (SELECT code FROM import_known)"""
+
+
+def create_stated(kind: Format) -> str:
+    """How the entries call their accounts: each way once, with the row that does so first."""
+    last = r"regexp_replace(account, '^.*:', '')"
+    known = "IN (SELECT code FROM import_known)"
+    code = f"""coalesce((SELECT k.code FROM import_known AS k WHERE k.full_name = account),
+    CASE WHEN account NOT {known} AND {last} {known} THEN {last} ELSE account END)"""
+    return f"""
+CREATE TEMPORARY TABLE import_stated ON COMMIT DROP AS
+SELECT account, {code if kind.hledger else "account"} AS code, name, type, at FROM (
+    SELECT account, name, type, min(at) AS at FROM {kind.entries} AS entries GROUP BY account, name, type) AS stated"""
+
+
+# The type of an account by hledger's rules.
+GUESS: Final = """CASE WHEN account ~* '^assets?(:|$)' THEN 'asset'
+        WHEN account ~* '^(debts?|liabilit(y|ies))(:|$)' THEN 'liability'
+        WHEN account ~* '^equity(:|$)' THEN 'equity'
+        WHEN account ~* '^(income|revenue)s?(:|$)' THEN 'revenue'
+        WHEN account ~* '^expenses?(:|$)' THEN 'expense' END"""
+
+
+def create_new(kind: Format, *, cash_by_name: bool) -> str:
+    """Accounts that were not known: they are what the first entries say, or, with hledger's rules, their names."""
+    return f"""
+CREATE TEMPORARY TABLE import_new ON COMMIT DROP AS
+SELECT code, name, type, is_cash, CASE WHEN is_cash THEN 'cash' ELSE 'operating' END AS cf_section FROM (
+    SELECT code, name, type, {cash_by_name} AND type = 'asset' AND name ~* 'cash|bank|checking|savings' AS is_cash
+    FROM (
+        SELECT code, coalesce((array_agg(name ORDER BY at) FILTER (WHERE name <> ''))[1], code) AS name,
+            (array_agg(told ORDER BY at) FILTER (WHERE told <> ''))[1] AS type
+        FROM (SELECT *, {GUESS if kind.hledger else "type"} AS told FROM import_stated) AS stated
+        WHERE code NOT IN (SELECT code FROM import_known) GROUP BY code) AS first) AS described"""
+
+
+def summary(kind: Format) -> str:
+    """The window of dates, and whether any transaction is suspect, in one pass over all of them.
+
+    Of lines numbered 0 to 63 the bits count the numbers exactly; higher ones can only raise a false alarm, which the
+    precise statements then clear.
+    """
+    numbers = "" if kind.hledger else ", bit_count(bit_or(1::bigint << (line_no & 63))::bit(64)) AS numbers"
+    return f"""
+SELECT min(first) AS first_on, max(last) AS last_on, coalesce(sum(lines), 0)::bigint AS lines,
+    bool_or(off <> 0 OR first <> last {"OR numbers <> lines" if numbers else ""}) AS suspect
+FROM (
+    SELECT min(date) AS first, max(date) AS last, count(*) AS lines, sum(amount) AS off {numbers}
+    FROM {kind.entries} AS entries GROUP BY transaction_id) AS transaction"""
+
+
+def repeated_accounts() -> str:
+    """Codes that the accounts file has several times."""
+    return """
+SELECT at, format('account %s is there twice', code) AS what FROM (
+    SELECT ctid AS at, code, row_number() OVER (PARTITION BY code ORDER BY ctid) AS copy FROM import_chart) AS chart
+WHERE copy > 1"""
+
+
+def changed_accounts() -> str:
+    """Accounts of the ledger that the accounts file describes otherwise."""
+    return """
+SELECT chart.ctid AS at, format('account %s is "%s" in the ledger, %s, is_cash %s, cf_section %s, and stays so',
+    code, a.name, a.type, a.is_cash::integer, a.cf_section) AS what
+FROM import_chart AS chart JOIN import_known AS a USING (code)
+WHERE chart.name <> a.name OR chart.type <> a.type OR chart.is_cash <> a.is_cash OR chart.cf_section <> a.cf_section"""
+
+
+def unknown_accounts(kind: Format) -> str:
+    """Accounts that neither the accounts file nor the ledger has."""
+    return """
+SELECT min(at) AS at, format('account %s is neither in the accounts file nor in the ledger', code) AS what
+FROM import_stated WHERE code NOT IN (SELECT code FROM import_known) GROUP BY code"""
+
+
+def untyped_accounts(kind: Format) -> str:
+    """Accounts whose type nothing tells."""
+    why = "cannot be told from its name: give it in an accounts file" if kind.hledger else "is not given"
+    return f"""
+SELECT min(at) AS at, format('the type of account %s {why}', code) AS what
+FROM import_stated JOIN import_new USING (code) WHERE import_new.type IS NULL GROUP BY code"""
+
+
+def renamed_accounts(kind: Format) -> str:
+    """Accounts with two names."""
+    return f"""
+SELECT at, format('account %s is called "%s" here and "%s" elsewhere', code, s.name, a.name) AS what
+FROM import_stated AS s JOIN {ACCOUNTS} AS a USING (code)
+WHERE s.name NOT IN ('', a.name)"""
+
+
+def retyped_accounts(kind: Format) -> str:
+    """Accounts with two types."""
+    return f"""
+SELECT at, format('account %s is of type %s here and %s elsewhere', code, s.type, a.type) AS what
+FROM import_stated AS s JOIN {ACCOUNTS} AS a USING (code)
+WHERE s.type NOT IN ('', a.type)"""
+
+
+def merged_accounts(kind: Format) -> str:
+    """Accounts of hledger that end alike, and would become one."""
+    return """
+SELECT min(at) AS at, format('accounts %s would all be account %s: give their full names in the accounts file',
+    string_agg(account, ', ' ORDER BY at), code) AS what
+FROM import_stated GROUP BY code HAVING count(*) > 1"""
+
+
+def other_accounts(kind: Format) -> str:
+    """Accounts of hledger that would become an account of the ledger which is another one.
+
+    Where the ledger does not say which account its code stands for, the type tells, unless the accounts file names it.
+    """
+    return f"""
+SELECT at, format('account %s would be account %s, which is %s in the ledger: give its full name in the accounts file',
+    s.account, code, coalesce(k.full_name, 'of type ' || k.type)) AS what
+FROM import_stated AS s JOIN import_known AS k USING (code)
+WHERE in_ledger AND CASE WHEN k.full_name IS NOT NULL THEN k.full_name <> s.account
+    ELSE s.account <> code AND NOT in_chart AND {GUESS.replace("account", "s.account")} <> k.type END"""
+
+
+def unbalanced_transactions(kind: Format) -> str:
+    """Transactions whose lines do not sum to zero."""
+    return f"""
+SELECT min(at) AS at, format('transaction %s does not balance: debits less credits are %s', transaction_id,
+    round(sum(amount) / {10**kind.exponent}.0, {kind.exponent})) AS what
+FROM {kind.entries} AS entries GROUP BY transaction_id HAVING sum(amount) <> 0"""
+
+
+def dated_transactions(kind: Format) -> str:
+    """Transactions with several dates."""
+    return f"""
+SELECT min(at) AS at, format('transaction %s has several dates: %s after %s', transaction_id,
+    (array_agg(date ORDER BY at))[1], first_date) AS what
+FROM (
+    SELECT transaction_id, date, at, first_value(date) OVER (PARTITION BY transaction_id ORDER BY at) AS first_date
+    FROM {kind.entries} AS entries) AS dated
+WHERE date <> first_date GROUP BY transaction_id, first_date"""
+
+
+def repeated_lines(kind: Format) -> str:
+    """Lines whose number their transaction has had already."""
+    return f"""
+SELECT at, format('transaction %s has line_no %s twice', transaction_id, line_no) AS what
+FROM (
+    SELECT transaction_id, line_no, at, row_number() OVER (PARTITION BY transaction_id, line_no ORDER BY at) AS copy
+    FROM {kind.entries} AS entries) AS copies
+WHERE copy > 1"""
+
+
+def known_transactions(kind: Format, ledger: Ledger) -> str:
+    """Transactions that are in the ledger already."""
+    return f"""
+SELECT min(at) AS at, format('transaction %s is in the ledger already', transaction_id) AS what
+FROM {kind.entries} AS entries
+WHERE EXISTS (
+    SELECT FROM postings AS p
+    WHERE p.ledger_id = {ledger.ledger_id} AND p.transaction_id = entries.transaction_id)
+GROUP BY transaction_id"""
+
+
+def known_entries(kind: Format, ledger: Ledger) -> str:
+    """Transactions of hledger, whose numbers say nothing, that are in the ledger already.
+
+    A single one may be repeated on purpose. But where the ledger has all those of the file that are in its window of
+    days, the file has been imported before, alone or as the beginning of this one.
+    """
+    content = "md5(string_agg(concat_ws(' ', code, amount, description), chr(10) ORDER BY line_no))"
+    return f"""
+SELECT min(at) AS at, format('the ledger has all %s transactions up to %s already: hledger print -b %s leaves them out',
+    count(*), DATE '{ledger.last_on}', DATE '{ledger.last_on}' + 1) AS what
+FROM (
+    SELECT min(entries.at) AS at, min(date) AS day, {content} AS content
+    FROM {kind.entries} AS entries JOIN import_stated USING (account)
+    WHERE date BETWEEN DATE '{ledger.first_on}' AND DATE '{ledger.last_on}' GROUP BY transaction_id) AS new
+LEFT JOIN (
+    SELECT DISTINCT posted_on AS day, {content} AS content
+    FROM postings JOIN accounts USING (ledger_id, account_id)
+    WHERE ledger_id = {ledger.ledger_id} AND posted_on IN (SELECT date FROM import_entries)
+    GROUP BY transaction_id, posted_on) AS old USING (day, content)
+HAVING count(*) > 0 AND bool_and(old.day IS NOT NULL)"""
