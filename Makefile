@@ -8,7 +8,7 @@ ifdef PORT
 export REPORTSIM_PORT := $(PORT)
 endif
 
-.PHONY: help run test test-slow faults races check bench screenshots clean
+.PHONY: help run test test-slow faults races check coverage bench screenshots clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +36,9 @@ check: .venv/dev.stamp ## format, lint, types, import directions
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
+
+coverage: .venv/dev.stamp ## simulate how often intervals hold the truth; writes the table of docs/benchmark.md
+	$(BIN)/python -m benchmarks.coverage --write docs/benchmark.md
 
 bench: .venv/dev.stamp ## measure what is claimed about speed
 	$(BIN)/python -m benchmarks

@@ -1,8 +1,10 @@
-"""Whether the instrument can be believed: `python -m benchmarks.instrument [conditional] [lag]`; fails where it cannot.
+"""Whether the instrument can be trusted: `python -m benchmarks.instrument [conditional] [lag] [same] [added]`.
 
 conditional: the simulation, fed with a run's own arrivals and service times, must say what the run measured: mean wait
 within 5 % + 1 ms, time-outs within 2 points, for 5 seeds, ρ = 0.7 and 1.2, every cancel policy; 60 s of load in all.
 lag: a thousand arrivals a second for ten seconds, and how late they were sent; H1 must say so when they were late.
+same: 20 A/A runs of 20 s, of which at most 3 may claim a difference.
+added: 10 A/A runs in which the service delays side b by 20 ms; at least 8 intervals must hold that.
 """
 
 import json
@@ -11,7 +13,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from benchmarks.server import running
+from benchmarks.server import SERVE, running
 
 SEEDS = range(1, 6)
 WORKERS = 8
@@ -20,6 +22,7 @@ LOADS = (0.7, 1.2)
 POLICIES = ("none", "queued", "running")
 WAIT_SHARE, WAIT_MS, TIMEOUT_POINTS = 0.05, 1.0, 0.02
 LAG_MS = 5.0
+ADDED_MS = 20
 
 
 def call(url: str, body: Any = None) -> Any:
@@ -107,13 +110,61 @@ def lag(url: str) -> bool:
     return bool(worst <= LAG_MS or checks["H1"]["verdict"] == "fail")
 
 
-PARTS: Mapping[str, Callable[[str], bool]] = {"conditional": conditional, "lag": lag}
+def a_a_plan(seed: int) -> dict[str, Any]:
+    """An A/A run of 20 s."""
+    return {
+        "rate": 20,
+        "duration_s": 20,
+        "workers": 4,
+        "seed": seed,
+        "both": ("sync", "async")[seed % 2],
+        "service_time": {"distribution": "exponential", "mean_ms": 120},
+        "client_timeout_s": None,
+        "slo_s": 5,
+    }
+
+
+def describe(mean: Mapping[str, float]) -> str:
+    """A difference with its interval."""
+    return f"b − a {mean['value']:8.3f} ms ({mean['low']:.3f} to {mean['high']:.3f})"
+
+
+def same(url: str) -> bool:
+    """Prints how many A/A runs claim a difference."""
+    claims = 0
+    for seed in range(1, 21):
+        result = measured(url, a_a_plan(seed))["result"]
+        mean = result["comparison"]["difference_ms"]["mean"]
+        claimed = not mean["low"] <= 0 <= mean["high"]
+        claims += claimed
+        print(f"{seed:>2} {describe(mean)}{' CLAIM' if claimed else ''}")
+    print(f"{claims} of 20 A/A runs claim a difference (at most 3)")
+    return claims <= 3
+
+
+def added(url: str) -> bool:
+    """Prints how many runs find the 20 ms that the service adds to one side."""
+    held = 0
+    for seed in range(1, 11):
+        result = measured(url, {**a_a_plan(seed), "both": "sync"})["result"]
+        mean = result["comparison"]["difference_ms"]["mean"]
+        holds = mean["low"] <= ADDED_MS <= mean["high"]
+        held += holds
+        print(f"{seed:>2} {describe(mean)}{'' if holds else ' MISS'}")
+    print(f"{held} of 10 intervals hold the {ADDED_MS} ms that were added (at least 8)")
+    return held >= 8
+
+
+PARTS: Mapping[str, Callable[[str], bool]] = {"conditional": conditional, "lag": lag, "same": same, "added": added}
 
 
 def main(names: list[str]) -> int:
     """Runs the parts that are named, or all."""
-    with running() as server:
-        verdicts = {name: PARTS[name](server.url) for name in names or PARTS}
+    verdicts = {}
+    for name in names or PARTS:
+        program = ("-m", "benchmarks.delayed_service", str(ADDED_MS)) if name == "added" else SERVE
+        with running(program) as server:
+            verdicts[name] = PARTS[name](server.url)
     for name, good in verdicts.items():
         print(f"{name}: {'met' if good else 'MISSED'}")
     return int(not all(verdicts.values()))

@@ -12,11 +12,12 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 READY_S = 60
+SERVE = ("-m", "reportsim", "serve")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(**settings: str) -> Iterator[Server]:
+def running(program: Sequence[str] = SERVE, **settings: str) -> Iterator[Server]:
     """Starts a service with some settings, waits until it is ready, and ends it."""
     folder = Path(tempfile.mkdtemp(prefix="reportsim-bench-"))
     # At the very end: ext4 looks through all that was deleted in the last minutes whenever a file is made.
@@ -46,7 +47,7 @@ def running(**settings: str) -> Iterator[Server]:
         **settings,
     }
     with (folder / "service.log").open("w") as log:
-        process = subprocess.Popen([sys.executable, "-m", "reportsim", "serve"], env=environ, stderr=log)
+        process = subprocess.Popen([sys.executable, *program], env=environ, stderr=log)
         try:
             wait_ready(f"http://127.0.0.1:{port}/readyz")
             yield Server(f"http://127.0.0.1:{port}", process.pid, folder)

@@ -12,13 +12,12 @@ from collections.abc import Callable
 from random import Random
 
 from reportsim.benchmark.checks.model import Conditions
-from reportsim.benchmark.ideal_run import rehearse
-from reportsim.benchmark.load.arrivals import make_schedule
+from reportsim.benchmark.conclusion import conclude
+from reportsim.benchmark.ideal_run import simulate_side
 from reportsim.benchmark.plan import MOST_REQUESTS, Cancel, Plan
-from reportsim.benchmark.results.conclusion import conclude
+from reportsim.benchmark.schedule import make_schedule
 from reportsim.benchmark.theory.prediction import predict
 from reportsim.benchmark.theory.simulation import simulate
-from reportsim.core.model import Mode
 
 ROUNDS = 3
 CUSTOMERS = 200_000
@@ -62,7 +61,7 @@ def simulation() -> float:
 def whole(name: str, plan: Plan) -> None:
     """Prints what a run of a plan costs before and after it."""
     schedule, prediction = make_schedule(plan), predict(plan)
-    sides = {mode: rehearse(plan, schedule, mode) for mode in Mode}
+    sides = {side.name: simulate_side(plan, schedule, side) for side in plan.sides}
     samples, integrals = ({mode: side[part] for mode, side in sides.items()} for part in (0, 1))
 
     def concluded() -> object:

@@ -1,6 +1,7 @@
 """POST /api/benchmark/both: the load test on both patterns; its runs, their results and what can be taken along."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from reportsim.benchmark.plan import Plan, PlanError
 from reportsim.benchmark.report.render_process import Export, rendering
 from reportsim.benchmark.report.style import POLICY
 from reportsim.benchmark.results.run_comparison import compare_runs
+from reportsim.benchmark.results.stored_run import upgrade_plan, upgrade_result
 from reportsim.core.problems import Problem, invalid
 from reportsim.reports.fields import Digits, Identifier
 from reportsim.schemas.requests import BenchmarkPlan, Parsed, Strict, parse_raw, read_submission
@@ -44,8 +46,8 @@ class BenchmarksQuery(Strict):
 async def create_benchmark(request: web.Request) -> web.StreamResponse:
     """Runs one load against both patterns, and measures them from both ends.
 
-    The same arrivals and the same service times go down both sides, in the order sync, async, async, sync. One run at a
-    time: progress is told as `benchmark` events.
+    Pairs of blocks have the same arrivals and service times on both sides; which side comes first is drawn from the
+    seed. One run at a time: progress is sent as `benchmark` events.
     """
     runner, preferred = request.app[RUNNER], preferences(request)
     parsed = parse_raw(BenchmarkPlan, await read_json(request))
@@ -163,11 +165,11 @@ def shown(request: web.Request, run: Benchmark) -> dict[str, Any]:
 
 
 async def existing(request: web.Request, id: UUID) -> Benchmark:
-    """A run that must be there."""
+    """A run that must be there, in today's shape whichever version stored it."""
     run = await store.get(request.app[ENGINE].pool, id)
     if run is None:
         raise not_found(RUN)
-    return run
+    return replace(run, plan=upgrade_plan(run.plan), result=upgrade_result(run.result))
 
 
 async def finished(request: web.Request) -> tuple[Benchmark, tuple[bytes, bytes]]:

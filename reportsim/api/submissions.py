@@ -15,10 +15,10 @@ from reportsim.core.callback_policy.urls import OwnReceiver
 from reportsim.core.json import dumps
 from reportsim.core.model import CallbackStatus, Mode, Request, Status
 from reportsim.core.problems import Problem, invalid, unavailable
+from reportsim.core.service_time import draw
 from reportsim.core.stored_response import blocking_answer, server_timing
 from reportsim.engine.delivery.dispatcher import demo_url
 from reportsim.engine.engine import DEMO_PATH, too_much_waiting
-from reportsim.engine.simulate import draw
 from reportsim.schemas.requests import (
     Accepted,
     AsyncSubmission,

@@ -1,13 +1,15 @@
 """A run without a server: the records that an ideal one would leave. For previews, examples and tests."""
 
+import functools
 import math
+import operator
 from array import array
 from typing import Final
 
-from reportsim.benchmark.load.arrivals import Schedule
-from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.plan import Plan, Side
 from reportsim.benchmark.results.concurrency import integral, most_at_once, spans
 from reportsim.benchmark.results.samples import Integrals, Outcome, Samples
+from reportsim.benchmark.schedule import Schedule
 from reportsim.benchmark.theory.replications import flow
 from reportsim.core.model import Mode
 
@@ -17,22 +19,22 @@ ACCEPT_S: Final = 0.002
 DELIVERY_S: Final = 0.002
 
 
-def rehearse(plan: Plan, schedule: Schedule, mode: Mode) -> tuple[Samples, Integrals]:
+def simulate_side(plan: Plan, schedule: Schedule, side: Side) -> tuple[Samples, Integrals]:
     """One side's samples and integrals: the schedule on an ideal server, with a little overhead at the edges."""
-    samples = Samples.empty(mode, schedule.intended, len(plan.halves[0]))
-    parts = [_block(plan, schedule, samples, half) for half in plan.halves]
-    return samples, parts[0] + parts[1]
+    samples = Samples.empty(side.name, schedule.due, schedule.bounds)
+    parts = [_block(plan, schedule, samples, side.mode, block) for block in schedule.blocks]
+    return samples, functools.reduce(operator.add, parts)
 
 
-def _block(plan: Plan, schedule: Schedule, samples: Samples, half: range) -> Integrals:
-    mode, part = samples.mode, slice(half.start, half.stop)
+def _block(plan: Plan, schedule: Schedule, samples: Samples, mode: Mode, block: range) -> Integrals:
+    part = slice(block.start, block.stop)
     # In the queue as late as sent and accepted; the client's patience has run since the intended time.
-    ideal = flow(plan, mode, schedule.intended[part], schedule.services[part], LAG_S + ACCEPT_S)
+    ideal = flow(plan, mode, schedule.due[part], schedule.services[part], LAG_S + ACCEPT_S)
     samples.started[part], samples.ended[part] = ideal.starts, ideal.ends
     samples.queued[part] = array("d", ideal.arrivals)
     timeout = plan.timeout_of(mode)
-    for index, end in zip(half, ideal.results(), strict=True):
-        due = schedule.intended[index]
+    for index, end in zip(block, ideal.results(), strict=True):
+        due = schedule.due[index]
         sent, result, leaves = due + LAG_S, end + DELIVERY_S, due + timeout
         samples.sent[index] = sent
         in_time = result <= leaves
@@ -44,12 +46,12 @@ def _block(plan: Plan, schedule: Schedule, samples: Samples, half: range) -> Int
         else:
             samples.accepted[index] = samples.result[index]
             samples.held[index] = min(result, leaves) - sent
-    return integrals_of(samples, half)
+    return integrals_of(samples, block)
 
 
-def integrals_of(samples: Samples, half: range) -> Integrals:
+def integrals_of(samples: Samples, block: range) -> Integrals:
     """The integrals of one block from the records of its requests: what a server's own must agree with."""
-    part = slice(half.start, half.stop)
+    part = slice(block.start, block.stop)
     sent, queued, started = samples.sent[part], samples.queued[part], samples.started[part]
     ended, held = samples.ended[part], samples.held[part]
     left_queue = [end if math.isnan(start) else start for start, end in zip(started, ended, strict=True)]

@@ -4,22 +4,26 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
+from random import Random
 from types import MappingProxyType
 from typing import Any, Final
 
+from reportsim.benchmark.design import Design, SideDesign
 from reportsim.core.model import Mode
-from reportsim.core.service_time import ServiceTime
-from reportsim.engine.simulate import LONGEST_MS
+from reportsim.core.service_time import LONGEST_MS, ServiceTime
 
 MOST_REQUESTS: Final = 200_000
 MOST_DRAIN_S: Final = 600.0
 """What a block may take to work off when its load is over."""
-# Each side's two blocks, in the order in which they run: whatever drifts meanwhile hits both sides alike.
-ORDER: Final = ((Mode.SYNC, 0), (Mode.ASYNC, 0), (Mode.ASYNC, 1), (Mode.SYNC, 1))
+DEFAULT_BLOCKS: Final = 10
+FEWEST_BLOCKS: Final = 4
+"""The fewest that can be asked for; a run that is too short for them has no intervals."""
+SHORTEST_BLOCK_S: Final = 1.0
 BOUNDS: Final = MappingProxyType(
     {
         "rate": (0.1, 5_000),
         "duration_s": (1, 600),
+        "blocks": (1, 50),
         "seed": (0, 2**31 - 1),
         "workers": (1, 32),
         "client_timeout_s": (0.001, 600),
@@ -27,7 +31,8 @@ BOUNDS: Final = MappingProxyType(
         "callback_failures": (0, 20),
     }
 )
-WHOLE: Final = frozenset({"seed", "workers", "callback_failures"})
+WHOLE: Final = frozenset({"blocks", "seed", "workers", "callback_failures"})
+OPTIONAL: Final = frozenset({"blocks", "client_timeout_s"})
 
 
 class Arrivals(StrEnum):
@@ -59,13 +64,20 @@ class PlanError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """A stretch of a run in which one side takes a half of the load, from empty to empty."""
+class Side:
+    """One of the two sides of a run: the pattern under its own name, or in an A/A run the same pattern twice."""
 
+    name: str
     mode: Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A stretch of a run in which one side has the load, from empty until empty."""
+
+    side: Side
     number: int
-    """0 for the first half of the indices, 1 for the second."""
-    indices: range
+    """Counted from 0; the blocks of both sides with the same number are a pair and have the same requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +87,9 @@ class Plan:
     rate: float = 8.0
     """Arrivals per second and side."""
     duration_s: float = 60.0
-    """Seconds of load per side, in two blocks."""
+    """Seconds of load per side, in blocks of equal length."""
+    blocks: int | None = None
+    """Pairs of blocks; None: ten, or as many as fit where a block would be shorter than a second."""
     arrivals: Arrivals = Arrivals.POISSON
     seed: int = 1
     workers: int = 10
@@ -88,6 +102,8 @@ class Plan:
     slo_s: float = 8.0
     """Seconds within which a result is good."""
     cancel: Cancel = Cancel.NONE
+    both: Mode | None = None
+    """The pattern of both sides of an A/A run; None: sync against async."""
     callback_failures: int = 0
     """How often the receiver answers 503 to each callback before it takes it."""
     together: bool = False
@@ -100,43 +116,74 @@ class Plan:
     def __post_init__(self) -> None:
         for name, (low, high) in BOUNDS.items():
             value = getattr(self, name)
-            if value is None and name == "client_timeout_s":
+            if value is None and name in OPTIONAL:
                 continue
             kind = int if name in WHOLE else (int, float)
             if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
                 raise PlanError(f"{name} must be a{' whole' if name in WHOLE else ''} number from {low:g} to {high:g}")
         if self.rate * self.duration_s > MOST_REQUESTS:
             raise PlanError(f"rate × duration_s must not exceed {MOST_REQUESTS:,}")
+        if self.blocks is None:
+            fitting = 1 if self.together else min(DEFAULT_BLOCKS, int(self.duration_s / SHORTEST_BLOCK_S))
+            object.__setattr__(self, "blocks", max(fitting, 1))
+        elif self.block_s < SHORTEST_BLOCK_S:
+            raise PlanError(f"duration_s / blocks must be at least {SHORTEST_BLOCK_S:g} s, the shortest block")
         if self.expected_drain_s > MOST_DRAIN_S:
             raise PlanError(f"a block of this load would take more than {MOST_DRAIN_S:g} s to work off")
 
     @property
-    def count(self) -> int:
-        """Requests per side; at least one in each block."""
-        return max(round(self.rate * self.duration_s), 2)
+    def expected_count(self) -> int:
+        """Requests per side on average; how many there are is drawn."""
+        return max(round(self.rate * self.duration_s), 1)
 
     @property
-    def halves(self) -> tuple[range, range]:
-        """The indices of a side's two blocks; in a race the second has none."""
-        first = self.count if self.together else (self.count + 1) // 2
-        return range(first), range(first, self.count)
+    def pairs(self) -> int:
+        """The number of pairs of blocks."""
+        assert self.blocks is not None
+        return self.blocks
 
     @property
     def block_s(self) -> float:
         """Seconds of load per block."""
-        return self.duration_s if self.together else self.duration_s / 2
+        return self.duration_s / self.pairs
 
     @property
-    def blocks(self) -> tuple[Block, ...]:
-        """The blocks in the order in which they run: A-B-B-A."""
-        return tuple(Block(mode, number, self.halves[number]) for mode, number in ORDER)
+    def sides(self) -> tuple[Side, Side]:
+        """Both sides; differences are the second − the first."""
+        if self.both is not None:
+            return Side("a", self.both), Side("b", self.both)
+        return Side(Mode.SYNC.value, Mode.SYNC), Side(Mode.ASYNC.value, Mode.ASYNC)
 
     @property
     def steps(self) -> tuple[tuple[Block, ...], ...]:
-        """What runs at once, in order: one block after the other, but in a race both sides' first."""
+        """What runs at once, in order: one block after the other, but in a race both sides of the only pair."""
         if self.together:
-            return (tuple(Block(mode, 0, self.halves[0]) for mode in Mode),)
-        return tuple((block,) for block in self.blocks)
+            return (tuple(Block(side, 0) for side in self.sides),)
+        ordered = (self.sides[::-1] if swap else self.sides for swap in self.second_side_first)
+        return tuple((Block(side, number),) for number, sides in enumerate(ordered) for side in sides)
+
+    @property
+    def second_side_first(self) -> tuple[bool, ...]:
+        """For each pair, whether the second side's block comes first: drawn from the seed, in half of the pairs."""
+        source = Random(f"{self.seed}/order")
+        first = source.random() < 0.5
+        swapped = [(number % 2 == 1) != first for number in range(self.pairs)]
+        source.shuffle(swapped)
+        return tuple(swapped)
+
+    @property
+    def design(self) -> Design:
+        """What the analysis of its samples needs."""
+        poisson = self.arrivals is Arrivals.POISSON
+        return Design(
+            sides=tuple(SideDesign(name=side.name, timeout_s=self.timeout_of(side.mode)) for side in self.sides),
+            blocks=self.pairs,
+            block_s=self.block_s,
+            slo_s=self.slo_s,
+            poisson_rate=self.rate if poisson else None,
+            second_side_first=None if self.together else self.second_side_first,
+            rho=self.rho or None,
+        )
 
     @property
     def service(self) -> ServiceTime:
@@ -162,6 +209,10 @@ class Plan:
         simulate = self.simulate(seed)
         return {**self.report, **({"simulate": simulate} if simulate else {})}
 
+    def mode_of(self, side: str) -> Mode:
+        """The pattern of a side, given its name."""
+        return next(each.mode for each in self.sides if each.name == side)
+
     def timeout_of(self, mode: Mode) -> float:
         """When a client gives up, in seconds from the intended time; who is called back never does."""
         return math.inf if mode is Mode.ASYNC or self.client_timeout_s is None else self.client_timeout_s
@@ -186,8 +237,8 @@ class Plan:
         own = {item.name for item in fields(cls)} - {"report"}
         given = {name: value for name, value in parameters.items() if name in own}
         report = {name: value for name, value in parameters.items() if name not in own}
-        for name, kind in (("arrivals", Arrivals), ("cancel", Cancel)):
-            if name in given:
+        for name, kind in (("arrivals", Arrivals), ("cancel", Cancel), ("both", Mode)):
+            if given.get(name) is not None:
                 try:
                     given[name] = kind(given[name])
                 except ValueError:

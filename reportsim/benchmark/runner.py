@@ -25,8 +25,8 @@ from yarl import URL
 from reportsim.benchmark.checks.model import Conditions
 from reportsim.benchmark.load.completion import ASKING
 from reportsim.benchmark.load.messages import CALLBACK_PATH, LONGEST_LINE, Message, Order, encode, receive
-from reportsim.benchmark.load.process_monitor import watching
-from reportsim.benchmark.plan import MOST_DRAIN_S, Cancel, Plan
+from reportsim.benchmark.load.process_monitor import monitored_process, watch_arrivals
+from reportsim.benchmark.plan import MOST_DRAIN_S, Cancel, Plan, Side
 from reportsim.benchmark.server_recorder import Recorder
 from reportsim.core.callback_policy.urls import OwnReceiver
 from reportsim.core.model import Mode, Status
@@ -71,7 +71,7 @@ class Run:
     plan: Plan
     recorder: Recorder
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
-    owners: dict[Mode, UUID] = field(default_factory=dict)
+    owners: dict[str, UUID] = field(default_factory=dict)
     """Whose slots each side's requests have: in a race each side has its own."""
     task: "asyncio.Task[None] | None" = None
     """Its whole life; nobody cancels it, so that whatever ends a run is also written down."""
@@ -85,12 +85,12 @@ class Run:
 
     def __post_init__(self) -> None:
         shared = uuid.uuid4()
-        self.owners = {mode: uuid.uuid4() if self.plan.together else shared for mode in Mode}
+        self.owners = {side.name: uuid.uuid4() if self.plan.together else shared for side in self.plan.sides}
 
     @property
     def progress(self) -> float:
         """The share of both sides' requests that no worker is needed for any more."""
-        return min(self.recorder.over / (2 * self.plan.count), 1.0)
+        return min(self.recorder.over / max(2 * self.recorder.count, 1), 1.0)
 
     def stop(self) -> None:
         """Ends the measurement early, once: a second time would interrupt the first one's cleaning up."""
@@ -115,10 +115,10 @@ class Run:
 class Visit:
     """A request of a run on its way through the service, from its first line to its answer."""
 
-    def __init__(self, run: Run, mode: Mode, index: int | None) -> None:
-        """Belongs to a run; nothing is recorded of what has no index."""
+    def __init__(self, run: Run, side: Side, index: int | None) -> None:
+        """Belongs to a side of a run; nothing is recorded of what has no index."""
         self.run = run
-        self._mode = mode
+        self._side = side
         self._index = index
         self._row: UUID | None = None
         self._opened = 0.0
@@ -126,25 +126,25 @@ class Visit:
     @property
     def owner(self) -> UUID:
         """Whose slots it takes."""
-        return self.run.owners[self._mode]
+        return self.run.owners[self._side.name]
 
     def takes(self, row: UUID) -> None:
         """Its row is about to be written."""
         self._row = row
         if self._index is not None:
-            self.run.recorder.takes(row, self._mode, self._index)
+            self.run.recorder.takes(row, self._side.name, self._index)
 
     def __enter__(self) -> Self:
         if self._index is not None:
-            self._opened = self.run.recorder.opens(self._mode)
+            self._opened = self.run.recorder.opens(self._side.name)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._index is not None:
-            self.run.recorder.closes(self._mode, self._index, self._opened)
-        if kind is asyncio.CancelledError and self._row is not None and self._mode is Mode.SYNC:
+            self.run.recorder.closes(self._side.name, self._index, self._opened)
+        if kind is asyncio.CancelledError and self._row is not None and self._side.mode is Mode.SYNC:
             self.run.left(self._row)
 
 
@@ -172,8 +172,11 @@ class Runner:
         run = self._run
         if run is None or token is None or not secrets.compare_digest(run.token.encode(), token.encode()):
             return None
-        number = int(index) if index and index.isascii() and index.isdigit() and len(index) < 8 else None
-        return Visit(run, mode, number if number is not None and number < run.plan.count else None)
+        name, _, digits = (index or "").partition("-")
+        own = [side for side in run.plan.sides if side.mode is mode]
+        side = next((side for side in own if side.name == name), own[0] if own else run.plan.sides[0])
+        number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 8 else None
+        return Visit(run, side, number if number is not None and number < run.recorder.count else None)
 
     async def start(self, plan: Plan) -> UUID:
         """Stores a run and begins it.
@@ -195,7 +198,7 @@ class Runner:
     async def _start(self, plan: Plan) -> UUID:
         engine = self._engine
         await self._bury()
-        run = Run(engine.new_id(), plan, Recorder(plan.count))
+        run = Run(engine.new_id(), plan, Recorder([side.name for side in plan.sides]))
         await store.insert(engine.pool, run.id, plan.as_json(), owner=engine.owner, lease=LEASE, at=engine.clock.now())
         if self._run is not None and self._run.task is not None:
             # It has ended, but for what it leaves behind.
@@ -382,6 +385,7 @@ class Runner:
             if not await store.start(engine.pool, run.id, hello.parts[0].decode(), engine.clock.now()):
                 raise Ended
             run.stage = "RUNNING"
+            run.recorder.expect(hello.value["count"])
             base = URL(hello.value["callback_base"])
             run.origin = str(base.origin())
             receiver = OwnReceiver(ip_address(base.host or ""), base.port or 0, CALLBACK_PATH)
@@ -393,20 +397,21 @@ class Runner:
                     ]
                     await stack.enter_async_context(dropping(engine, run))
                     await peer.ask({}, within=SETTLING_S)
-                    async with watching() as watch:
+                    async with monitored_process() as monitor:
                         for _ in plan.steps:
                             await self._emptied(run, workers)
-                            await peer.ask({}, within=plan.block_s + SETTLING_S)
+                            async with watch_arrivals(monitor, plan.block_s):
+                                await peer.ask({}, within=plan.block_s + SETTLING_S)
                         await self._emptied(run, workers)
                     for _ in ASKING if plan.ways else ():
                         await peer.ask({}, within=plan.block_s + SETTLING_S)
                         await self._emptied(run, workers)
             conditions = Conditions(
-                server_loop_lag_p99_ms=watch.lag_p99_ms,
-                server_cpu_share=watch.cpu_share,
+                server_loop_lag_p99_ms=monitor.lag_p99_ms,
+                server_cpu_share=monitor.cpu_share,
                 load_average=load,
-                gc_pause_sum_ms=watch.pause_sum_ms,
-                gc_pause_max_ms=watch.pause_max_ms,
+                gc_pause_sum_ms=monitor.pause_sum_ms,
+                gc_pause_max_ms=monitor.pause_max_ms,
             )
             areas, columns = run.recorder.dump()
             final = await peer.ask({"areas": areas, "conditions": asdict(conditions)}, *columns, within=COMPUTING_S)
@@ -438,11 +443,13 @@ async def dropping(engine: Engine, run: Run) -> AsyncIterator[None]:
         yield
         return
 
+    owner = next((run.owners[side.name] for side in run.plan.sides if side.mode is Mode.SYNC), uuid.uuid4())
+
     async def drop(rows: Sequence[UUID]) -> list[bool]:
-        await engine.drop(run.owners[Mode.SYNC], rows, states)
+        await engine.drop(owner, rows, states)
         return [True] * len(rows)
 
-    batcher: Batcher[UUID, bool] = Batcher(drop, name="drop", waiting=run.plan.count)
+    batcher: Batcher[UUID, bool] = Batcher(drop, name="drop", waiting=max(run.recorder.count, 1))
     async with batcher.running():
         run.dropping = batcher
         try:
@@ -491,7 +498,7 @@ async def generator() -> AsyncIterator[Peer]:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "reportsim.benchmark.load.generator",
+            "reportsim.benchmark.load.process",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=LONGEST_LINE,

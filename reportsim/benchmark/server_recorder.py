@@ -10,7 +10,6 @@ from typing import Any, Final, Self
 from uuid import UUID
 
 from reportsim.benchmark.results.samples import Integrals, Samples, nothing
-from reportsim.core.model import Mode
 
 SEEN: Final = ("queued", "started", "ended", "held")
 
@@ -78,12 +77,17 @@ class Side:
 class Recorder:
     """Watches the requests of one run as they pass through the service: the observer of its worker."""
 
-    def __init__(self, count: int) -> None:
-        """Expects `count` requests per side."""
+    def __init__(self, names: Sequence[str], count: int = 0) -> None:
+        """Expects `count` requests on each side of these names."""
         self.count = count
-        self.sides = {mode: Side.empty(count) for mode in Mode}
+        self.sides = {name: Side.empty(count) for name in names}
         self._rows: dict[UUID, tuple[Side, int]] = {}
         self._moved = asyncio.Event()
+
+    def expect(self, count: int) -> None:
+        """Says how many requests each side will have, before the first one comes."""
+        self.count = count
+        self.sides = {name: Side.empty(count) for name in self.sides}
 
     @property
     def over(self) -> int:
@@ -101,21 +105,21 @@ class Recorder:
             self._moved.clear()
             await self._moved.wait()
 
-    def opens(self, mode: Mode) -> float:
+    def opens(self, side: str) -> float:
         """A client's request is being read; the moment it is."""
         moment = time.monotonic()
-        self.sides[mode].opened.change(+1, moment)
+        self.sides[side].opened.change(+1, moment)
         return moment
 
-    def closes(self, mode: Mode, index: int, opened: float) -> None:
+    def closes(self, name: str, index: int, opened: float) -> None:
         """The client has its answer, or has left."""
-        side, moment = self.sides[mode], time.monotonic()
+        side, moment = self.sides[name], time.monotonic()
         side.opened.change(-1, moment)
         side.held[index] = moment - opened
 
-    def takes(self, id: UUID, mode: Mode, index: int) -> None:
+    def takes(self, id: UUID, side: str, index: int) -> None:
         """The row of a request is about to be written."""
-        self._rows[id] = self.sides[mode], index
+        self._rows[id] = self.sides[side], index
 
     def queued(self, id: UUID) -> None:
         """The request waits; a claim may have been faster than this news."""
@@ -154,16 +158,16 @@ class Recorder:
             side.over += 1
             self._moved.set()
 
-    def dump(self) -> tuple[dict[Mode, dict[str, Any]], list[bytes]]:
+    def dump(self) -> tuple[dict[str, dict[str, Any]], list[bytes]]:
         """The areas of both sides, and their columns as bytes, for another process of this machine."""
         areas = {
-            mode: {name: getattr(side.integrals(), name) for name in Integrals.__slots__}
-            for mode, side in self.sides.items()
+            side: {name: getattr(found.integrals(), name) for name in Integrals.__slots__}
+            for side, found in self.sides.items()
         }
         return areas, [getattr(side, name).tobytes() for side in self.sides.values() for name in SEEN]
 
 
-def loaded(parts: Sequence[bytes]) -> dict[Mode, dict[str, "array[float]"]]:
+def load_columns(names: Sequence[str], parts: Sequence[bytes]) -> dict[str, dict[str, "array[float]"]]:
     """The columns of both sides as they were dumped."""
     columns = []
     for part in parts:
@@ -172,8 +176,8 @@ def loaded(parts: Sequence[bytes]) -> dict[Mode, dict[str, "array[float]"]]:
         columns.append(column)
     width = len(SEEN)
     return {
-        mode: dict(zip(SEEN, columns[number * width : (number + 1) * width], strict=True))
-        for number, mode in enumerate(Mode)
+        name: dict(zip(SEEN, columns[number * width : (number + 1) * width], strict=True))
+        for number, name in enumerate(names)
     }
 
 

@@ -1,4 +1,4 @@
-"""What a `service_time` of the API comes to: its mean, its spread, its quantiles and draws."""
+"""The distributions of service times that `simulate` may ask for: draws, moments, quantiles and tails."""
 
 import math
 from array import array
@@ -8,13 +8,48 @@ from random import Random
 from statistics import NormalDist
 from typing import Any, Final
 
-from reportsim.engine.simulate import service_time
-
 # Letters of Kendall's notation, as far as it has any.
 SYMBOLS: Final = {"fixed": "D", "exponential": "M", "uniform": "U", "lognormal": "LogN", "bimodal": "Bi"}
 # The part of an exponential distribution above its bound that can be left out of every theory.
 NEGLIGIBLE: Final = 1e-4
 STANDARD: Final = NormalDist()
+LONGEST_MS: Final = 60_000.0
+"""Nothing is held for longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """The whole time a slot is held, in seconds, and whether the report fails at its end."""
+
+    service_s: float
+    fails: bool
+
+
+def draw(simulate: Mapping[str, Any]) -> Draw:
+    """Draws for one request; the same seed gives the same draw, so that a second execution is the same execution."""
+    source = Random(simulate["seed"])
+    service = simulate.get("service_time")
+    seconds = min(draw_service_ms(service, source), LONGEST_MS) / 1000 if service else 0.0
+    return Draw(seconds, source.random() < simulate.get("failure_rate", 0))
+
+
+def draw_service_ms(service: Mapping[str, Any], source: Random) -> float:
+    """One service time in milliseconds."""
+    match service["distribution"]:
+        case "exponential":
+            return source.expovariate(1 / service["mean_ms"]) if service["mean_ms"] else 0.0
+        case "uniform":
+            return source.uniform(service["min_ms"], service["max_ms"])
+        case "lognormal":
+            if not service["median_ms"]:
+                return 0.0
+            drawn = source.lognormvariate(math.log(service["median_ms"]), service["sigma"])
+            return min(drawn, float(service["max_ms"]))
+        case "bimodal":
+            slow = source.random() < service["slow_share"]
+            return float(service["slow_ms"] if slow else service["fast_ms"])
+        case _:
+            return float(service["mean_ms"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +122,33 @@ class ServiceTime:
             case parameters:
                 return float(parameters["mean_ms"])
 
+    def survival(self, milliseconds: float) -> float:
+        """P(S > t) of the distribution, without the bound."""
+        match self.parameters:
+            case {"distribution": "exponential", "mean_ms": mean}:
+                return math.exp(-milliseconds / mean) if mean else 0.0
+            case {"distribution": "uniform", "min_ms": low, "max_ms": high}:
+                if milliseconds < low:
+                    return 1.0
+                return (high - milliseconds) / (high - low) if milliseconds < high else 0.0
+            case {"distribution": "lognormal", "median_ms": median, "sigma": sigma, "max_ms": longest}:
+                if milliseconds >= longest or not median:
+                    return 0.0
+                if not sigma or milliseconds <= 0:
+                    return float(milliseconds < median)
+                return 1 - STANDARD.cdf(math.log(milliseconds / median) / sigma)
+            case {"distribution": "bimodal", "fast_ms": fast, "slow_ms": slow, "slow_share": share}:
+                return float((1 - share) * (fast > milliseconds) + share * (slow > milliseconds))
+            case None:
+                return 0.0
+            case parameters:
+                return float(parameters["mean_ms"] > milliseconds)
+
     def draw_s(self, source: Random) -> float:
         """One service time in seconds, from the function that the server draws with."""
         if not self.parameters:
             return 0.0
-        return min(service_time(self.parameters, source), self.longest_ms) / 1000
+        return min(draw_service_ms(self.parameters, source), self.longest_ms) / 1000
 
     def draws_s(self, count: int, source: Random) -> "array[float]":
         """So many service times in seconds, distributed like `draw_s` but from one stream, and faster."""

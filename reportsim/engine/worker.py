@@ -20,8 +20,8 @@ from reportsim.core.clock import Clock
 from reportsim.core.json import dumps
 from reportsim.core.model import Mode, Request, Status
 from reportsim.core.problems import Problem
+from reportsim.core.service_time import draw
 from reportsim.core.stored_response import blocking_answer
-from reportsim.engine.simulate import draw
 from reportsim.engine.slots import Slots
 from reportsim.reports.files import ReportFiles
 from reportsim.reports.generate import LedgerDeleted, Report, generate

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from reportsim.benchmark.report.charts.summary import WORDS
-from reportsim.benchmark.report.number_format import duration, percent, three
-from reportsim.benchmark.results.run_comparison import compare_runs
-from reportsim.core.model import Mode
+from reportsim.benchmark.results.run_comparison import SIDES, compare_runs
+from reportsim.core.number_format import duration, percent, three
 from reportsim.store.benchmarks import Benchmark
 
 Json = Mapping[str, Any]
@@ -41,7 +40,7 @@ def compared(first: Benchmark, second: Benchmark) -> dict[str, Any]:
     return {
         "same_load": found["same_load"],
         "differences": [(row["name"], told(row["first"]), told(row["second"])) for row in found["plan"]],
-        "sides": {str(mode): [figure(row) for row in found[mode] if is_shown(row)] for mode in Mode},
+        "sides": {name: [figure(row) for row in found[name] if is_shown(row)] for name in SIDES if name in found},
     }
 
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from reportsim.benchmark.report.number_format import three
 from reportsim.core.model import CallbackLog, Request, rfc3339
+from reportsim.core.number_format import three
 from reportsim.reports.catalog import CATALOG
 
 FIGURE: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,4})?", re.ASCII)

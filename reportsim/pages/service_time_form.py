@@ -3,7 +3,7 @@
 import math
 from typing import Any, Final
 
-from reportsim.engine.simulate import LONGEST_MS
+from reportsim.core.service_time import LONGEST_MS
 
 DISTRIBUTIONS: Final = ("fixed", "exponential", "lognormal", "bimodal")
 LARGEST_SIGMA: Final = 10

@@ -1,5 +1,6 @@
 """The shapes of benchmark runs and of their results: also the JSON Schema of what is exported."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from marshmallow import fields, validate
@@ -7,14 +8,13 @@ from marshmallow import fields, validate
 from reportsim.benchmark.checks.model import Verdict
 from reportsim.benchmark.load.completion import Way
 from reportsim.benchmark.results.objectives import OPERATORS
-from reportsim.benchmark.results.paired_comparison import Interval
 from reportsim.benchmark.results.percentiles import LEVELS
 from reportsim.benchmark.results.samples import Outcome
 from reportsim.benchmark.results.summary import SEGMENTS
 from reportsim.benchmark.results.trace_simulation import COMPARED
-from reportsim.core.model import Mode
 from reportsim.schemas.responses import Problem, Shape, always, identifier, moment, number, path, text, whole, yes_no
 
+SIDES: Final = ("sync", "async", "a", "b")
 STATUSES: Final = ("PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED")
 
 
@@ -34,18 +34,30 @@ def each(names: Any, shape: Any) -> type[Shape]:
     return made
 
 
-class Percentile(Shape):
-    """A percentile over all offered requests, with its 95 % interval; null where n is too small for one."""
+class BlockEstimate(Shape):
+    """An estimate and its 95 % interval, whose units of sampling are blocks; null for an end that has no bound."""
 
-    value = number("Milliseconds.", allow_none=True)
-    low = number(allow_none=True)
+    value = signed()
+    low = signed()
+    high = signed()
+
+
+class Percentile(Shape):
+    """A percentile or a mean over the requests with a time, with its 95 % interval from the blocks."""
+
+    value = number("Milliseconds; null where there is no time.", allow_none=True)
+    low = signed("Null where nothing bounds it from below, or with fewer than four blocks.")
     high = number("Null where nothing bounds it from above.", allow_none=True)
-    n = whole("Requests that it is over.")
+    n = whole("Requests that it is over: those with a result, and those whose result was waited for in vain.")
     censored = yes_no("It falls on requests without a result: the true one is at least this long.")
 
 
-class Percentiles(each((*LEVELS, "max"), Percentile)):  # type: ignore[misc]
-    """The percentiles of a time."""
+class TimeSummary(each((*LEVELS, "max", "mean"), Percentile)):  # type: ignore[misc]
+    """The percentiles of a time, and its mean, cut off at the shorter time-out of both sides."""
+
+
+class WayTimes(each((*LEVELS, "max"), Percentile)):  # type: ignore[misc]
+    """The percentiles of the time to result by one way."""
 
 
 class Outcomes(Shape.from_dict({outcome.label: whole() for outcome in Outcome})):  # type: ignore[misc]
@@ -57,65 +69,81 @@ class Lag(Shape):
 
     p50 = number(allow_none=True)
     p99 = number(allow_none=True)
+    p99_9 = number(allow_none=True)
     max = number(allow_none=True)
 
 
 class Segments(Shape.from_dict({name: signed() for name in SEGMENTS})):  # type: ignore[misc]
-    """Where the time to result went, in the mean, in milliseconds."""
+    """Where the time to result went on average, in milliseconds."""
+
+
+class Bounds(Shape):
+    """The 95 % interval of the number beside it."""
+
+    low = signed()
+    high = signed()
 
 
 class Occupancy(Shape):
-    """A number over time: its integral divided by the time, and its most."""
+    """A number over time: its mean over the arrival windows, and its maximum."""
 
-    mean = number()
-    max = whole()
+    mean = number(allow_none=True)
+    mean_interval = fields.Nested(Bounds)
+    max = whole(allow_none=True)
+
+
+class Shares(each((outcome.label for outcome in Outcome), BlockEstimate)):  # type: ignore[misc]
+    """The share of each outcome among all requests offered."""
 
 
 class BenchmarkSide(Shape):
-    """What was measured of one pattern; rates are per second until the side was empty again."""
+    """What was measured of one side; rates are per second of the arrival window."""
 
     offered = whole()
     sent = whole()
     outcomes = nested(Outcomes)
     duplicates = whole("Callbacks that came more than once.")
     sched_lag_ms = nested(Lag)
-    accept_ms = nested(Percentiles, "To the first final status.")
-    time_to_result_ms = nested(Percentiles, "To the result in the client's hands, from the intended time.")
-    from_send_ms = nested(Percentiles, "The same from when it was sent, as most tools measure it.")
+    accept_ms = nested(TimeSummary, "To the first final status.")
+    time_to_result_ms = nested(TimeSummary, "To the result in the client's hands, from when the request was due.")
+    from_send_ms = nested(TimeSummary, "The same from when it was sent, as most tools measure it.")
     segments_ms = nested(Segments)
-    goodput = number("Results within the SLO.")
-    throughput = number("Results.")
+    shares = nested(Shares)
+    goodput = number("Results within the SLO.", allow_none=True)
+    goodput_interval = nested(Bounds)
+    throughput = number("Results.", allow_none=True)
+    throughput_interval = nested(Bounds)
     drain_s = number("From the last arrival until nothing was left to do.")
     open_connections = nested(Occupancy)
-    busy_workers_mean = number()
+    busy_workers_mean = number(allow_none=True)
+    busy_workers_mean_interval = nested(Bounds)
     queue = nested(Occupancy)
-    wasted_share = number("Of all worker time, that which went to clients that had left.")
-
-
-class Difference(Shape.from_dict({name: signed() for name in Interval.__slots__})):  # type: ignore[misc]
-    """An estimate and its 95 % interval, in milliseconds."""
+    wasted_share = number("Of all worker time, that which went to clients that had left.", allow_none=True)
+    wasted_share_interval = nested(Bounds)
 
 
 class Differences(Shape):
-    """Async − sync over the pairs."""
+    """Async − sync (b − a in an A/A run) of requests paired by block and index, in milliseconds."""
 
-    mean = nested(Difference)
-    median = nested(Difference)
+    mean = nested(BlockEstimate)
+    median = nested(BlockEstimate)
 
 
-class Faster(Shape):
+def optional(names: Any, make: Callable[[], Any]) -> type[Shape]:
+    """A shape with some members of which those of the run's sides are there."""
+    made: type[Shape] = Shape.from_dict({str(name): make() for name in names}, name="")  # type: ignore[assignment]
+    return made
+
+
+class Faster(optional(SIDES, lambda: fields.Integer(validate=validate.Range(0)))):  # type: ignore[misc]
     """How often which side had its result first."""
 
-    sync = whole()
     tie = whole()
-    async_ = whole(data_key="async")
 
 
-class LevelCompared(Shape):
+class LevelCompared(optional(SIDES, lambda: fields.Float(allow_none=True))):  # type: ignore[misc]
     """One percentile of both sides, in milliseconds."""
 
-    sync = number(allow_none=True)
-    async_ = number(allow_none=True, data_key="async")
     difference = signed()
     ratio = number(allow_none=True)
 
@@ -124,14 +152,13 @@ class LevelsCompared(each((*LEVELS, "max"), LevelCompared)):  # type: ignore[mis
     """The percentiles of both sides."""
 
 
-class Comparison(Shape):
+class Comparison(optional((f"only_{side}" for side in SIDES), lambda: fields.Integer())):  # type: ignore[misc]
     """Both sides against each other, request by request: the same arrival, the same service time."""
 
-    pairs = whole("Requests whose result came on both sides.")
-    only_sync = whole()
-    only_async = whole()
+    pairs = whole("Requests that have a time on both sides.")
     neither = whole()
     difference_ms = nested(Differences)
+    limit_ms = number("Times of both sides are cut off at this before they are subtracted.", allow_none=True)
     faster = nested(Faster)
     tie_ms = number("Differences below this are ties.")
     accept_ms = nested(LevelsCompared)
@@ -153,6 +180,7 @@ class Residual(Shape):
     replayed = number()
     expected = nested(Expected)
     inside = yes_no("Whether the band holds what was measured.")
+    explained = yes_no("Whether the simulation of the run's own load agrees with what was measured.")
 
 
 class Residuals(each(COMPARED, Residual)):  # type: ignore[misc]
@@ -177,7 +205,7 @@ class ObjectivesJudged(Shape):
 
 
 class HonestyCheck(Shape):
-    """Whether the run can be believed; a failed one forbids it."""
+    """Whether the run can be trusted; a failed one forbids it."""
 
     id = text(validate=validate.Regexp(r"H[0-9]{1,2}"))
     name = text()
@@ -187,18 +215,18 @@ class HonestyCheck(Shape):
     detail = text("A sentence for readers.")
 
 
-class ResidualsOfSides(each(Mode, Residuals)):  # type: ignore[misc]
+class ResidualsOfSides(optional(SIDES, lambda: fields.Nested(Residuals))):  # type: ignore[misc]
     """The residuals of both sides."""
 
 
-class ObjectivesOfSides(each(Mode, ObjectivesJudged)):  # type: ignore[misc]
+class ObjectivesOfSides(optional(SIDES, lambda: fields.Nested(ObjectivesJudged))):  # type: ignore[misc]
     """The objectives of both sides."""
 
 
 class BlockStarted(Shape):
     """A stretch of a run in which one side had the load."""
 
-    side = text(validate=validate.OneOf(list(Mode)))
+    side = text(validate=validate.OneOf(SIDES))
     block = always(fields.Integer, validate=validate.Range(1))
     started_at = moment("The moment 0 of its requests.")
 
@@ -208,7 +236,7 @@ class WayCost(Shape):
 
     offered = whole()
     results = whole()
-    time_to_result_ms = nested(Percentiles)
+    time_to_result_ms = nested(WayTimes)
     requests = whole("All that went over the wire, in either direction.")
     requests_per_result = number(allow_none=True)
     connections = nested(Occupancy, "Held by clients, callbacks that come in included.")
@@ -218,8 +246,8 @@ class Ways(each(Way, WayCost)):  # type: ignore[misc]
     """The ways to learn a result, under the same load."""
 
 
-class BenchmarkResult(each(Mode, BenchmarkSide)):  # type: ignore[misc]
-    """The result of a run."""
+class BenchmarkResult(optional(SIDES, lambda: fields.Nested(BenchmarkSide))):  # type: ignore[misc]
+    """The result of a run; the sides of an A/A run are `a` and `b`."""
 
     blocks = always(fields.List, "In the order in which they ran.", cls_or_instance=fields.Nested(BlockStarted))
     ways = nested(Ways, "Null unless the plan asks for it.", allow_none=True)
@@ -276,12 +304,7 @@ class FigureCompared(Shape):
     apart = yes_no("Whether the 95 % intervals of two percentiles have nothing in common.", allow_none=True)
 
 
-def figures() -> Any:
-    """Every figure of one side of two runs."""
-    return always(fields.List, cls_or_instance=fields.Nested(FigureCompared))
-
-
-class RunsCompared(Shape.from_dict({str(mode): figures() for mode in Mode})):  # type: ignore[misc]
+class RunsCompared(optional(SIDES, lambda: fields.List(fields.Nested(FigureCompared)))):  # type: ignore[misc]
     """Two runs beside each other."""
 
     first = identifier()

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from marshmallow import RAISE, Schema, ValidationError, fields, pre_load, validate, validates_schema
 
-from reportsim.benchmark.plan import BOUNDS, Arrivals, Cancel, Plan
+from reportsim.benchmark.plan import BOUNDS, FEWEST_BLOCKS, Arrivals, Cancel, Plan
 from reportsim.core.callback_policy.urls import LONGEST, CallbackTarget, Refusal
 from reportsim.core.json import dumps
-from reportsim.core.model import Ledger
+from reportsim.core.model import Ledger, Mode
 from reportsim.core.problems import MOST_ERRORS, Problem, flatten, invalid, pointer
 from reportsim.engine.engine import DEMO_PATH, Engine
 from reportsim.reports.catalog import CATALOG
@@ -164,14 +164,22 @@ class FailingSubmission(Submission):
 
 
 class BenchmarkPlan(ReportRequest):
-    """A load for both patterns. Rate times duration is at most 200,000; times run from the intended moment."""
+    """A load for both patterns. Rate times duration is at most 200,000; times run from when a request is due."""
 
     ledger = Text(load_default=BENCHMARK_LEDGER, validate=validate.Length(1, 100))
     rate = Number(load_default=DEFAULTS.rate, validate=within("rate"), metadata={"description": "Arrivals a second."})
     duration_s = Number(
         load_default=DEFAULTS.duration_s,
         validate=within("duration_s"),
-        metadata={"description": "Seconds of load per side, in two blocks."},
+        metadata={"description": "Seconds of load per side."},
+    )
+    blocks = Whole(
+        validate=validate.Range(FEWEST_BLOCKS, BOUNDS["blocks"][1]),
+        metadata={"description": "Pairs of blocks; ten by default, fewer where a block would be under a second."},
+    )
+    both = fields.String(
+        validate=validate.OneOf(list(Mode)),
+        metadata={"description": "An A/A run: this pattern on both sides, which are then named a and b."},
     )
     arrivals = fields.String(load_default=str(DEFAULTS.arrivals), validate=validate.OneOf(list(Arrivals)))
     seed = Whole(load_default=DEFAULTS.seed, validate=within("seed"))

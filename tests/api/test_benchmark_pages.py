@@ -81,7 +81,7 @@ async def test_runs_are_listed_shown_and_compared(service: Service) -> None:
     assert text.count('type="checkbox" name="id"') == 2
     text = await get_page(service, f"/benchmarks/{first}")
     assert text.count("<figure") == 6
-    assert "Honesty checks" in text
+    assert "Can this be trusted?" in text
     assert f'href="/api/benchmark/{first}/report.html"' in text
     # What was drawn once is kept.
     assert await get_page(service, f"/benchmarks/{first}") == text

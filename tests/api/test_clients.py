@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reportsim.core.model import Status
-from reportsim.engine.simulate import draw
+from reportsim.core.service_time import draw
 from reportsim.settings import Settings
 from reportsim.store import requests as store
 from reportsim.store.pool import Pool

@@ -8,11 +8,11 @@ from typing import Any
 from uuid import UUID
 
 from reportsim.benchmark.checks.model import Conditions
-from reportsim.benchmark.ideal_run import rehearse
-from reportsim.benchmark.load.arrivals import Schedule, make_schedule
+from reportsim.benchmark.conclusion import conclude
+from reportsim.benchmark.ideal_run import simulate_side
 from reportsim.benchmark.plan import Plan
-from reportsim.benchmark.results.conclusion import conclude
 from reportsim.benchmark.results.samples import Integrals, Samples
+from reportsim.benchmark.schedule import Schedule, make_schedule
 from reportsim.benchmark.theory.prediction import predict
 from reportsim.core.json import dumps
 from reportsim.core.model import Mode
@@ -36,30 +36,30 @@ class Run:
     plan: Plan
     schedule: Schedule
     prediction: dict[str, Any]
-    samples: dict[Mode, Samples]
-    integrals: dict[Mode, Integrals]
+    samples: dict[str, Samples]
+    integrals: dict[str, Integrals]
 
     def conclude(self, conditions: Conditions = IDLE) -> dict[str, Any]:
         """The result, from the samples as they are now."""
         return conclude(self.plan, self.schedule, self.prediction, self.samples, self.integrals, conditions)
 
 
-def rehearsed(plan: Plan) -> Run:
+def rehearsed(plan: Plan, prediction_runs: int = 20) -> Run:
     """A run of this plan on an ideal server."""
     schedule = make_schedule(plan)
-    sides = {mode: rehearse(plan, schedule, mode) for mode in Mode}
+    sides = {side.name: simulate_side(plan, schedule, side) for side in plan.sides}
     return Run(
         plan,
         schedule,
-        predict(plan, 20),
-        {mode: side[0] for mode, side in sides.items()},
-        {mode: side[1] for mode, side in sides.items()},
+        predict(plan, prediction_runs),
+        {name: side[0] for name, side in sides.items()},
+        {name: side[1] for name, side in sides.items()},
     )
 
 
 def overload(**changes: Any) -> Run:
     """A fresh run at ρ = 1.2 in which clients give up."""
-    return rehearsed(Plan(**{"rate": 4.8, "workers": 8, "service_time": EXPONENTIAL, "duration_s": 60.0, **changes}))
+    return rehearsed(Plan(**{"rate": 4.8, "workers": 8, "service_time": EXPONENTIAL, "duration_s": 120.0, **changes}))
 
 
 @functools.cache

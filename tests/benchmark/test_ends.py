@@ -33,7 +33,7 @@ RACE: Final = Plan(
 OPEN_ROWS: Final = """
 SELECT count(*) FROM requests WHERE status IN ('PENDING', 'PROCESSING') OR callback_status = 'PENDING'
 """
-GENERATOR: Final = "reportsim.benchmark.load.generator"
+GENERATOR: Final = "reportsim.benchmark.load.process"
 
 
 def generators() -> list[psutil.Process]:

@@ -11,8 +11,8 @@ from typing import Any, Final
 import aiohttp
 import pytest
 
-from reportsim.benchmark.load.arrivals import make_schedule
 from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.schedule import make_schedule
 from tests.faults.conftest import own_dsn, server
 from tests.faults.process import ServerProcess
 
@@ -25,7 +25,8 @@ USUAL_S: Final = 0.02
 CATCH_UP_MS: Final = 250
 PLAN: Final = {
     "rate": 12,
-    "duration_s": 8,
+    "duration_s": 16,
+    "blocks": 4,
     "arrivals": "constant",
     "workers": 32,
     "service_time": {"distribution": "fixed", "mean_ms": 1000 * USUAL_S},
@@ -61,10 +62,10 @@ async def test_a_frozen_server_shows_up_as_computed_by_hand(server: ServerProces
 
     # By hand: whoever was due while it stood still, or was being served, waited for its end; all others did not.
     plan = Plan.from_json(PLAN)
-    half = len(plan.halves[0])
+    half = make_schedule(plan).bounds[1]
     times = [
         max(USUAL_S, frozen_until - due) if index < half and due + USUAL_S > frozen_from else USUAL_S
-        for index, due in enumerate(make_schedule(plan).intended)
+        for index, due in enumerate(make_schedule(plan).due)
     ]
     expected = sorted(1000 * max(each, USUAL_S) for each in times)
     measured = result["sync"]["time_to_result_ms"]

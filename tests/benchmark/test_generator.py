@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from reportsim.benchmark.load.generator import hurrying, outcome_of
+from reportsim.benchmark.load.generator import outcome_of
+from reportsim.benchmark.load.process import hurrying
 from reportsim.benchmark.results.samples import Outcome
 
 

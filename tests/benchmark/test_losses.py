@@ -11,18 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportsim.benchmark.load import generator as module
-from reportsim.benchmark.load.generator import Generator, receiving
+from reportsim.benchmark.load.generator import Generator
 from reportsim.benchmark.load.http_client import Client
 from reportsim.benchmark.load.messages import Order
+from reportsim.benchmark.load.process import receiving
 from reportsim.benchmark.plan import Arrivals, Plan
 from reportsim.benchmark.results.samples import Outcome
-from reportsim.benchmark.results.summary import outcome_counts
+from reportsim.benchmark.results.summary import Side
+from reportsim.benchmark.schedule import make_schedule
 from reportsim.core import signing
 from reportsim.core.model import Mode
 
 SECRET: Final = signing.new_secret()
 SERVICE: Final = {"distribution": "fixed", "mean_ms": 10}
 RACE: Final = Plan(rate=4, duration_s=1, arrivals=Arrivals.BURST, together=True, workers=1, service_time=SERVICE)
+COUNT: Final = len(make_schedule(RACE))
 COMPLETED: Final = b'{"type":"report.completed"}'
 FAILED: Final = b'{"type":"report.failed"}'
 
@@ -120,8 +123,8 @@ async def test_a_side_that_is_done_ends_nobodys_wait_for_callbacks(status: int |
             return (200, b"{}") if path == "/api/sync" else (status, b"{}") if status else None
         asked += 1
         if asked == 2:
-            for index in range(RACE.count):
-                assert generator.hear(f"/callback/{index}", signed(COMPLETED), COMPLETED) == 200
+            for index in range(COUNT):
+                assert generator.hear(f"/callback/async-{index}", signed(COMPLETED), COMPLETED) == 200
         return 200, json.dumps({"items": [{}] if asked < 3 else []}).encode()
 
     async with answering(answer) as port, asyncio.timeout(20):
@@ -129,7 +132,7 @@ async def test_a_side_that_is_done_ends_nobodys_wait_for_callbacks(status: int |
         await generator.run(RACE.steps[0])
     assert asked == 2
     for mode in Mode:
-        assert generator.samples[mode].outcomes.tolist() == [Outcome.OK] * RACE.count
+        assert generator.samples[mode].outcomes.tolist() == [Outcome.OK] * COUNT
 
 
 async def test_who_is_never_answered_has_given_up_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,23 +142,24 @@ async def test_who_is_never_answered_has_given_up_when_the_time_is_over(monkeypa
         generator = generator_for(RACE, port)
         await generator.run(RACE.steps[0])
     for mode in Mode:
-        assert generator.samples[mode].outcomes.tolist() == [Outcome.CLIENT_TIMEOUT] * RACE.count
+        assert generator.samples[mode].outcomes.tolist() == [Outcome.CLIENT_TIMEOUT] * COUNT
 
 
 async def test_a_callback_counts_from_the_start_of_its_own_block() -> None:
-    plan = Plan(rate=4, duration_s=1, workers=1, service_time=SERVICE)
+    plan = Plan(rate=4, duration_s=2, arrivals=Arrivals.CONSTANT, workers=1, service_time=SERVICE)
     generator = generator_for(plan)
+    second = generator.schedule.bounds[1]
     async with receiving(generator, "127.0.0.1"):
-        generator._starts[Mode.ASYNC, 0], generator._starts[Mode.ASYNC, 1] = 0.0, 1e9
-        generator.hear("/callback/0", signed(COMPLETED), COMPLETED)
-        generator.hear("/callback/3", signed(COMPLETED), COMPLETED)
+        generator.sides["async"].starts = {0: 0.0, 1: 1e9}
+        generator.hear("/callback/async-0", signed(COMPLETED), COMPLETED)
+        generator.hear(f"/callback/async-{second}", signed(COMPLETED), COMPLETED)
     result = generator.samples[Mode.ASYNC].result
-    assert result[0] > 0 > result[3]
+    assert result[0] > 0 > result[second]
 
 
 EVENTS: Final = st.tuples(
     st.sampled_from(list(Mode)),
-    st.integers(0, RACE.count - 1),
+    st.integers(0, COUNT - 1),
     st.sampled_from([200, 202, 429, 500, 503, None, "completed", "failed", "forged"]),
 )
 
@@ -164,8 +168,11 @@ EVENTS: Final = st.tuples(
 def test_whatever_comes_in_whatever_order_each_request_has_one_outcome(events: list[tuple[Mode, int, Any]]) -> None:
     """Callbacks before their 202, after an answer that was lost, twice, forged, or of a report that failed."""
     generator = generator_for(RACE)
-    generator._open = 2 * RACE.count
-    generator._missing = set(range(RACE.count))
+    generator._open = 2 * COUNT
+    for load in generator.sides.values():
+        load.starts[0] = 0.0
+    waiting = generator.sides["async"]
+    waiting.missing = set(range(COUNT))
     answered: set[tuple[Mode, int]] = set()
     accepted: set[int] = set()
     heard: dict[int, str] = {}
@@ -174,29 +181,29 @@ def test_whatever_comes_in_whatever_order_each_request_has_one_outcome(events: l
         if isinstance(event, str):
             body = FAILED if event == "failed" else COMPLETED
             headers = {**signed(body), "webhook-signature": "v1,AAAA"} if event == "forged" else signed(body)
-            assert generator.hear(f"/callback/{index}", headers, body) == (400 if event == "forged" else 200)
+            assert generator.hear(f"/callback/async-{index}", headers, body) == (400 if event == "forged" else 200)
             if event != "forged":
                 duplicates += index in heard
                 heard.setdefault(index, event)
         elif (mode, index) not in answered and (mode, event) not in {(Mode.ASYNC, 200), (Mode.SYNC, 202)}:
             answered.add((mode, index))
-            generator._answered(mode, index, event, b"")
+            generator._answered(generator.sides[mode], index, event, b"")
             if mode is Mode.ASYNC and event in {202, None}:
                 accepted.add(index)
     later = generator.samples[Mode.ASYNC]
     for samples in generator.samples.values():
-        assert sum(outcome_counts(samples, RACE.slo_s).values()) == RACE.count
+        assert len(Side(samples, RACE.design).outcomes) == COUNT
     assert later.duplicates == duplicates
-    assert generator._open == 2 * RACE.count - len(answered)
-    for index in range(RACE.count):
+    assert generator._open == 2 * COUNT - len(answered)
+    for index in range(COUNT):
         outcome = Outcome(later.outcomes[index])
         if index in heard:
             assert outcome is (Outcome.JOB_FAILED if heard[index] == "failed" else Outcome.OK)
         else:
             assert outcome is not Outcome.OK
     # What is still waited for: all that may be accepted, and has not been heard of.
-    unanswered = {index for index in range(RACE.count) if (Mode.ASYNC, index) not in answered}
-    assert generator._missing == (accepted | unanswered) - heard.keys()
+    unanswered = {index for index in range(COUNT) if (Mode.ASYNC, index) not in answered}
+    assert waiting.missing == (accepted | unanswered) - heard.keys()
 
 
 async def test_who_leaves_late_takes_nobody_along() -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import statistics
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reportsim.benchmark.checks.load_checks import gaps_of, kolmogorov
-from reportsim.benchmark.load.arrivals import Schedule, make_schedule
 from reportsim.benchmark.plan import BOUNDS, Arrivals, Cancel, Plan, PlanError
+from reportsim.benchmark.results.samples import Samples
+from reportsim.benchmark.schedule import make_schedule
 from reportsim.core.model import Mode
-from reportsim.engine.simulate import draw
+from reportsim.core.service_time import draw
 
 BIMODAL = {"distribution": "bimodal", "fast_ms": 10, "slow_ms": 200, "slow_share": 0.3}
 PLANS = st.builds(
@@ -65,33 +67,64 @@ def test_plans_that_cannot_be_are_refused(parameters: dict[str, Any]) -> None:
 
 
 @given(PLANS)
-def test_blocks_run_a_b_b_a_and_hold_every_request_once(plan: Plan) -> None:
-    blocks = plan.blocks
-    assert [(block.mode, block.number) for block in blocks] == [
-        (Mode.SYNC, 0),
-        (Mode.ASYNC, 0),
-        (Mode.ASYNC, 1),
-        (Mode.SYNC, 1),
-    ]
-    for mode in Mode:
-        indices = [index for block in blocks if block.mode is mode for index in block.indices]
-        assert sorted(indices) == list(range(plan.count))
-    assert all(block.indices for block in blocks)
-    assert plan.count == max(round(plan.rate * plan.duration_s), 2)
+def test_each_pair_of_blocks_has_both_sides_in_an_order_that_is_balanced(plan: Plan) -> None:
+    blocks = [block for step in plan.steps for block in step]
+    assert [block.number for block in blocks] == [number for number in range(plan.pairs) for _ in range(2)]
+    for number in range(plan.pairs):
+        assert {block.side for block in blocks if block.number == number} == set(plan.sides)
+    first = [blocks[2 * number].side.mode for number in range(plan.pairs)]
+    assert abs(first.count(Mode.SYNC) - first.count(Mode.ASYNC)) <= 1
+    assert plan.steps == Plan.from_json(plan.as_json()).steps
+
+
+def test_the_order_of_the_pairs_is_drawn_from_the_seed() -> None:
+    orders = {Plan(seed=seed).second_side_first for seed in range(40)}
+    assert len(orders) > 20
+    assert {order[0] for order in orders} == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "pairs"),
+    [
+        ({}, 10),
+        ({"duration_s": 3.5}, 3),
+        ({"duration_s": 1}, 1),
+        ({"blocks": 20}, 20),
+        ({"blocks": 4, "duration_s": 4}, 4),
+    ],
+)
+def test_blocks_are_ten_or_as_many_as_fit(parameters: dict[str, Any], pairs: int) -> None:
+    plan = Plan(**parameters)
+    assert plan.pairs == pairs
+    assert plan.block_s * pairs == pytest.approx(plan.duration_s)
+    assert plan.block_s >= 1
+
+
+def test_explicit_blocks_of_less_than_a_second_are_refused() -> None:
+    with pytest.raises(PlanError, match="shortest block"):
+        Plan(duration_s=10, blocks=11)
+
+
+def test_an_a_a_run_has_the_same_pattern_under_two_names() -> None:
+    plan = Plan.from_json({"both": "sync", "client_timeout_s": 3})
+    assert [(side.name, side.mode) for side in plan.sides] == [("a", Mode.SYNC), ("b", Mode.SYNC)]
+    assert [side.timeout_s for side in plan.design.sides] == [3, 3]
+    with pytest.raises(PlanError, match="both"):
+        Plan.from_json({"both": "neither"})
 
 
 @given(PLANS)
 @settings(max_examples=50)
 def test_a_schedule_is_the_plan_and_nothing_else(plan: Plan) -> None:
-    schedule = make_schedule(plan)
-    assert schedule == make_schedule(Plan.from_json(plan.as_json()))
-    assert schedule == Schedule.from_json(json.loads(json.dumps(schedule.as_json())))
-    for half in plan.halves:
-        times = schedule.intended[half.start : half.stop]
-        assert list(times) == sorted(times)
+    schedule, again = make_schedule(plan), make_schedule(Plan.from_json(plan.as_json()))
+    assert (schedule.bounds, schedule.due, schedule.seeds) == (again.bounds, again.due, again.seeds)
+    assert len(schedule.blocks) == plan.pairs
+    assert [index for block in schedule.blocks for index in block] == list(range(len(schedule)))
+    for block in schedule.blocks:
+        times = list(schedule.due[block.start : block.stop])
+        assert times == sorted(times)
         # A burst may begin within the last gap of the block.
-        assert times[0] >= 0
-        assert times[-1] <= plan.block_s + 2 / plan.rate
+        assert all(0 <= time <= plan.block_s + 2 / plan.rate for time in times)
 
 
 @given(PLANS)
@@ -103,38 +136,43 @@ def test_service_times_are_what_the_server_will_draw(plan: Plan) -> None:
         assert service == (draw(simulate).service_s if simulate else 0.0)
 
 
-def test_another_seed_is_another_schedule_with_the_same_shape() -> None:
+def test_another_seed_is_another_schedule() -> None:
     first, second = (make_schedule(Plan(seed=seed)) for seed in (1, 2))
-    assert first != second
-    assert len(first.intended) == len(second.intended) == 480
-    # The service times do not hang on how the arrivals are spread.
-    assert make_schedule(Plan(arrivals=Arrivals.CONSTANT)).services == first.services
-
-
-def test_a_damaged_schedule_is_refused() -> None:
-    with pytest.raises(ValueError, match="as many"):
-        Schedule.from_json({"intended_s": [1.0], "seeds": [], "service_s": [1.0]})
+    assert first.due != second.due
+    # The service times do not depend on how the arrivals are spread.
+    even = make_schedule(Plan(arrivals=Arrivals.CONSTANT))
+    common = min(len(even), len(first))
+    assert even.services[:common] == first.services[:common]
 
 
 @pytest.mark.parametrize("arrivals", Arrivals)
 def test_the_mean_rate_is_the_same_for_all_arrivals(arrivals: Arrivals) -> None:
-    plan = Plan(rate=20, duration_s=40, arrivals=arrivals)
-    times = make_schedule(plan).intended[: len(plan.halves[0])]
-    assert len(times) == 400
-    assert times[-1] == pytest.approx(plan.block_s, abs=1.5)
+    plan = Plan(rate=20, duration_s=400, arrivals=arrivals)
+    assert len(make_schedule(plan)) == pytest.approx(8_000, rel=0.05)
+
+
+def test_poisson_arrivals_are_a_poisson_process_in_their_gaps_and_in_their_number() -> None:
+    plan = Plan(rate=50, duration_s=200, blocks=50)
+    schedule = make_schedule(plan)
+    samples = Samples.empty("sync", schedule.due, schedule.bounds)
+    samples.sent = schedule.due
+    assert kolmogorov(gaps_of(samples, plan.design), 50) < 1.628 / math.sqrt(len(schedule))
+    counts = [len(block) for block in schedule.blocks]
+    # The variance of a Poisson count is its mean; that of 50 blocks is within a factor of two of it.
+    assert 0.5 < statistics.variance(counts) / 200 < 2
 
 
 def test_arrivals_are_spread_as_their_name_says() -> None:
     def block(arrivals: Arrivals) -> list[float]:
-        plan = Plan(rate=50, duration_s=40, arrivals=arrivals)
-        return make_schedule(plan).intended[: len(plan.halves[0])].tolist()
+        schedule = make_schedule(Plan(rate=50, duration_s=80, blocks=4, arrivals=arrivals))
+        return schedule.due[: schedule.bounds[1]].tolist()
 
-    assert kolmogorov(gaps_of(block(Arrivals.POISSON)), 50) < 1.628 / math.sqrt(999)
-    assert statistics.pstdev(gaps_of(block(Arrivals.CONSTANT))) == pytest.approx(0, abs=1e-9)
+    even = block(Arrivals.CONSTANT)
+    assert statistics.pstdev(later - earlier for earlier, later in pairwise(even)) == pytest.approx(0, abs=1e-9)
     assert sorted(set(block(Arrivals.BURST))) == [float(second) for second in range(20)]
     ramp = block(Arrivals.RAMP)
     # At a rate that rises from nothing, a quarter of the arrivals comes in the first half.
-    assert sum(time < 10 for time in ramp) == pytest.approx(250, abs=50)
+    assert sum(time < 10 for time in ramp) == pytest.approx(250, abs=60)
 
 
 def test_what_clients_and_server_do_about_time_depends_on_the_side() -> None:

@@ -40,7 +40,7 @@ def pictures(run: Run, result: dict[str, Any]) -> dict[str, str]:
         "timeline": timeline(run.plan, sync, other),
         "percentiles": percentile_plot(run.plan, sync, other, run.prediction),
         "percentiles alone": percentile_plot(run.plan, sync, other),
-        "outcomes": outcome_bars(result["sync"], result["async"]),
+        "outcomes": outcome_bars(("sync", "async"), result["sync"], result["async"]),
         "heat sync": heat_strip(run.plan, sync),
         "heat async": heat_strip(run.plan, other, 30.0),
         "pairs": paired_scatter(sync, other),
@@ -95,9 +95,9 @@ def with_outcome(outcome: Outcome) -> Run:
     """A run in which every request of both sides ended in one way."""
     run = overload()
     for mode in Mode:
-        samples = Samples.empty(mode, run.schedule.intended, run.samples[mode].first_block)
+        samples = Samples.empty(mode, run.schedule.due, run.schedule.bounds)
         samples.outcomes = array("b", [outcome]) * len(samples)
-        samples.sent = array("d", run.schedule.intended)
+        samples.sent = array("d", run.schedule.due)
         run.samples[mode] = samples
     return run
 
@@ -142,7 +142,7 @@ def test_the_gantt_shows_the_requests_that_are_asked_for() -> None:
     # It is a typical stretch: as many gave up as do in the whole run.
     typical = rows(gantt(run.plan, sync, other))[:40]
     share = sync.outcomes.count(Outcome.CLIENT_TIMEOUT) / len(sync)
-    assert sum("client timeout" in row for row in typical) == pytest.approx(40 * share, abs=3)
+    assert sum("client timeout" in row for row in typical) == pytest.approx(40 * share, abs=4)
     assert [row.partition(":")[0] for row in rows(gantt(run.plan, sync, other, rows=3, first=200))[:3]] == [
         "request 201",
         "request 202",
@@ -153,7 +153,7 @@ def test_the_gantt_shows_the_requests_that_are_asked_for() -> None:
 
 def test_the_description_says_what_the_picture_shows() -> None:
     _, result = example()
-    about = check(outcome_bars(result["sync"], result["async"]))[1].text or ""
+    about = check(outcome_bars(("sync", "async"), result["sync"], result["async"]))[1].text or ""
     assert f"sync: {result['sync']['outcomes']['ok']} in time" in about
     assert f"{result['sync']['outcomes']['client_timeout']} client gave up" in about
 

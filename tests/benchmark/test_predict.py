@@ -25,16 +25,16 @@ LOGNORMAL = {"distribution": "lognormal", "median_ms": 900, "sigma": 0.5, "max_m
 @pytest.mark.parametrize(
     ("changes", "model"),
     [
-        ({}, "M/M/c from empty (uniformisation)"),
-        ({"duration_s": 600}, "M/M/c"),
+        ({"blocks": 2}, "M/M/c from empty (uniformisation)"),
+        ({"duration_s": 600, "blocks": 2}, "M/M/c"),
         ({"rate": 12}, "M/M/c from empty (uniformisation)"),
         ({"rate": 2_000, "duration_s": 100, "service_time": {"distribution": "exponential", "mean_ms": 8}}, "fluid"),
         ({"cancel": Cancel.QUEUED}, SIMULATION),
-        ({"rate": 5, "cancel": Cancel.QUEUED, "client_timeout_s": 2}, "M/M/c+D (fixed patience)"),
+        ({"rate": 5, "blocks": 2, "cancel": Cancel.QUEUED, "client_timeout_s": 2}, "M/M/c+D (fixed patience)"),
         ({"cancel": Cancel.RUNNING}, SIMULATION),
         ({"cancel": Cancel.RUNNING, "client_timeout_s": None}, "M/M/c from empty (uniformisation)"),
-        ({"duration_s": 600, "service_time": LOGNORMAL}, "M/LogN/c (Allen–Cunneen)"),
-        ({"duration_s": 600, "arrivals": Arrivals.CONSTANT}, "D/M/c (Allen–Cunneen)"),
+        ({"duration_s": 600, "blocks": 2, "service_time": LOGNORMAL}, "M/LogN/c (Allen–Cunneen)"),
+        ({"duration_s": 600, "blocks": 2, "arrivals": Arrivals.CONSTANT}, "D/M/c (Allen–Cunneen)"),
         ({"service_time": LOGNORMAL, "rate": 12}, SIMULATION),
         ({"arrivals": Arrivals.BURST}, SIMULATION),
         ({"arrivals": Arrivals.RAMP}, SIMULATION),
@@ -59,7 +59,7 @@ def test_the_demo_at_120_percent_comes_out_as_simulated_by_others() -> None:
     # Eight workers, two seconds each, a time-out of 8 s, a minute from empty: measured elsewhere with 600 replications.
     expected = {Cancel.NONE: (0.46, 0.59), Cancel.QUEUED: (0.38, 0.54), Cancel.RUNNING: (0.13, 0.25)}
     for cancel, (timeouts, wasted) in expected.items():
-        plan = Plan(rate=4.8, workers=8, service_time=EXPONENTIAL, duration_s=120, cancel=cancel)
+        plan = Plan(rate=4.8, workers=8, service_time=EXPONENTIAL, duration_s=120, blocks=2, cancel=cancel)
         found = bands(plan, 200)
         assert found[Mode.SYNC]["timeout_share"].value == pytest.approx(timeouts, abs=0.04)
         assert found[Mode.SYNC]["wasted_share"].value == pytest.approx(wasted, abs=0.05)
@@ -68,7 +68,7 @@ def test_the_demo_at_120_percent_comes_out_as_simulated_by_others() -> None:
 
 
 def test_the_transient_chain_lies_in_the_middle_of_the_simulated_band() -> None:
-    plan = Plan(rate=4.8, workers=8, service_time=EXPONENTIAL, duration_s=120)
+    plan = Plan(rate=4.8, workers=8, service_time=EXPONENTIAL, duration_s=120, blocks=2)
     theory, found = choose(plan, Mode.SYNC), bands(plan, 200)[Mode.SYNC]
     assert theory is not None
     assert theory.mean_wait is not None
@@ -78,7 +78,9 @@ def test_the_transient_chain_lies_in_the_middle_of_the_simulated_band() -> None:
 
 def test_who_is_dropped_from_the_queue_has_timed_out_in_theory_too() -> None:
     service = {"distribution": "exponential", "mean_ms": 100}
-    plan = Plan(rate=48, duration_s=120, workers=4, service_time=service, client_timeout_s=0.5, cancel=Cancel.QUEUED)
+    plan = Plan(
+        rate=48, duration_s=120, blocks=2, workers=4, service_time=service, client_timeout_s=0.5, cancel=Cancel.QUEUED
+    )
     side = predict(plan, 10)["sync"]
     assert side["theory"]["model"] == "M/M/c+D (fixed patience)"
     assert side["theory"]["p_timeout"] == pytest.approx(side["timeout_share"]["value"], abs=0.03)
@@ -115,7 +117,7 @@ def test_long_runs_are_replicated_less_often() -> None:
     ("changes", "said"),
     [
         (
-            {"rate": 4.8, "workers": 8, "service_time": EXPONENTIAL, "duration_s": 120},
+            {"rate": 4.8, "workers": 8, "service_time": EXPONENTIAL, "duration_s": 120, "blocks": 2},
             r"About (?:4|5)\d % of sync .*, \d\d to \d\d %",
         ),
         ({"client_timeout_s": None}, "No sync client will time out, since none gives up"),

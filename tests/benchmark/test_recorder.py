@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportsim.benchmark.results.samples import Samples
-from reportsim.benchmark.server_recorder import Area, Recorder, complete, loaded
-from reportsim.core.model import Mode
+from reportsim.benchmark.server_recorder import Area, Recorder, complete, load_columns
 
 ROWS = 8
 
@@ -36,13 +35,13 @@ def test_whatever_happens_to_requests_the_identities_hold(steps: list[tuple[int,
     """Queued, started, ended, opened and closed in any order, and more than once."""
     clock = count(1)
     ids: list[UUID] = [uuid4() for _ in range(ROWS)]
-    seen = Recorder(ROWS)
+    seen = Recorder(["sync", "async"], ROWS)
     opened: dict[int, float] = {}
     with patch.object(time, "monotonic", lambda: float(next(clock))):
         for index, id in enumerate(ids):
-            seen.takes(id, Mode.SYNC, index)
+            seen.takes(id, "sync", index)
         for index, step in steps:
-            side = seen.sides[Mode.SYNC]
+            side = seen.sides["sync"]
             match step:
                 case "q":
                     seen.queued(ids[index])
@@ -51,29 +50,27 @@ def test_whatever_happens_to_requests_the_identities_hold(steps: list[tuple[int,
                 case "e":
                     seen.ended(ids[index])
                 case "o" if index not in opened and math.isnan(side.held[index]):
-                    opened[index] = seen.opens(Mode.SYNC)
+                    opened[index] = seen.opens("sync")
                 case "c" if index in opened:
-                    seen.closes(Mode.SYNC, index, opened.pop(index))
+                    seen.closes("sync", index, opened.pop(index))
         for id in ids:
             seen.ended(id)
         for index, moment in opened.items():
-            seen.closes(Mode.SYNC, index, moment)
+            seen.closes("sync", index, moment)
     assert seen.waiting == 0
     assert seen.over == ROWS
     areas, parts = seen.dump()
-    columns = loaded(parts)[Mode.SYNC]
+    columns = load_columns(["sync", "async"], parts)["sync"]
     spent = [end - start for start, end in zip(columns["started"], columns["ended"], strict=True)]
-    assert areas[Mode.SYNC]["busy_s"] == pytest.approx(math.fsum(each for each in spent if not math.isnan(each)))
-    assert areas[Mode.SYNC]["open_s"] == pytest.approx(
-        math.fsum(each for each in columns["held"] if not math.isnan(each))
-    )
+    assert areas["sync"]["busy_s"] == pytest.approx(math.fsum(each for each in spent if not math.isnan(each)))
+    assert areas["sync"]["open_s"] == pytest.approx(math.fsum(each for each in columns["held"] if not math.isnan(each)))
     queued = sum(not math.isnan(each) for each in columns["queued"])
-    assert areas[Mode.SYNC]["accepted"] == queued
-    assert areas[Mode.SYNC]["queue_s"] >= 0
+    assert areas["sync"]["accepted"] == queued
+    assert areas["sync"]["queue_s"] >= 0
 
 
 def test_moments_become_seconds_of_their_own_block() -> None:
-    samples = Samples.empty(Mode.ASYNC, array("d", [0.0, 1.0, 0.0]), 2)
+    samples = Samples.empty("async", array("d", [0.0, 1.0, 0.0]), (0, 2, 3))
     samples.result[:] = array("d", [0.5, 1.75, math.nan])
     seen = {
         "queued": array("d", [100.1, 101.1, 200.1]),
@@ -81,8 +78,8 @@ def test_moments_become_seconds_of_their_own_block() -> None:
         "ended": array("d", [100.4, 101.7, 203.0]),
         "held": array("d", [0.1, 0.1, 0.1]),
     }
-    areas, _ = Recorder(3).dump()
-    integrals = complete(samples, seen, areas[Mode.ASYNC], (100.0, 200.0))
+    areas, _ = Recorder(["sync", "async"], 3).dump()
+    integrals = complete(samples, seen, areas["async"], (100.0, 200.0))
     assert samples.queued.tolist() == pytest.approx([0.1, 1.1, 0.1])
     assert samples.ended.tolist() == pytest.approx([0.4, 1.7, 3.0])
     assert math.isnan(samples.started[2])

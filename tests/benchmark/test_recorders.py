@@ -11,11 +11,13 @@ from typing import Any, Final
 import pytest
 from yarl import URL
 
-from reportsim.benchmark.load.arrivals import make_schedule
-from reportsim.benchmark.load.generator import Generator, receiving
+from reportsim.benchmark.load.generator import Generator
+from reportsim.benchmark.load.http_client import ignore
 from reportsim.benchmark.load.messages import Order
-from reportsim.benchmark.plan import Plan
-from reportsim.benchmark.results.percentiles import percentiles
+from reportsim.benchmark.load.process import receiving
+from reportsim.benchmark.plan import Block, Plan
+from reportsim.benchmark.results.block_estimates import BlockTimes
+from reportsim.benchmark.schedule import make_schedule
 from reportsim.core.callback_policy.addresses import AllowList
 from reportsim.core.model import Mode
 from reportsim.settings import Settings
@@ -29,6 +31,9 @@ PLAN: Final = Plan(
     client_timeout_s=5,
     slo_s=1,
 )
+
+
+FIRST: Final = Block(PLAN.sides[0], 0)
 
 
 def ordered(times: list[float], share: float) -> float:
@@ -64,7 +69,9 @@ async def test_a_second_recorder_finds_the_same_percentiles(settings: Settings) 
         done: dict[int, float] = {}
         send, hear = generator._client.send, generator.hear
 
-        def watched_send(data: bytes, answered: Callable[[int | None, bytes], None]) -> Callable[[], None]:
+        def watched_send(
+            data: bytes, answered: Callable[[int | None, bytes], None], on_sent: Callable[[], None] = ignore
+        ) -> Callable[[], None]:
             number = len(sent)
             sent.append(time.perf_counter())
 
@@ -73,34 +80,33 @@ async def test_a_second_recorder_finds_the_same_percentiles(settings: Settings) 
                     done[number] = time.perf_counter()
                 answered(status, body)
 
-            return send(data, watched)
+            return send(data, watched, on_sent)
 
         def watched_hear(path: str, headers: dict[str, str], body: bytes) -> int:
-            done.setdefault(int(path.rpartition("/")[2]), time.perf_counter())
+            done.setdefault(int(path.rpartition("-")[2]), time.perf_counter())
             return hear(path, headers, body)
 
         async def expects_callbacks() -> bool:
             return True  # these rows belong to no run that could be asked about
 
         generator._expects_callbacks = expects_callbacks  # type: ignore[method-assign]
-        generator._client.send = watched_send  # type: ignore[method-assign]
+        generator._client.send = watched_send  # type: ignore[method-assign, assignment]
         generator.hear = watched_hear  # type: ignore[method-assign]
-        intended = make_schedule(PLAN).intended
-        for block in (PLAN.blocks[0], PLAN.blocks[1]):
+        schedule = make_schedule(PLAN)
+        for block in (Block(side, 0) for side in PLAN.sides):
             sent.clear()
             done.clear()
             async with asyncio.timeout(60):
                 start = await generator.run([block])
-            first, last = block.indices.start, block.indices.stop
+            indices = schedule.blocks[block.number]
             # The second recorder's only clock is its own: the load began when its first request was due.
             offset = time.perf_counter() - time.monotonic()
-            theirs = [1000 * (done[number] - offset - start - intended[first + number]) for number in done]
-            samples = generator.samples[block.mode]
-            ours = [1000 * (samples.result[i] - intended[i]) for i in range(first, last)]
-            assert len(theirs) == len(ours) == len(block.indices)
-            found = percentiles(ours)
-            for level, share in (("p50", 0.5), ("p99", 0.99)):
-                value = found[level].value
+            theirs = [1000 * (done[number] - offset - start - schedule.due[indices.start + number]) for number in done]
+            samples = generator.samples[block.side.name]
+            ours = [1000 * (samples.result[i] - schedule.due[i]) for i in indices]
+            assert len(theirs) == len(ours) == len(indices)
+            for share in (0.5, 0.99):
+                value = BlockTimes([ours]).quantile(share).value
                 assert value is not None
                 assert value == pytest.approx(ordered(theirs, share), abs=1)
 
@@ -111,13 +117,13 @@ async def test_clients_leave_when_their_time_is_over_and_not_before(settings: Se
     plan = replace(PLAN, rate=20, workers=32, service_time=hanging, client_timeout_s=0.2)
     async with serving(replace(settings, workers=1, shutdown_grace_s=0.1)) as service:
         generator = Generator(order_for(service, plan), plan)
-        start = await generator.run([plan.blocks[0]])
+        start = await generator.run([FIRST])
         took = time.monotonic() - start
-    samples, count = generator.samples[Mode.SYNC], len(plan.blocks[0].indices)
+    samples, count = generator.samples[Mode.SYNC], generator.schedule.bounds[1]
     assert samples.outcomes[:count].tolist() == [2] * count
-    assert took >= samples.intended[count - 1] + 0.2
-    assert all(moment >= due for moment, due in zip(samples.sent[:count], samples.intended[:count], strict=True)) or (
-        min(map(float.__sub__, samples.sent[:count], samples.intended[:count])) > -0.001
+    assert took >= samples.due[count - 1] + 0.2
+    assert all(moment >= due for moment, due in zip(samples.sent[:count], samples.due[:count], strict=True)) or (
+        min(map(float.__sub__, samples.sent[:count], samples.due[:count])) > -0.001
     )
 
 
@@ -128,8 +134,8 @@ async def test_a_server_that_is_not_there_refuses_everything() -> None:
     )
     generator = Generator(order, plan)
     async with asyncio.timeout(20):
-        await generator.run([plan.blocks[0]])
-    count = len(plan.blocks[0].indices)
+        await generator.run([FIRST])
+    count = generator.schedule.bounds[1]
     assert generator.samples[Mode.SYNC].outcomes[:count].tolist() == [3] * count
 
 
@@ -139,6 +145,7 @@ async def test_a_callback_counts_only_with_its_signature(settings: Settings, tam
 
     async with serving(settings) as service:
         generator = Generator(order_for(service, PLAN), PLAN)
+        generator.sides["async"].starts[0] = 0.0
         body = b'{"type":"report.completed"}'
         headers: dict[str, Any] = signing.headers(service.engine.courier.secrets, "msg_1", 1_000, body)
         wrong = {
@@ -146,9 +153,9 @@ async def test_a_callback_counts_only_with_its_signature(settings: Settings, tam
             "signature": ({**headers, "webhook-signature": "v1,AAAA"}, body),
             "timestamp": ({**headers, "webhook-timestamp": "1001"}, body),
         }[tampered]
-        assert generator.hear("/callback/3", *wrong) == 400
+        assert generator.hear("/callback/async-3", *wrong) == 400
         assert math.isnan(generator.samples[Mode.ASYNC].result[3])
-        assert generator.hear("/callback/3", headers, body) == 200
+        assert generator.hear("/callback/async-3", headers, body) == 200
         assert generator.samples[Mode.ASYNC].outcomes[3] == 0
-        assert generator.hear("/callback/3", headers, body) == 200
+        assert generator.hear("/callback/async-3", headers, body) == 200
         assert generator.samples[Mode.ASYNC].duplicates == 1

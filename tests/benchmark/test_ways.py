@@ -11,10 +11,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from reportsim.benchmark.load import completion
-from reportsim.benchmark.load.arrivals import make_schedule
 from reportsim.benchmark.load.completion import ASKING, Asking, Way
 from reportsim.benchmark.load.http_client import Client
 from reportsim.benchmark.plan import Arrivals, Plan
+from reportsim.benchmark.schedule import make_schedule
 
 PLAN: Final = Plan(rate=4, duration_s=1, arrivals=Arrivals.BURST, together=True, workers=1)
 
@@ -71,7 +71,7 @@ async def test_a_look_that_failed_and_a_stream_that_ended_lose_no_result(
     client = Client("127.0.0.1", port, "h")
     async with asyncio.timeout(20):
         found = await Asking(way, client, PLAN, make_schedule(PLAN), "").run()
-    assert (found["offered"], found["results"]) == (PLAN.count, PLAN.count)
+    assert (found["offered"], found["results"]) == (len(make_schedule(PLAN).blocks[0]),) * 2
 
 
 async def test_a_client_whose_service_is_gone_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:

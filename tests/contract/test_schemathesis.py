@@ -13,7 +13,7 @@ import pytest
 
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.runner import Runner
-from reportsim.engine import simulate
+from reportsim.core import service_time
 from reportsim.engine.delivery.ssrf_guard import Guard, Lookups, RefusedAddress
 from reportsim.settings import Settings
 from reportsim.store.benchmarks import AlreadyRunning
@@ -62,7 +62,7 @@ def contained(monkeypatch: pytest.MonkeyPatch) -> None:
         return begun[-1]
 
     monkeypatch.setattr(Runner, "start", start_short)
-    monkeypatch.setattr(simulate, "LONGEST_MS", 20.0)
+    monkeypatch.setattr(service_time, "LONGEST_MS", 20.0)
     monkeypatch.setattr(Lookups, "resolve", unknown)
     monkeypatch.setattr(Guard, "check", refuse)
 

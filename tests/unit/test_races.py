@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import ValidationError
 
-from reportsim.benchmark.load.arrivals import make_schedule
+from reportsim.benchmark.schedule import make_schedule
 from reportsim.core.model import CallbackLog, CallbackStatus, Mode, Request, Status
 from reportsim.core.service_time import ServiceTime
 from reportsim.pages.csv_preview import preview
-from reportsim.pages.race.density_chart import picture, survival
+from reportsim.pages.race.density_chart import picture
 from reportsim.pages.race.live import deliveries, told_lanes
 from reportsim.pages.race.model import Lane, Lap, expected, read_controls
 from reportsim.pages.timeline import Axis, course
@@ -135,7 +135,7 @@ PARAMETERS = st.one_of(
 def test_the_share_above_a_time_is_that_of_the_draws(parameters: dict[str, object], time: float) -> None:
     draws = ServiceTime(parameters).draws_s(2_000, Random(1))
     measured = sum(draw * 1000 > time for draw in draws) / len(draws)
-    assert survival(parameters, time) == pytest.approx(measured, abs=0.05)
+    assert ServiceTime(parameters).survival(time) == pytest.approx(measured, abs=0.05)
 
 
 @given(PARAMETERS, st.floats(0.2, 30))

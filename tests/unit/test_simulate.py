@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportsim.engine.simulate import draw, service_time
+from reportsim.core.service_time import draw, draw_service_ms
 
 SEEDS = st.integers(0, 2**31 - 1)
 TIMES = st.one_of(st.integers(0, 60_000), st.floats(0, 60_000))
@@ -56,7 +56,7 @@ def test_the_same_seed_is_the_same_execution(seed: int, service: dict[str, Any],
 @given(SEEDS, SERVICES)
 def test_a_service_time_is_within_its_bounds(seed: int, service: dict[str, Any]) -> None:
     low, high = bounds(service)
-    drawn = service_time(service, Random(seed))
+    drawn = draw_service_ms(service, Random(seed))
     assert math.isfinite(drawn)
     assert low <= drawn <= high or drawn == pytest.approx(low) or drawn == pytest.approx(high)
 

@@ -1,34 +1,40 @@
-"""H1 to H14: whether a run can be believed. The limits and their reasons: each check's own line."""
+"""H1 to H14: whether a run can be trusted. Each check's own lines have its limit and the reason."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from reportsim.benchmark.checks import load_checks, measurement_checks
-from reportsim.benchmark.checks.model import Check, Evidence, Verdict
+from reportsim.benchmark.checks import block_checks, load_checks, measurement_checks, process_checks
+from reportsim.benchmark.checks.model import Check, Evidence, ServerRecords, Verdict
 
-CHECKS: Final[tuple[Callable[[Evidence], Check], ...]] = (
-    load_checks.schedule_lag,
-    load_checks.arrivals,
-    measurement_checks.little,
-    measurement_checks.utilisation,
-    measurement_checks.conservation,
-    load_checks.machine,
-    load_checks.client_pool,
-    load_checks.garbage_collection,
-    measurement_checks.same_work,
-    measurement_checks.sample_size,
-    measurement_checks.stationarity,
-    measurement_checks.theory,
-    load_checks.freeze,
-    measurement_checks.repetition,
+SAMPLE_CHECKS: Final[tuple[Callable[[Evidence], Check], ...]] = (
+    load_checks.check_schedule_lag,
+    load_checks.check_arrivals,
+    measurement_checks.check_conservation,
+    block_checks.check_sample_size,
+    block_checks.check_stationarity,
+    block_checks.check_order,
 )
+SERVER_CHECKS: Final[dict[str, tuple[str, Callable[[Evidence, ServerRecords], Check]]]] = {
+    "H3": (measurement_checks.LITTLE, measurement_checks.check_little),
+    "H4": (measurement_checks.UTILISATION, measurement_checks.check_utilisation),
+    "H6": (process_checks.MACHINE, process_checks.check_machine),
+    "H8": (process_checks.GARBAGE, process_checks.check_garbage_collection),
+    "H9": (measurement_checks.SAME_WORK, measurement_checks.check_same_work),
+    "H12": (measurement_checks.THEORY, measurement_checks.check_theory),
+}
 
 
-def audit(evidence: Evidence) -> list[Check]:
-    """All checks of a run in their order."""
-    return [check(evidence) for check in CHECKS]
+def run_checks(evidence: Evidence) -> list[Check]:
+    """All checks in the order of their numbers; those that need the service's records are `not_run` without them."""
+    checks = [check(evidence) for check in SAMPLE_CHECKS]
+    for id, (name, check) in SERVER_CHECKS.items():
+        if evidence.server is None:
+            checks.append(Check(id, name, None, None, Verdict.NOT_RUN, "It needs the records of the service."))
+        else:
+            checks.append(check(evidence, evidence.server))
+    return sorted(checks, key=lambda check: int(check.id[1:]))
 
 
-def failed(checks: list[Check]) -> Iterator[Check]:
-    """Those that forbid to trust the result."""
-    return (check for check in checks if check.verdict is Verdict.FAIL)
+def is_trusted(checks: Iterable[Check]) -> bool:
+    """Whether no check failed."""
+    return all(check.verdict is not Verdict.FAIL for check in checks)

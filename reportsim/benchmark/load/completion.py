@@ -12,10 +12,11 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, Final
 
-from reportsim.benchmark.load.arrivals import Schedule
 from reportsim.benchmark.load.http_client import Client
 from reportsim.benchmark.plan import MOST_DRAIN_S, Plan
-from reportsim.benchmark.results.percentiles import percentiles
+from reportsim.benchmark.results.block_estimates import BlockTimes
+from reportsim.benchmark.results.percentiles import LEVELS
+from reportsim.benchmark.schedule import Schedule
 from reportsim.benchmark.server_recorder import Area
 from reportsim.core.json import dumps
 from reportsim.tasks import start
@@ -77,7 +78,7 @@ class Asking:
         self._schedule = schedule
         self._run_line = run_line
         self._tally = Tally()
-        self._indices = plan.halves[0]
+        self._indices = schedule.blocks[0]
         self._start = 0.0
         self._times = array("d", [math.inf]) * len(self._indices)
 
@@ -86,7 +87,7 @@ class Asking:
         self._start = time.monotonic() + START_IN_S
         clients: set[asyncio.Task[None]] = set()
         for index in self._indices:
-            due = self._start + self._schedule.intended[index]
+            due = self._start + self._schedule.due[index]
             if (left := due - time.monotonic()) > 0:
                 await asyncio.sleep(left)
             clients.add(start(self._learn(index), name=f"learn-{index}"))
@@ -112,7 +113,7 @@ class Asking:
             case _:
                 ended = await self._look_until(id, POLL_S)
         if ended == "COMPLETED":
-            self._times[index - self._indices.start] = time.monotonic() - self._start - self._schedule.intended[index]
+            self._times[index - self._indices.start] = time.monotonic() - self._start - self._schedule.due[index]
 
     async def _ask(self, method: str, path: str, body: bytes = b"", headers: str = "") -> tuple[int | None, bytes]:
         self._tally.opens()
@@ -167,11 +168,15 @@ class Asking:
 def figures(times_s: Iterable[float], tally: Tally, elapsed_s: float) -> Json:
     """What one way came to; requests are all that went over the wire, in either direction."""
     times = [1000 * each for each in times_s]
+    found = BlockTimes([times])
     results = sum(each < math.inf for each in times)
     return {
         "offered": len(times),
         "results": results,
-        "time_to_result_ms": {level: found.as_json() for level, found in percentiles(times).items()},
+        "time_to_result_ms": {
+            **{level: found.quantile(share).as_json() for level, share in LEVELS.items()},
+            "max": found.maximum().as_json(),
+        },
         "requests": tally.requests,
         "requests_per_result": round(tally.requests / results, 3) if results else None,
         "connections": {"mean": round(tally.held.total / elapsed_s, 6), "max": tally.held.most},

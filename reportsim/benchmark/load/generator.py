@@ -1,60 +1,30 @@
-"""The load, from a process of its own: it sends at the planned times and hears every result, whoever is slow.
-
-`python -m reportsim.benchmark.load.generator` reads an order from standard input, says what is to be expected of the plan,
-sends a block each time it is told to, and at last makes the result out of its samples and of what the service saw. The
-loop is asyncio's own: uvloop's timers fire early.
-"""
+"""The load of a run: it sends at the planned times and notes every result, whatever became of earlier requests."""
 
 import asyncio
 import contextlib
-import gc
 import json
 import math
-import os
-import sys
 import time
-from array import array
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from reportsim.benchmark.checks.model import Conditions
-from reportsim.benchmark.load.arrivals import make_schedule
-from reportsim.benchmark.load.completion import ASKING, Asking, Tally, Way, figures
-from reportsim.benchmark.load.http_client import Client, Receiving
-from reportsim.benchmark.load.messages import (
-    CALLBACK_PATH,
-    INDEX_HEADER,
-    LONGEST_LINE,
-    RUN_HEADER,
-    WARM_UP,
-    Message,
-    Order,
-    encode,
-    receive,
-)
-from reportsim.benchmark.load.process_monitor import Watch, watching
-from reportsim.benchmark.plan import MOST_DRAIN_S, Block, Plan
-from reportsim.benchmark.results.conclusion import conclude
+from reportsim.benchmark.load.completion import Asking, Tally, Way, figures
+from reportsim.benchmark.load.http_client import Client
+from reportsim.benchmark.load.messages import CALLBACK_PATH, INDEX_HEADER, RUN_HEADER, WARM_UP, Order
+from reportsim.benchmark.plan import MOST_DRAIN_S, Block, Plan, Side
 from reportsim.benchmark.results.samples import Outcome, Samples
-from reportsim.benchmark.server_recorder import complete, loaded
-from reportsim.benchmark.theory.prediction import predict
+from reportsim.benchmark.schedule import make_schedule
 from reportsim.core.json import dumps
-from reportsim.core.model import Mode, rfc3339
+from reportsim.core.model import Mode
 from reportsim.core.signing import parse_secret, sign
-from reportsim.tasks import start
-
-if sys.platform != "win32":
-    import resource
 
 Json = dict[str, Any]
-MOST_FILES: Final = 65_536
-BACKLOG: Final = 4_096
 START_IN_S: Final = 0.05
 # asyncio's timers may come up to a millisecond late: what is due within half of that is sent with its neighbours.
 AHEAD_S: Final = 0.0005
-# Whoever is behind must still hear the answers that come in.
+# A generator that is behind must still hear the answers that come in.
 BREATHE_EVERY: Final = 16
 # How often the service is asked whether any callback is still to come.
 ASK_EVERY_S: Final = 0.5
@@ -65,74 +35,116 @@ FAILED_REPORT: Final = b"/problems/report-failed"
 PATHS: Final = {Mode.SYNC: "/api/sync", Mode.ASYNC: "/api/async"}
 
 
+@dataclass(slots=True, eq=False)
+class SideLoad:
+    """One side: its samples, and which callbacks have come."""
+
+    side: Side
+    samples: Samples
+    heard: bytearray
+    missing: set[int] = field(default_factory=set)
+    """Requests of the block in progress whose callback may still come."""
+    starts: dict[int, float] = field(default_factory=dict)
+    """When each block began, on the monotonic clock."""
+
+    def since_start(self, index: int) -> float:
+        """The moment in seconds from the start of a request's own block, which may be over."""
+        return time.monotonic() - self.starts[self.block_of(index)]
+
+    def has_begun(self, index: int) -> bool:
+        """Whether there is a request of this index in a block that has begun."""
+        return index < len(self.samples) and self.block_of(index) in self.starts
+
+    def block_of(self, index: int) -> int:
+        """The number of the block that a request belongs to."""
+        return bisect_right(self.samples.bounds, index) - 1
+
+
 class Generator:
     """One run's load."""
 
     def __init__(self, order: Order, plan: Plan) -> None:
-        """Prepares the schedule; callbacks are to come to `callback_base` and their index."""
+        """Prepares the schedule; callbacks are to come to `callback_base`, side and index."""
         self.plan = plan
         self.schedule = make_schedule(plan)
-        self._first = len(plan.halves[0])
-        self.samples = {mode: Samples.empty(mode, array("d", self.schedule.intended), self._first) for mode in Mode}
+        self.sides = {side.name: self._load_of(side) for side in plan.sides}
         self._client = Client(order.host, order.port, order.host_header)
         self._run_line = f"{RUN_HEADER}: {order.token}\r\n"
         self._run = order.run
         self.callback_base = ""
         self._secrets = [parse_secret(secret) for secret in order.secrets]
-        # On the monotonic clock, by side and number of the block.
-        self._starts = {(mode, number): 0.0 for mode in Mode for number in range(2)}
         self._deadline = math.inf
         self._open = 0
-        self._missing: set[int] = set()
-        """Requests of the async side whose callback may still come."""
-        self._heard = bytearray(plan.count)
         self._changed = asyncio.Event()
         self.first_async: Json | None = None
         self._tally = Tally()
 
+    def _load_of(self, side: Side) -> SideLoad:
+        samples = Samples.empty(side.name, self.schedule.due, self.schedule.bounds)
+        return SideLoad(side, samples, bytearray(len(self.schedule)))
+
+    @property
+    def samples(self) -> dict[str, Samples]:
+        """What was recorded, by side."""
+        return {name: load.samples for name, load in self.sides.items()}
+
     async def warm_up(self) -> None:
-        """Sends a few requests down both sides, of which nothing is kept."""
-        for mode in Mode:
-            body = {**self.plan.report}
-            if mode is Mode.ASYNC:
-                body["callback_url"] = f"{self.callback_base}warm"
-            data = self._client.message("POST", PATHS[mode], dumps(body), self._run_line)
-            for _ in range(WARM_UP):
-                await self._client.ask(data)
+        """Sends the plan's reports down both sides at the plan's concurrency; nothing of them is kept.
+
+        They plan no service time: what the first block would pay for are connections, caches and prepared statements.
+        """
+        for side in self.plan.sides:
+            data = self._client.message("POST", PATHS[side.mode], dumps(self._warm_up_body(side)), self._run_line)
+            for _ in range(2):
+                concurrent = min(WARM_UP // 2, self.plan.workers)
+                await asyncio.gather(*(self._client.ask(data) for _ in range(concurrent)))
+
+    def _warm_up_body(self, side: Side) -> Json:
+        body = {**self.plan.report}
+        if side.mode is Mode.ASYNC:
+            body["callback_url"] = f"{self.callback_base}warm"
+        return body
 
     async def run(self, blocks: Sequence[Block]) -> float:
         """Runs one block, or both sides' at once, to the end and returns the start on the monotonic clock."""
+        loads = [self.sides[block.side.name] for block in blocks]
+        indices = self.schedule.blocks[blocks[0].number]
         began = time.monotonic() + START_IN_S
-        self._starts |= {(block.mode, block.number): began for block in blocks}
         self._deadline = began + self.plan.block_s + PATIENCE_S
-        self._open = sum(len(block.indices) for block in blocks)
-        self._missing = {index for block in blocks if block.mode is Mode.ASYNC for index in block.indices}
+        self._open = len(indices) * len(blocks)
+        for load, block in zip(loads, blocks, strict=True):
+            load.starts[block.number] = began
+            load.missing = set(indices) if load.side.mode is Mode.ASYNC else set()
         self._tally = Tally()
-        for index in blocks[0].indices:
-            due = began + self.schedule.intended[index]
+        for index in indices:
+            due = began + self.schedule.due[index]
             if (left := due - time.monotonic()) > AHEAD_S:
                 await asyncio.sleep(left)
-            for block in blocks:
-                self._send(block.mode, index)
+            for load in loads:
+                self._send(load, index)
             if index % BREATHE_EVERY == 0:
                 await asyncio.sleep(0)
         while self._open:
             await self._change()
-        await self._hear_the_rest()
-        for block in blocks:
-            if block.mode is Mode.ASYNC and block.number == 0:
-                times = self.samples[block.mode].times_to_result()[: len(block.indices)]
-                self.first_async = figures(times, self._tally, time.monotonic() - began)
+        await self._hear_the_rest(loads)
+        if blocks[0].number == 0:
+            self._note_first_async(loads, indices, began)
         return began
 
-    async def _hear_the_rest(self) -> None:
+    async def _hear_the_rest(self, loads: Sequence[SideLoad]) -> None:
         """Waits until every accepted request has been called back, the service has none left to call, or time is up."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._deadline - time.monotonic()):
-                while self._missing and await self._expects_callbacks():
+                while any(load.missing for load in loads) and await self._expects_callbacks():
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(ASK_EVERY_S):
                             await self._change()
+
+    def _note_first_async(self, loads: Sequence[SideLoad], indices: range, began: float) -> None:
+        for load in loads:
+            if load.side.mode is Mode.ASYNC and self.first_async is None:
+                times = load.samples.times_to_result()[indices.start : indices.stop]
+                self.first_async = figures(times, self._tally, time.monotonic() - began)
 
     async def ask_for_results(self, way: Way) -> Json:
         """Runs the first async block again, with clients that are not called but ask."""
@@ -155,19 +167,18 @@ class Generator:
         status, body = await self._client.ask(self._client.message("GET", path))
         return status != 200 or bool(json.loads(body)["items"])
 
-    def _since_start(self, mode: Mode, index: int) -> float:
-        """The moment in seconds from the start of a request's own block, which may be over."""
-        return time.monotonic() - self._starts[mode, int(index >= self._first)]
-
-    def _send(self, mode: Mode, index: int) -> None:
-        samples, plan = self.samples[mode], self.plan
+    def _send(self, load: SideLoad, index: int) -> None:
+        samples, plan, mode = load.samples, self.plan, load.side.mode
         body = plan.body(self.schedule.seeds[index])
         if mode is Mode.ASYNC:
-            body["callback_url"] = f"{self.callback_base}{index}"
-        headers = f"{self._run_line}{INDEX_HEADER}: {index}\r\n"
+            body["callback_url"] = f"{self.callback_base}{load.side.name}-{index}"
+        headers = f"{self._run_line}{INDEX_HEADER}: {load.side.name}-{index}\r\n"
         data = self._client.message("POST", PATHS[mode], dumps(body), headers)
-        due = self._starts[mode, int(index >= self._first)] + self.schedule.intended[index]
+        due = load.starts[load.block_of(index)] + self.schedule.due[index]
         leaves = min(due + plan.timeout_of(mode), self._deadline)
+
+        def sent() -> None:
+            samples.sent[index] = load.since_start(index)
 
         def answered(status: int | None, body: bytes) -> None:
             # Its timer may be a little late; a client whose time is over has left.
@@ -175,60 +186,61 @@ class Generator:
                 return
             self._tally.closes()
             timer.cancel()
-            self._answered(mode, index, status, body)
+            self._answered(load, index, status, body)
 
         def give_up() -> None:
             leave()
             self._tally.closes()
-            if mode is Mode.SYNC or not self._heard[index]:
+            if not load.heard[index]:
                 samples.outcomes[index] = Outcome.CLIENT_TIMEOUT
             self._over()
 
         self._tally.opens()
-        samples.sent[index] = self._since_start(mode, index)
         timer = asyncio.get_running_loop().call_at(leaves, give_up)
-        leave = self._client.send(data, answered)
+        leave = self._client.send(data, answered, sent)
 
     def _over(self) -> None:
         self._open -= 1
         if not self._open:
             self._changed.set()
 
-    def _answered(self, mode: Mode, index: int, status: int | None, body: bytes) -> None:
-        samples = self.samples[mode]
+    def _answered(self, load: SideLoad, index: int, status: int | None, body: bytes) -> None:
+        samples = load.samples
         if status is not None:
-            samples.accepted[index] = self._since_start(mode, index)
-        if mode is Mode.SYNC:
+            samples.accepted[index] = load.since_start(index)
+        if load.side.mode is Mode.SYNC:
             samples.outcomes[index] = outcome_of(status, body)
             if status == 200:
                 samples.result[index] = samples.accepted[index]
         # The callback may have been faster than the 202.
-        elif not self._heard[index]:
+        elif not load.heard[index]:
             samples.outcomes[index] = Outcome.CALLBACK_LOST if status == 202 else outcome_of(status, body)
             # Where the answer was lost the service may have accepted the request, and will then call.
             if status not in {202, None}:
-                self._missing.discard(index)
+                load.missing.discard(index)
         self._over()
 
     def hear(self, path: str, headers: dict[str, str], body: bytes) -> int:
         """Takes a callback: the result is in the client's hands when it is there and its signature holds."""
         if not self._is_signed(headers, body):
             return 400
-        name = path.removeprefix(CALLBACK_PATH)
-        if not (name.isascii() and name.isdigit() and len(name) < 8 and int(name) < self.plan.count):
+        name, _, digits = path.removeprefix(CALLBACK_PATH).partition("-")
+        load = self.sides.get(name)
+        index = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 8 else len(self.schedule)
+        if load is None or not load.has_begun(index):
             return 200
         if attempt_of(headers) <= self.plan.callback_failures:
             return 503
-        index, samples = int(name), self.samples[Mode.ASYNC]
-        if self._heard[index]:
+        samples = load.samples
+        if load.heard[index]:
             samples.duplicates += 1
             return 200
         completed = json.loads(body)["type"] == "report.completed"
-        self._heard[index] = 1
-        samples.result[index] = self._since_start(Mode.ASYNC, index) if completed else math.nan
+        load.heard[index] = 1
+        samples.result[index] = load.since_start(index) if completed else math.nan
         samples.outcomes[index] = Outcome.OK if completed else Outcome.JOB_FAILED
-        self._missing.discard(index)
-        if not self._missing:
+        load.missing.discard(index)
+        if not any(each.missing for each in self.sides.values()):
             self._changed.set()
         return 200
 
@@ -260,166 +272,3 @@ def outcome_of(status: int | None, body: bytes) -> Outcome:
             return Outcome.JOB_FAILED
         case _:
             return Outcome.HTTP_5XX if status >= 500 else Outcome.HTTP_4XX
-
-
-class Pipes:
-    """The way to whoever started this process; when that ends, so does this."""
-
-    def __init__(self, stream: asyncio.StreamReader) -> None:
-        """Listens to a pipe."""
-        self._stream = stream
-        self._messages: asyncio.Queue[Message] = asyncio.Queue()
-
-    async def listen(self) -> None:
-        """Reads until the other side has ended."""
-        with contextlib.suppress(EOFError):
-            while True:
-                self._messages.put_nowait(await receive(self._stream))
-
-    async def hear(self) -> Message:
-        """The next message."""
-        return await self._messages.get()
-
-    @staticmethod
-    def say(value: dict[str, Any], *parts: bytes) -> None:
-        """Sends a message."""
-        sys.stdout.buffer.write(encode(value, *parts))
-        sys.stdout.buffer.flush()
-
-
-@contextlib.asynccontextmanager
-async def receiving(generator: Generator, host: str) -> AsyncIterator[None]:
-    """Lets callbacks come to a generator as long as the block lasts."""
-    server = await asyncio.get_running_loop().create_server(lambda: Receiving(generator), host, 0, backlog=BACKLOG)
-    async with server:
-        address, port = server.sockets[0].getsockname()[:2]
-        generator.callback_base = f"http://{f'[{address}]' if ':' in address else address}:{port}{CALLBACK_PATH}"
-        yield
-
-
-async def serve(pipes: Pipes) -> None:
-    """Runs what is ordered, and sends what came of it."""
-    order = Order.from_json((await pipes.hear()).value)
-    plan = Plan.from_json(order.plan)
-    prediction = predict(plan)
-    generator = Generator(order, plan)
-    async with receiving(generator, order.host):
-        pipes.say({"callback_base": generator.callback_base}, dumps(prediction))
-        await pipes.hear()
-        await generator.warm_up()
-        tidy()
-        pipes.say({})
-        starts: dict[Mode, dict[int, float]] = {mode: {} for mode in Mode}
-        async with watching() as watch:
-            for blocks in plan.steps:
-                await pipes.hear()
-                with hurrying():
-                    start = await generator.run(blocks)
-                for block in blocks:
-                    # In a race there is no second block, which starts with the first.
-                    starts[block.mode] |= {block.number: start} if not plan.together else {0: start, 1: start}
-                tidy()
-                pipes.say({})
-        ways: dict[Way, Json] = {Way.WEBHOOK: generator.first_async} if generator.first_async else {}
-        for way in ASKING if plan.ways else ():
-            await pipes.hear()
-            with hurrying():
-                ways[way] = await generator.ask_for_results(way)
-            pipes.say({})
-        seen = await pipes.hear()
-        pipes.say({}, *finish(generator, prediction, starts, seen, watch, ways if plan.ways else None))
-
-
-def tidy() -> None:
-    """Collects garbage between the blocks, so that none need be collected in one: that would make requests late."""
-    gc.disable()
-    gc.collect()
-    gc.freeze()
-
-
-def finish(
-    generator: Generator,
-    prediction: dict[str, Any],
-    starts: dict[Mode, dict[int, float]],
-    seen: Message,
-    watch: Watch,
-    ways: dict[Way, Json] | None,
-) -> list[bytes]:
-    """The result as JSON, and both sides' samples packed."""
-    columns = loaded(seen.parts)
-    integrals = {
-        mode: complete(
-            generator.samples[mode], columns[mode], seen.value["areas"][mode], (starts[mode][0], starts[mode][1])
-        )
-        for mode in Mode
-    }
-    server = Conditions(**seen.value["conditions"])
-    conditions = replace(
-        server,
-        generator_loop_lag_p99_ms=watch.lag_p99_ms,
-        generator_cpu_share=watch.cpu_share,
-        gc_pause_sum_ms=server.gc_pause_sum_ms + watch.pause_sum_ms,
-        gc_pause_max_ms=max(server.gc_pause_max_ms, watch.pause_max_ms),
-    )
-    result = {"blocks": blocks(generator.plan, starts), "ways": ways} | conclude(
-        generator.plan, generator.schedule, prediction, generator.samples, integrals, conditions
-    )
-    return [dumps(result), *(generator.samples[mode].pack() for mode in Mode)]
-
-
-def blocks(plan: Plan, starts: dict[Mode, dict[int, float]]) -> list[dict[str, Any]]:
-    """When each block began, in the order in which they ran."""
-    epoch = time.time() - time.monotonic()
-    return [
-        {
-            "side": block.mode,
-            "block": block.number + 1,
-            "started_at": rfc3339(datetime.fromtimestamp(epoch + starts[block.mode][block.number], UTC)),
-        }
-        for block in plan.blocks
-    ]
-
-
-async def main() -> None:
-    """Serves until the work is done, or whoever started it has ended."""
-    stream = asyncio.StreamReader(limit=LONGEST_LINE)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(0, "rb"))
-    pipes = Pipes(stream)
-    working, listening = start(serve(pipes), name="serve", handled=(Exception,)), start(pipes.listen(), name="listen")
-    await asyncio.wait([working, listening], return_when=asyncio.FIRST_COMPLETED)
-    if not working.done():
-        working.cancel()
-    listening.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await working
-
-
-def allow_files() -> None:
-    """Lets this process open as many connections as the system allows."""
-    if sys.platform != "win32":
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        most = MOST_FILES if hard == resource.RLIM_INFINITY else min(MOST_FILES, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-
-
-@contextlib.contextmanager
-def hurrying() -> Iterator[None]:
-    """Goes before other processes, where that is allowed, as long as the block lasts.
-
-    Whoever measures time must not wait for it, as it would not on a machine of its own. Niceness alone is not enough: a
-    process that has begun its slice keeps it for milliseconds, and Linux weighs niceness within a session only.
-    """
-    if not hasattr(os, "sched_setscheduler"):
-        yield
-        return
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):
-            usual = os.sched_getscheduler(0), os.sched_getparam(0)
-            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
-            stack.callback(os.sched_setscheduler, 0, *usual)
-        yield
-
-
-if __name__ == "__main__":
-    allow_files()
-    asyncio.run(main())

@@ -8,7 +8,7 @@ import functools
 import re
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from reportsim.tasks import start
 
@@ -18,22 +18,27 @@ CLOSES: Final = re.compile(rb"\r\nconnection:[ \t]*close", re.IGNORECASE)
 IDLE_S: Final = 8.0
 # Longer than the service holds a client that would wait.
 ANSWER_S: Final = 60.0
-MOST_HEAD: Final = 64 * 1024
-MOST_BODY: Final = 1024 * 1024
 LONGEST_LINE: Final = 1024 * 1024
 
 Answered = Callable[[int | None, bytes], None]
 """Takes the status, None where the connection was lost, and the body."""
+Sent = Callable[[], None]
+"""Called when the bytes of a request have been handed to the kernel."""
+
+
+def ignore() -> None:
+    """Does nothing."""
 
 
 class Exchange(asyncio.Protocol):
     """A client's connection: one request at a time."""
 
-    def __init__(self, client: "Client", data: bytes, answered: Answered) -> None:
+    def __init__(self, client: "Client", data: bytes, answered: Answered, sent: Sent) -> None:
         """Sends a first request once it is connected; goes back to its client whenever it is idle."""
         self._client = client
         self._transport: asyncio.Transport | None = None
         self._data = data
+        self._sent = sent
         self._answered: Answered | None = answered
         self._received = bytearray()
         self.idle_since = 0.0
@@ -46,13 +51,15 @@ class Exchange(asyncio.Protocol):
             transport.abort()
             return
         transport.write(self._data)
+        self._sent()
         self._data = b""
 
-    def begin(self, data: bytes, answered: Answered) -> None:
+    def begin(self, data: bytes, answered: Answered, sent: Sent) -> None:
         """Sends a request."""
         assert self._transport is not None
         self._answered = answered
         self._transport.write(data)
+        sent()
 
     def data_received(self, data: bytes) -> None:
         """Reads the answer; when it is whole, says so and is idle again."""
@@ -115,15 +122,15 @@ class Client:
         about = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
         return f"{method} {path} HTTP/1.1\r\n{self._head}{about}{headers}\r\n".encode() + body
 
-    def send(self, data: bytes, answered: Answered) -> Callable[[], None]:
+    def send(self, data: bytes, answered: Answered, sent: Sent = ignore) -> Callable[[], None]:
         """Sends a request; what comes back makes the client leave without waiting any longer."""
         while self._idle:
             exchange = self._idle.pop()
             if time.monotonic() - exchange.idle_since < IDLE_S:
-                exchange.begin(data, answered)
+                exchange.begin(data, answered, sent)
                 return functools.partial(exchange.leave, answered)
             exchange.abort()
-        exchange = Exchange(self, data, answered)
+        exchange = Exchange(self, data, answered, sent)
         opening = start(self._open(exchange), name="open")
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)
@@ -165,59 +172,3 @@ class Client:
         """Drops a connection that is closed."""
         if exchange in self._idle:
             self._idle.remove(exchange)
-
-
-class Hears(Protocol):
-    """Whoever takes callbacks."""
-
-    def connected(self, by: int) -> None:
-        """A connection came in, or is gone."""
-        ...
-
-    def hear(self, path: str, headers: dict[str, str], body: bytes) -> int:
-        """Takes a path, headers in lower case and a body; returns the status to answer."""
-        ...
-
-
-class Receiving(asyncio.Protocol):
-    """A connection on which callbacks come in."""
-
-    def __init__(self, ears: Hears) -> None:
-        """Hands every callback on."""
-        self._ears = ears
-        self._transport: asyncio.Transport | None = None
-        self._received = bytearray()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Is connected."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._ears.connected(+1)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Is gone."""
-        self._ears.connected(-1)
-
-    def data_received(self, data: bytes) -> None:
-        """Reads a callback; when it is whole, answers it."""
-        assert self._transport is not None
-        self._received += data
-        end = self._received.find(b"\r\n\r\n")
-        if end < 0:
-            if len(self._received) > MOST_HEAD:
-                self._transport.abort()
-            return
-        first, *lines = self._received[:end].decode("latin-1").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        length, path = headers.get("content-length", "0"), first.split(" ")[1:2]
-        if not path or not (length.isascii() and length.isdigit() and len(length) < 8) or int(length) > MOST_BODY:
-            self._transport.abort()
-            return
-        whole = end + 4 + int(length)
-        if len(self._received) < whole:
-            return
-        body = bytes(self._received[end + 4 : whole])
-        self._received.clear()
-        status = self._ears.hear(path[0], headers, body)
-        self._transport.write(f"HTTP/1.1 {status} .\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
-        self._transport.close()

@@ -12,10 +12,10 @@ from typing import Any, Final, NamedTuple, Self
 RUN_HEADER: Final = "X-Benchmark-Run"
 """Carries the run's token, which lifts the rate limits for this run alone."""
 INDEX_HEADER: Final = "X-Benchmark-Index"
-"""Carries the request's index in its side; none in the warm-up."""
+"""Carries the name of the side and the request's index in it, as in `sync-12`; none in the warm-up."""
 CALLBACK_PATH: Final = "/callback/"
 WARM_UP: Final = 20
-"""Requests per side before anything is measured."""
+"""Requests per side at most, before anything is measured."""
 LONGEST_LINE: Final = 1 << 20
 
 

@@ -1,4 +1,4 @@
-"""What a process observes of itself while it is part of a measurement: its loop, its garbage collector, its share."""
+"""What a process measures of itself while it is part of a run: its event loop, its garbage collector, its CPU share."""
 
 import asyncio
 import contextlib
@@ -10,27 +10,23 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from reportsim.benchmark.results.percentiles import rank
-from reportsim.tasks import in_background
+from reportsim.tasks import start
 
-LAG_EVERY_S: Final = 0.02
+TICK_S: Final = 0.02
 
 
 @dataclass(slots=True)
-class Watch:
-    """Lags of the event loop, pauses of the garbage collector, processor time."""
+class ProcessMonitor:
+    """Lags of the event loop, pauses of the garbage collector and processor time, block by block."""
 
-    lags_ms: "array[float]" = field(default_factory=lambda: array("d"))
+    lag_p99_ms: float | None = None
+    """Of the worst block; None: none was watched."""
+    cpu_share: float | None = None
+    """Of one core, in the worst block."""
     pause_sum_ms: float = 0.0
     pause_max_ms: float = 0.0
-    cpu_share: float | None = None
-    """Of one core, over the time that was watched."""
     _paused_at: float = 0.0
-
-    @property
-    def lag_p99_ms(self) -> float | None:
-        """How late the loop was at most in 99 of 100 looks."""
-        ordered = sorted(self.lags_ms)
-        return round(ordered[rank(len(ordered), 0.99) - 1], 3) if ordered else None
+    _lags_ms: "array[float]" = field(default_factory=lambda: array("d"))
 
     def collects(self, phase: str, _info: dict[str, Any]) -> None:
         """A callback of the garbage collector."""
@@ -41,23 +37,59 @@ class Watch:
             self.pause_sum_ms += pause
             self.pause_max_ms = max(self.pause_max_ms, pause)
 
-    async def look(self) -> None:
-        """Asks for a wake-up again and again, and notes how late it comes."""
+    @contextlib.asynccontextmanager
+    async def block(self) -> AsyncIterator[None]:
+        """Watches the process while requests arrive; the worst block counts."""
+        self._lags_ms = array("d")
+        began, spent = time.monotonic(), time.process_time()
+        ticking = start(self._tick(began), name="process-monitor")
+        try:
+            yield
+        finally:
+            ticking.cancel()
+            elapsed = time.monotonic() - began
+            self._note_lags(began, time.monotonic())
+            self.cpu_share = max(self.cpu_share or 0.0, (time.process_time() - spent) / max(elapsed, TICK_S))
+            if self._lags_ms:
+                ordered = sorted(self._lags_ms)
+                p99 = round(ordered[rank(len(ordered), 0.99) - 1], 3)
+                self.lag_p99_ms = max(self.lag_p99_ms or 0.0, p99)
+
+    async def _tick(self, began: float) -> None:
         while True:
-            due = time.monotonic() + LAG_EVERY_S
-            await asyncio.sleep(LAG_EVERY_S)
-            self.lags_ms.append(1000 * max(time.monotonic() - due, 0.0))
+            now = time.monotonic()
+            await asyncio.sleep(began + (int((now - began) / TICK_S) + 1) * TICK_S - now)
+            self._note_lags(began, time.monotonic())
+
+    def _note_lags(self, began: float, now: float) -> None:
+        """Notes how late each tick of an absolute grid was: a stall of half a second makes many ticks late."""
+        while (due := began + (len(self._lags_ms) + 1) * TICK_S) <= now:
+            self._lags_ms.append(1000 * (now - due))
 
 
 @contextlib.asynccontextmanager
-async def watching() -> AsyncIterator[Watch]:
-    """Watches this process as long as the block lasts."""
-    watch = Watch()
-    gc.callbacks.append(watch.collects)
-    spent, began = time.process_time(), time.monotonic()
-    async with in_background(watch.look(), names=("benchmark-watch",)):
-        try:
-            yield watch
-        finally:
-            watch.cpu_share = (time.process_time() - spent) / max(time.monotonic() - began, 1e-9)
-            gc.callbacks.remove(watch.collects)
+async def monitored_process() -> AsyncIterator[ProcessMonitor]:
+    """A monitor that sees the garbage collector as long as the context lasts."""
+    monitor = ProcessMonitor()
+    gc.callbacks.append(monitor.collects)
+    try:
+        yield monitor
+    finally:
+        gc.callbacks.remove(monitor.collects)
+
+
+@contextlib.asynccontextmanager
+async def watch_arrivals(monitor: ProcessMonitor, seconds: float) -> AsyncIterator[None]:
+    """Watches the process during the arrival window of a block, but not while it empties."""
+
+    async def watch() -> None:
+        async with monitor.block():
+            await asyncio.sleep(seconds)
+
+    watching = start(watch(), name="process-monitor-window")
+    try:
+        yield
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching

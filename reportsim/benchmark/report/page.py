@@ -1,9 +1,13 @@
 """A finished run as one HTML page: no script, nothing from elsewhere, readable on paper and in the dark."""
 
+import functools
 import math
 from collections.abc import Mapping
-from html import escape
+from dataclasses import dataclass
 from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from reportsim.benchmark.plan import Arrivals, Cancel, Plan
 from reportsim.benchmark.report import tables
@@ -15,10 +19,9 @@ from reportsim.benchmark.report.charts.summary import (
     percentile_plot,
     timeline,
 )
-from reportsim.benchmark.report.number_format import duration
 from reportsim.benchmark.report.style import POLICY, STYLE
 from reportsim.benchmark.results.samples import Samples
-from reportsim.core.model import Mode
+from reportsim.core.number_format import duration
 
 Json = Mapping[str, Any]
 SPREAD: Final = {
@@ -27,154 +30,142 @@ SPREAD: Final = {
     Arrivals.BURST: "arrivals in bursts",
     Arrivals.RAMP: "arrivals at a rising rate",
 }
-LEAVING: Final = {
-    Cancel.NONE: "the server works on for clients that left",
-    Cancel.QUEUED: "the server drops from its queue what clients left",
-    Cancel.RUNNING: "the server stops working for clients that left",
+ON_LEAVING: Final = {
+    Cancel.NONE: "the server goes on working for clients that left",
+    Cancel.QUEUED: "the server drops queued requests whose client left",
+    Cancel.RUNNING: "the server stops all work for clients that left",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart with its heading and caption."""
+
+    name: str
+    svg: Markup
+    caption: str
+
+
+@functools.cache
+def template_environment() -> Environment:
+    """The templates of the report."""
+    loader = PackageLoader("reportsim.templates", "")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 def html_report(
     plan: Plan,
     prediction: Json,
     result: Json,
-    samples: Mapping[Mode, Samples],
+    samples: Mapping[str, Samples],
     *,
     id: str | None = None,
     finished_at: str | None = None,
 ) -> str:
     """The whole page; `id` and `finished_at` are shown as they are given."""
-    parts = (header(plan, id, finished_at), *contents(plan, prediction, result, samples))
     return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n<link rel="icon" href="data:,">\n'
-        f"<title>{escape(title(plan))}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</main>\n</body>\n</html>\n"
+        template_environment()
+        .get_template("report.html")
+        .render(
+            **contents(plan, prediction, result, samples),
+            policy=POLICY,
+            style=Markup(STYLE),
+            title=describe_title(plan),
+            facts=describe_plan(plan),
+            about=" · ".join(part for part in (f"run {id}" if id else "", finished_at) if part),
+        )
     )
 
 
-def contents(plan: Plan, prediction: Json, result: Json, samples: Mapping[Mode, Samples]) -> tuple[str, ...]:
-    """Everything below the heading: a page of the service shows the same."""
-    return (
-        banner(result),
-        f'<p class="verdict">{escape(result["verdict"])}</p>',
-        f'<p><span class="hint">Expected before the run:</span> {escape(prediction["sentence"])}</p>',
-        pictures(plan, prediction, result, samples),
-        '<h2>Numbers</h2>\n<div class="tables">',
-        tables.outcomes(result),
-        tables.segments(result),
-        tables.times(result),
-        tables.service(result),
-        tables.ways(result),
-        "</div>",
-        *(theory(prediction, result) if plan.rho else ()),
-        "<h2>Can this be trusted?</h2>",
-        tables.checks(result),
-        tables.objectives(result),
-        "<h2>How to repeat it</h2>",
-        tables.parameters(plan.as_json()),
-        definitions(plan),
-    )
+def html_fragment(plan: Plan, prediction: Json, result: Json, samples: Mapping[str, Samples]) -> str:
+    """Everything below the heading, as a part of a page of the service."""
+    template = template_environment().get_template("partials/benchmark_result.html")
+    return template.render(**contents(plan, prediction, result, samples))
 
 
-def theory(prediction: Json, result: Json) -> tuple[str, ...]:
-    """What was expected, beside what was measured."""
-    return (
-        "<h2>Theory</h2>",
-        f'<p class="hint">Model for sync: {escape(prediction["model"])}; ρ = {prediction["rho"]:.3g}. The bands are'
-        f" those of {prediction['replications']} simulated runs of this length with other luck.</p>",
-        tables.theory(result),
-    )
+def contents(plan: Plan, prediction: Json, result: Json, samples: Mapping[str, Samples]) -> dict[str, Any]:
+    """What the templates show."""
+    return {
+        "plan": plan,
+        "prediction": prediction,
+        "result": result,
+        "failed": [check for check in result["checks"] if check["verdict"] == "fail"],
+        "charts": draw_charts(plan, prediction, result, samples),
+        "numbers": [
+            tables.list_outcomes(result),
+            tables.list_segments(result),
+            *tables.list_times(result),
+            tables.list_service_figures(result),
+            *filter(None, [tables.list_ways(result)]),
+        ],
+        "theory": tables.list_theory(result) if plan.rho else None,
+        "checks": tables.list_checks(result),
+        "objectives": tables.list_objectives(result),
+        "parameters": tables.list_parameters(plan.as_json()),
+    }
 
 
-def title(plan: Plan) -> str:
+def describe_title(plan: Plan) -> str:
     """The run in a line."""
-    return f"sync against async at {plan.rate:g} requests a second"
+    first, second = (side.name for side in plan.sides)
+    return f"{first} against {second} at {plan.rate:g} requests a second"
 
 
-def header(plan: Plan, id: str | None, finished_at: str | None) -> str:
+def describe_plan(plan: Plan) -> str:
     """What was run."""
-    mean = duration(plan.service.mean_s) if plan.service_time else "the report’s own time"
-    gives_up = "never give up" if plan.client_timeout_s is None else f"give up after {duration(plan.client_timeout_s)}"
+    mean = duration(plan.service.mean_s)
+    timeout = "never give up" if plan.client_timeout_s is None else f"give up after {duration(plan.client_timeout_s)}"
     facts = [
-        f"{plan.count:,} {SPREAD[plan.arrivals]} a side in two blocks of {duration(plan.block_s)}",
+        f"{plan.pairs} block {'pair' if plan.pairs == 1 else 'pairs'} of {duration(plan.block_s)}",
+        SPREAD[plan.arrivals],
         f"{plan.workers} workers",
-        f"service time {mean} in the mean ({plan.service_time['distribution']})" if plan.service_time else mean,
+        f"mean service time {mean} ({plan.service_time['distribution']})"
+        if plan.service_time
+        else "the reports take their own time",
         *([f"load ρ = {plan.rho:.2f}"] if plan.rho else []),
-        f"sync clients {gives_up}",
-        LEAVING[plan.cancel],
+        f"sync clients {timeout}",
+        ON_LEAVING[plan.cancel],
     ]
-    named = " · ".join(part for part in (id and f"run {escape(id)}", finished_at and escape(finished_at)) if part)
-    line = f'<p class="hint">{named}</p>' if named else ""
-    return f"<h1>{escape(title(plan).capitalize())}</h1>{line}<p>{escape(', '.join(facts))}.</p>"
+    return f"{', '.join(facts)}."
 
 
-def banner(result: Json) -> str:
-    """The checks that failed, where any did."""
-    broken = [check for check in result["checks"] if check["verdict"] == "fail"]
-    if not broken:
-        return ""
-    said = " ".join(f"{check['id']}: {check['detail']}" for check in broken)
-    return f'<p class="banner" role="alert">Do not trust this run. {escape(said)}</p>'
-
-
-def pictures(plan: Plan, prediction: Json, result: Json, samples: Mapping[Mode, Samples]) -> str:
-    """The plots, each with what it shows."""
-    sync, other = samples[Mode.SYNC], samples[Mode.ASYNC]
-    finite = [time for side in (sync, other) for time in side.times_to_result() if time < math.inf]
+def draw_charts(plan: Plan, prediction: Json, result: Json, samples: Mapping[str, Samples]) -> list[Chart]:
+    """The charts, each with what it shows."""
+    names = tables.side_names(result)
+    first, second = (samples[name] for name in names)
+    finite = [time for side in (first, second) for time in side.times_to_result() if time < math.inf]
     longest = max(finite, default=0.0)
-    shown = (
+    drawn = (
         (
             "How the requests ended",
-            outcome_bars(result["sync"], result["async"]),
+            outcome_bars(names, result[names[0]], result[names[1]]),
             f"Every request offered ended in one of these ways. In time means within {duration(plan.slo_s)}.",
         ),
         (
             "Time to result",
-            percentile_plot(plan, sync, other, prediction),
-            "From the intended time to the result in the client’s hands; to the right the slowest 1 in 10, in 100, …",
+            percentile_plot(plan, first, second, prediction),
+            "From when a request was due to its result in hand; to the right the slowest 1 in 10, 1 in 100, …",
         ),
         (
             "As clients saw it",
-            gantt(plan, sync, other),
+            gantt(plan, first, second),
             "The same neighbouring requests on both sides: who was connected for how long, and what the server did.",
         ),
         (
             "Over time",
-            timeline(plan, sync, other),
-            "Both sides had the same arrivals and as many workers; they ran in turn, sync–async–async–sync.",
+            timeline(plan, first, second),
+            "The course of a block, on average over all blocks. Both sides had the same arrivals and as many workers.",
         ),
         (
             "When the slow ones came",
-            heat_strip(plan, sync, longest) + heat_strip(plan, other, longest),
-            "The darker, the more requests; each is at its intended time.",
+            heat_strip(plan, first, longest) + heat_strip(plan, second, longest),
+            "The darker, the more requests; each is at the time it was due.",
         ),
         (
             "Request by request",
-            paired_scatter(sync, other),
-            "The same request on both sides. On the line it took equally long; below it async was faster.",
+            paired_scatter(first, second),
+            f"The same request on both sides. On the line it took equally long; below it {names[1]} was faster.",
         ),
     )
-    return "\n".join(
-        f'<section><h2>{escape(name)}</h2><figure tabindex="0">{picture}'
-        f"<figcaption>{escape(about)}</figcaption></figure></section>"
-        for name, picture, about in shown
-    )
-
-
-def definitions(plan: Plan) -> str:
-    """The words of the page."""
-    return (
-        "<h2>What the words mean</h2>"
-        "<p>The load is open: requests are sent when the plan says, whatever became of earlier ones. All times run from"
-        " the intended time, so that a late generator cannot hide a slow server. Percentiles are over all requests "
-        "offered; one whose result never came counts as longer than all others, and where a percentile falls on it, "
-        "“≥” stands before the least that it can be. "
-        "An interval holds the true percentile with 95 %, if requests were independent; those that wait in one queue "
-        "are not quite, and the true interval is wider.</p>"
-        "<p>Means over time are areas below a curve, divided by the time until the side was empty again. Both sides got"
-        f" the same arrivals and service times, drawn from seed {plan.seed}.</p>"
-    )
+    # The charts escape what they draw.
+    return [Chart(name, Markup(svg), caption) for name, svg, caption in drawn]

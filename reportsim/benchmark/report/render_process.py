@@ -1,7 +1,7 @@
 """A run's exports, from a process of their own: both take too long for the loop of a service.
 
-`python -m reportsim.benchmark.report.render_process` reads a message with the run and both sides' packed samples from standard input,
-and writes the page or the CSV to standard output.
+`python -m reportsim.benchmark.report.render_process` reads a message with the run and both sides' packed samples from
+standard input, and writes the page or the CSV to standard output.
 """
 
 import asyncio
@@ -13,14 +13,13 @@ from collections.abc import AsyncIterator, Iterator
 from enum import StrEnum
 from typing import Any, Final
 
-from reportsim.benchmark.load.arrivals import make_schedule
 from reportsim.benchmark.load.messages import encode
 from reportsim.benchmark.load.process_priority import lower_priority
 from reportsim.benchmark.plan import Plan
-from reportsim.benchmark.report.page import contents, html_report
+from reportsim.benchmark.report.page import html_fragment, html_report
 from reportsim.benchmark.results.export import samples_csv
 from reportsim.benchmark.results.samples import Samples
-from reportsim.core.model import Mode
+from reportsim.benchmark.schedule import make_schedule
 from reportsim.tasks import start
 
 CHUNK: Final = 64 * 1024
@@ -93,10 +92,9 @@ def made(kind: Export, run: dict[str, Any], samples: list[Samples]) -> Iterator[
     if kind is Export.CSV:
         yield from samples_csv(plan, make_schedule(plan), samples)
         return
-    sides = {side.mode: side for side in samples}
-    found = plan, run["prediction"], run["result"], {mode: sides[mode] for mode in Mode}
+    found = plan, run["prediction"], run["result"], {side.side: side for side in samples}
     if kind is Export.PART:
-        yield from contents(*found)
+        yield html_fragment(*found)
     else:
         yield html_report(*found, id=run["id"], finished_at=run["completed_at"])
 

@@ -29,10 +29,13 @@ th,td{padding:.25rem .9rem .25rem 0;text-align:start;vertical-align:top;
 border-top:1px solid light-dark(#d5dbe1,#2b343e)}
 thead th,thead td{border-top:0}
 tbody th{font-weight:400}
-.ok,.warn,.fail{font-weight:600;white-space:nowrap}
+.ok,.warn,.fail,.info,.not_run{font-weight:600;white-space:nowrap}
 .ok{color:light-dark(#1a6b35,#5fd07f)}
 .warn{color:light-dark(#8a5300,#f0b429)}
 .fail{color:light-dark(#b3261e,#ff8f87)}
+.info,.not_run{color:light-dark(#57606a,#9aa4af)}
+dt{font-weight:600}
+dd{margin:0 0 .5rem;max-width:46rem}
 code{font-family:ui-monospace,"SF Mono","DejaVu Sans Mono",Menlo,Consolas,monospace;font-size:.9em}
 @media print{
 :root{color-scheme:light}

@@ -1,165 +1,207 @@
-"""The tables of the HTML report: markup out of a finished result."""
+"""The tables of the HTML report, as data for its template."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from reportsim.benchmark.report.charts.summary import WORDS
-from reportsim.benchmark.report.number_format import duration, percent, three
+from reportsim.core.number_format import duration, percent, three
 
 Json = Mapping[str, Any]
-SIDES: Final = ("sync", "async")
-LEVELS: Final = {"p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "p99_9": "p99.9", "max": "max"}
-MARKS: Final = {"ok": "✓ ok", "warn": "! warn", "fail": "✗ fail"}
+LEVELS: Final = {"p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "p99_9": "p99.9", "max": "max", "mean": "mean"}
+MARKS: Final = {"ok": "✓ ok", "warn": "! warning", "fail": "✗ failed", "info": "i information", "not_run": "– not run"}
 FIGURES: Final = {
     "mean_wait_ms": ("mean wait in the queue", "ms"),
-    "timeout_share": ("sync clients that gave up", "share"),
+    "timeout_share": ("clients that timed out", "share"),
     "late_share": ("results later than the SLO", "share"),
     "mean_in_system": ("requests in queue and service, mean", ""),
     "busy_workers": ("busy workers, mean", ""),
-    "wasted_share": ("worker time spent on clients that left", "share"),
+    "wasted_share": ("worker time for clients that had left", "share"),
 }
-
-
-def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; cells are markup, the first of each row is its heading."""
-    heads = "".join(f'<th scope="col">{name}</th>' if name else "<td></td>" for name in head)
-    thead = f"<thead><tr>{heads}</tr></thead>" if any(head) else ""
-    body = "".join(
-        f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td>{cell}</td>" for cell in row[1:])}</tr>' for row in rows
-    )
-    return (
-        f'<div class="wide" tabindex="0"><table><caption>{caption}</caption>{thead}<tbody>{body}</tbody></table></div>'
-    )
-
-
-def percentile(found: Json) -> str:
-    """A percentile with its interval, as it may be said."""
-    if found["value"] is None:
-        return f'<span class="hint">{found["n"]:,} are too few</span>'
-    value = duration(found["value"] / 1000)
-    if found["censored"]:
-        return f"≥ {value}"
-    if found["low"] == found["high"]:
-        return value
-    high = "?" if found["high"] is None else duration(found["high"] / 1000)
-    return f'{value} <span class="hint interval">{duration(found["low"] / 1000)} … {high}</span>'
-
-
-def outcomes(result: Json) -> str:
-    """How the requests ended, with the share of each."""
-    rows = []
-    for name, words in WORDS.items():
-        amounts = [(result[side]["outcomes"][name], result[side]["offered"]) for side in SIDES]
-        if any(amount for amount, _ in amounts):
-            rows.append([words, *(f"{amount:,} · {percent(amount / offered)}" for amount, offered in amounts)])
-    rows.append(["offered", *(f"{result[side]['offered']:,}" for side in SIDES)])
-    return table("How the requests ended", ("", *SIDES), rows)
-
-
-def times(result: Json) -> str:
-    """The percentiles of the three clocks."""
-    clocks = {
-        "time_to_result_ms": "Time to result, from the intended time",
-        "accept_ms": "Until the client was free, from the intended time",
-        "from_send_ms": "Time to result from when it was sent, as most tools measure; it hides a late generator",
-    }
-    return "".join(
-        table(
-            f'{name} <span class="hint">with 95 % intervals</span>',
-            ("", *SIDES),
-            [[level, *(percentile(result[side][clock][key]) for side in SIDES)] for key, level in LEVELS.items()],
-        )
-        for clock, name in clocks.items()
-    )
-
-
+CLOCKS: Final = {
+    "time_to_result_ms": "Time to result, from when a request was due",
+    "accept_ms": "Until the client was free, from when a request was due",
+    "from_send_ms": "Time to result from when it was sent, as most tools measure; it hides a late generator",
+}
+SEGMENTS: Final = {
+    "lag": "schedule lag of the generator",
+    "accept": "on the way into the queue",
+    "queue": "in the queue",
+    "service": "in service",
+    "delivery": "on the way back to the client",
+}
 WAYS: Final = {
     "webhook": "callback",
     "polling": "polling, every second",
     "long_poll": "long polling",
     "sse": "event stream",
 }
+OLDER_METHOD: Final = "none: older method"
 
 
-def ways(result: Json) -> str:
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell: its text, a smaller remark beside it, and the class of a mark."""
+
+    text: str
+    hint: str = ""
+    mark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table; the first cell of each row is its heading."""
+
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    hint: str = ""
+
+
+def cells(*texts: "str | Cell") -> list[Cell]:
+    """A row."""
+    return [text if isinstance(text, Cell) else Cell(text) for text in texts]
+
+
+def side_names(result: Json) -> tuple[str, str]:
+    """The names of both sides."""
+    return ("a", "b") if "a" in result else ("sync", "async")
+
+
+def interval_of(estimate: Json, show: "Any") -> str:
+    """The interval of an estimate, `?` for an end that the data do not bound; empty where there is none."""
+    low, high = (None if estimate[end] is None else show(estimate[end]) for end in ("low", "high"))
+    return f"{low or '?'} … {high or '?'}" if low or high else ""
+
+
+def time_cell(estimate: Json, *, older: bool = False) -> Cell:
+    """A percentile or a mean with its interval."""
+    if estimate["value"] is None:
+        return Cell("–")
+    value = f"{'≥ ' if estimate.get('censored') else ''}{milliseconds(estimate['value'])}"
+    return Cell(value, OLDER_METHOD if older else interval_of(estimate, milliseconds))
+
+
+def share_cell(amount: int, share: Json | None, offered: int) -> Cell:
+    """A count with its share and the share's interval."""
+    shown = f"{amount:,} · {percent(amount / offered if offered else 0.0)}"
+    return Cell(shown, interval_of(share, percent) if share else "")
+
+
+def list_outcomes(result: Json) -> Table:
+    """How the requests ended, with the share of each."""
+    sides = [result[name] for name in side_names(result)]
+    rows = [
+        cells(
+            words,
+            *(share_cell(side["outcomes"][name], side.get("shares", {}).get(name), side["offered"]) for side in sides),
+        )
+        for name, words in WORDS.items()
+        if any(side["outcomes"][name] for side in sides)
+    ]
+    rows.append(cells("offered", *(f"{side['offered']:,}" for side in sides)))
+    return Table("How the requests ended", ("", *side_names(result)), rows, "shares with 95 % intervals")
+
+
+def list_times(result: Json) -> Iterator[Table]:
+    """The percentiles and the mean of each clock."""
+    older = result.get("intervals") == OLDER_METHOD
+    for clock, caption in CLOCKS.items():
+        rows = [
+            cells(name, *(time_cell(result[side][clock][level], older=older) for side in side_names(result)))
+            for level, name in LEVELS.items()
+            if level in result[side_names(result)[0]][clock]
+        ]
+        yield Table(caption, ("", *side_names(result)), rows, "with 95 % intervals from the blocks")
+
+
+def list_ways(result: Json) -> Table | None:
     """The ways to learn a result, where they were measured."""
     measured = result.get("ways")
     if not measured:
-        return ""
+        return None
     rows = [
-        [
+        cells(
             words,
             f"{measured[way]['results']:,} of {measured[way]['offered']:,}",
-            percentile(measured[way]["time_to_result_ms"]["p50"]),
-            percentile(measured[way]["time_to_result_ms"]["p95"]),
-            "–" if measured[way]["requests_per_result"] is None else three(measured[way]["requests_per_result"]),
-            mean_most(measured[way]["connections"]),
-        ]
+            time_cell(measured[way]["time_to_result_ms"]["p50"]),
+            time_cell(measured[way]["time_to_result_ms"]["p95"]),
+            number(measured[way]["requests_per_result"]),
+            mean_and_max(measured[way]["connections"]),
+        )
         for way, words in WAYS.items()
     ]
-    head = ("", "results", "time to result, p50", "p95", "requests per result", "connections, mean · most")
-    return table("Four ways to learn the result of an async request, under the same load", head, rows)
+    head = ("", "results", "time to result, p50", "p95", "requests per result", "connections, mean · max")
+    return Table("Four ways to learn the result of an async request, under the same load", head, rows)
 
 
-def service(result: Json) -> str:
-    """What the server saw."""
+def list_service_figures(result: Json) -> Table:
+    """What the service saw."""
+    sides = [result[name] for name in side_names(result)]
     rows = [
-        ["good results per second", *(three(result[side]["goodput"]) for side in SIDES)],
-        ["results per second", *(three(result[side]["throughput"]) for side in SIDES)],
-        ["time to empty after the last arrival", *(duration(result[side]["drain_s"]) for side in SIDES)],
-        ["open connections, mean · most", *(mean_most(result[side]["open_connections"]) for side in SIDES)],
-        ["requests in the queue, mean · most", *(mean_most(result[side]["queue"]) for side in SIDES)],
-        ["busy workers, mean", *(three(result[side]["busy_workers_mean"]) for side in SIDES)],
-        ["worker time spent on clients that left", *(percent(result[side]["wasted_share"]) for side in SIDES)],
-        ["callbacks that came twice", *(f"{result[side]['duplicates']:,}" for side in SIDES)],
-        ["sent late by, p99", *(milliseconds(result[side]["sched_lag_ms"]["p99"]) for side in SIDES)],
+        cells("results within the SLO per second", *(rate_cell(side, "goodput", three) for side in sides)),
+        cells("results per second", *(rate_cell(side, "throughput", three) for side in sides)),
+        cells("time to empty after the last arrival", *(duration(side["drain_s"]) for side in sides)),
+        cells("open connections, mean · max", *(mean_and_max(side["open_connections"]) for side in sides)),
+        cells("requests in the queue, mean · max", *(mean_and_max(side["queue"]) for side in sides)),
+        cells("busy workers, mean", *(rate_cell(side, "busy_workers_mean", three) for side in sides)),
+        cells("worker time for clients that had left", *(rate_cell(side, "wasted_share", percent) for side in sides)),
+        cells("callbacks that came twice", *(f"{side['duplicates']:,}" for side in sides)),
+        cells("schedule lag, p99", *(milliseconds(side["sched_lag_ms"]["p99"]) for side in sides)),
     ]
-    return table("What the server saw", ("", *SIDES), rows)
+    return Table("What the service saw", ("", *side_names(result)), rows, "per second of the arrival window")
 
 
-def mean_most(found: Json) -> str:
-    """A mean and a maximum."""
-    return f"{three(found['mean'])} · {found['max']:,}"
+def rate_cell(side: Json, name: str, show: "Any") -> Cell:
+    """A rate or a mean with its interval."""
+    if side[name] is None:
+        return Cell("–")
+    interval = side.get(f"{name}_interval")
+    return Cell(show(side[name]), interval_of(interval, show) if interval else "")
+
+
+def mean_and_max(found: Json) -> Cell:
+    """A mean with its interval, and a maximum."""
+    if found["mean"] is None:
+        return Cell("–")
+    interval = found.get("mean_interval")
+    return Cell(f"{three(found['mean'])} · {found['max']:,}", interval_of(interval, three) if interval else "")
 
 
 def milliseconds(value: float | None) -> str:
-    """A time in milliseconds, or a dash."""
+    """A time that is given in milliseconds, or a dash."""
     return "–" if value is None else duration(value / 1000)
 
 
-def segments(result: Json) -> str:
-    """Where the time to result went, in the mean."""
-    names = {
-        "lag": "generator late",
-        "accept": "on the way into the queue",
-        "queue": "in the queue",
-        "service": "in service",
-        "delivery": "on the way back to the client",
-    }
+def number(value: float | None) -> str:
+    """A number, or a dash."""
+    return "–" if value is None else three(value)
+
+
+def list_segments(result: Json) -> Table:
+    """Where the time to result went, on average."""
     rows = [
-        [words, *(milliseconds(result[side]["segments_ms"][name]) for side in SIDES)] for name, words in names.items()
+        cells(words, *(milliseconds(result[side]["segments_ms"][name]) for side in side_names(result)))
+        for name, words in SEGMENTS.items()
     ]
-    return table("Where the time went, means over requests with a result", ("", *SIDES), rows)
+    return Table("Where the time went, means over requests with a result", ("", *side_names(result)), rows)
 
 
-def theory(result: Json) -> str:
-    """Measurement, replay and expectation of each figure."""
+def list_theory(result: Json) -> Table:
+    """Measurement, replay and prediction of each figure."""
     rows = []
-    for side in SIDES:
+    for side in side_names(result):
         for name, (words, unit) in FIGURES.items():
             row = result["theory"][side][name]
             band = row["expected"]
-            if not (row["measured"] or band["high"]):
-                continue
-            low, high = (figure(band[end], unit) for end in ("low", "high"))
-            expected = f'{figure(band["value"], unit)} <span class="hint interval">{low} … {high}</span>'
-            inside = "inside" if row["inside"] else "<strong>outside</strong>"
-            rows.append(
-                [f"{side}: {words}", *(figure(row[key], unit) for key in ("measured", "replayed")), expected, inside]
-            )
+            if row["measured"] or band["high"]:
+                shown = (figure(row[key], unit) for key in ("measured", "replayed"))
+                expected = Cell(
+                    figure(band["value"], unit), interval_of(band, lambda value, unit=unit: figure(value, unit))
+                )
+                rows.append(cells(f"{side}: {words}", *shown, expected, "inside" if row["inside"] else "outside"))
     head = ("", "measured", "simulated with this run’s own load", "expected before, 95 % band", "")
-    return table("Measurement and theory", head, rows)
+    return Table("Measurement and theory", head, rows)
 
 
 def figure(value: float, unit: str) -> str:
@@ -169,27 +211,29 @@ def figure(value: float, unit: str) -> str:
     return duration(value / 1000) if unit == "ms" else three(value)
 
 
-def objectives(result: Json) -> str:
+def list_objectives(result: Json) -> Table:
     """The objectives and whether each side met them."""
     rows = []
-    for side in SIDES:
+    for side in side_names(result):
         for row in result["slo"][side]["objectives"]:
+            unknown = is_unknown(result[side], row)
+            mark = "warn" if unknown else "ok" if row["pass"] else "fail"
             rows.append(
-                [
-                    f"{side}: {escape(row['metric'])} {escape(row['op'])} {row['value']:g}",
-                    measurement(result[side], row),
-                    "✗ unknown" if too_few(result[side], row) else MARKS["ok" if row["pass"] else "fail"],
-                ]
+                cells(
+                    f"{side}: {row['metric']} {row['op']} {row['value']:g}",
+                    describe_measurement(result[side], row),
+                    Cell("unknown" if unknown else MARKS[mark], mark=mark),
+                )
             )
-    return table("Objectives", ("", "measured", ""), rows)
+    return Table("Objectives", ("", "measured", ""), rows)
 
 
-def too_few(side: Json, objective: Json) -> bool:
-    """Whether there were too few requests to say what an objective is about."""
-    return objective["measured"] is None and bound_of(side, objective) is None
+def is_unknown(side: Json, objective: Json) -> bool:
+    """Whether nothing is known of what an objective is about."""
+    return objective["measured"] is None and lower_bound(side, objective) is None
 
 
-def bound_of(side: Json, objective: Json) -> float | None:
+def lower_bound(side: Json, objective: Json) -> float | None:
     """The lower bound of a percentile that an objective is about; None where nothing is known of it."""
     clock, _, level = objective["metric"].partition(".")
     found = side[clock][level]
@@ -197,35 +241,32 @@ def bound_of(side: Json, objective: Json) -> float | None:
     return bound
 
 
-def measurement(side: Json, objective: Json) -> str:
-    """What was measured of an objective, as it may be said."""
+def describe_measurement(side: Json, objective: Json) -> str:
+    """What was measured of an objective."""
     if objective["measured"] is not None:
         return three(objective["measured"])
-    bound = bound_of(side, objective)
-    return "n too small" if bound is None else f"≥ {three(bound)}"
+    bound = lower_bound(side, objective)
+    return "unknown" if bound is None else f"≥ {three(bound)}"
 
 
-def checks(result: Json) -> str:
-    """The honesty checks."""
+def list_checks(result: Json) -> Table:
+    """The checks."""
     rows = [
-        [
+        cells(
             check["id"],
-            f'<span class="{check["verdict"]}">{MARKS[check["verdict"]]}</span>',
-            f'{escape(check["detail"])}<br><span class="hint">{escape(check["name"])}: '
-            f"{against(check['value'], check['limit'])}</span>",
-        ]
+            Cell(MARKS[check["verdict"]], mark=check["verdict"]),
+            Cell(check["detail"], f"{check['name']}: {against(check['value'], check['limit'])}"),
+        )
         for check in result["checks"]
     ]
-    return table("Honesty checks", ("", "", ""), rows)
+    return Table("Checks", ("", "", ""), rows)
 
 
 def against(value: Any, limit: Any) -> str:
     """The value of a check with its limit, where it has one."""
     if isinstance(value, Mapping):
         limits = limit if isinstance(limit, Mapping) else {}
-        return "; ".join(
-            f"{escape(name.replace('_', ' '))} {against(item, limits.get(name))}" for name, item in value.items()
-        )
+        return "; ".join(f"{name.replace('_', ' ')} {against(item, limits.get(name))}" for name, item in value.items())
     return compact(value) + ("" if limit is None or limit == [] else f" (limit {compact(limit)})")
 
 
@@ -236,17 +277,16 @@ def compact(value: Any) -> str:
             return "–"
         case list():
             words = all(isinstance(item, str) for item in value)
-            return f"{len(value)} figures" if words else " → ".join(compact(item) for item in value)
+            return (", ".join(value) or "none") if words else " → ".join(compact(item) for item in value)
         case float():
             return three(value)
         case _:
-            return escape(str(value))
+            return str(value)
 
 
-def parameters(plan: Json) -> str:
+def list_parameters(plan: Json) -> Table:
     """The plan as it was asked for."""
-    rows = [[f"<code>{escape(name)}</code>", f"<code>{escape(shown(value))}</code>"] for name, value in plan.items()]
-    return table("The plan", ("parameter", "value"), rows)
+    return Table("The plan", ("parameter", "value"), [cells(name, shown(value)) for name, value in plan.items()])
 
 
 def shown(value: Any) -> str:

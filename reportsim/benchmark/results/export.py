@@ -2,19 +2,17 @@
 
 import csv
 import io
+import json
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Final
 
-from reportsim.benchmark.load.arrivals import Schedule
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.results.percentiles import rank
 from reportsim.benchmark.results.samples import MOMENTS, Outcome, Samples
-from reportsim.benchmark.results.summary import bound_ms
-from reportsim.core.json import dumps
+from reportsim.benchmark.schedule import Schedule
 
-Json = dict[str, Any]
 HEADER: Final = (
     "mode",
     "index",
@@ -30,18 +28,16 @@ BATCH: Final = 1_000
 TICKS: Final = 5
 
 
-def run_json(run: Mapping[str, Any], schedule: Schedule) -> bytes:
-    """A run as `GET /api/benchmark/{id}` shows it, with its schedule, so that others can repeat it exactly."""
-    return dumps({**run, "schedule": schedule.as_json()})
-
-
 def samples_csv(plan: Plan, schedule: Schedule, sides: Sequence[Samples]) -> Iterator[str]:
     """CSV with a row for each request of each side, in pieces; moments in seconds from the start of its block.
+
+    The first line has the plan.
 
     A moment that did not happen is an empty cell, as is the time to a result that never came.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
+    buffer.write(f"# plan: {json.dumps(plan.as_json(), ensure_ascii=False)}\n")
     writer.writerow(HEADER)
     written = 0
     for samples in sides:
@@ -63,16 +59,19 @@ def csv_row(
     """The cells of one request."""
     outcome = Outcome(samples.outcomes[index])
     late = outcome is Outcome.OK and time > plan.slo_s
-    yield from (samples.mode, index, block + 1)
+    yield from (samples.side, index, block + 1)
     yield from (cell(getattr(samples, name)[index]) for name in MOMENTS)
-    yield from (cell(samples.held[index]), cell(schedule.services[index]))
+    yield from (
+        cell(samples.held[index]),
+        cell(schedule.services[index] if len(schedule) == len(samples) else math.nan),
+    )
     yield (Outcome.OK_LATE if late else outcome).label
     yield cell(1000 * time)
 
 
 def cell(value: float) -> str:
-    """A number to the microsecond, empty for what is none."""
-    return f"{value:.6f}" if math.isfinite(value) else ""
+    """A number to a tenth of a microsecond, empty for what is none."""
+    return f"{value:.7f}" if math.isfinite(value) else ""
 
 
 def hgrm(plan: Plan, samples: Samples) -> str:
@@ -82,7 +81,9 @@ def hgrm(plan: Plan, samples: Samples) -> str:
     """
     times = sorted(1000 * time for time in samples.times_to_result())
     finite = [time for time in times if time < math.inf]
-    longest = max([bound_ms(plan, samples.mode), *finite[-1:]])
+    timeout_s = plan.timeout_of(plan.mode_of(samples.side))
+    timeout_ms = 0.0 if math.isinf(timeout_s) else 1000 * timeout_s
+    longest = max([timeout_ms, *finite[-1:]])
     values = finite + [longest] * (len(times) - len(finite))
     lines = ["       Value     Percentile TotalCount 1/(1-Percentile)", ""]
     for share in distribution_shares(len(values)):

@@ -1,125 +1,139 @@
 """Both sides against each other, request by request: the same arrival, the same service time, another pattern."""
 
 import math
-import statistics
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
-from random import Random
 from typing import Any, Final
 
-from reportsim.benchmark.plan import Plan
-from reportsim.benchmark.results.percentiles import interval, rounded
-from reportsim.benchmark.results.samples import Samples
+from reportsim.benchmark.results.block_estimates import BlockTimes, Estimate, Quantile, estimate_request_mean
+from reportsim.benchmark.results.summary import Side, SideResult, TimeSummary
 
 Json = dict[str, Any]
-RESAMPLINGS: Final = 2_000
-MOST_BLOCKS: Final = 400
-# With fewer values than these a bootstrap holds the mean clearly less often than it says.
-FEWEST: Final = 20
 # Differences that the clocks of two processes do not settle, in milliseconds.
 TIE_MS: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """An estimate and its 95 % interval; None where there is too little for one."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelDifference:
+    """One quantile of both sides, in milliseconds; no difference where one of them is only a lower bound."""
 
-    value: float | None
-    low: float | None
-    high: float | None
+    values: tuple[float | None, float | None]
+    difference: float | None
+    ratio: float | None
 
-    @property
-    def covers_zero(self) -> bool:
-        """Whether no difference at all is among what it might be."""
-        return self.low is not None and self.high is not None and self.low <= 0 <= self.high
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """The second side − the first; requests are paired by block and index."""
+
+    names: tuple[str, str]
+    pairs: int
+    """Requests that have a time on both sides, be it one that was cut off."""
+    blocks: int
+    only_first: int
+    """Requests with a result on the first side alone."""
+    only_second: int
+    neither: int
+    mean_ms: Estimate
+    median_ms: Estimate
+    limit_ms: float | None
+    """Times on both sides are cut off at this before they are subtracted."""
+    first_faster: int
+    ties: int
+    second_faster: int
+    accept_ms: dict[str, LevelDifference]
+    time_to_result_ms: dict[str, LevelDifference]
 
     def as_json(self) -> Json:
-        """The three numbers, rounded to the microsecond."""
-        return {name: rounded(getattr(self, name)) for name in ("value", "low", "high")}
+        """The comparison as the API has it."""
+        first, second = self.names
+        return {
+            "pairs": self.pairs,
+            f"only_{first}": self.only_first,
+            f"only_{second}": self.only_second,
+            "neither": self.neither,
+            "difference_ms": {"mean": self.mean_ms.as_json(), "median": self.median_ms.as_json()},
+            "limit_ms": self.limit_ms,
+            "faster": {first: self.first_faster, "tie": self.ties, second: self.second_faster},
+            "tie_ms": TIE_MS,
+            "accept_ms": self._levels_as_json(self.accept_ms),
+            "time_to_result_ms": self._levels_as_json(self.time_to_result_ms),
+        }
+
+    def _levels_as_json(self, levels: dict[str, LevelDifference]) -> Json:
+        return {
+            level: {
+                **dict(zip(self.names, found.values, strict=True)),
+                "difference": found.difference,
+                "ratio": found.ratio,
+            }
+            for level, found in levels.items()
+        }
 
 
-def compare(plan: Plan, sync: Samples, other: Samples, results: tuple[Json, Json]) -> Json:
-    """The comparison of both sides; differences are async − sync in milliseconds.
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The times of one request on both sides, in seconds; infinite: cut off, NaN: none."""
 
-    Only requests whose result came on both sides have a difference; who has none loses against who has one.
-    `results` are the two sides' results.
-    """
-    times = [samples.times_to_result() for samples in (sync, other)]
-    differences = paired(*times)
-    mean, median = bootstrap_mean(differences, plan.seed), median_interval(differences)
-    return {
-        "pairs": len(differences),
-        "only_sync": sum(a < math.inf == b for a, b in zip(*times, strict=True)),
-        "only_async": sum(b < math.inf == a for a, b in zip(*times, strict=True)),
-        "neither": sum(a == b == math.inf for a, b in zip(*times, strict=True)),
-        "difference_ms": {"mean": mean.as_json(), "median": median.as_json()},
-        "faster": faster(*times),
-        "tie_ms": TIE_MS,
-        **{name: levels(*(result[name] for result in results)) for name in ("accept_ms", "time_to_result_ms")},
-    }
+    block: int
+    first: float
+    second: float
 
 
-def paired(first: "array[float]", second: "array[float]") -> "array[float]":
-    """Second − first in milliseconds where both are finite, in the order of the requests."""
-    return array(
-        "d", (1000 * (b - a) for a, b in zip(first, second, strict=True) if not math.isinf(a) and not math.isinf(b))
+def match(first: Side, second: Side) -> Iterator[Pair]:
+    """The requests that both sides have."""
+    for number, (block, other) in enumerate(zip(first.samples.blocks, second.samples.blocks, strict=True)):
+        indices = {second.samples.numbers[at]: at for at in other}
+        for at in block:
+            partner = indices.get(first.samples.numbers[at])
+            if partner is not None:
+                yield Pair(number, first.times[at], second.times[partner])
+
+
+def compare_sides(sides: tuple[Side, Side], results: tuple[SideResult, SideResult], limit_s: float) -> Comparison:
+    """The comparison of both sides, whose times are both cut off at `limit_s` before they are subtracted."""
+    first, second = sides
+    pairs = list(match(first, second))
+    differences: list[list[float]] = [[] for _ in first.samples.blocks]
+    faster = array("q", [0, 0, 0])
+    for pair in pairs:
+        if not math.isnan(pair.first) and not math.isnan(pair.second):
+            difference = 1000 * (min(pair.second, limit_s) - min(pair.first, limit_s))
+            differences[pair.block].append(difference)
+            faster[0 if difference > TIE_MS else 2 if difference < -TIE_MS else 1] += 1
+    came = [(pair.first < math.inf, pair.second < math.inf) for pair in pairs]
+    found = BlockTimes(differences)
+    return Comparison(
+        names=(first.samples.side, second.samples.side),
+        pairs=found.count,
+        blocks=len(differences),
+        only_first=came.count((True, False)),
+        only_second=came.count((False, True)),
+        neither=came.count((False, False)),
+        mean_ms=estimate_request_mean(differences),
+        median_ms=found.quantile(0.5),
+        limit_ms=None if math.isinf(limit_s) else round(1000 * limit_s, 3),
+        first_faster=faster[0],
+        ties=faster[1],
+        second_faster=faster[2],
+        accept_ms=level_differences(*(result.accept_ms for result in results)),
+        time_to_result_ms=level_differences(*(result.time_to_result_ms for result in results)),
     )
 
 
-def faster(sync: "array[float]", other: "array[float]") -> dict[str, int]:
-    """How often which side had its result first, or neither by more than the tie."""
-    counts = {"sync": 0, "tie": 0, "async": 0}
-    for a, b in zip(sync, other, strict=True):
-        if a == b or abs(b - a) * 1000 <= TIE_MS:
-            counts["tie"] += 1
-        else:
-            counts["sync" if a < b else "async"] += 1
-    return counts
+def level_differences(first: TimeSummary, second: TimeSummary) -> dict[str, LevelDifference]:
+    """The quantiles of both sides beside each other."""
+    both = {level: (quantile, second.quantiles[level]) for level, quantile in first.quantiles.items()}
+    return {level: subtract(*pair) for level, pair in {**both, "max": (first.max, second.max)}.items()}
 
 
-def bootstrap_mean(values: Sequence[float], seed: int) -> Interval:
-    """The mean with its 95 % interval by the moving-block bootstrap (H. R. Künsch, 1989), seeded.
-
-    Neighbours share a queue; resampling whole stretches of them keeps what they have in common.
-    """
-    count = len(values)
-    if count < FEWEST:
-        return Interval(statistics.fmean(values) if count else None, None, None)
-    length = max(round(count ** (1 / 3)), math.ceil(count / MOST_BLOCKS))
-    around = [0.0, *accumulate([*values, *values[:length]])]
-    sums = [around[start + length] - around[start] for start in range(count)]
-    blocks = max(round(count / length), 1)
-    source = Random(f"{seed}/bootstrap")
-    means = sorted(sum(source.choices(sums, k=blocks)) / (blocks * length) for _ in range(RESAMPLINGS))
-    out = int(0.025 * RESAMPLINGS)
-    return Interval(statistics.fmean(values), means[out], means[-1 - out])
-
-
-def median_interval(values: Sequence[float]) -> Interval:
-    """The median with the 95 % interval of the sign test."""
-    ordered = sorted(values)
-    ranks = interval(len(ordered), 0.5)
-    if ranks is None:
-        return Interval(statistics.median(ordered) if ordered else None, None, None)
-    return Interval(statistics.median(ordered), ordered[ranks[0] - 1], ordered[ranks[1] - 1])
-
-
-def levels(sync: Json, other: Json) -> Json:
-    """Each percentile of both sides, their difference (async − sync, ms) and ratio (async / sync).
-
-    Neither is there where a percentile is missing or only a lower bound.
-    """
-    table = {}
-    for level, first in sync.items():
-        second = other[level]
-        a, b = first["value"], second["value"]
-        known = a is not None and b is not None and not first["censored"] and not second["censored"]
-        table[level] = {
-            "sync": a,
-            "async": b,
-            "difference": rounded(b - a) if known else None,
-            "ratio": round(b / a, 4) if known and a else None,
-        }
-    return table
+def subtract(first: Quantile, second: Quantile) -> LevelDifference:
+    """The difference and the ratio of two quantiles."""
+    a, b = first.value, second.value
+    known = a is not None and b is not None and not first.censored and not second.censored
+    return LevelDifference(
+        values=(None if a is None else round(a, 3), None if b is None else round(b, 3)),
+        difference=round(b - a, 3) if known and a is not None and b is not None else None,
+        ratio=round(b / a, 4) if known and a and b is not None else None,
+    )

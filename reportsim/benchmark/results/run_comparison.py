@@ -5,7 +5,6 @@ from typing import Any, Final
 
 from reportsim.benchmark.results.percentiles import LEVELS
 from reportsim.benchmark.results.samples import Outcome
-from reportsim.core.model import Mode
 
 Json = dict[str, Any]
 TIMES: Final = ("time_to_result_ms", "accept_ms")
@@ -20,14 +19,16 @@ NUMBERS: Final = (
     "queue.max",
     "wasted_share",
 )
+SIDES: Final = ("sync", "async", "a", "b")
 # What decides when requests come and how long they take: with the same of these, two runs had the same load.
-LOAD: Final = ("rate", "duration_s", "arrivals", "seed", "service_time")
+LOAD: Final = ("rate", "duration_s", "blocks", "arrivals", "seed", "service_time")
 
 
 def compare_runs(first: Mapping[str, Any], second: Mapping[str, Any]) -> Json:
     """Two completed runs as the API shows them, compared side by side; differences are second − first.
 
-    `apart` says that the 95 % intervals of two percentiles have nothing in common; null where one has none.
+    `apart` says that two 95 % intervals, each from the blocks of its run, have nothing in common; null where one has
+    none.
     """
     plans = first["plan"], second["plan"]
     names = dict.fromkeys((*plans[0], *plans[1]))
@@ -37,62 +38,61 @@ def compare_runs(first: Mapping[str, Any], second: Mapping[str, Any]) -> Json:
         "second": second["id"],
         "same_load": not set(LOAD) & set(changed),
         "plan": [{"name": name, "first": plans[0].get(name), "second": plans[1].get(name)} for name in changed],
-        **{str(mode): list(rows(first["result"][mode], second["result"][mode])) for mode in Mode},
+        **{
+            name: list(compare_side(first["result"][name], second["result"][name]))
+            for name in SIDES
+            if name in first["result"] and name in second["result"]
+        },
     }
 
 
-def rows(first: Json, second: Json) -> Iterator[Json]:
+def compare_side(first: Json, second: Json) -> Iterator[Json]:
     """One side of both runs, a row for each figure."""
     for clock in TIMES:
-        for level in (*LEVELS, "max"):
-            yield percentile_row(f"{clock}.{level}", first[clock][level], second[clock][level])
+        for level in (*LEVELS, "max", "mean"):
+            yield compare_estimates(f"{clock}.{level}", first[clock][level], second[clock][level])
     for outcome in Outcome:
-        name = f"outcomes.{outcome.label}"
-        yield row(name, at(first, name) / max(first["offered"], 1), at(second, name) / max(second["offered"], 1))
+        shares = (side["shares"][outcome.label] for side in (first, second))
+        yield compare_estimates(f"outcomes.{outcome.label}", *shares)
     for name in NUMBERS:
-        yield row(name, at(first, name), at(second, name))
+        yield compare_estimates(name, estimate_at(first, name), estimate_at(second, name))
 
 
-def at(result: Json, path: str) -> float:
-    """The number at a path of a side's result."""
+def estimate_at(result: Json, path: str) -> Json:
+    """The number at a path of a side's result, with the interval beside it."""
     found: Any = result
-    for name in path.split("."):
-        found = found[name]
-    return float(found)
+    *parents, name = path.split(".")
+    for parent in parents:
+        found = found[parent]
+    return {"value": found[name], **found.get(f"{name}_interval", {"low": None, "high": None})}
 
 
-def percentile_row(metric: str, first: Json, second: Json) -> Json:
-    """Two percentiles; where one is only a lower bound, nothing is made of both."""
-    known = not first["censored"] and not second["censored"]
-    made = row(metric, first["value"], second["value"]) if known else row(metric, None, None)
-    values = {"first": first["value"], "second": second["value"]}
-    bounds = {"first_censored": first["censored"], "second_censored": second["censored"]}
-    return made | values | bounds | {"apart": apart(first, second)}
-
-
-def apart(first: Json, second: Json) -> bool | None:
-    """Whether two intervals have nothing in common."""
-    if first["low"] is None or second["low"] is None or first["low"] == first["high"]:
-        return None
-    above = first["high"] is not None and first["high"] < second["low"]
-    below = second["high"] is not None and second["high"] < first["low"]
-    return bool(above or below)
-
-
-def row(metric: str, first: float | None, second: float | None) -> Json:
-    """Two numbers, their difference and ratio; outcomes are shares of what was offered."""
-    difference = ratio = None
-    if first is not None and second is not None:
-        difference = round(second - first, 6)
-        ratio = round(second / first, 4) if first else None
-    shown = [None if value is None else round(value, 6) for value in (first, second)]
+def compare_estimates(metric: str, first: Json, second: Json) -> Json:
+    """Two estimates, their difference and ratio; where one is only a lower bound, there is neither."""
+    values = [None if each["value"] is None else round(each["value"], 6) for each in (first, second)]
+    censored = [bool(each.get("censored")) for each in (first, second)]
+    a, b = values
+    known = a is not None and b is not None and not any(censored)
     return {
         "metric": metric,
-        "first": shown[0],
-        "second": shown[1],
-        "first_censored": False,
-        "second_censored": False,
-        "difference": difference,
-        "ratio": ratio,
-        "apart": None,
+        "first": a,
+        "second": b,
+        "first_censored": censored[0],
+        "second_censored": censored[1],
+        "difference": round(b - a, 6) if known and a is not None and b is not None else None,
+        "ratio": round(b / a, 4) if known and a and b is not None else None,
+        "apart": are_apart(first, second),
     }
+
+
+def are_apart(first: Json, second: Json) -> bool | None:
+    """Whether two intervals have nothing in common."""
+    bounded = [each["low"] is not None or each["high"] is not None for each in (first, second)]
+    if not all(bounded):
+        return None
+    return is_below(first, second) or is_below(second, first)
+
+
+def is_below(first: Json, second: Json) -> bool:
+    """Whether an interval ends before another begins."""
+    return first["high"] is not None and second["low"] is not None and bool(first["high"] < second["low"])

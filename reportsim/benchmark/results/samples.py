@@ -5,13 +5,13 @@ import math
 import sys
 import zlib
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Final, Self
+from itertools import pairwise
+from typing import Any, Final, Self
 
-from reportsim.core.model import Mode
-
-MOMENTS: Final = ("intended", "sent", "accepted", "result", "queued", "started", "ended")
+MOMENTS: Final = ("due", "sent", "accepted", "result", "queued", "started", "ended")
 COLUMNS: Final = (*MOMENTS, "held")
 
 
@@ -48,16 +48,19 @@ def nothing(count: int) -> "array[float]":
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Samples:
-    """The requests of one side by index, both blocks one after the other.
+    """The requests of one side by index, one block after the other.
 
-    Moments are seconds from the start of the request's own block on one monotonic clock; NaN: it did not happen.
+    Moments are seconds from the start of the request's own block on one monotonic clock; NaN: it did not happen, or is
+    not known.
     """
 
-    mode: Mode
-    first_block: int
-    """How many of the requests belong to the first block."""
-    intended: "array[float]"
+    side: str
+    """`sync` or `async`; `a` or `b` in an A/A run."""
+    bounds: tuple[int, ...]
+    """The index at which each block begins, and the number of requests."""
+    due: "array[float]"
     sent: "array[float]"
+    """The request's bytes were handed to the kernel."""
     accepted: "array[float]"
     """The first final status was there: 202 for async, any for sync."""
     result: "array[float]"
@@ -74,34 +77,39 @@ class Samples:
     """An `Outcome` each; results are OK whether late or not."""
     duplicates: int = 0
     """Callbacks that came more than once."""
+    numbers: Sequence[int] = ()
+    """What pairs a request with that of the other side, within a block; by default its index."""
+
+    def __post_init__(self) -> None:
+        self.numbers = self.numbers or range(len(self))
 
     @classmethod
-    def empty(cls, mode: Mode, intended: "array[float]", first_block: int) -> Self:
+    def empty(cls, side: str, due: "array[float]", bounds: tuple[int, ...]) -> Self:
         """Samples of requests of which nothing is known but when they are due."""
-        count = len(intended)
-        rest = {name: nothing(count) for name in COLUMNS if name != "intended"}
+        count = len(due)
+        rest: dict[str, Any] = {name: nothing(count) for name in COLUMNS if name != "due"}
         outcomes = array("b", [Outcome.REFUSED]) * count
-        return cls(mode=mode, first_block=first_block, duplicates=0, intended=intended, outcomes=outcomes, **rest)
+        return cls(side=side, bounds=bounds, duplicates=0, due=array("d", due), outcomes=outcomes, **rest)
 
     def __len__(self) -> int:
-        return len(self.intended)
+        return len(self.due)
 
     @property
-    def blocks(self) -> tuple[range, range]:
-        """The indices of the two blocks."""
-        return range(self.first_block), range(self.first_block, len(self))
+    def blocks(self) -> tuple[range, ...]:
+        """The indices of each block."""
+        return tuple(range(start, stop) for start, stop in pairwise(self.bounds))
 
     def resolved(self, index: int) -> bool:
         """Whether a request's result came."""
         return self.outcomes[index] in {Outcome.OK, Outcome.OK_LATE}
 
     def times_to_result(self) -> "array[float]":
-        """Seconds from the intended time to the result; infinite where none came."""
+        """Seconds from the time it was due to the result; infinite where none came."""
         return array(
             "d",
             (
                 result - due if outcome <= Outcome.OK_LATE else math.inf
-                for due, result, outcome in zip(self.intended, self.result, self.outcomes, strict=True)
+                for due, result, outcome in zip(self.due, self.result, self.outcomes, strict=True)
             ),
         )
 
@@ -117,7 +125,7 @@ class Samples:
 
     def pack(self) -> bytes:
         """The samples as compressed bytes, about half of their eight bytes a moment."""
-        head = {"mode": self.mode, "first_block": self.first_block, "count": len(self), "duplicates": self.duplicates}
+        head = {"side": self.side, "bounds": self.bounds, "count": len(self), "duplicates": self.duplicates}
         body = b"".join(little(getattr(self, name)).tobytes() for name in COLUMNS) + self.outcomes.tobytes()
         return json.dumps(head).encode() + b"\n" + zlib.compress(body, 1)
 
@@ -127,16 +135,18 @@ class Samples:
         line, _, rest = packed.partition(b"\n")
         head, body = json.loads(line), zlib.decompress(rest)
         size = 8 * head["count"]
-        columns = {}
+        columns: dict[str, Any] = {}
         for number, name in enumerate(COLUMNS):
             column = array("d")
             column.frombytes(body[number * size : (number + 1) * size])
             columns[name] = little(column)
         outcomes = array("b")
         outcomes.frombytes(body[len(COLUMNS) * size :])
+        # Runs of versions before blocks were replications have two blocks.
+        bounds = head.get("bounds") or (0, head["first_block"], head["count"])
         return cls(
-            mode=Mode(head["mode"]),
-            first_block=head["first_block"],
+            side=head.get("side") or head["mode"],
+            bounds=tuple(bounds),
             duplicates=head["duplicates"],
             outcomes=outcomes,
             **columns,

@@ -1,113 +1,321 @@
-"""From records to a side's result: the object S of the API, over all that were offered."""
+"""From records to a side's result: the object S of the API, over all requests offered.
+
+Times, shares and rates are estimated per block, so that every interval has blocks as its units. Rates are per second of
+the arrival window, which is `block_s` long in each block; means over time are taken over that window, too.
+"""
 
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import compress, pairwise
 from operator import sub
 from typing import Any, Final
 
-from reportsim.benchmark.plan import Plan
-from reportsim.benchmark.results.percentiles import percentiles, rank
-from reportsim.benchmark.results.samples import Integrals, Outcome, Samples
-from reportsim.core.model import Mode
+from reportsim.benchmark.design import Design
+from reportsim.benchmark.results.block_estimates import (
+    BlockTimes,
+    Estimate,
+    Quantile,
+    estimate_mean,
+    estimate_ratio,
+    estimate_share,
+)
+from reportsim.benchmark.results.concurrency import Span, integral, most_at_once, spans
+from reportsim.benchmark.results.percentiles import LEVELS, rank
+from reportsim.benchmark.results.samples import Outcome, Samples
 
 Json = dict[str, Any]
 SEGMENTS: Final = ("lag", "accept", "queue", "service", "delivery")
+# Outcomes without a time: the client was told, sooner or later, that there will be no result.
+WITHOUT_TIME: Final = frozenset({Outcome.REFUSED, Outcome.SHED, Outcome.HTTP_4XX, Outcome.HTTP_5XX, Outcome.JOB_FAILED})
+# Outcomes that cut a time off: the result did not come while it was waited for.
+CUT_OFF: Final = frozenset({Outcome.CLIENT_TIMEOUT, Outcome.CALLBACK_LOST})
+RESULTS: Final = frozenset({Outcome.OK, Outcome.OK_LATE})
+LAG_LEVELS: Final = {"p50": 0.5, "p99": 0.99, "p99_9": 0.999}
 
 
-def side_result(samples: Samples, plan: Plan, integrals: Integrals) -> Json:
-    """The result of one side, times in milliseconds, rates per second of the time until the side was empty again."""
-    outcomes = outcome_counts(samples, plan.slo_s)
-    results = outcomes["ok"] + outcomes["ok_late"]
-    elapsed = integrals.elapsed_s
-    times = samples.times_to_result()
-    bound = bound_ms(plan, samples.mode)
-    return {
-        "offered": len(samples),
-        "sent": sum(not math.isnan(moment) for moment in samples.sent),
-        "outcomes": outcomes,
-        "duplicates": samples.duplicates,
-        "sched_lag_ms": lag(samples),
-        "accept_ms": as_json(accept_times(samples), bound),
-        "time_to_result_ms": as_json(times, bound),
-        "from_send_ms": as_json(from_send(samples, times), bound),
-        "segments_ms": segments(samples),
-        "goodput": per_second(outcomes["ok"], elapsed),
-        "throughput": per_second(results, elapsed),
-        "drain_s": round(drain_s(samples), 6),
-        "open_connections": {"mean": per_second(integrals.open_s, elapsed), "max": integrals.open_max},
-        "busy_workers_mean": per_second(integrals.busy_s, elapsed),
-        "queue": {"mean": per_second(integrals.queue_s, elapsed), "max": integrals.queue_max},
-        "wasted_share": round(wasted_share(samples), 6),
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeSummary:
+    """The quantiles and the mean of a time, in milliseconds."""
+
+    quantiles: dict[str, Quantile]
+    max: Quantile
+    mean: Quantile
+
+    def as_json(self) -> Json:
+        """The quantiles by level, `max` and `mean`."""
+        shown = {level: quantile.as_json() for level, quantile in self.quantiles.items()}
+        return shown | {"max": self.max.as_json(), "mean": self.mean.as_json()}
 
 
-def per_second(amount: float, seconds: float) -> float:
-    """An amount per second, 0 where no time went by."""
-    return round(amount / seconds, 6) if seconds else 0.0
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occupancy:
+    """How many things overlapped: the mean over the arrival windows, and the most at any moment."""
+
+    mean: Estimate
+    max: int
+
+    def as_json(self) -> Json:
+        """Both, with the interval of the mean beside it."""
+        return {"mean": self.mean.value, "mean_interval": ends(self.mean), "max": self.max} if self.known else NOTHING
+
+    @property
+    def known(self) -> bool:
+        """Whether the moments were recorded."""
+        return self.mean.value is not None
 
 
-def as_json(times_s: Iterable[float], bound_ms: float) -> Json:
-    """The percentiles of some times."""
-    found = percentiles((1000 * time for time in times_s), bound_ms)
-    return {level: value.as_json() for level, value in found.items()}
+NOTHING: Final[Json] = {"mean": None, "mean_interval": {"low": None, "high": None}, "max": None}
 
 
-def outcome_counts(samples: Samples, slo_s: float) -> dict[str, int]:
-    """How many requests ended how: each in exactly one way."""
-    found = Counter(samples.outcomes)
-    late = sum(slo_s < time < math.inf for time in samples.times_to_result())
-    results = found[Outcome.OK] + found[Outcome.OK_LATE]
-    counts = {outcome.label: found[outcome] for outcome in Outcome}
-    return counts | {"ok": results - late, "ok_late": late}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideResult:
+    """What was measured of one side."""
+
+    offered: int
+    sent: int
+    outcomes: dict[str, int]
+    duplicates: int
+    sched_lag_ms: dict[str, float | None]
+    accept_ms: TimeSummary
+    time_to_result_ms: TimeSummary
+    from_send_ms: TimeSummary
+    segments_ms: dict[str, float | None]
+    shares: dict[str, Estimate]
+    goodput: Estimate
+    throughput: Estimate
+    drain_s: float
+    open_connections: Occupancy
+    busy_workers: Estimate
+    queue: Occupancy
+    wasted_share: Estimate
+
+    def share(self, *outcomes: Outcome) -> float:
+        """The share of some outcomes among all requests offered."""
+        found = sum(self.outcomes[outcome.label] for outcome in outcomes)
+        return found / self.offered if self.offered else 0.0
+
+    def as_json(self) -> Json:
+        """The object S of the API."""
+        return {
+            "offered": self.offered,
+            "sent": self.sent,
+            "outcomes": self.outcomes,
+            "duplicates": self.duplicates,
+            "sched_lag_ms": self.sched_lag_ms,
+            "accept_ms": self.accept_ms.as_json(),
+            "time_to_result_ms": self.time_to_result_ms.as_json(),
+            "from_send_ms": self.from_send_ms.as_json(),
+            "segments_ms": self.segments_ms,
+            "shares": {name: share.as_json(6) for name, share in self.shares.items()},
+            **with_interval("goodput", self.goodput),
+            **with_interval("throughput", self.throughput),
+            "drain_s": round(self.drain_s, 6),
+            "open_connections": self.open_connections.as_json(),
+            **with_interval("busy_workers_mean", self.busy_workers),
+            "queue": self.queue.as_json(),
+            **with_interval("wasted_share", self.wasted_share),
+        }
 
 
-def lag(samples: Samples) -> Json:
+def with_interval(name: str, estimate: Estimate) -> Json:
+    """An estimate as a number and, beside it, its interval."""
+    value = None if estimate.value is None else round(estimate.value, 6)
+    return {name: value, f"{name}_interval": ends(estimate)}
+
+
+def ends(estimate: Estimate) -> Json:
+    """The ends of an interval."""
+    shown = estimate.as_json(6)
+    return {"low": shown["low"], "high": shown["high"]}
+
+
+class Side:
+    """The samples of one side, seen block by block."""
+
+    def __init__(self, samples: Samples, design: Design) -> None:
+        """Belongs to the side of the design that has the name of the samples."""
+        self.samples = samples
+        self.design = design
+        self.timeout_s = next(side.timeout_s for side in design.sides if side.name == samples.side)
+
+    def per_block(self, values: Sequence[float]) -> "list[Sequence[float]]":
+        """A column, cut into blocks."""
+        return [values[block.start : block.stop] for block in self.samples.blocks]
+
+    @cached_property
+    def times(self) -> "array[float]":
+        """Seconds to each result; infinite where none came in time, NaN where the client was told of none."""
+        samples = self.samples
+        moments = zip(samples.outcomes, samples.due, samples.result, strict=True)
+        return array("d", (time_of(outcome, result - due) for outcome, due, result in moments))
+
+    @cached_property
+    def accept_times(self) -> "array[float]":
+        """Seconds to the first final status; infinite where the client left without, NaN where there was no answer."""
+        samples = self.samples
+        moments = zip(samples.outcomes, samples.due, samples.accepted, strict=True)
+        return array(
+            "d",
+            (
+                math.inf if math.isnan(accepted) and outcome in CUT_OFF else accepted - due
+                for outcome, due, accepted in moments
+            ),
+        )
+
+    @cached_property
+    def from_send(self) -> "array[float]":
+        """The time to result as most tools measure it, from when a request was sent; it hides the generator's lag."""
+        lags = map(sub, self.samples.sent, self.samples.due)
+        return array("d", (time if math.isnan(lag) else time - lag for time, lag in zip(self.times, lags, strict=True)))
+
+    def cut_off_s(self) -> float:
+        """The least that a time is known to be that was cut off: the time-out, or else the longest time to a result."""
+        longest = max((time for time in self.times if time < math.inf), default=0.0)
+        return longest if math.isinf(self.timeout_s) else max(self.timeout_s, longest)
+
+    def summarise(self, times: Sequence[float], limit_s: float) -> TimeSummary:
+        """Quantiles and the mean of some times of this side."""
+        known = [[1000 * time for time in block if not math.isnan(time)] for block in self.per_block(times)]
+        found = BlockTimes(known, 1000 * self.cut_off_s())
+        mean = found.mean(1000 * limit_s)
+        return TimeSummary(
+            quantiles={level: found.quantile(share) for level, share in LEVELS.items()},
+            max=found.maximum(),
+            mean=Quantile(mean.value, mean.low, mean.high, n=found.count),
+        )
+
+    def count_per_block(self, wanted: "Iterable[bool]") -> list[int]:
+        """How many requests of each block are wanted."""
+        flags = list(wanted)
+        return [sum(flags[block.start : block.stop]) for block in self.samples.blocks]
+
+    @cached_property
+    def outcomes(self) -> list[Outcome]:
+        """How each request ended, with late results told apart."""
+        slo = self.design.slo_s
+        return [
+            (Outcome.OK_LATE if time > slo else Outcome.OK) if outcome in RESULTS else Outcome(outcome)
+            for outcome, time in zip(self.samples.outcomes, self.times, strict=True)
+        ]
+
+    def rate(self, counts: Sequence[float]) -> Estimate:
+        """What came per second of the arrival window."""
+        window = self.design.block_s
+        return estimate_mean([count / window for count in counts]) if window else Estimate(None)
+
+    def occupancy(self, overlapping: Iterable[Iterable[Span]]) -> Occupancy:
+        """The overlap of the spans of each block."""
+        blocks, window = [list(found) for found in overlapping], self.design.block_s
+        if not any(blocks) or not window:
+            return Occupancy(mean=Estimate(None), max=0)
+        areas = [integral(clip(found, window)) / window for found in blocks]
+        return Occupancy(mean=rounded(estimate_mean(areas)), max=max(map(most_at_once, blocks)))
+
+    def spans_per_block(self, starts: Sequence[float], ends: Sequence[float]) -> Iterator[Iterator[Span]]:
+        """The spans of each block whose two moments are known."""
+        for first, last in zip(self.per_block(starts), self.per_block(ends), strict=True):
+            yield spans(first, last)
+
+    def held_until(self) -> "array[float]":
+        """When each client's connection was over: as the server says, or else when the client had its answer."""
+        samples = self.samples
+        return array(
+            "d",
+            (
+                sent + held
+                if not math.isnan(held)
+                else due + self.timeout_s
+                if math.isnan(accepted) and outcome in CUT_OFF
+                else accepted
+                for due, sent, held, accepted, outcome in zip(
+                    samples.due, samples.sent, samples.held, samples.accepted, samples.outcomes, strict=True
+                )
+            ),
+        )
+
+    def left_queue(self) -> list[float]:
+        """When each request left the queue: a worker began, or it was dropped."""
+        samples = self.samples
+        moments = zip(samples.started, samples.ended, strict=True)
+        return [end if math.isnan(start) else start for start, end in moments]
+
+
+def time_of(outcome: int, elapsed: float) -> float:
+    """The time to result that an outcome stands for."""
+    if outcome in RESULTS:
+        return elapsed
+    return math.inf if outcome in CUT_OFF else math.nan
+
+
+def rounded(estimate: Estimate) -> Estimate:
+    """An estimate to six digits."""
+    return Estimate(**estimate.as_json(6))
+
+
+def clip(overlapping: Iterable[Span], until: float) -> Iterator[Span]:
+    """The parts of spans before a moment."""
+    return ((start, min(end, until)) for start, end in overlapping if start < until)
+
+
+def shortest_cut_off(sides: Sequence[Side]) -> float:
+    """The bound of a restricted mean: the shortest time-out, or where none is known, the least that was cut off."""
+    known = [side.timeout_s for side in sides if not math.isinf(side.timeout_s)]
+    return min(known or [side.cut_off_s() for side in sides if math.inf in side.times], default=math.inf)
+
+
+def summarise_side(side: Side, limit_s: float) -> SideResult:
+    """The result of one side; means are of times that are cut off at `limit_s`."""
+    samples = side.samples
+    found = Counter(side.outcomes)
+    sizes = [len(block) for block in samples.blocks]
+    counts = {outcome.label: side.count_per_block(each is outcome for each in side.outcomes) for outcome in Outcome}
+    results = [ok + late for ok, late in zip(counts["ok"], counts["ok_late"], strict=True)]
+    busy = side.occupancy(side.spans_per_block(samples.started, samples.ended))
+    return SideResult(
+        offered=len(samples),
+        sent=sum(not math.isnan(moment) for moment in samples.sent),
+        outcomes={outcome.label: found[outcome] for outcome in Outcome},
+        duplicates=samples.duplicates,
+        sched_lag_ms=schedule_lag(samples),
+        accept_ms=side.summarise(side.accept_times, limit_s),
+        time_to_result_ms=side.summarise(side.times, limit_s),
+        from_send_ms=side.summarise(side.from_send, limit_s),
+        segments_ms=segments(samples),
+        shares={name: estimate_share(events, sizes) for name, events in counts.items()},
+        goodput=side.rate(counts["ok"]),
+        throughput=side.rate(results),
+        drain_s=drain_s(samples),
+        open_connections=side.occupancy(side.spans_per_block(samples.sent, side.held_until())),
+        busy_workers=busy.mean,
+        queue=side.occupancy(side.spans_per_block(samples.queued, side.left_queue())),
+        wasted_share=wasted_share(side),
+    )
+
+
+def schedule_lag(samples: Samples) -> dict[str, float | None]:
     """How late requests were sent, in milliseconds: the generator's own fault."""
-    lags = sorted(
-        1000 * (sent - due) for sent, due in zip(samples.sent, samples.intended, strict=True) if not math.isnan(sent)
-    )
+    lags = sorted(1000 * (sent - due) for sent, due in zip(samples.sent, samples.due, strict=True) if sent >= 0)
     if not lags:
-        return {"p50": None, "p99": None, "max": None}
-    picked = {level: lags[rank(len(lags), share) - 1] for level, share in (("p50", 0.5), ("p99", 0.99))}
-    return {level: round(value, 3) for level, value in (picked | {"max": lags[-1]}).items()}
-
-
-def accept_times(samples: Samples) -> "array[float]":
-    """Seconds from the intended time to the first final status; infinite where none came."""
-    return array(
-        "d",
-        (
-            math.inf if math.isnan(accepted) else accepted - due
-            for due, accepted in zip(samples.intended, samples.accepted, strict=True)
-        ),
-    )
-
-
-def from_send(samples: Samples, times: "array[float]") -> "array[float]":
-    """The time to result as most tools measure it, from when a request was sent; it hides the generator's lag."""
-    return array(
-        "d",
-        (
-            time if math.isinf(time) or math.isnan(sent) else time - (sent - due)
-            for time, due, sent in zip(times, samples.intended, samples.sent, strict=True)
-        ),
-    )
+        return dict.fromkeys((*LAG_LEVELS, "max"))
+    shown = {level: lags[rank(len(lags), share) - 1] for level, share in LAG_LEVELS.items()}
+    return {level: round(value, 3) for level, value in (shown | {"max": lags[-1]}).items()}
 
 
 def segment_columns(samples: Samples) -> "tuple[array[float], ...]":
     """The segments of every request in seconds; those of one add up to its time to result. NaN where one is unknown."""
-    moments = (samples.intended, samples.sent, samples.queued, samples.started, samples.ended, samples.result)
+    moments = (samples.due, samples.sent, samples.queued, samples.started, samples.ended, samples.result)
     return tuple(array("d", map(sub, later, earlier)) for earlier, later in pairwise(moments))
 
 
-def segments(samples: Samples) -> Json:
+def segments(samples: Samples) -> dict[str, float | None]:
     """The means of the segments over all requests with a result and the server's record of them."""
     columns = segment_columns(samples)
     known = [
-        outcome <= Outcome.OK_LATE and not math.isnan(sum(spent))
+        outcome in RESULTS and not math.isnan(sum(spent))
         for outcome, *spent in zip(samples.outcomes, *columns, strict=True)
     ]
     count = sum(known)
@@ -120,27 +328,31 @@ def segments(samples: Samples) -> Json:
 
 
 def drain_s(samples: Samples) -> float:
-    """Seconds from the last arrival of a block until nothing was left to do, the longer one of both blocks."""
+    """Seconds from the last arrival of a block until nothing was left to do, the longest of all blocks."""
     longest = 0.0
     for block in samples.blocks:
         part = slice(block.start, block.stop)
-        last = max(samples.intended[part], default=0.0)
+        last = max(samples.due[part], default=0.0)
         moments = (*samples.ended[part], *samples.result[part])
-        longest = max(longest, max((moment for moment in moments if not math.isnan(moment)), default=last) - last)
+        longest = max(longest, max((moment for moment in moments if moment >= 0), default=last) - last)
     return longest
 
 
-def wasted_share(samples: Samples) -> float:
+def wasted_share(side: Side) -> Estimate:
     """Of all worker-seconds, those spent on requests whose client had left."""
-    spent = wasted = 0.0
+    samples = side.samples
+    spent, wasted = array("d"), array("d")
     for started, ended, outcome in zip(samples.started, samples.ended, samples.outcomes, strict=True):
-        if not math.isnan(started) and not math.isnan(ended):
-            spent += ended - started
-            wasted += ended - started if outcome == Outcome.CLIENT_TIMEOUT else 0.0
-    return wasted / spent if spent else 0.0
+        seconds = ended - started if ended >= started else 0.0
+        spent.append(seconds)
+        wasted.append(seconds if outcome == Outcome.CLIENT_TIMEOUT else 0.0)
+    shares = estimate_ratio(
+        [math.fsum(part) for part in side.per_block(wasted)], [math.fsum(part) for part in side.per_block(spent)]
+    )
+    return clamp(shares)
 
 
-def bound_ms(plan: Plan, mode: Mode) -> float:
-    """How long at least an unresolved request of a side has been waited for, in milliseconds."""
-    timeout = plan.timeout_of(mode)
-    return 0.0 if math.isinf(timeout) else 1000 * timeout
+def clamp(share: Estimate) -> Estimate:
+    """A share whose interval does not leave 0…1."""
+    low, high = share.low, share.high
+    return Estimate(share.value, None if low is None else max(low, 0.0), None if high is None else min(high, 1.0))

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Final
 
-from reportsim.benchmark.load.arrivals import intended_times
 from reportsim.benchmark.plan import Arrivals, Cancel
+from reportsim.benchmark.schedule import arrival_times
 from reportsim.benchmark.theory.erlang import mmc
 from reportsim.benchmark.theory.replications import Band, band
 from reportsim.benchmark.theory.simulation import simulate
@@ -72,7 +72,7 @@ def point(setting: Setting, variable: str, value: float) -> Point:
     there = setting.vary(variable, value)
     count = max(round(there.rate * there.duration_s), 1)
     shares = [
-        timeout_share(there, count, Random(f"{there.seed}/sweep/{number}"))
+        timeout_share(there, Random(f"{there.seed}/sweep/{number}"))
         for number in range(min(max(CUSTOMERS // count, FEWEST_RUNS), MOST_RUNS))
     ]
     rho = there.rate * there.service.mean_s / there.workers
@@ -83,13 +83,13 @@ def point(setting: Setting, variable: str, value: float) -> Point:
     return Point(value, rho, statistics.fmean(shares), Band(spread.value, spread.low, min(spread.high, 1.0)), steady)
 
 
-def timeout_share(setting: Setting, count: int, source: Random) -> float:
+def timeout_share(setting: Setting, source: Random) -> float:
     """The share of clients that leave without a result, in one run."""
-    arrivals = intended_times(Arrivals.POISSON, count, setting.rate, setting.duration_s, source)
-    services = setting.service.draws_s(count, source)
+    arrivals = arrival_times(Arrivals.POISSON, setting.rate, setting.duration_s, source)
+    services = setting.service.draws_s(len(arrivals), source)
     deadlines = [arrival + setting.timeout for arrival in arrivals]
     flow = simulate(arrivals, services, workers=setting.workers, deadlines=deadlines, cancel=setting.cancel)
-    return flow.results().count(math.inf) / count
+    return flow.results().count(math.inf) / max(len(arrivals), 1)
 
 
 @dataclass(frozen=True, slots=True)

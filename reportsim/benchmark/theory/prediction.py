@@ -4,13 +4,13 @@ import math
 from typing import Any, Final
 
 from reportsim.benchmark.plan import Arrivals, Cancel, Plan
-from reportsim.benchmark.report.number_format import duration, percent
 from reportsim.benchmark.theory.erlang import allen_cunneen, mmc
 from reportsim.benchmark.theory.finite_and_abandonment import fixed_patience
 from reportsim.benchmark.theory.model_result import Theory
 from reportsim.benchmark.theory.replications import Band, bands, how_many
 from reportsim.benchmark.theory.transient import MOST_WORK, Fluid, relaxation_time, run_from_empty, work
 from reportsim.core.model import Mode
+from reportsim.core.number_format import duration, percent
 
 # A run that is this many relaxation times long is mostly in its steady state.
 SETTLED: Final = 5.0
@@ -23,7 +23,7 @@ def predict(plan: Plan, replications: int | None = None) -> Json:
 
     Takes a second or two of computing; deterministic.
     """
-    times = replications or how_many(plan.count)
+    times = replications or how_many(plan.expected_count)
     expected = bands(plan, times)
     theories = {mode: choose(plan, mode) for mode in Mode}
     shown = theories[Mode.SYNC]
@@ -33,7 +33,7 @@ def predict(plan: Plan, replications: int | None = None) -> Json:
         "relaxation_s": finite(relaxation(plan)),
         "replications": times,
         "sentence": sentence(plan, expected),
-        **{mode: side(plan, mode, theories[mode], expected[mode]) for mode in Mode},
+        **{each.name: side(plan, each.mode, theories[each.mode], expected[each.mode]) for each in plan.sides},
     }
 
 

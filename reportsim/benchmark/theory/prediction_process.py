@@ -1,6 +1,7 @@
 """A plan's prediction from a process of its own: a second of computing is too long for the loop of a service.
 
-`python -m reportsim.benchmark.theory.prediction_process` reads a plan as JSON from standard input, and writes its prediction.
+`python -m reportsim.benchmark.theory.prediction_process` reads a plan as JSON from standard input, and writes its
+prediction.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A plan run again and again with other luck: what a run of this length can be expected to show."""
+"""A plan run again and again with different seeds: what a run of this length can be expected to show."""
 
 import math
 import statistics
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from reportsim.benchmark.load.arrivals import intended_times
 from reportsim.benchmark.plan import Plan
-from reportsim.benchmark.results.metrics import Figures, figures
+from reportsim.benchmark.schedule import arrival_times
+from reportsim.benchmark.theory.figures import Figures, figures
 from reportsim.benchmark.theory.simulation import Flow, simulate
 from reportsim.core.model import Mode
 
@@ -48,13 +48,10 @@ def how_many(count: int) -> int:
 def replicate(plan: Plan, number: int) -> dict[Mode, Figures]:
     """One run of the plan on an ideal server, with arrivals and service times of its own."""
     source = Random(f"{plan.seed}/replication/{number}")
-    blocks = [
-        (
-            intended_times(plan.arrivals, len(half), plan.rate, plan.block_s, source),
-            plan.service.draws_s(len(half), source),
-        )
-        for half in plan.halves
-    ]
+    blocks = []
+    for _ in range(plan.pairs):
+        due = arrival_times(plan.arrivals, plan.rate, plan.block_s, source)
+        blocks.append((due, plan.service.draws_s(len(due), source)))
     found = {Mode.ASYNC: figures(plan, Mode.ASYNC, [(flow(plan, Mode.ASYNC, *block), block[0]) for block in blocks])}
     if plan.client_timeout_s is None:
         return {Mode.SYNC: found[Mode.ASYNC], **found}
@@ -77,7 +74,7 @@ def flow(plan: Plan, mode: Mode, intended: "array[float]", services: Sequence[fl
 
 def bands(plan: Plan, replications: int | None = None) -> dict[Mode, dict[str, Band]]:
     """The 95 % bands of each side's figures, by the names of `Figures.flat`."""
-    runs = [replicate(plan, number) for number in range(replications or how_many(plan.count))]
+    runs = [replicate(plan, number) for number in range(replications or how_many(plan.expected_count))]
     return {
         mode: {name: band([run[mode].flat()[name] for run in runs]) for name in runs[0][mode].flat()} for mode in Mode
     }

@@ -13,7 +13,8 @@ import aiohttp
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from reportsim.benchmark.plan import Arrivals, Cancel, Plan
+from reportsim.benchmark.plan import FEWEST_BLOCKS, Arrivals, Cancel, Plan
+from reportsim.cli.benchmark.analyse import analyse_files
 from reportsim.cli.benchmark.local_service import own_service
 from reportsim.cli.benchmark.tables import show_comparison, show_list, show_result
 from reportsim.cli.database import name_database
@@ -21,6 +22,7 @@ from reportsim.cli.errors import CommandError
 from reportsim.cli.ledger.command import bounded
 from reportsim.cli.predict.command import positive
 from reportsim.cli.service_time import DISTRIBUTIONS, service_time
+from reportsim.core.model import Mode
 from reportsim.settings import Settings, user_path
 
 FAILED: Final = 99
@@ -38,6 +40,8 @@ trust the run.
 
   reportsim benchmark --rate 8 --mean 1 --workers 10 --duration 60
   reportsim benchmark --rate 48 --mean 0.2 --workers 8 --timeout 1 --slo 1 --cancel queued --html run.html
+  reportsim benchmark --both sync --duration 20
+  reportsim benchmark --analyse samples.csv --json
   reportsim benchmark --url http://127.0.0.1:8080 --list
 """
 
@@ -50,6 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     load = parser.add_argument_group("the load, on each side")
     load.add_argument("--rate", type=positive, default=DEFAULTS.rate, metavar="R", help="arrivals per second (8)")
     load.add_argument("--duration", type=positive, default=DEFAULTS.duration_s, metavar="S", help="of the load (60)")
+    load.add_argument("--blocks", type=bounded(FEWEST_BLOCKS, 50), metavar="N", help="pairs of blocks (10)")
+    load.add_argument("--both", choices=[str(mode) for mode in Mode], help="an A/A run: this pattern on both sides")
     load.add_argument("--arrivals", choices=[str(kind) for kind in Arrivals], default=str(DEFAULTS.arrivals))
     load.add_argument("--workers", type=bounded(1, 32), default=DEFAULTS.workers, metavar="C", help="(10)")
     load.add_argument("--mean", type=positive, metavar="S", help="mean service time (1)")
@@ -60,12 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     load.add_argument("--seed", type=bounded(0, 2**31 - 1), default=DEFAULTS.seed, metavar="N")
     load.add_argument("--ledger", default="tiny", metavar="NAME")
     load.add_argument("--ways", action="store_true", help="measure polling, long polling and SSE, too")
-    out = parser.add_argument_group("what comes of it")
+    out = parser.add_argument_group("output")
     out.add_argument("--json", action="store_true", help="print the run as JSON")
     out.add_argument("--html", type=user_path, metavar="FILE", help="write the report")
     out.add_argument("--csv", type=user_path, metavar="FILE", help="write every request as a row")
     other = parser.add_argument_group("earlier runs").add_mutually_exclusive_group()
     other.add_argument("--list", action="store_true", help="list them")
+    other.add_argument("--analyse", nargs="+", metavar="FILE", help="compute the result of exported samples again")
     other.add_argument("--compare", nargs=2, metavar="ID", help="two of them beside each other")
     parser.set_defaults(run=run)
 
@@ -77,6 +84,8 @@ def patience(text: str) -> float | None:
 
 def run(options: argparse.Namespace) -> int:
     """Does what is asked for, on the service that is named or on its own."""
+    if options.analyse:
+        return analyse_files(options.analyse, as_json=options.json)
     if options.url:
         return asyncio.run(on_service(options.url, options))
     name_database(Settings.from_environment(), existing=bool(options.list or options.compare))
@@ -122,6 +131,8 @@ def plan_of(options: argparse.Namespace) -> Json:
         service = options.distribution(options.mean)
     return {
         "rate": options.rate,
+        **({"blocks": options.blocks} if options.blocks else {}),
+        **({"both": options.both} if options.both else {}),
         "duration_s": options.duration,
         "arrivals": options.arrivals,
         "workers": options.workers,

@@ -7,35 +7,54 @@ from rich.console import Console, OverflowMethod
 from rich.table import Table
 
 from reportsim.benchmark.report.charts.summary import WORDS
-from reportsim.benchmark.report.number_format import duration, percent, three
-from reportsim.benchmark.report.tables import WAYS, measurement, too_few
+from reportsim.benchmark.report.tables import WAYS, describe_measurement, interval_of, is_unknown, side_names
+from reportsim.core.number_format import duration, percent, three
 
 Json = Mapping[str, Any]
-SIDES: Final = ("sync", "async")
-LEVELS: Final = ("p50", "p95", "p99", "max")
+LEVELS: Final = ("p50", "p95", "p99", "max", "mean")
 CLOCKS: Final = {"time_to_result_ms": "time to result", "accept_ms": "client free after"}
 
 
 def show_result(console: Console, run: Json) -> None:
     """Prints a completed run: the numbers, the checks that are not well, the verdict."""
     result = run["result"]
-    table = Table("", *SIDES, box=None)
+    show_figures(console, result)
+    if result["ways"]:
+        show_ways(console, result["ways"])
+    show_checks(console, result)
+    for side in side_names(result):
+        for objective in result["slo"][side]["objectives"]:
+            if not objective["pass"]:
+                verb = "cannot be judged by" if is_unknown(result[side], objective) else "missed"
+                wanted = f"{objective['metric']} {objective['op']} {three(objective['value'])}"
+                said = f"{side} {verb} {wanted}: {describe_measurement(result[side], objective)}"
+                console.print(said, highlight=False, markup=False, soft_wrap=True)
+    console.print(result["verdict"], highlight=False, markup=False, soft_wrap=True)
+
+
+def show_analysis(console: Console, name: str, result: Json) -> None:
+    """Prints what was computed from the samples in a file."""
+    console.print(name, highlight=False, markup=False)
+    show_figures(console, result)
+    show_checks(console, result)
+    console.print(result["verdict"], highlight=False, markup=False, soft_wrap=True)
+
+
+def show_figures(console: Console, result: Json) -> None:
+    """Prints the table of figures."""
+    sides = side_names(result)
+    table = Table("", *sides, box=None)
     for name, *cells in (*outcome_rows(result), *time_rows(result), *server_rows(result)):
         table.add_row(name, *cells)
     console.print(table)
-    if result["ways"]:
-        show_ways(console, result["ways"])
+
+
+def show_checks(console: Console, result: Json) -> None:
+    """Prints the checks that are not in order."""
     for check in result["checks"]:
-        if check["verdict"] != "ok":
-            console.print(f"{check['id']} {check['verdict']}: {check['detail']}", highlight=False, markup=False)
-    for side in SIDES:
-        for objective in result["slo"][side]["objectives"]:
-            if not objective["pass"]:
-                verb = "cannot be judged by" if too_few(result[side], objective) else "missed"
-                wanted = f"{objective['metric']} {objective['op']} {three(objective['value'])}"
-                said = f"{side} {verb} {wanted}: {measurement(result[side], objective)}"
-                console.print(said, highlight=False, markup=False)
-    console.print(result["verdict"], highlight=False, markup=False)
+        if check["verdict"] in {"warn", "fail"}:
+            line = f"{check['id']} {check['verdict']}: {check['detail']}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def show_ways(console: Console, ways: Json) -> None:
@@ -57,18 +76,19 @@ def show_ways(console: Console, ways: Json) -> None:
 
 def outcome_rows(result: Json) -> Iterator[list[str]]:
     """How the requests ended."""
-    yield ["offered", *(f"{result[side]['offered']:,}" for side in SIDES)]
+    sides = side_names(result)
+    yield ["offered", *(f"{result[side]['offered']:,}" for side in sides)]
     for name, words in WORDS.items():
-        amounts = [(result[side]["outcomes"][name], result[side]["offered"]) for side in SIDES]
+        amounts = [(result[side]["outcomes"][name], result[side]["offered"]) for side in sides]
         if any(amount for amount, _ in amounts):
             yield [words, *(f"{amount:,} · {percent(amount / offered)}" for amount, offered in amounts)]
 
 
 def time_rows(result: Json) -> Iterator[list[str]]:
-    """The percentiles that there are enough requests for."""
+    """The percentiles and the mean of each clock, with their intervals."""
     for clock, name in CLOCKS.items():
         for level in LEVELS:
-            found = [result[side][clock][level] for side in SIDES]
+            found = [result[side][clock][level] for side in side_names(result)]
             if any(each["value"] is not None for each in found):
                 yield [f"{name}, {level}", *map(percentile, found)]
 
@@ -76,18 +96,26 @@ def time_rows(result: Json) -> Iterator[list[str]]:
 def percentile(found: Json) -> str:
     """A percentile as it may be said."""
     if found["value"] is None:
-        return "n too small"
-    return f"{'≥ ' if found['censored'] else ''}{duration(found['value'] / 1000)}"
+        return "–"
+    value = f"{'≥ ' if found['censored'] else ''}{duration(found['value'] / 1000)}"
+    interval = interval_of(found, lambda end: duration(end / 1000))
+    return f"{value} ({interval})" if interval else value
 
 
 def server_rows(result: Json) -> Iterator[list[str]]:
     """What the server saw."""
-    yield ["good results per second", *(three(result[side]["goodput"]) for side in SIDES)]
+    sides = side_names(result)
+    yield ["results within the SLO per second", *(number(result[side]["goodput"]) for side in sides)]
     for name, words in (("open_connections", "open connections"), ("queue", "queue")):
-        found = [result[side][name] for side in SIDES]
-        yield [f"{words}, mean · most", *(f"{three(each['mean'])} · {each['max']:,}" for each in found)]
-    yield ["busy workers, mean", *(three(result[side]["busy_workers_mean"]) for side in SIDES)]
-    yield ["worker time for clients that left", *(percent(result[side]["wasted_share"]) for side in SIDES)]
+        found = [result[side][name] for side in sides]
+        yield [f"{words}, mean · most", *(occupancy(each) for each in found)]
+    yield ["busy workers, mean", *(number(result[side]["busy_workers_mean"]) for side in sides)]
+    yield ["worker time for clients that left", *(share(result[side]["wasted_share"]) for side in sides)]
+
+
+def occupancy(found: Json) -> str:
+    """A mean and a maximum."""
+    return "–" if found["mean"] is None else f"{three(found['mean'])} · {found['max']:,}"
 
 
 def show_list(console: Console, runs: list[Json]) -> None:
@@ -112,9 +140,9 @@ def show_comparison(console: Console, compared: Json) -> None:
     """Prints two runs beside each other."""
     for changed in compared["plan"]:
         said = f"{changed['name']}: {changed['first']} → {changed['second']}"
-        console.print(said, highlight=False, markup=False)
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
     console.print("The same load." if compared["same_load"] else "Not the same load.")
-    for side in SIDES:
+    for side in side_names(compared):
         table = Table(side, "first", "second", "difference", "ratio", "", box=None)
         for row in compared[side]:
             if row["first"] or row["second"]:
@@ -125,6 +153,11 @@ def show_comparison(console: Console, compared: Json) -> None:
                 )
                 table.add_row(row["metric"], *cells, apart)
         console.print(table)
+
+
+def share(value: float | None) -> str:
+    """A share, or that there is none."""
+    return "–" if value is None else percent(value)
 
 
 def number(value: float | None) -> str:

@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from reportsim.benchmark.plan import Cancel
-from reportsim.benchmark.report.number_format import duration, percent, three
 from reportsim.benchmark.theory.model_result import Theory
 from reportsim.benchmark.theory.queue_models import Patience, Queue, answer
 from reportsim.cli.errors import CommandError
 from reportsim.cli.ledger.command import bounded
 from reportsim.cli.predict import load_sweep
 from reportsim.cli.service_time import DISTRIBUTIONS, service_time
+from reportsim.core.number_format import duration, percent, three
 from reportsim.core.service_time import ServiceTime
 from reportsim.settings import user_path
 

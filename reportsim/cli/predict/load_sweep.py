@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from reportsim.benchmark.report.charts.load_sweep import NAMES, sweep_plot, verdict
-from reportsim.benchmark.report.number_format import percent, three
 from reportsim.benchmark.theory.load_sweep import VARIABLES, Setting, Sweep, spread_values, sweep
 from reportsim.cli.errors import CommandError
+from reportsim.core.number_format import percent, three
 from reportsim.core.service_time import ServiceTime
 
 MOST_POINTS: Final = 200

@@ -1,20 +1,16 @@
 """A distribution of service times as a picture: its density, and how much of it is longer than clients wait."""
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import NormalDist
-from typing import Any, Final
+from typing import Final
 
-from reportsim.benchmark.report.number_format import percent
+from reportsim.core.number_format import percent
 from reportsim.core.service_time import ServiceTime
 from reportsim.pages.filters import duration
 
 POINTS: Final = 80
 # How far the picture reaches: to the time that all but so many stay below, or a little beyond the patience.
 TAIL: Final = 0.02
-STANDARD: Final = NormalDist()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,38 +26,17 @@ class Picture:
     words: str
 
 
-def survival(parameters: Mapping[str, Any], milliseconds: float) -> float:
-    """P(S > t)."""
-    match parameters:
-        case {"distribution": "exponential", "mean_ms": mean}:
-            return math.exp(-milliseconds / mean) if mean else 0.0
-        case {"distribution": "uniform", "min_ms": low, "max_ms": high}:
-            if milliseconds < low:
-                return 1.0
-            return (high - milliseconds) / (high - low) if milliseconds < high else 0.0
-        case {"distribution": "lognormal", "median_ms": median, "sigma": sigma, "max_ms": longest}:
-            if milliseconds >= longest or not median:
-                return 0.0
-            if not sigma or milliseconds <= 0:
-                return float(milliseconds < median)
-            return 1 - STANDARD.cdf(math.log(milliseconds / median) / sigma)
-        case {"distribution": "bimodal", "fast_ms": fast, "slow_ms": slow, "slow_share": share}:
-            return float((1 - share) * (fast > milliseconds) + share * (slow > milliseconds))
-        case _:
-            return float(parameters["mean_ms"] > milliseconds)
-
-
 def picture(service: ServiceTime, patience_s: float) -> Picture:
     """The picture of a distribution, with the share that takes longer than clients wait."""
     assert service.parameters is not None
     parameters, patience = service.parameters, 1000 * patience_s
     longest = max(1000 * service.quantile_s(1 - TAIL), 1.15 * patience, 1.0)
-    tails = [survival(parameters, longest * step / POINTS) for step in range(POINTS + 1)]
+    tails = [service.survival(longest * step / POINTS) for step in range(POINTS + 1)]
     heights = [max(before - after, 0.0) for before, after in pairwise(tails)]
     top = max(heights, default=1.0) or 1.0
     points = [((step + 0.5) * 100 / POINTS, 96 - 92 * height / top) for step, height in enumerate(heights)]
     at = 100 * patience / longest
-    share = survival(parameters, patience)
+    share = service.survival(patience)
     spread = f"{parameters['distribution']}, {duration(1000 * service.mean_s)} in the mean"
     return Picture(
         curve=outline(points, 0.0, 100.0),

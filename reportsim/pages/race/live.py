@@ -9,9 +9,9 @@ from uuid import UUID
 
 from aiohttp import web
 
-from reportsim.benchmark.load.arrivals import make_schedule
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.results.samples import Outcome, Samples
+from reportsim.benchmark.schedule import make_schedule
 from reportsim.benchmark.server_recorder import Recorder, Side
 from reportsim.core.model import Mode
 from reportsim.pages.race.model import ACCEPT_MS, NONE, Attempt, Lane, Lap, Race, last_ms
@@ -34,7 +34,7 @@ async def read_race(request: web.Request, run: Benchmark, expected: Race) -> Rac
     found = deliveries(rows, indices)
     samples = await store.samples(pool, run.id) if run.result else None
     if samples is not None:
-        sides = {side.mode: side for side in map(Samples.unpack, samples)}
+        sides = {side.side: side for side in map(Samples.unpack, samples)}
         lanes = [finished_lane(plan, sides[mode], found) for mode in Mode]
     elif current is not None and current.id == run.id:
         lanes = live_lanes(current.recorder, found)
@@ -84,11 +84,11 @@ def live_lanes(recorder: Recorder, found: Deliveries) -> list[Lane]:
     now = 0.0 if math.isnan(start) else 1000 * (time.monotonic() - start)
     return [
         Lane(
-            mode=mode,
-            laps=[live_lap(mode, side, index, start, found.get(index, ())) for index in range(recorder.count)],
+            mode=Mode(name),
+            laps=[live_lap(Mode(name), side, index, start, found.get(index, ())) for index in range(recorder.count)],
             now=now,
         )
-        for mode, side in recorder.sides.items()
+        for name, side in recorder.sides.items()
     ]
 
 
@@ -161,7 +161,7 @@ def told_lap(plan: Plan, row: Attempted, index: int, start: datetime, attempts: 
 def finished_lane(plan: Plan, samples: Samples, found: Deliveries) -> Lane:
     """One lane as its clients saw it."""
     laps = [finished_lap(plan, samples, index, found.get(index, ())) for index in range(len(samples))]
-    return Lane(mode=samples.mode, laps=laps, now=last_ms(laps))
+    return Lane(mode=Mode(samples.side), laps=laps, now=last_ms(laps))
 
 
 def finished_lap(plan: Plan, samples: Samples, index: int, attempts: Sequence[Attempt]) -> Lap:
@@ -169,16 +169,17 @@ def finished_lap(plan: Plan, samples: Samples, index: int, attempts: Sequence[At
     sent, accepted, result, queued, started, ended = (
         1000 * getattr(samples, name)[index] for name in ("sent", "accepted", "result", "queued", "started", "ended")
     )
+    mode = Mode(samples.side)
     gave_up = samples.outcomes[index] == Outcome.CLIENT_TIMEOUT
-    left = 1000 * (samples.intended[index] + plan.timeout_of(samples.mode)) if gave_up else accepted
+    left = 1000 * (samples.due[index] + plan.timeout_of(mode)) if gave_up else accepted
     return Lap(
         number=index + 1,
-        mode=samples.mode,
+        mode=mode,
         left=left,
         queued=sent if math.isnan(queued) else min(sent, queued),
         started=started,
         ended=ended,
         result=result if samples.resolved(index) else NONE,
-        attempts=moved(attempts, queued) if samples.mode is Mode.ASYNC and not math.isnan(queued) else (),
+        attempts=moved(attempts, queued) if mode is Mode.ASYNC and not math.isnan(queued) else (),
         gave_up=gave_up,
     )

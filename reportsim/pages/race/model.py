@@ -9,12 +9,11 @@ from typing import Any, Final
 
 from marshmallow import EXCLUDE, Schema, fields, validate
 
-from reportsim.benchmark.load.arrivals import make_schedule
 from reportsim.benchmark.plan import Arrivals, Plan
+from reportsim.benchmark.schedule import make_schedule
 from reportsim.benchmark.theory.simulation import simulate
 from reportsim.core.model import Mode
-from reportsim.core.service_time import ServiceTime
-from reportsim.engine.simulate import LONGEST_MS
+from reportsim.core.service_time import LONGEST_MS, ServiceTime
 from reportsim.pages.filters import duration
 from reportsim.pages.forms import number
 from reportsim.pages.race.density_chart import Picture, picture

@@ -9,9 +9,9 @@ from xml.sax.saxutils import escape
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.report.charts import svg
 from reportsim.benchmark.report.charts.svg import Linear
-from reportsim.benchmark.report.number_format import duration
 from reportsim.benchmark.results.samples import Outcome, Samples
 from reportsim.core.model import Mode
+from reportsim.core.number_format import duration
 
 WIDTH: Final = 760
 LEFT: Final = 44
@@ -22,18 +22,19 @@ HEAD: Final = 26
 LEGEND: Final = 30
 AXIS: Final = 42
 ROWS: Final = 40
+WAITS: Final = {Mode.SYNC: "the client waits", Mode.ASYNC: "the client is called back"}
 # A bar that would be narrower could not be seen.
 THIN: Final = 1.5
 
 
 def gantt(plan: Plan, sync: Samples, other: Samples, *, rows: int = ROWS, first: int | None = None) -> str:
     """The requests from index `first` on; without one, a typical stretch of the first block."""
-    count = min(rows, sync.first_block)
-    start = typical(plan, sync, count) if first is None else min(max(first, 0), len(sync) - 1)
-    end = sync.first_block if start < sync.first_block else len(sync)
-    indices = range(start, min(start + count, end))
+    block = longest_block(sync)
+    count = min(rows, len(block))
+    start = typical(plan, sync, block, count) if first is None else min(max(first, 0), len(sync) - 1)
+    indices = range(start, min(start + count, max(block_end(sync, start), start)))
     moments = [moment for side in (sync, other) for index in indices for moment in seen(plan, side, index)]
-    due = [sync.intended[index] for index in indices]
+    due = [sync.due[index] for index in indices]
     x = Linear(min(due, default=0.0), max(moments, default=1.0), LEFT, WIDTH - RIGHT)
     panel = HEAD + len(indices) * (ROW + GAP)
     lost = sum(sync.outcomes[index] == Outcome.CLIENT_TIMEOUT for index in indices)
@@ -44,9 +45,8 @@ def gantt(plan: Plan, sync: Samples, other: Samples, *, rows: int = ROWS, first:
     bottom = LEGEND + 2 * panel
     parts = [svg.element("defs", svg.hatch("gantt-zombie", svg.RED)), keys()]
     parts.append(svg.time_axis(x, bottom + 4, LEGEND + HEAD - 4, "time in the block"))
-    for number, (side, name) in enumerate(
-        ((sync, "sync: the client waits"), (other, "async: the client is called back"))
-    ):
+    for number, side in enumerate((sync, other)):
+        name = f"{side.side}: {WAITS[plan.mode_of(side.side)]}"
         top = LEGEND + number * panel
         parts.append(svg.text(LEFT, top + 17, name, font_weight="600"))
         parts += [row(plan, side, index, x, top + HEAD + at * (ROW + GAP)) for at, index in enumerate(indices)]
@@ -58,31 +58,40 @@ def gantt(plan: Plan, sync: Samples, other: Samples, *, rows: int = ROWS, first:
     return svg.document(WIDTH, bottom + AXIS, "gantt", title, about, *parts)
 
 
-def typical(plan: Plan, sync: Samples, count: int) -> int:
-    """Where in the first block as many neighbours as are shown gave up as often as all do; of these, the slowest."""
-    block = sync.first_block
-    limit = min(plan.timeout_of(Mode.SYNC), 1e6)
+def longest_block(samples: Samples) -> range:
+    """The block with the most requests."""
+    return max(samples.blocks, key=len)
+
+
+def block_end(samples: Samples, index: int) -> int:
+    """The end of the block that a request belongs to."""
+    return next((block.stop for block in samples.blocks if index in block), len(samples))
+
+
+def typical(plan: Plan, sync: Samples, block: range, count: int) -> int:
+    """Where in a block as many neighbours as are shown gave up as often as all do; of these, the slowest."""
+    limit = min(plan.timeout_of(plan.mode_of(sync.side)), 1e6)
     gave_up = [outcome == Outcome.CLIENT_TIMEOUT for outcome in sync.outcomes]
-    wanted = round(count * sum(gave_up) / len(sync))
-    slow = [0.0, *accumulate(min(time, limit) for time in sync.times_to_result()[:block])]
-    lost = [0, *accumulate(gave_up[:block])]
-    return min(
-        range(block - count + 1),
+    wanted = round(count * sum(gave_up) / max(len(sync), 1))
+    slow = [0.0, *accumulate(min(time, limit) for time in sync.times_to_result()[block.start : block.stop])]
+    lost = [0, *accumulate(gave_up[block.start : block.stop])]
+    return block.start + min(
+        range(len(block) - count + 1),
         key=lambda at: (abs(lost[at + count] - lost[at] - wanted), slow[at] - slow[at + count]),
     )
 
 
 def left(plan: Plan, side: Samples, index: int) -> float:
     """When the client's connection ended: with an answer, or because it gave up."""
-    timeout = plan.timeout_of(side.mode)
+    timeout = plan.timeout_of(plan.mode_of(side.side))
     if side.outcomes[index] == Outcome.CLIENT_TIMEOUT and timeout < math.inf:
-        return side.intended[index] + timeout
+        return side.due[index] + timeout
     return side.accepted[index] if not math.isnan(side.accepted[index]) else side.sent[index]
 
 
 def seen(plan: Plan, side: Samples, index: int) -> Iterator[float]:
     """The moments of a request that the picture has to reach."""
-    moments = (side.intended[index], left(plan, side, index), side.ended[index], side.result[index])
+    moments = (side.due[index], left(plan, side, index), side.ended[index], side.result[index])
     return (moment for moment in moments if not math.isnan(moment))
 
 
@@ -98,7 +107,7 @@ def row(plan: Plan, side: Samples, index: int, x: Linear, y: float) -> str:
         parts.append(bar(x, y, max(gone, started), ended, ROW, fill="url(#gantt-zombie)", stroke=svg.RED))
     else:
         parts.append(bar(x, y + 1, started, ended, ROW - 2, fill=svg.BLUE))
-    if side.mode is Mode.ASYNC:
+    if plan.mode_of(side.side) is Mode.ASYNC:
         parts.append(bar(x, y + 1, ended, side.result[index], ROW - 2, fill=svg.PURPLE))
     parts.append(bar(x, y, sent, gone, ROW, fill="none", stroke="currentColor", stroke_width=0.9))
     if gave_up:
@@ -125,7 +134,7 @@ def told(side: Samples, index: int, gone: float) -> str:
     """What pointing at a request says."""
     outcome = Outcome(side.outcomes[index]).label.replace("_", " ")
     until = side.result[index] if side.resolved(index) else gone
-    return f"request {index + 1}: {outcome} after {duration(max(until - side.intended[index], 0.0))}"
+    return f"request {index + 1}: {outcome} after {duration(max(until - side.due[index], 0.0))}"
 
 
 def keys() -> str:

@@ -4,8 +4,8 @@ from typing import Final
 
 from reportsim.benchmark.report.charts import svg
 from reportsim.benchmark.report.charts.svg import Linear
-from reportsim.benchmark.report.number_format import percent, three
 from reportsim.benchmark.theory.load_sweep import Sweep
+from reportsim.core.number_format import percent, three
 
 WIDTH: Final = 720
 HEIGHT: Final = 400

@@ -9,10 +9,9 @@ from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.report.charts import svg
 from reportsim.benchmark.report.charts.svg import Linear, Log
 from reportsim.benchmark.report.charts.timeline import COLOURS
-from reportsim.benchmark.report.number_format import duration
-from reportsim.benchmark.results.metrics import LEVELS
 from reportsim.benchmark.results.samples import Samples
-from reportsim.core.model import Mode
+from reportsim.benchmark.theory.figures import LEVELS
+from reportsim.core.number_format import duration
 
 Json = Mapping[str, Any]
 WIDTH: Final = 760
@@ -20,7 +19,7 @@ LEFT: Final = 56
 # The height of a label.
 LABEL: Final = 14
 # The first line is broad, so that it can be seen below the second one where they are the same.
-WIDTHS: Final = {Mode.SYNC: 4.0, Mode.ASYNC: 2.0}
+WIDTHS: Final = {"sync": 4.0, "async": 2.0, "a": 4.0, "b": 2.0}
 
 
 def percentile_plot(plan: Plan, sync: Samples, other: Samples, prediction: Json | None = None) -> str:
@@ -29,9 +28,9 @@ def percentile_plot(plan: Plan, sync: Samples, other: Samples, prediction: Json 
     Above the last request with a result the line stays, dotted, where its client gave up.
     """
     count, top, bottom, right = len(sync), 40, 330, WIDTH - 70
-    curves = {side.mode: sorted(side.times_to_result()) for side in (sync, other)}
+    curves = {side.side: sorted(side.times_to_result()) for side in (sync, other)}
     finite = [time for times in curves.values() for time in times if time < math.inf]
-    timeout = plan.timeout_of(Mode.SYNC)
+    timeout = min(plan.timeout_of(side.mode) for side in plan.sides)
     marked = [limit for limit in (timeout, plan.slo_s) if limit < math.inf]
     x = Log(1.0, max(2.0 * count, 4.0), LEFT, right)
     y = Linear(0.0, 1.05 * max(*finite, *marked, 1e-3), bottom, top)
@@ -42,19 +41,21 @@ def percentile_plot(plan: Plan, sync: Samples, other: Samples, prediction: Json 
             parts.append(svg.line(LEFT, y(limit), right, y(limit), stroke_dasharray="1 3", stroke_width=1.5))
             label = f"{said}: {duration(limit)}"
             parts.append(svg.text(right - 6, y(limit) - 6, label, anchor="end", font_size=svg.SMALL))
-    places = apart({mode: y(level(times, plan.timeout_of(mode))) for mode, times in curves.items()})
+    places = apart({mode: y(level(times, plan.timeout_of(plan.mode_of(mode)))) for mode, times in curves.items()})
     for mode, times in curves.items():
-        parts.append(curve(times, x, y, mode, plan.timeout_of(mode)))
+        parts.append(curve(times, x, y, mode, plan.timeout_of(plan.mode_of(mode))))
         parts.append(svg.text(right + 5, places[mode] + 4, str(mode), fill=COLOURS[mode]))
         if prediction is not None:
             parts.append(expected(prediction[mode]["time_to_result_ms"], x, y, mode, count))
-    parts.append(curve_keys(prediction is not None))
+    parts.append(curve_keys([*curves], prediction is not None))
     about = "; ".join(f"{mode}: {told(times)}" for mode, times in curves.items()) + "."
     return svg.document(WIDTH, bottom + 42, "percentiles", "Time to result by percentile", about, *parts)
 
 
 def told(times: Sequence[float]) -> str:
     """The median and the 95th percentile in words."""
+    if not times:
+        return "no requests"
     values = (times[min(math.ceil(share * len(times)), len(times)) - 1] for share in (0.5, 0.95))
     return ", ".join(
         f"{name} {'never' if value == math.inf else duration(value)}"
@@ -76,7 +77,7 @@ def percent_axis(x: Log, y: float, top: float) -> str:
     return svg.element("g", *parts)
 
 
-def curve(times: Sequence[float], x: Log, y: Linear, mode: Mode, timeout: float) -> str:
+def curve(times: Sequence[float], x: Log, y: Linear, mode: str, timeout: float) -> str:
     """One side's line: solid through the results, dotted through what never came."""
     count = len(times)
     resolved = bisect_left(times, math.inf)
@@ -101,7 +102,7 @@ def level(times: Sequence[float], timeout: float) -> float:
     return times[resolved - 1] if resolved else 0.0
 
 
-def apart(places: Mapping[Mode, float]) -> dict[Mode, float]:
+def apart(places: Mapping[str, float]) -> dict[str, float]:
     """The heights of two labels, moved so that they can both be read."""
     (first, one), (second, two) = places.items()
     if abs(one - two) >= LABEL:
@@ -110,7 +111,7 @@ def apart(places: Mapping[Mode, float]) -> dict[Mode, float]:
     return {first: middle + sign * LABEL / 2, second: middle - sign * LABEL / 2}
 
 
-def expected(levels: Json, x: Log, y: Linear, mode: Mode, count: int) -> str:
+def expected(levels: Json, x: Log, y: Linear, mode: str, count: int) -> str:
     """The predicted percentiles with their bands."""
     known = [(1 / (1 - share), levels[name]) for name, share in LEVELS.items() if count * (1 - share) >= 1]
     bands = [
@@ -132,10 +133,10 @@ def expected(levels: Json, x: Log, y: Linear, mode: Mode, count: int) -> str:
     return svg.element("g", *bands, drawn)
 
 
-def curve_keys(predicted: bool) -> str:
+def curve_keys(sides: Sequence[str], predicted: bool) -> str:
     """Which line is what."""
     entries = [
-        (svg.line(0, 5, 22, 5, stroke=COLOURS[mode], stroke_width=WIDTHS[mode]), f"{mode}, measured") for mode in Mode
+        (svg.line(0, 5, 22, 5, stroke=COLOURS[side], stroke_width=WIDTHS[side]), f"{side}, measured") for side in sides
     ]
     if predicted:
         dashed = svg.line(0, 5, 22, 5, stroke_dasharray="5 4") + svg.line(

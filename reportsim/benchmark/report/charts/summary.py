@@ -11,9 +11,8 @@ from reportsim.benchmark.report.charts.gantt import gantt
 from reportsim.benchmark.report.charts.percentiles import percentile_plot
 from reportsim.benchmark.report.charts.svg import Linear, Log
 from reportsim.benchmark.report.charts.timeline import COLOURS, timeline
-from reportsim.benchmark.report.number_format import percent
 from reportsim.benchmark.results.samples import Samples
-from reportsim.core.model import Mode
+from reportsim.core.number_format import percent
 
 __all__ = ["gantt", "heat_strip", "outcome_bars", "paired_scatter", "percentile_plot", "timeline"]
 
@@ -49,13 +48,13 @@ CHIP_FILL: Final = "#1b1f24"
 HATCHED: Final = {"ok_late": False, "client_timeout": True, "callback_lost": True}
 
 
-def outcome_bars(sync: Json, other: Json) -> str:
+def outcome_bars(names: tuple[str, str], sync: Json, other: Json) -> str:
     """P4: how all requests ended, from both sides' results."""
     bar, gap, top, right = 34, 14, 12, WIDTH - 16
     used = [name for name in SHADES if sync["outcomes"][name] or other["outcomes"][name]]
     defs = svg.element("defs", *(svg.hatch(f"bars-{name}", SHADES[name], crossed=HATCHED[name]) for name in HATCHED))
     parts, told = [defs], []
-    for number, (mode, result) in enumerate(((Mode.SYNC, sync), (Mode.ASYNC, other))):
+    for number, (mode, result) in enumerate(zip(names, (sync, other), strict=True)):
         y = top + number * (bar + gap)
         x = Linear(0.0, max(result["offered"], 1), LEFT, right)
         parts.append(svg.text(LEFT - 8, y + bar / 2 + 4, str(mode), anchor="end", font_weight="600"))
@@ -96,42 +95,42 @@ def heat_strip(plan: Plan, samples: Samples, longest_s: float | None = None) -> 
 
     `longest_s` is the top of the scale, for pictures that are looked at together.
     """
-    columns, levels, top, cell, apart = 60, 14, 30, 11, 30
+    columns, levels, top, cell = 60, 14, 30, 11
     times = samples.times_to_result()
     finite = [time for time in times if time < math.inf]
     longest = 1.001 * max(longest_s or 0.0, max(finite, default=plan.slo_s))
-    per_block = columns // 2
+    whole_s = plan.block_s * len(samples.blocks)
     cells: Counter[tuple[int, int]] = Counter()
     for number, block in enumerate(samples.blocks):
         for index in block:
-            column = min(int(samples.intended[index] / plan.block_s * per_block), per_block - 1) + number * per_block
+            moment = number * plan.block_s + samples.due[index]
+            column = min(int(moment / whole_s * columns), columns - 1)
             level = levels if times[index] == math.inf else int(times[index] / longest * levels)
             cells[column, level] += 1
     most = max(cells.values(), default=1)
-    x = Linear(0, columns, LEFT, WIDTH - 16 - apart)
+    x = Linear(0, columns, LEFT, WIDTH - 16)
     bottom = top + cell + 4 + levels * cell
     y = Linear(0.0, longest, bottom, top + cell + 4)
-    parts = [svg.text(LEFT, 16, str(samples.mode), font_weight="600")]
+    parts = [svg.text(LEFT, 16, str(samples.side), font_weight="600")]
     parts.append(svg.text(LEFT - 6, top + 9, "no result", anchor="end", font_size=10))
-    parts.append(svg.value_axis(y, LEFT, x.end + apart, times=True, about=4))
+    parts.append(svg.value_axis(y, LEFT, x.end, times=True, about=4))
     for (column, level), amount in sorted(cells.items()):
         at = top if level == levels else bottom - (level + 1) * cell
-        colour = svg.RED if level == levels else COLOURS[samples.mode]
+        colour = svg.RED if level == levels else COLOURS[samples.side]
         opacity = 0.12 + 0.88 * math.sqrt(amount / most)
-        left = x(column) + (apart if column >= per_block else 0)
-        parts.append(svg.rect(left, at, x(1) - x(0), cell, fill=colour, fill_opacity=opacity))
-    for number in (0, 1):
-        start = x(number * per_block) + number * apart
-        scale = Linear(0.0, plan.block_s, start, start + x(per_block) - LEFT)
-        parts.append(svg.time_axis(scale, bottom, bottom, f"intended time in block {number + 1}"))
+        parts.append(svg.rect(x(column), at, x(1) - x(0), cell, fill=colour, fill_opacity=opacity))
+    scale = Linear(0.0, whole_s, LEFT, x.end)
+    parts.append(
+        svg.time_axis(scale, bottom, bottom, f"seconds of load, {len(samples.blocks)} blocks one after the other")
+    )
     none = sum(amount for (_, level), amount in cells.items() if level == levels)
-    about = f"{len(samples)} requests by intended time and time to result; {none} had no result."
-    title = f"Time to result over time, {samples.mode}"
-    return svg.document(WIDTH, bottom + 36, f"heat-{samples.mode}", title, about, *parts)
+    about = f"{len(samples)} requests by the time they were due and time to result; {none} had no result."
+    title = f"Time to result over time, {samples.side}"
+    return svg.document(WIDTH, bottom + 36, f"heat-{samples.side}", title, about, *parts)
 
 
 def paired_scatter(sync: Samples, other: Samples) -> str:
-    """P6: each request as a dot, its sync time across and its async time up; on the line both are equal."""
+    """P6: each request as a dot, its first time across and its second time up; on the line both are equal."""
     side, top, strip = 400, 20, 34
     pairs = list(zip(sync.times_to_result(), other.times_to_result(), strict=True))
     shown = pairs[:: math.ceil(len(pairs) / MOST_DOTS) or 1]
@@ -146,16 +145,22 @@ def paired_scatter(sync: Samples, other: Samples) -> str:
     aside = svg.number(LEFT + side + strip + 4)
     parts = [
         svg.value_axis(y, LEFT, LEFT + side, times=True),
-        svg.time_axis(x, y.start, y.end, "time to result, sync"),
+        svg.time_axis(x, y.start, y.end, f"time to result, {sync.side}"),
         svg.line(x(low), y(low), x(high), y(high), stroke_dasharray="4 3"),
         svg.dots(places, svg.BLUE, 4, 0.5),
-        svg.text(0, 0, "no sync result", font_size=svg.SMALL, transform=f"translate({aside} {y.end + 4}) rotate(90)"),
-        svg.text(LEFT + 4, top + strip / 2 + 4, "no async result", font_size=svg.SMALL),
-        svg.text(LEFT, 12, "time to result, async", font_size=svg.SMALL),
+        svg.text(
+            0, 0, f"no {sync.side} result", font_size=svg.SMALL, transform=f"translate({aside} {y.end + 4}) rotate(90)"
+        ),
+        svg.text(LEFT + 4, top + strip / 2 + 4, f"no {other.side} result", font_size=svg.SMALL),
+        svg.text(LEFT, 12, f"time to result, {other.side}", font_size=svg.SMALL),
         svg.line(LEFT + side, y.start, LEFT + side, y.end),
         svg.line(LEFT, y.end, LEFT + side, y.end),
     ]
     lost = sum(a == math.inf > b for a, b in pairs)
-    about = f"{len(pairs)} requests; {lost} had a result only from async. A dot below the line: async was faster."
+    about = (
+        f"{len(pairs)} requests; {lost} had a result only from {other.side}. Below the line {other.side} was faster."
+    )
     height = y.start + 40
-    return svg.document(LEFT + side + strip + 24, height, "pairs", "Each request, sync against async", about, *parts)
+    return svg.document(
+        LEFT + side + strip + 24, height, "pairs", f"Each request, {sync.side} against {other.side}", about, *parts
+    )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
-from reportsim.benchmark.report.number_format import duration, three
+from reportsim.core.number_format import duration, three
 
 BLUE: Final = "#2780ce"
 ORANGE: Final = "#c16310"

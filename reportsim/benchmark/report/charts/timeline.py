@@ -1,4 +1,4 @@
-"""P2: what went on over time: arrivals, results, connections, queue, workers; one column for each block."""
+"""P2: what went on in a block over time, on average over all blocks: arrivals, results, connections, queue, workers."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,18 +10,16 @@ from reportsim.benchmark.report.charts import svg
 from reportsim.benchmark.report.charts.svg import Linear
 from reportsim.benchmark.results.concurrency import averages, counts, spans
 from reportsim.benchmark.results.samples import Samples
-from reportsim.core.model import Mode
 
 WIDTH: Final = 760
 LEFT: Final = 44
-MIDDLE: Final = 20
 PANEL: Final = 84
 HEAD: Final = 20
 LEGEND: Final = 30
 AXIS: Final = 40
 MOST_STEPS: Final = 120
-COLOURS: Final = {Mode.SYNC: svg.ORANGE, Mode.ASYNC: svg.BLUE}
-DASHES: Final = {Mode.SYNC: None, Mode.ASYNC: "6 3"}
+COLOURS: Final = {"sync": svg.ORANGE, "async": svg.BLUE, "a": svg.ORANGE, "b": svg.BLUE}
+DASHES: Final = {"sync": None, "async": "6 3", "a": None, "b": "6 3"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,7 @@ def part(column: Sequence[float], block: range) -> Sequence[float]:
 
 def offered(samples: Samples, block: range, step: Step) -> list[float]:
     """Arrivals per second."""
-    found = counts(part(samples.intended, block), step.seconds, step.count)
+    found = counts(part(samples.due, block), step.seconds, step.count)
     return [number / step.seconds for number in found]
 
 
@@ -82,26 +80,20 @@ PANELS: Final[tuple[tuple[str, Series], ...]] = (
 )
 
 
-def timeline(plan: Plan, sync: Samples, other: Samples) -> str:
-    """Five panels over both blocks; both sides have the same arrivals."""
-    sides = (sync, other)
-    ends = [max(plan.block_s, *(last(side, side.blocks[number]) for side in sides)) for number in (0, 1)]
-    step = max(max(ends) / MOST_STEPS, min(1.0, max(ends) / 20))
-    width = WIDTH - LEFT - MIDDLE - 16
-    scales, x = [], float(LEFT)
-    for end in ends:
-        room = width * end / sum(ends)
-        scales.append(Linear(0.0, end, x, x + room))
-        x += room + MIDDLE
-    parts = [keys()]
-    parts += [panel(sides, number, name, series, scales, step) for number, (name, series) in enumerate(PANELS)]
+def timeline(plan: Plan, first: Samples, second: Samples) -> str:
+    """Five panels over the length of a block; both sides have the same arrivals."""
+    sides = (first, second)
+    end = max([plan.block_s, *(last(side, block) for side in sides for block in side.blocks)])
+    step = max(end / MOST_STEPS, min(1.0, end / 20))
+    x = Linear(0.0, end, LEFT, WIDTH - 16)
+    parts = [keys(sides)]
+    parts += [panel(sides, number, name, series, x, step) for number, (name, series) in enumerate(PANELS)]
     bottom = LEGEND + len(PANELS) * PANEL
-    for number, scale in enumerate(scales):
-        parts.append(svg.time_axis(scale, bottom, LEGEND + HEAD, f"block {number + 1}"))
-        load = scale(plan.block_s)
-        parts.append(svg.line(load, bottom, load, LEGEND + HEAD, stroke_dasharray="2 3"))
-    parts.append(svg.text(scales[0](plan.block_s) - 4, LEGEND + 13, "last arrival", anchor="end", font_size=10))
-    about = "Arrivals, results, open connections, queue and busy workers of both sides over both blocks."
+    parts.append(svg.time_axis(x, bottom, LEGEND + HEAD, f"time in the block, mean of {len(first.blocks)}"))
+    load = x(plan.block_s)
+    parts.append(svg.line(load, bottom, load, LEGEND + HEAD, stroke_dasharray="2 3"))
+    parts.append(svg.text(load - 4, LEGEND + 13, "last arrival", anchor="end", font_size=10))
+    about = "Arrivals, results, open connections, queue and busy workers of both sides, on average over the blocks."
     return svg.document(WIDTH, bottom + AXIS, "timeline", "What went on over time", about, *parts)
 
 
@@ -111,29 +103,32 @@ def last(side: Samples, block: range) -> float:
     return max((moment for moment in moments if not math.isnan(moment)), default=0.0)
 
 
-def panel(sides: tuple[Samples, ...], number: int, name: str, series: Series, scales: list[Linear], step: float) -> str:
-    """One quantity over both blocks."""
+def mean_over_blocks(side: Samples, series: Series, step: Step) -> list[float]:
+    """The average of a series at each step."""
+    blocks = [series(side, block, step) for block in side.blocks]
+    return [math.fsum(values) / len(blocks) for values in zip(*blocks, strict=True)]
+
+
+def panel(sides: tuple[Samples, ...], number: int, name: str, series: Series, x: Linear, step: float) -> str:
+    """One quantity over time."""
     top = LEGEND + number * PANEL
-    lines = [
-        (side, scale, series(side, side.blocks[block], Step(step, max(math.ceil(scale.high / step), 1))))
-        for side in (sides[:1] if series is offered else sides)
-        for block, scale in enumerate(scales)
-    ]
-    y = Linear(0.0, max(max((max(values) for *_, values in lines)), 1e-9), top + PANEL - 2, top + HEAD)
+    same = series is offered
+    cut = Step(step, max(math.ceil(x.high / step), 1))
+    lines = [(side, mean_over_blocks(side, series, cut)) for side in (sides[:1] if same else sides)]
+    y = Linear(0.0, max(max((max(values) for _, values in lines)), 1e-9), top + PANEL - 2, top + HEAD)
     parts = [
         svg.text(LEFT, top + 13, name, font_weight="600", font_size=svg.SMALL),
-        svg.value_axis(y, LEFT, scales[-1].end, times=False, about=3),
+        svg.value_axis(y, LEFT, x.end, times=False, about=3),
     ]
-    for side, scale, values in lines:
-        both = series is offered
+    for side, values in lines:
         parts.append(
             svg.element(
                 "path",
-                d=steps(values, step, scale, y),
+                d=steps(values, step, x, y),
                 fill="none",
-                stroke="currentColor" if both else COLOURS[side.mode],
-                stroke_width=1.2 if both else 1.8,
-                stroke_dasharray=None if both else DASHES[side.mode],
+                stroke="currentColor" if same else COLOURS[side.side],
+                stroke_width=1.2 if same else 1.8,
+                stroke_dasharray=None if same else DASHES[side.side],
             )
         )
     return svg.element("g", *parts)
@@ -147,10 +142,11 @@ def steps(values: list[float], step: float, x: Linear, y: Linear) -> str:
     return svg.path(points)
 
 
-def keys() -> str:
+def keys(sides: tuple[Samples, ...]) -> str:
     """Which line is which side."""
+    names = [side.side for side in sides]
     entries = [
-        (svg.line(0, 5, 22, 5, stroke=COLOURS[mode], stroke_width=2, stroke_dasharray=DASHES[mode]), str(mode))
-        for mode in Mode
+        (svg.line(0, 5, 22, 5, stroke=COLOURS[name], stroke_width=2, stroke_dasharray=DASHES[name]), name)
+        for name in names
     ]
     return svg.legend(LEFT, 14, entries)

@@ -59,8 +59,8 @@ def figures(plan: Plan, mode: Mode, flows: Iterable[tuple[Flow, Sequence[float]]
         empty = max(flow.ends, default=0.0)
         elapsed += empty
         drain = max(drain, empty - max(intended, default=0.0))
-    # A run in which nothing got as far as the queue has figures, too: none of them is more than nothing.
-    times = sorted(times) or [math.inf]
+    # A run without requests has figures, too: none of them is more than nothing.
+    times = sorted(times) or [0.0]
     count, resolved = len(times), bisect_left(times, math.inf)
     longest = plan.timeout_of(mode)
     return Figures(

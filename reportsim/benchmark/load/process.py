@@ -1,0 +1,209 @@
+"""The process of the load generator: `python -m reportsim.benchmark.load.process`.
+
+It reads an order from standard input, says what is to be expected of the plan, sends a block each time it is told to,
+and at last makes the result out of its samples and of what the service saw. The loop is asyncio's own: uvloop's timers
+fire early.
+"""
+
+import asyncio
+import contextlib
+import gc
+import os
+import resource
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from reportsim.benchmark.checks.model import Conditions
+from reportsim.benchmark.conclusion import conclude
+from reportsim.benchmark.load.callback_server import CallbackConnection
+from reportsim.benchmark.load.completion import ASKING, Way
+from reportsim.benchmark.load.generator import Generator
+from reportsim.benchmark.load.messages import CALLBACK_PATH, LONGEST_LINE, Message, Order, encode, receive
+from reportsim.benchmark.load.process_monitor import ProcessMonitor, monitored_process, watch_arrivals
+from reportsim.benchmark.plan import Block, Plan
+from reportsim.benchmark.server_recorder import complete, load_columns
+from reportsim.benchmark.theory.prediction import predict
+from reportsim.core.json import dumps
+from reportsim.core.model import rfc3339
+from reportsim.tasks import start
+
+Json = dict[str, Any]
+MOST_FILES: Final = 65_536
+BACKLOG: Final = 4_096
+
+
+class Pipes:
+    """The way to whoever started this process; when that ends, so does this."""
+
+    def __init__(self, stream: asyncio.StreamReader) -> None:
+        """Listens to a pipe."""
+        self._stream = stream
+        self._messages: asyncio.Queue[Message] = asyncio.Queue()
+
+    async def listen(self) -> None:
+        """Reads until the other side has ended."""
+        with contextlib.suppress(EOFError):
+            while True:
+                self._messages.put_nowait(await receive(self._stream))
+
+    async def hear(self) -> Message:
+        """The next message."""
+        return await self._messages.get()
+
+    @staticmethod
+    def say(value: dict[str, Any], *parts: bytes) -> None:
+        """Sends a message."""
+        sys.stdout.buffer.write(encode(value, *parts))
+        sys.stdout.buffer.flush()
+
+
+@contextlib.asynccontextmanager
+async def receiving(generator: Generator, host: str) -> AsyncIterator[None]:
+    """Lets callbacks come to a generator as long as the block lasts."""
+    server = await asyncio.get_running_loop().create_server(
+        lambda: CallbackConnection(generator), host, 0, backlog=BACKLOG
+    )
+    async with server:
+        address, port = server.sockets[0].getsockname()[:2]
+        generator.callback_base = f"http://{f'[{address}]' if ':' in address else address}:{port}{CALLBACK_PATH}"
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A block, and when it began on the monotonic clock."""
+
+    block: Block
+    at: float
+
+
+async def serve(pipes: Pipes) -> None:
+    """Runs what is ordered, and sends the result."""
+    order = Order.from_json((await pipes.hear()).value)
+    plan = Plan.from_json(order.plan)
+    prediction = predict(plan)
+    generator = Generator(order, plan)
+    async with receiving(generator, order.host):
+        hello = {"callback_base": generator.callback_base, "count": len(generator.schedule)}
+        pipes.say(hello, dumps(prediction))
+        await pipes.hear()
+        await generator.warm_up()
+        tidy()
+        pipes.say({})
+        starts: list[Started] = []
+        async with monitored_process() as monitor:
+            for blocks in plan.steps:
+                await pipes.hear()
+                with hurrying():
+                    async with watch_arrivals(monitor, plan.block_s):
+                        began = await generator.run(blocks)
+                starts += [Started(block, began) for block in blocks]
+                tidy()
+                pipes.say({})
+        ways: dict[Way, Json] = {Way.WEBHOOK: generator.first_async} if generator.first_async else {}
+        for way in ASKING if plan.ways else ():
+            await pipes.hear()
+            with hurrying():
+                ways[way] = await generator.ask_for_results(way)
+            pipes.say({})
+        seen = await pipes.hear()
+        pipes.say({}, *finish(generator, prediction, starts, seen, monitor, ways if plan.ways else None))
+
+
+def tidy() -> None:
+    """Collects garbage between the blocks, so that none need be collected in one: that would make requests late."""
+    gc.disable()
+    gc.collect()
+    gc.freeze()
+
+
+def finish(
+    generator: Generator,
+    prediction: dict[str, Any],
+    starts: list[Started],
+    seen: Message,
+    monitor: ProcessMonitor,
+    ways: dict[Way, Json] | None,
+) -> list[bytes]:
+    """The result as JSON, and both sides' samples packed."""
+    samples = generator.samples
+    columns = load_columns(list(samples), seen.parts)
+    integrals = {}
+    for side in samples:
+        began = [
+            start.at for start in sorted(starts, key=lambda each: each.block.number) if start.block.side.name == side
+        ]
+        integrals[side] = complete(samples[side], columns[side], seen.value["areas"][side], began)
+    server = Conditions(**seen.value["conditions"])
+    conditions = replace(
+        server,
+        generator_loop_lag_p99_ms=monitor.lag_p99_ms,
+        generator_cpu_share=monitor.cpu_share,
+        gc_pause_sum_ms=server.gc_pause_sum_ms + monitor.pause_sum_ms,
+        gc_pause_max_ms=max(server.gc_pause_max_ms, monitor.pause_max_ms),
+    )
+    result = {"blocks": list_blocks(starts), "ways": ways} | conclude(
+        generator.plan, generator.schedule, prediction, samples, integrals, conditions
+    )
+    return [dumps(result), *(each.pack() for each in samples.values())]
+
+
+def list_blocks(starts: list[Started]) -> list[Json]:
+    """When each block began, in the order in which they ran."""
+    epoch = time.time() - time.monotonic()
+    return [
+        {
+            "side": start.block.side.name,
+            "block": start.block.number + 1,
+            "started_at": rfc3339(datetime.fromtimestamp(epoch + start.at, UTC)),
+        }
+        for start in starts
+    ]
+
+
+async def main() -> None:
+    """Serves until the work is done, or whoever started it has ended."""
+    stream = asyncio.StreamReader(limit=LONGEST_LINE)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(0, "rb"))
+    pipes = Pipes(stream)
+    working, listening = start(serve(pipes), name="serve", handled=(Exception,)), start(pipes.listen(), name="listen")
+    await asyncio.wait([working, listening], return_when=asyncio.FIRST_COMPLETED)
+    if not working.done():
+        working.cancel()
+    listening.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
+
+
+def allow_files() -> None:
+    """Lets this process open as many connections as the system allows."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(MOST_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+@contextlib.contextmanager
+def hurrying() -> Iterator[None]:
+    """Goes before other processes, where that is allowed, as long as the block lasts.
+
+    Whoever measures time must not wait for it, as it would not on a machine of its own. Niceness alone is not enough: a
+    process that has begun its slice keeps it for milliseconds, and Linux weighs niceness within a session only.
+    """
+    if not hasattr(os, "sched_setscheduler"):
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            usual = os.sched_getscheduler(0), os.sched_getparam(0)
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
+            stack.callback(os.sched_setscheduler, 0, *usual)
+        yield
+
+
+if __name__ == "__main__":
+    allow_files()
+    asyncio.run(main())

@@ -1,0 +1,93 @@
+"""The finding of a run in a few sentences, made from its estimates alone."""
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from reportsim.benchmark.results.analysis import Analysis
+from reportsim.benchmark.results.block_estimates import FEWEST_BLOCKS, Estimate
+from reportsim.benchmark.results.paired_comparison import Comparison
+from reportsim.benchmark.results.samples import Outcome
+from reportsim.benchmark.results.summary import SideResult
+from reportsim.core.number_format import duration, percent, three
+
+ERRORS: Final = (Outcome.REFUSED, Outcome.SHED, Outcome.HTTP_4XX, Outcome.HTTP_5XX, Outcome.JOB_FAILED)
+
+
+def write_verdict(analysis: Analysis) -> str:
+    """What the run shows: the times, what was lost, what was held meanwhile."""
+    timeouts = {side.name: side.timeout_s for side in analysis.design.sides}
+    sentences = [describe_losses(name, result, timeouts[name]) for name, result in analysis.sides.items()]
+    if analysis.comparison is not None:
+        sentences.insert(0, describe_difference(analysis.comparison))
+    return " ".join([*sentences, *describe_connections(analysis.sides)])
+
+
+def describe_difference(comparison: Comparison) -> str:
+    """How the times to result differ on average."""
+    first, second = comparison.names
+    mean, blocks = comparison.mean_ms, comparison.blocks
+    if mean.value is None:
+        return f"No request has a time on both sides, so {first} and {second} cannot be compared."
+    if mean.low is None or mean.high is None:
+        return (
+            f"{second.capitalize()} − {first} is {signed(mean.value)} on average; with {blocks} block "
+            f"{'pair' if blocks == 1 else 'pairs'} there is no interval, which takes at least {FEWEST_BLOCKS}."
+        )
+    if not mean.excludes_zero:
+        return (
+            f"The data show no difference in time to result: {second} − {first} is {signed(mean.low)} to "
+            f"{signed(mean.high)} on average (95 % CI, {blocks} block pairs)."
+        )
+    later = second if mean.value > 0 else first
+    low, high = sorted((abs(mean.low), abs(mean.high)))
+    return (
+        f"{later.capitalize()} results arrived {milliseconds(abs(mean.value))} later on average (95 % CI "
+        f"{milliseconds(low)} to {milliseconds(high)}, {blocks} block pairs)."
+    )
+
+
+def signed(value_ms: float) -> str:
+    """A difference with its sign."""
+    sign = "" if abs(value_ms) < 5e-4 else "−" if value_ms < 0 else "+"
+    return f"{sign}{milliseconds(abs(value_ms))}"
+
+
+def milliseconds(value_ms: float) -> str:
+    """A time given in milliseconds, to the microsecond."""
+    return duration(round(value_ms, 3) / 1000)
+
+
+def describe_losses(name: str, result: SideResult, timeout_s: float) -> str:
+    """Who got no result, or got it late."""
+    if not result.offered:
+        return f"{name.capitalize()} was offered no request."
+    gone = {
+        "timed out" if math.isinf(timeout_s) else f"timed out after {duration(timeout_s)}": Outcome.CLIENT_TIMEOUT,
+        "never had a callback": Outcome.CALLBACK_LOST,
+    }
+    parts = [
+        f"{with_interval(result.shares[outcome.label])} {words}"
+        for words, outcome in gone.items()
+        if result.outcomes[outcome.label]
+    ]
+    if failures := result.share(*ERRORS):
+        parts.append(f"{percent(failures)} ended with an error")
+    lost = f"of {result.offered:,} {name} requests, " + " and ".join(parts) if parts else f"no {name} request was lost"
+    late = result.shares[Outcome.OK_LATE.label]
+    said = f"{lost}; {with_interval(late)} had a late result" if late.value else lost
+    return f"{said[0].upper()}{said[1:]}."
+
+
+def with_interval(share: Estimate) -> str:
+    """A share with its interval, where it has one."""
+    if share.value is None or share.low is None or share.high is None:
+        return "none" if share.value is None else percent(share.value)
+    return f"{percent(share.value)} (95 % CI {percent(share.low)} to {percent(share.high)})"
+
+
+def describe_connections(results: Mapping[str, SideResult]) -> list[str]:
+    """What clients held while they waited."""
+    held = {name: result.open_connections.mean.value for name, result in results.items()}
+    said = [f"{three(value)} by {name}" for name, value in held.items() if value is not None]
+    return [f"Connections held on average: {', '.join(said)}."] if said else []

@@ -1,0 +1,84 @@
+"""A plan made concrete: when each request is due, and how long it will hold a worker; the same for both sides."""
+
+import math
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from random import Random
+
+from reportsim.benchmark.plan import Arrivals, Plan
+from reportsim.core.service_time import draw
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Schedule:
+    """One entry per request and index, one block after the other."""
+
+    bounds: tuple[int, ...]
+    """The index at which each block begins, and the number of requests."""
+    due: "array[float]"
+    """Seconds from the start of the request's own block, ascending within it."""
+    seeds: "array[int]"
+    """The seed of each request's `simulate`."""
+    services: "array[float]"
+    """Seconds for which the server will hold a worker, which it draws from that seed."""
+
+    def __len__(self) -> int:
+        return len(self.due)
+
+    @property
+    def blocks(self) -> tuple[range, ...]:
+        """The indices of each block."""
+        return tuple(range(start, stop) for start, stop in pairwise(self.bounds))
+
+
+def make_schedule(plan: Plan) -> Schedule:
+    """Draws the schedule of a plan; the same plan always has the same one.
+
+    Each of its streams has a generator of its own, so that the arrivals do not depend on the service times. Takes
+    about ten microseconds per request.
+    """
+    due, bounds = array("d"), [0]
+    source = Random(f"{plan.seed}/arrivals")
+    for _ in range(plan.pairs):
+        due.extend(arrival_times(plan.arrivals, plan.rate, plan.block_s, source))
+        bounds.append(len(due))
+    seeds_from = Random(f"{plan.seed}/seeds")
+    seeds = array("q", (seeds_from.getrandbits(31) for _ in due))
+    return Schedule(tuple(bounds), due, seeds, array("d", (service_s(plan, seed) for seed in seeds)))
+
+
+def service_s(plan: Plan, seed: int) -> float:
+    """The seconds for which the server will hold a worker for the request with this seed."""
+    simulate = plan.simulate(seed)
+    return draw(simulate).service_s if simulate else 0.0
+
+
+def arrival_times(arrivals: Arrivals, rate: float, block_s: float, source: Random) -> "array[float]":
+    """Ascending seconds in 0…block_s, on average `rate` a second; how many there are is a matter of chance, too."""
+    match arrivals:
+        case Arrivals.POISSON:
+            return array("d", poisson_process(rate, block_s, source))
+        case Arrivals.RAMP:
+            # Until t there are rate · t² / block_s arrivals on average: on that scale the process is steady.
+            steady = poisson_process(1.0, rate * block_s, source)
+            return array("d", (math.sqrt(moment * block_s / rate) for moment in steady))
+        case Arrivals.CONSTANT:
+            return array("d", (index / rate for index in range(steady_count(rate, block_s))))
+        case Arrivals.BURST:
+            size = max(round(rate), 2)
+            return array("d", (index // size * size / rate for index in range(steady_count(rate, block_s))))
+
+
+def poisson_process(rate: float, until_s: float, source: Random) -> Iterator[float]:
+    """The moments of a Poisson process: exponential gaps."""
+    moment = source.expovariate(rate)
+    while moment < until_s:
+        yield moment
+        moment += source.expovariate(rate)
+
+
+def steady_count(rate: float, block_s: float) -> int:
+    """Arrivals of a block without chance; at least one."""
+    return max(round(rate * block_s), 1)
