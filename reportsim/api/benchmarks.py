@@ -11,7 +11,7 @@ from marshmallow import validate
 from reportsim.api.events import write
 from reportsim.api.requests import id_in, json_response, load_query, not_found
 from reportsim.benchmark.plan import Plan, PlanError
-from reportsim.benchmark.report.render_process import Export, rendering
+from reportsim.benchmark.report.render_process import Export, render_export
 from reportsim.benchmark.report.style import POLICY
 from reportsim.benchmark.results.run_comparison import compare_runs
 from reportsim.benchmark.results.stored_run import upgrade_plan, upgrade_result
@@ -130,7 +130,7 @@ async def show_report(request: web.Request) -> web.Response:
     with request.app[EXPORT_PLACES].place(client(request)):
         run, samples = await finished(request)
         refuse_during_run(request, run.id)
-        async with rendering(Export.HTML, run.as_json(), samples) as pieces:
+        async with render_export(Export.HTML, run.as_json(), samples) as pieces:
             page = b"".join([piece async for piece in pieces])
     return web.Response(
         body=page, content_type="text/html", charset="utf-8", headers={"Content-Security-Policy": REPORT_POLICY}
@@ -151,7 +151,7 @@ async def download_samples(request: web.Request) -> web.StreamResponse:
         )
         if request.method == hdrs.METH_HEAD:
             return response
-        async with asyncio.timeout(LONGEST_EXPORT_S), rendering(Export.CSV, run.as_json(), samples) as pieces:
+        async with asyncio.timeout(LONGEST_EXPORT_S), render_export(Export.CSV, run.as_json(), samples) as pieces:
             await response.prepare(request)
             async for piece in pieces:
                 await write(response, piece)

@@ -148,7 +148,7 @@ def new_request(
         url = f"{origin}?script={failure_script(accepted.extra)}"
     visit = request.get(VISIT)
     if visit is not None:
-        visit.takes(id)
+        visit.assign_row(id)
     simulate = accepted.payload.get("simulate")
     if simulate and visit is None and not request.app[SETTINGS].simulate:
         raise invalid([{"detail": "This service does not simulate (REPORTSIM_SIMULATE).", "pointer": "#/simulate"}])

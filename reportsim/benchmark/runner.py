@@ -1,40 +1,27 @@
-"""Runs a benchmark: the generator's process on one end, slots and a recorder of its own on the other.
+"""Starts, keeps and ends benchmark runs.
 
-A run's requests take the same way through the service as all others, but have slots of their own, so that nobody else's
-work is measured; they are claimed by the replica that runs it, and fail with it. Whatever takes computing is done by
-the generator's process: the loop of the service only carries it.
+A run's requests take the same way through the service as all others, but have slots of their own, so that no other
+work is measured; they are claimed by the replica that runs it, and fail with it. Computing is done by the generator's
+process, so that the event loop of the service is free.
 """
 
 import asyncio
 import contextlib
 import logging
-import os
 import secrets
-import sys
-import uuid
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import AsyncIterator
 from datetime import timedelta
-from ipaddress import ip_address
-from types import TracebackType
 from typing import Any, Final, Self
 from uuid import UUID
 
-from yarl import URL
-
-from reportsim.benchmark.checks.model import Conditions
-from reportsim.benchmark.load.completion import ASKING
-from reportsim.benchmark.load.messages import CALLBACK_PATH, LONGEST_LINE, Message, Order, encode, receive
-from reportsim.benchmark.load.process_monitor import monitored_process, watch_arrivals
-from reportsim.benchmark.plan import MOST_DRAIN_S, Cancel, Plan, Side
+from reportsim.benchmark.active_run import ActiveRun, RunRequest
+from reportsim.benchmark.measurement import Ended, Measurement
+from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.server_recorder import Recorder
-from reportsim.core.callback_policy.urls import OwnReceiver
-from reportsim.core.model import Mode, Status
+from reportsim.core.model import Mode
 from reportsim.core.problems import Problem, unavailable
 from reportsim.engine.engine import Engine
-from reportsim.engine.worker import Worker
 from reportsim.store import benchmarks as store
-from reportsim.store.batcher import Batcher, Overloaded
 from reportsim.store.pool import OUTAGES, persist
 from reportsim.tasks import in_background, start
 
@@ -44,108 +31,11 @@ LEASE: Final = timedelta(seconds=10)
 RENEW_EVERY_S: Final = 2.0
 BURY_EVERY_S: Final = 5.0
 PROGRESS_S: Final = 0.5
-EMPTY_LOOK_S: Final = 0.01
-LONGEST_EMPTY_LOOK_S: Final = 0.25
 # What writing down the end of a run may take while the database is away, and when the service is stopping as well.
 FINISH_S: Final = 30.0
 STOP_S: Final = 5.0
-# What predicting or concluding may take, and a block beyond its load.
-COMPUTING_S: Final = 120.0
-SETTLING_S: Final = MOST_DRAIN_S + 300.0
 BATCH: Final = 5_000
-DROPPED: Final = {Cancel.QUEUED: (Status.PENDING,), Cancel.RUNNING: (Status.PENDING, Status.PROCESSING)}
-
-
 RETRIED: Final = (*OUTAGES, *store.CONFLICTS)
-
-
-class Ended(Exception):
-    """Somebody else has ended the run."""
-
-
-@dataclass(eq=False, slots=True)
-class Run:
-    """A run in progress: who may speak for it, and what the server has seen of it."""
-
-    id: UUID
-    plan: Plan
-    recorder: Recorder
-    token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
-    owners: dict[str, UUID] = field(default_factory=dict)
-    """Whose slots each side's requests have: in a race each side has its own."""
-    task: "asyncio.Task[None] | None" = None
-    """Its whole life; nobody cancels it, so that whatever ends a run is also written down."""
-    measuring: "asyncio.Task[None] | None" = None
-    stopped: bool = False
-    stage: str = "PENDING"
-    origin: str | None = None
-    """Where its callbacks go."""
-    dropping: Batcher[UUID, bool] | None = None
-    _leavers: "set[asyncio.Task[None]]" = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        shared = uuid.uuid4()
-        self.owners = {side.name: uuid.uuid4() if self.plan.together else shared for side in self.plan.sides}
-
-    @property
-    def progress(self) -> float:
-        """The share of both sides' requests that no worker is needed for any more."""
-        return min(self.recorder.over / max(2 * self.recorder.count, 1), 1.0)
-
-    def stop(self) -> None:
-        """Ends the measurement early, once: a second time would interrupt the first one's cleaning up."""
-        if not self.stopped and self.measuring is not None:
-            self.measuring.cancel()
-        self.stopped = True
-
-    def left(self, row: UUID) -> None:
-        """The client of a sync request has left."""
-        if self.dropping is not None:
-            task = start(self._drop(self.dropping, row), name=f"drop-{row}")
-            self._leavers.add(task)
-            task.add_done_callback(self._leavers.discard)
-
-    async def _drop(self, dropping: Batcher[UUID, bool], row: UUID) -> None:
-        try:
-            await dropping.submit(row)
-        except (*OUTAGES, Overloaded) as error:
-            log.warning("request %s, whose client left, could not be dropped: %r", row, error)
-
-
-class Visit:
-    """A request of a run on its way through the service, from its first line to its answer."""
-
-    def __init__(self, run: Run, side: Side, index: int | None) -> None:
-        """Belongs to a side of a run; nothing is recorded of what has no index."""
-        self.run = run
-        self._side = side
-        self._index = index
-        self._row: UUID | None = None
-        self._opened = 0.0
-
-    @property
-    def owner(self) -> UUID:
-        """Whose slots it takes."""
-        return self.run.owners[self._side.name]
-
-    def takes(self, row: UUID) -> None:
-        """Its row is about to be written."""
-        self._row = row
-        if self._index is not None:
-            self.run.recorder.takes(row, self._side.name, self._index)
-
-    def __enter__(self) -> Self:
-        if self._index is not None:
-            self._opened = self.run.recorder.opens(self._side.name)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._index is not None:
-            self.run.recorder.closes(self._side.name, self._index, self._opened)
-        if kind is asyncio.CancelledError and self._row is not None and self._side.mode is Mode.SYNC:
-            self.run.left(self._row)
 
 
 class Runner:
@@ -154,12 +44,12 @@ class Runner:
     def __init__(self, engine: Engine) -> None:
         """Makes the runner of one replica."""
         self._engine = engine
-        self._run: Run | None = None
+        self._run: ActiveRun | None = None
         self._starting: set[asyncio.Task[UUID]] = set()
         self._closed = False
 
     @property
-    def current(self) -> Run | None:
+    def current(self) -> ActiveRun | None:
         """The run in progress on this replica."""
         return self._run
 
@@ -167,8 +57,8 @@ class Runner:
         """How far a run is, as far as this replica knows."""
         return self._run.progress if self._run is not None and self._run.id == id else 0.0
 
-    def visit(self, mode: Mode, token: str | None, index: str | None) -> Visit | None:
-        """The part that a request has in the run in progress; None when its token speaks for none."""
+    def find_request(self, mode: Mode, token: str | None, index: str | None) -> RunRequest | None:
+        """What a request is in the run in progress; None when its token is not that of a run."""
         run = self._run
         if run is None or token is None or not secrets.compare_digest(run.token.encode(), token.encode()):
             return None
@@ -176,7 +66,7 @@ class Runner:
         own = [side for side in run.plan.sides if side.mode is mode]
         side = next((side for side in own if side.name == name), own[0] if own else run.plan.sides[0])
         number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 8 else None
-        return Visit(run, side, number if number is not None and number < run.recorder.count else None)
+        return RunRequest(run, side, number if number is not None and number < run.recorder.count else None)
 
     async def start(self, plan: Plan) -> UUID:
         """Stores a run and begins it.
@@ -198,7 +88,7 @@ class Runner:
     async def _start(self, plan: Plan) -> UUID:
         engine = self._engine
         await self._bury()
-        run = Run(engine.new_id(), plan, Recorder([side.name for side in plan.sides]))
+        run = ActiveRun(engine.new_id(), plan, Recorder([side.name for side in plan.sides]))
         await store.insert(engine.pool, run.id, plan.as_json(), owner=engine.owner, lease=LEASE, at=engine.clock.now())
         if self._run is not None and self._run.task is not None:
             # It has ended, but for what it leaves behind.
@@ -290,7 +180,7 @@ class Runner:
         data = {"id": str(id), "status": status, "progress": round(progress, 4), **more}
         self._engine.hub.publish_event("benchmark", data)
 
-    async def _live(self, run: Run) -> None:
+    async def _live(self, run: ActiveRun) -> None:
         """The whole life of a run; whatever happens, it ends, and so does all that belongs to it."""
         keeping = start(self._keep(run), name=f"benchmark-lease-{run.id}")
         try:
@@ -304,8 +194,8 @@ class Runner:
             keeping.cancel()
             self._run = None
 
-    async def _measure_and_store(self, run: Run) -> None:
-        result, *samples = await self._measure(run)
+    async def _measure_and_store(self, run: ActiveRun) -> None:
+        result, *samples = await Measurement(self._engine, run).measure()
         await self._end_requests(run.id)
         stored = await persist(
             lambda: store.complete(
@@ -316,7 +206,7 @@ class Runner:
         if not stored:
             raise Ended
 
-    def _failure_of(self, run: Run, measuring: "asyncio.Task[None]") -> dict[str, Any] | None:
+    def _failure_of(self, run: ActiveRun, measuring: "asyncio.Task[None]") -> dict[str, Any] | None:
         """Why a measurement came to no result; None where it did, or where somebody else has ended the run."""
         if run.stopped:
             return failure("The service was stopped while it ran.") if self._closed else None
@@ -332,7 +222,7 @@ class Runner:
                 log.error("benchmark %s failed", run.id, exc_info=error)
                 return failure(f"The run failed: {str(error) or type(error).__name__}")
 
-    async def _finish(self, run: Run, error: dict[str, Any] | None) -> None:
+    async def _finish(self, run: ActiveRun, error: dict[str, Any] | None) -> None:
         """Writes down the end of a run, for as long as it may take the database to come back."""
         pool, status = self._engine.pool, None
         try:
@@ -348,7 +238,7 @@ class Runner:
         finally:
             self._tell(run.id, status or "FAILED", 1.0)
 
-    async def _keep(self, run: Run) -> None:
+    async def _keep(self, run: ActiveRun) -> None:
         """Says how far the run is, and keeps its lease; a run that was ended elsewhere is stopped."""
         loop = asyncio.get_running_loop()
         due = loop.time() + RENEW_EVERY_S
@@ -366,97 +256,6 @@ class Runner:
                 except Exception:
                     log.exception("the lease of benchmark %s could not be renewed", run.id)
 
-    async def _measure(self, run: Run) -> list[bytes]:
-        """The result as JSON, and both sides' samples packed."""
-        engine, plan = self._engine, run.plan
-        load = os.getloadavg()[0]
-        async with generator() as peer:
-            own = URL(engine.own_url or "")
-            order = Order(
-                run=str(run.id),
-                host=own.host or "",
-                port=own.port or 0,
-                host_header=own.authority,
-                token=run.token,
-                secrets=list(engine.secret_texts),
-                plan=plan.as_json(),
-            )
-            hello = await peer.ask(order.as_json(), within=COMPUTING_S)
-            if not await store.start(engine.pool, run.id, hello.parts[0].decode(), engine.clock.now()):
-                raise Ended
-            run.stage = "RUNNING"
-            run.recorder.expect(hello.value["count"])
-            base = URL(hello.value["callback_base"])
-            run.origin = str(base.origin())
-            receiver = OwnReceiver(ip_address(base.host or ""), base.port or 0, CALLBACK_PATH)
-            with engine.guard.admitting(receiver):
-                async with contextlib.AsyncExitStack() as stack:
-                    workers = [
-                        await stack.enter_async_context(engine.run_worker(owner, plan.workers, run.recorder))
-                        for owner in dict.fromkeys(run.owners.values())
-                    ]
-                    await stack.enter_async_context(dropping(engine, run))
-                    await peer.ask({}, within=SETTLING_S)
-                    async with monitored_process() as monitor:
-                        for _ in plan.steps:
-                            await self._emptied(run, workers)
-                            async with watch_arrivals(monitor, plan.block_s):
-                                await peer.ask({}, within=plan.block_s + SETTLING_S)
-                        await self._emptied(run, workers)
-                    for _ in ASKING if plan.ways else ():
-                        await peer.ask({}, within=plan.block_s + SETTLING_S)
-                        await self._emptied(run, workers)
-            conditions = Conditions(
-                server_loop_lag_p99_ms=monitor.lag_p99_ms,
-                server_cpu_share=monitor.cpu_share,
-                load_average=load,
-                gc_pause_sum_ms=monitor.pause_sum_ms,
-                gc_pause_max_ms=monitor.pause_max_ms,
-            )
-            areas, columns = run.recorder.dump()
-            final = await peer.ask({"areas": areas, "conditions": asdict(conditions)}, *columns, within=COMPUTING_S)
-        return final.parts
-
-    async def _emptied(self, run: Run, workers: Sequence[Worker]) -> None:
-        """Waits until a side has nothing left to do or to call back, for clients that left included."""
-        wait = EMPTY_LOOK_S
-        try:
-            async with asyncio.timeout(SETTLING_S) as limit:
-                await run.recorder.empty()
-                while await store.has_open_requests(self._engine.pool, run.id, run.origin):
-                    for worker in workers:
-                        worker.hint()
-                    await asyncio.sleep(wait)
-                    wait = min(1.5 * wait, LONGEST_EMPTY_LOOK_S)
-        except TimeoutError:
-            if not limit.expired():  # the database's
-                raise
-            detail = f"Requests or callbacks of the run had not ended {SETTLING_S:g} s after their load."
-            raise Problem("benchmark-failed", detail) from None
-
-
-@contextlib.asynccontextmanager
-async def dropping(engine: Engine, run: Run) -> AsyncIterator[None]:
-    """Drops what clients that left were waiting for, as the plan wants it, as long as the block lasts."""
-    states = DROPPED.get(run.plan.cancel)
-    if states is None:
-        yield
-        return
-
-    owner = next((run.owners[side.name] for side in run.plan.sides if side.mode is Mode.SYNC), uuid.uuid4())
-
-    async def drop(rows: Sequence[UUID]) -> list[bool]:
-        await engine.drop(owner, rows, states)
-        return [True] * len(rows)
-
-    batcher: Batcher[UUID, bool] = Batcher(drop, name="drop", waiting=max(run.recorder.count, 1))
-    async with batcher.running():
-        run.dropping = batcher
-        try:
-            yield
-        finally:
-            run.dropping = None
-
 
 def died() -> dict[str, Any]:
     """The error of a run whose replica went away."""
@@ -466,49 +265,3 @@ def died() -> dict[str, Any]:
 def failure(detail: str) -> dict[str, Any]:
     """The error of a run that did not come to its end."""
     return Problem("benchmark-failed", detail).as_json()
-
-
-class Peer:
-    """The generator's process: one question, one answer."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        """Speaks over the process's pipes."""
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._writer, self._reader = process.stdin, process.stdout
-
-    async def ask(self, value: dict[str, Any], *parts: bytes, within: float) -> Message:
-        """Sends a message and waits for the answer."""
-        try:
-            async with asyncio.timeout(within):
-                self._writer.write(encode(value, *parts))
-                await self._writer.drain()
-                return await receive(self._reader)
-        except TimeoutError:
-            detail = f"The generator's process has not answered for {within:g} s."
-        except (EOFError, OSError):
-            detail = "The generator's process ended early."
-        raise Problem("benchmark-failed", detail)
-
-
-@contextlib.asynccontextmanager
-async def generator() -> AsyncIterator[Peer]:
-    """The generator's process, as long as the block lasts."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "reportsim.benchmark.load.process",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=LONGEST_LINE,
-            env={name: value for name, value in os.environ.items() if not name.startswith("REPORTSIM_")},
-        )
-    except OSError as error:
-        raise Problem("benchmark-failed", f"The generator's process could not be started: {error.strerror}") from None
-    try:
-        yield Peer(process)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()

@@ -12,8 +12,8 @@ from marshmallow import EXCLUDE, fields, validate
 from reportsim.api.benchmarks import RUN, existing, plan_of, shown
 from reportsim.api.requests import id_in, load_query
 from reportsim.benchmark.plan import Arrivals, Cancel, Plan
-from reportsim.benchmark.report.render_process import Export, rendering
-from reportsim.benchmark.theory.prediction_process import foresee
+from reportsim.benchmark.report.render_process import Export, render_export
+from reportsim.benchmark.theory.prediction_process import predict_in_process
 from reportsim.core.problems import Problem, invalid, unavailable
 from reportsim.pages.benchmark_comparison import compared
 from reportsim.pages.benchmark_form import SHAPES, VALUES, plan_body, plan_errors, plan_values
@@ -111,7 +111,7 @@ async def predicted(request: web.Request, form: Mapping[str, str]) -> Json:
     refuse_during_run(request)
     with request.app[PREDICTIONS].place():
         try:
-            return {**await foresee(plan), "plan": plan}
+            return {**await predict_in_process(plan), "plan": plan}
         except TimeoutError:
             raise unavailable("The prediction takes too long; a smaller load is predicted sooner.") from None
 
@@ -196,7 +196,7 @@ async def make_result(request: web.Request, run: Benchmark) -> None:
     kept = request.app[RESULTS]
     if run.id in kept or (samples := await store.samples(request.app[ENGINE].pool, run.id)) is None:
         return
-    async with rendering(Export.PART, run.as_json(), samples) as pieces:
+    async with render_export(Export.PART, run.as_json(), samples) as pieces:
         made = b"".join([piece async for piece in pieces])
     if not made:
         raise Problem("internal-error", "The result could not be drawn.")

@@ -8,10 +8,10 @@ from marshmallow import fields, validate
 from reportsim.benchmark.checks.model import Verdict
 from reportsim.benchmark.load.completion import Way
 from reportsim.benchmark.results.objectives import OPERATORS
-from reportsim.benchmark.results.percentiles import LEVELS
 from reportsim.benchmark.results.samples import Outcome
 from reportsim.benchmark.results.summary import SEGMENTS
 from reportsim.benchmark.results.trace_simulation import COMPARED
+from reportsim.benchmark.statistics.percentiles import LEVELS
 from reportsim.schemas.responses import Problem, Shape, always, identifier, moment, number, path, text, whole, yes_no
 
 SIDES: Final = ("sync", "async", "a", "b")

@@ -11,8 +11,8 @@ from typing import NoReturn
 
 from aiohttp import web
 
+from reportsim.benchmark.active_run import RunRequest
 from reportsim.benchmark.load.messages import INDEX_HEADER, RUN_HEADER
-from reportsim.benchmark.runner import Visit
 from reportsim.core.model import Mode
 from reportsim.core.problems import Problem, quota_exceeded
 from reportsim.web.keys import EXTRA_HEADERS, LIMITS, RUNNER, TRUSTED, VISIT
@@ -84,10 +84,10 @@ def refusal(policy: str, retry_after: int) -> Problem:
     return quota_exceeded(policy, f"The {policy} quota is used up.", retry_after)
 
 
-def visit_of(request: web.Request, mode: Mode) -> Visit | None:
+def visit_of(request: web.Request, mode: Mode) -> RunRequest | None:
     """The part that a request has in the benchmark's run that its header speaks for."""
     token = request.headers.get(RUN_HEADER)
-    return request.app[RUNNER].visit(mode, token, request.headers.get(INDEX_HEADER)) if token else None
+    return request.app[RUNNER].find_request(mode, token, request.headers.get(INDEX_HEADER)) if token else None
 
 
 def client(request: web.Request) -> str:

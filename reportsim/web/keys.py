@@ -6,7 +6,8 @@ from typing import Final
 
 from aiohttp import web
 
-from reportsim.benchmark.runner import Runner, Visit
+from reportsim.benchmark.active_run import RunRequest
+from reportsim.benchmark.runner import Runner
 from reportsim.engine.engine import Engine
 from reportsim.settings import Settings
 from reportsim.web.rate_limit import Limits, Network, Places
@@ -27,6 +28,6 @@ FAILED: Final = web.AppKey("FAILED", asyncio.Event)
 REQUEST_ID: Final = web.RequestKey("REQUEST_ID", str)
 ROW_ID: Final = web.RequestKey("ROW_ID", str)
 TRACE: Final = web.RequestKey("TRACE", str)
-VISIT: Final = web.RequestKey("VISIT", Visit)
+VISIT: Final = web.RequestKey("VISIT", RunRequest)
 EXTRA_HEADERS: Final = web.RequestKey("EXTRA_HEADERS", Mapping[str, str])
 BEGUN: Final = web.RequestKey("BEGUN", web.StreamResponse)

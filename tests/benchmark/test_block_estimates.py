@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reportsim.benchmark.results.block_estimates import (
+from reportsim.benchmark.statistics.block_estimates import (
     FEWEST_BLOCKS,
     BlockTimes,
     estimate_mean,
@@ -16,8 +16,8 @@ from reportsim.benchmark.results.block_estimates import (
     estimate_request_mean,
     estimate_share,
 )
-from reportsim.benchmark.results.distributions import beta_quantile, clopper_pearson, incomplete_beta, student_t
-from reportsim.benchmark.results.percentiles import LEVELS
+from reportsim.benchmark.statistics.distributions import beta_quantile, clopper_pearson, incomplete_beta, student_t
+from reportsim.benchmark.statistics.percentiles import LEVELS
 
 TIMES = st.one_of(st.floats(0, 1e5), st.just(math.inf))
 BLOCKS = st.lists(st.lists(TIMES, max_size=30), min_size=1, max_size=24)

@@ -10,6 +10,7 @@ import asyncpg
 import psutil
 import pytest
 
+from reportsim.benchmark import measurement
 from reportsim.benchmark import runner as module
 from reportsim.benchmark.plan import Arrivals, Plan
 from reportsim.settings import Settings
@@ -156,7 +157,7 @@ async def test_a_generator_that_says_nothing_fails_its_run(
     service: Service, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(module, "SETTLING_S", 2.0)
+        patched.setattr(measurement, "SETTLING_S", 2.0)
         id = await started(service, {**ENDLESS, "duration_s": 1})
         await running(service, id, progress=False)
         for process in generators():
@@ -169,7 +170,7 @@ async def test_a_generator_that_cannot_be_started_fails_its_run(
     service: Service, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(module.sys, "executable", "/nowhere/python")  # type: ignore[attr-defined]
+        patched.setattr("sys.executable", "/nowhere/python")
         id = await started(service, ENDLESS)
         detail = detail_of(await ended(service, id))
     assert detail == "The generator's process could not be started: No such file or directory"
@@ -184,7 +185,7 @@ async def test_requests_that_never_end_fail_their_run(
 
     with monkeypatch.context() as patched:
         patched.setattr(benchmarks, "has_open_requests", always)
-        patched.setattr(module, "SETTLING_S", 0.2)
+        patched.setattr(measurement, "SETTLING_S", 0.2)
         id = await service.app[RUNNER].start(RACE)
         run = await ended(service, str(id))
     assert detail_of(run) in {

@@ -17,7 +17,7 @@ from reportsim.benchmark.load.messages import Order
 from reportsim.benchmark.load.process import receiving
 from reportsim.benchmark.plan import Arrivals, Plan
 from reportsim.benchmark.results.samples import Outcome
-from reportsim.benchmark.results.summary import Side
+from reportsim.benchmark.results.side_samples import Side
 from reportsim.benchmark.schedule import make_schedule
 from reportsim.core import signing
 from reportsim.core.model import Mode

@@ -16,8 +16,8 @@ from reportsim.benchmark.load.http_client import ignore
 from reportsim.benchmark.load.messages import Order
 from reportsim.benchmark.load.process import receiving
 from reportsim.benchmark.plan import Block, Plan
-from reportsim.benchmark.results.block_estimates import BlockTimes
 from reportsim.benchmark.schedule import make_schedule
+from reportsim.benchmark.statistics.block_estimates import BlockTimes
 from reportsim.core.callback_policy.addresses import AllowList
 from reportsim.core.model import Mode
 from reportsim.settings import Settings

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reportsim.benchmark.load.process_priority import lower_priority
+from reportsim.benchmark.helper_process import lower_priority
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.report import render_process
 from reportsim.benchmark.theory import prediction_process
@@ -53,7 +53,7 @@ def quick_helpers(monkeypatch: pytest.MonkeyPatch) -> None:
     async def predict(_: object) -> dict[str, Any]:
         raise TimeoutError
 
-    monkeypatch.setattr("reportsim.pages.benchmarks.foresee", predict)
+    monkeypatch.setattr("reportsim.pages.benchmarks.predict_in_process", predict)
 
 
 async def status_of(service: Service, path: str, headers: dict[str, str], method: str = "GET") -> int:
@@ -123,8 +123,8 @@ async def test_a_helper_lets_the_service_go_first(monkeypatch: pytest.MonkeyPatc
 
     for module in (prediction_process, render_process):
         monkeypatch.setattr(module, "lower_priority", lower_and_look)
-    await prediction_process.foresee(Plan(rate=1, duration_s=1))
-    async with render_process.rendering(render_process.Export.CSV, {}, (b"", b"")):
+    await prediction_process.predict_in_process(Plan(rate=1, duration_s=1))
+    async with render_process.render_export(render_process.Export.CSV, {}, (b"", b"")):
         pass
     own = os.getpriority(os.PRIO_PROCESS, 0)
     assert len(seen) == 2

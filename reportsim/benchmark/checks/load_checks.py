@@ -61,6 +61,7 @@ def check_arrivals(evidence: Evidence) -> Check:
         limit = round(KOLMOGOROV / math.sqrt(max(min(map(len, gaps)), 1)), 6)
         distance = round(max(kolmogorov(each, design.poisson_rate) for each in gaps), 6)
     odd = distance is not None and limit is not None and distance > limit
+    verdict = Verdict.WARN if odd else Verdict.OK
     detail = f"{missing:,} requests were never sent." if missing else "Every request was sent."
     if distance is not None:
         detail += f" The gaps are {'not ' if odd else ''}those of a Poisson process of {design.poisson_rate:g}/s."
@@ -69,7 +70,7 @@ def check_arrivals(evidence: Evidence) -> Check:
         name,
         {"not_sent": missing, "distance": distance},
         {"not_sent": 0, "distance": limit},
-        Verdict.FAIL if missing else Verdict.WARN if odd else Verdict.OK,
+        Verdict.FAIL if missing else verdict,
         detail,
     )
 

@@ -7,7 +7,7 @@ from typing import Final
 from reportsim.benchmark.checks.model import Check, Evidence, ServerRecords, Verdict
 from reportsim.benchmark.plan import Cancel
 from reportsim.benchmark.results.samples import Outcome, Samples
-from reportsim.benchmark.results.summary import CUT_OFF, RESULTS, segment_columns
+from reportsim.benchmark.results.side_samples import CUT_OFF, RESULTS, segment_columns
 from reportsim.core.model import Mode
 from reportsim.core.number_format import percent
 
@@ -135,7 +135,9 @@ def check_same_work(evidence: Evidence, server: ServerRecords) -> Check:
         detail = f"No service time was planned: the reports took their own, which differ by {apart} between the sides."
         return Check("H9", SAME_WORK, value, limit, Verdict.INFO, detail)
     worst = max((share for share in value.values() if share is not None), default=0.0)
-    verdict = Verdict.OK if worst <= SERVICE else Verdict.WARN if worst <= SERVICE_FAILS else Verdict.FAIL
+    verdict = Verdict.WARN if worst <= SERVICE_FAILS else Verdict.FAIL
+    if worst <= SERVICE:
+        verdict = Verdict.OK
     from_plan = percent(value["from_plan"] or 0.0)
     detail = f"Service times differ by {apart} between the sides and by {from_plan} from the plan."
     return Check("H9", SAME_WORK, value, limit, verdict, detail)

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from reportsim.benchmark.load.http_client import Client
 from reportsim.benchmark.plan import MOST_DRAIN_S, Plan
-from reportsim.benchmark.results.block_estimates import BlockTimes
-from reportsim.benchmark.results.percentiles import LEVELS
 from reportsim.benchmark.schedule import Schedule
 from reportsim.benchmark.server_recorder import Area
+from reportsim.benchmark.statistics.block_estimates import BlockTimes
+from reportsim.benchmark.statistics.percentiles import LEVELS
 from reportsim.core.json import dumps
 from reportsim.tasks import start
 

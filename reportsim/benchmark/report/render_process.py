@@ -1,4 +1,4 @@
-"""A run's exports, from a process of their own: both take too long for the loop of a service.
+"""A run's exports, from a process of their own: they take too long for an event loop.
 
 `python -m reportsim.benchmark.report.render_process` reads a message with the run and both sides' packed samples from
 standard input, and writes the page or the CSV to standard output.
@@ -7,14 +7,13 @@ standard input, and writes the page or the CSV to standard output.
 import asyncio
 import contextlib
 import json
-import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from enum import StrEnum
 from typing import Any, Final
 
+from reportsim.benchmark.helper_process import end_process, lower_priority, spawn_helper
 from reportsim.benchmark.load.messages import encode
-from reportsim.benchmark.load.process_priority import lower_priority
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.report.page import html_fragment, html_report
 from reportsim.benchmark.results.export import samples_csv
@@ -27,7 +26,7 @@ SILENT_S: Final = 60.0
 
 
 class Export(StrEnum):
-    """What is made of a run."""
+    """The kinds of exports."""
 
     HTML = "html"
     """A page of its own."""
@@ -37,44 +36,35 @@ class Export(StrEnum):
 
 
 @contextlib.asynccontextmanager
-async def rendering(
+async def render_export(
     kind: Export, run: dict[str, Any], samples: tuple[bytes, bytes]
 ) -> AsyncIterator[AsyncIterator[bytes]]:
     """An export of a run as the API shows it, in pieces."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "reportsim.benchmark.report.render_process",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        env={name: value for name, value in os.environ.items() if not name.startswith("REPORTSIM_")},
-    )
+    process = await spawn_helper("reportsim.benchmark.report.render_process")
     lower_priority(process)
     assert process.stdin is not None
     assert process.stdout is not None
-    writing = start(order(process.stdin, encode({"kind": kind, "run": run}, *samples)), name="export-order")
+    writing = start(write_order(process.stdin, encode({"kind": kind, "run": run}, *samples)), name="export-order")
     try:
-        yield pieces(process, process.stdout)
+        yield read_pieces(process, process.stdout)
     finally:
         writing.cancel()
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+        await end_process(process)
 
 
-async def order(stream: asyncio.StreamWriter, data: bytes) -> None:
-    """Says what to make; who is killed in between does not read it to its end."""
+async def write_order(stream: asyncio.StreamWriter, data: bytes) -> None:
+    """Sends what to render; a process that is killed meanwhile does not read all of it."""
     with contextlib.suppress(ConnectionError):
         stream.write(data)
         await stream.drain()
         stream.close()
 
 
-async def pieces(process: asyncio.subprocess.Process, stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """What a process writes until its end.
+async def read_pieces(process: asyncio.subprocess.Process, stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """The output of a process.
 
     Raises:
-        RuntimeError: it did not end well, so that what came may not be all.
+        RuntimeError: it failed, so that its output may be incomplete.
     """
     while True:
         async with asyncio.timeout(SILENT_S):
@@ -86,7 +76,7 @@ async def pieces(process: asyncio.subprocess.Process, stream: asyncio.StreamRead
         yield data
 
 
-def made(kind: Export, run: dict[str, Any], samples: list[Samples]) -> Iterator[str]:
+def render(kind: Export, run: dict[str, Any], samples: list[Samples]) -> Iterator[str]:
     """The export."""
     plan = Plan.from_json(run["plan"])
     if kind is Export.CSV:
@@ -104,7 +94,7 @@ def main() -> None:
     head = json.loads(sys.stdin.buffer.readline())
     packed = [sys.stdin.buffer.read(length) for length in head["parts"]]
     order = head["value"]
-    for piece in made(Export(order["kind"]), order["run"], [Samples.unpack(part) for part in packed]):
+    for piece in render(Export(order["kind"]), order["run"], [Samples.unpack(part) for part in packed]):
         sys.stdout.buffer.write(piece.encode())
     sys.stdout.buffer.flush()
 

@@ -217,7 +217,8 @@ def list_objectives(result: Json) -> Table:
     for side in side_names(result):
         for row in result["slo"][side]["objectives"]:
             unknown = is_unknown(result[side], row)
-            mark = "warn" if unknown else "ok" if row["pass"] else "fail"
+            mark = "ok" if row["pass"] else "fail"
+            mark = "warn" if unknown else mark
             rows.append(
                 cells(
                     f"{side}: {row['metric']} {row['op']} {row['value']:g}",

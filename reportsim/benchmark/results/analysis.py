@@ -7,7 +7,8 @@ from typing import Any
 from reportsim.benchmark.design import Design
 from reportsim.benchmark.results.paired_comparison import Comparison, compare_sides
 from reportsim.benchmark.results.samples import Samples
-from reportsim.benchmark.results.summary import Side, SideResult, shortest_cut_off, summarise_side
+from reportsim.benchmark.results.side_samples import Side, shortest_cut_off
+from reportsim.benchmark.results.summary import SideResult, summarise_side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from reportsim.benchmark.plan import Plan
-from reportsim.benchmark.results.percentiles import rank
 from reportsim.benchmark.results.samples import MOMENTS, Outcome, Samples
 from reportsim.benchmark.schedule import Schedule
+from reportsim.benchmark.statistics.percentiles import rank
 
 HEADER: Final = (
     "mode",

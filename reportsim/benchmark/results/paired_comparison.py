@@ -1,13 +1,13 @@
 """Both sides against each other, request by request: the same arrival, the same service time, another pattern."""
 
 import math
-from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from reportsim.benchmark.results.block_estimates import BlockTimes, Estimate, Quantile, estimate_request_mean
-from reportsim.benchmark.results.summary import Side, SideResult, TimeSummary
+from reportsim.benchmark.results.side_samples import Side
+from reportsim.benchmark.results.summary import SideResult, TimeSummary
+from reportsim.benchmark.statistics.block_estimates import BlockTimes, Estimate, Quantile, estimate_request_mean
 
 Json = dict[str, Any]
 # Differences that the clocks of two processes do not settle, in milliseconds.
@@ -96,12 +96,12 @@ def compare_sides(sides: tuple[Side, Side], results: tuple[SideResult, SideResul
     first, second = sides
     pairs = list(match(first, second))
     differences: list[list[float]] = [[] for _ in first.samples.blocks]
-    faster = array("q", [0, 0, 0])
+    all_differences: list[float] = []
     for pair in pairs:
         if not math.isnan(pair.first) and not math.isnan(pair.second):
             difference = 1000 * (min(pair.second, limit_s) - min(pair.first, limit_s))
             differences[pair.block].append(difference)
-            faster[0 if difference > TIE_MS else 2 if difference < -TIE_MS else 1] += 1
+            all_differences.append(difference)
     came = [(pair.first < math.inf, pair.second < math.inf) for pair in pairs]
     found = BlockTimes(differences)
     return Comparison(
@@ -114,9 +114,9 @@ def compare_sides(sides: tuple[Side, Side], results: tuple[SideResult, SideResul
         mean_ms=estimate_request_mean(differences),
         median_ms=found.quantile(0.5),
         limit_ms=None if math.isinf(limit_s) else round(1000 * limit_s, 3),
-        first_faster=faster[0],
-        ties=faster[1],
-        second_faster=faster[2],
+        first_faster=sum(difference > TIE_MS for difference in all_differences),
+        ties=sum(abs(difference) <= TIE_MS for difference in all_differences),
+        second_faster=sum(difference < -TIE_MS for difference in all_differences),
         accept_ms=level_differences(*(result.accept_ms for result in results)),
         time_to_result_ms=level_differences(*(result.time_to_result_ms for result in results)),
     )

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from reportsim.benchmark.results.percentiles import LEVELS
 from reportsim.benchmark.results.samples import Outcome
+from reportsim.benchmark.statistics.percentiles import LEVELS
 
 Json = dict[str, Any]
 TIMES: Final = ("time_to_result_ms", "accept_ms")

@@ -9,13 +9,13 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import compress, pairwise
-from operator import sub
+from itertools import compress
 from typing import Any, Final
 
-from reportsim.benchmark.design import Design
-from reportsim.benchmark.results.block_estimates import (
+from reportsim.benchmark.results.concurrency import Span, integral, most_at_once
+from reportsim.benchmark.results.samples import Outcome, Samples
+from reportsim.benchmark.results.side_samples import RESULTS, Side, segment_columns
+from reportsim.benchmark.statistics.block_estimates import (
     BlockTimes,
     Estimate,
     Quantile,
@@ -23,17 +23,10 @@ from reportsim.benchmark.results.block_estimates import (
     estimate_ratio,
     estimate_share,
 )
-from reportsim.benchmark.results.concurrency import Span, integral, most_at_once, spans
-from reportsim.benchmark.results.percentiles import LEVELS, rank
-from reportsim.benchmark.results.samples import Outcome, Samples
+from reportsim.benchmark.statistics.percentiles import LEVELS, rank
 
 Json = dict[str, Any]
 SEGMENTS: Final = ("lag", "accept", "queue", "service", "delivery")
-# Outcomes without a time: the client was told, sooner or later, that there will be no result.
-WITHOUT_TIME: Final = frozenset({Outcome.REFUSED, Outcome.SHED, Outcome.HTTP_4XX, Outcome.HTTP_5XX, Outcome.JOB_FAILED})
-# Outcomes that cut a time off: the result did not come while it was waited for.
-CUT_OFF: Final = frozenset({Outcome.CLIENT_TIMEOUT, Outcome.CALLBACK_LOST})
-RESULTS: Final = frozenset({Outcome.OK, Outcome.OK_LATE})
 LAG_LEVELS: Final = {"p50": 0.5, "p99": 0.99, "p99_9": 0.999}
 
 
@@ -133,122 +126,31 @@ def ends(estimate: Estimate) -> Json:
     return {"low": shown["low"], "high": shown["high"]}
 
 
-class Side:
-    """The samples of one side, seen block by block."""
-
-    def __init__(self, samples: Samples, design: Design) -> None:
-        """Belongs to the side of the design that has the name of the samples."""
-        self.samples = samples
-        self.design = design
-        self.timeout_s = next(side.timeout_s for side in design.sides if side.name == samples.side)
-
-    def per_block(self, values: Sequence[float]) -> "list[Sequence[float]]":
-        """A column, cut into blocks."""
-        return [values[block.start : block.stop] for block in self.samples.blocks]
-
-    @cached_property
-    def times(self) -> "array[float]":
-        """Seconds to each result; infinite where none came in time, NaN where the client was told of none."""
-        samples = self.samples
-        moments = zip(samples.outcomes, samples.due, samples.result, strict=True)
-        return array("d", (time_of(outcome, result - due) for outcome, due, result in moments))
-
-    @cached_property
-    def accept_times(self) -> "array[float]":
-        """Seconds to the first final status; infinite where the client left without, NaN where there was no answer."""
-        samples = self.samples
-        moments = zip(samples.outcomes, samples.due, samples.accepted, strict=True)
-        return array(
-            "d",
-            (
-                math.inf if math.isnan(accepted) and outcome in CUT_OFF else accepted - due
-                for outcome, due, accepted in moments
-            ),
-        )
-
-    @cached_property
-    def from_send(self) -> "array[float]":
-        """The time to result as most tools measure it, from when a request was sent; it hides the generator's lag."""
-        lags = map(sub, self.samples.sent, self.samples.due)
-        return array("d", (time if math.isnan(lag) else time - lag for time, lag in zip(self.times, lags, strict=True)))
-
-    def cut_off_s(self) -> float:
-        """The least that a time is known to be that was cut off: the time-out, or else the longest time to a result."""
-        longest = max((time for time in self.times if time < math.inf), default=0.0)
-        return longest if math.isinf(self.timeout_s) else max(self.timeout_s, longest)
-
-    def summarise(self, times: Sequence[float], limit_s: float) -> TimeSummary:
-        """Quantiles and the mean of some times of this side."""
-        known = [[1000 * time for time in block if not math.isnan(time)] for block in self.per_block(times)]
-        found = BlockTimes(known, 1000 * self.cut_off_s())
-        mean = found.mean(1000 * limit_s)
-        return TimeSummary(
-            quantiles={level: found.quantile(share) for level, share in LEVELS.items()},
-            max=found.maximum(),
-            mean=Quantile(mean.value, mean.low, mean.high, n=found.count),
-        )
-
-    def count_per_block(self, wanted: "Iterable[bool]") -> list[int]:
-        """How many requests of each block are wanted."""
-        flags = list(wanted)
-        return [sum(flags[block.start : block.stop]) for block in self.samples.blocks]
-
-    @cached_property
-    def outcomes(self) -> list[Outcome]:
-        """How each request ended, with late results told apart."""
-        slo = self.design.slo_s
-        return [
-            (Outcome.OK_LATE if time > slo else Outcome.OK) if outcome in RESULTS else Outcome(outcome)
-            for outcome, time in zip(self.samples.outcomes, self.times, strict=True)
-        ]
-
-    def rate(self, counts: Sequence[float]) -> Estimate:
-        """What came per second of the arrival window."""
-        window = self.design.block_s
-        return estimate_mean([count / window for count in counts]) if window else Estimate(None)
-
-    def occupancy(self, overlapping: Iterable[Iterable[Span]]) -> Occupancy:
-        """The overlap of the spans of each block."""
-        blocks, window = [list(found) for found in overlapping], self.design.block_s
-        if not any(blocks) or not window:
-            return Occupancy(mean=Estimate(None), max=0)
-        areas = [integral(clip(found, window)) / window for found in blocks]
-        return Occupancy(mean=rounded(estimate_mean(areas)), max=max(map(most_at_once, blocks)))
-
-    def spans_per_block(self, starts: Sequence[float], ends: Sequence[float]) -> Iterator[Iterator[Span]]:
-        """The spans of each block whose two moments are known."""
-        for first, last in zip(self.per_block(starts), self.per_block(ends), strict=True):
-            yield spans(first, last)
-
-    def held_until(self) -> "array[float]":
-        """When each client's connection was over: as the server says, or else when the client had its answer."""
-        samples = self.samples
-        return array(
-            "d",
-            (
-                sent + held
-                if not math.isnan(held)
-                else due + self.timeout_s
-                if math.isnan(accepted) and outcome in CUT_OFF
-                else accepted
-                for due, sent, held, accepted, outcome in zip(
-                    samples.due, samples.sent, samples.held, samples.accepted, samples.outcomes, strict=True
-                )
-            ),
-        )
-
-    def left_queue(self) -> list[float]:
-        """When each request left the queue: a worker began, or it was dropped."""
-        samples = self.samples
-        moments = zip(samples.started, samples.ended, strict=True)
-        return [end if math.isnan(start) else start for start, end in moments]
+def summarise_times(side: Side, times: Sequence[float], limit_s: float) -> TimeSummary:
+    """Quantiles and the mean of some times of this side."""
+    known = [[1000 * time for time in block if not math.isnan(time)] for block in side.per_block(times)]
+    found = BlockTimes(known, 1000 * side.cut_off_s())
+    mean = found.mean(1000 * limit_s)
+    return TimeSummary(
+        quantiles={level: found.quantile(share) for level, share in LEVELS.items()},
+        max=found.maximum(),
+        mean=Quantile(mean.value, mean.low, mean.high, n=found.count),
+    )
 
 
-def time_of(outcome: int, elapsed: float) -> float:
-    """The time to result that an outcome stands for."""
-    if outcome in RESULTS:
-        return elapsed
-    return math.inf if outcome in CUT_OFF else math.nan
+def estimate_rate(side: Side, counts: Sequence[float]) -> Estimate:
+    """What came per second of the arrival window."""
+    window = side.design.block_s
+    return estimate_mean([count / window for count in counts]) if window else Estimate(None)
+
+
+def estimate_occupancy(side: Side, overlapping: Iterable[Iterable[Span]]) -> Occupancy:
+    """The overlap of the spans of each block."""
+    blocks, window = [list(found) for found in overlapping], side.design.block_s
+    if not any(blocks) or not window:
+        return Occupancy(mean=Estimate(None), max=0)
+    areas = [integral(clip(found, window)) / window for found in blocks]
+    return Occupancy(mean=rounded(estimate_mean(areas)), max=max(map(most_at_once, blocks)))
 
 
 def rounded(estimate: Estimate) -> Estimate:
@@ -261,12 +163,6 @@ def clip(overlapping: Iterable[Span], until: float) -> Iterator[Span]:
     return ((start, min(end, until)) for start, end in overlapping if start < until)
 
 
-def shortest_cut_off(sides: Sequence[Side]) -> float:
-    """The bound of a restricted mean: the shortest time-out, or where none is known, the least that was cut off."""
-    known = [side.timeout_s for side in sides if not math.isinf(side.timeout_s)]
-    return min(known or [side.cut_off_s() for side in sides if math.inf in side.times], default=math.inf)
-
-
 def summarise_side(side: Side, limit_s: float) -> SideResult:
     """The result of one side; means are of times that are cut off at `limit_s`."""
     samples = side.samples
@@ -274,24 +170,24 @@ def summarise_side(side: Side, limit_s: float) -> SideResult:
     sizes = [len(block) for block in samples.blocks]
     counts = {outcome.label: side.count_per_block(each is outcome for each in side.outcomes) for outcome in Outcome}
     results = [ok + late for ok, late in zip(counts["ok"], counts["ok_late"], strict=True)]
-    busy = side.occupancy(side.spans_per_block(samples.started, samples.ended))
+    busy = estimate_occupancy(side, side.spans_per_block(samples.started, samples.ended))
     return SideResult(
         offered=len(samples),
         sent=sum(not math.isnan(moment) for moment in samples.sent),
         outcomes={outcome.label: found[outcome] for outcome in Outcome},
         duplicates=samples.duplicates,
         sched_lag_ms=schedule_lag(samples),
-        accept_ms=side.summarise(side.accept_times, limit_s),
-        time_to_result_ms=side.summarise(side.times, limit_s),
-        from_send_ms=side.summarise(side.from_send, limit_s),
+        accept_ms=summarise_times(side, side.accept_times, limit_s),
+        time_to_result_ms=summarise_times(side, side.times, limit_s),
+        from_send_ms=summarise_times(side, side.from_send, limit_s),
         segments_ms=segments(samples),
         shares={name: estimate_share(events, sizes) for name, events in counts.items()},
-        goodput=side.rate(counts["ok"]),
-        throughput=side.rate(results),
+        goodput=estimate_rate(side, counts["ok"]),
+        throughput=estimate_rate(side, results),
         drain_s=drain_s(samples),
-        open_connections=side.occupancy(side.spans_per_block(samples.sent, side.held_until())),
+        open_connections=estimate_occupancy(side, side.spans_per_block(samples.sent, side.held_until())),
         busy_workers=busy.mean,
-        queue=side.occupancy(side.spans_per_block(samples.queued, side.left_queue())),
+        queue=estimate_occupancy(side, side.spans_per_block(samples.queued, side.left_queue())),
         wasted_share=wasted_share(side),
     )
 
@@ -303,12 +199,6 @@ def schedule_lag(samples: Samples) -> dict[str, float | None]:
         return dict.fromkeys((*LAG_LEVELS, "max"))
     shown = {level: lags[rank(len(lags), share) - 1] for level, share in LAG_LEVELS.items()}
     return {level: round(value, 3) for level, value in (shown | {"max": lags[-1]}).items()}
-
-
-def segment_columns(samples: Samples) -> "tuple[array[float], ...]":
-    """The segments of every request in seconds; those of one add up to its time to result. NaN where one is unknown."""
-    moments = (samples.due, samples.sent, samples.queued, samples.started, samples.ended, samples.result)
-    return tuple(array("d", map(sub, later, earlier)) for earlier, later in pairwise(moments))
 
 
 def segments(samples: Samples) -> dict[str, float | None]:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from reportsim.benchmark.plan import Cancel, Plan
-from reportsim.benchmark.results.percentiles import rank
 from reportsim.benchmark.results.samples import Integrals, Outcome, Samples
 from reportsim.benchmark.results.summary import drain_s
 from reportsim.benchmark.schedule import Schedule
+from reportsim.benchmark.statistics.percentiles import rank
 from reportsim.benchmark.theory.figures import LEVELS, Figures, figures
 from reportsim.benchmark.theory.simulation import Flow, simulate
 
@@ -125,17 +125,15 @@ def _replayed(plan: Plan, samples: Samples, schedule: Schedule, block: range) ->
 
 
 def deliveries_s(samples: Samples, timeout_s: float) -> "array[float]":
-    """How long each result was on its way: until the client left at least, and as in the median where none was made."""
+    """The delivery time of each result: at least until the client left, and the median where there was no result."""
     leaves = [due + timeout_s for due in samples.due]
     known = [result - ended for result, ended in zip(samples.result, samples.ended, strict=True)]
     middle = median(known)
-    return array(
-        "d",
-        (
-            way if way >= 0 else left - ended + INSTANT_S if ended <= left < math.inf else middle
-            for way, ended, left in zip(known, samples.ended, leaves, strict=True)
-        ),
+    assumed = (
+        left - ended + INSTANT_S if ended <= left < math.inf else middle
+        for ended, left in zip(samples.ended, leaves, strict=True)
     )
+    return array("d", (way if way >= 0 else other for way, other in zip(known, assumed, strict=True)))
 
 
 def noticed(samples: Samples, timeout_s: float, cancel: Cancel, order: Sequence[int]) -> "array[float]":

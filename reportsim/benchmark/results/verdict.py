@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from reportsim.benchmark.results.analysis import Analysis
-from reportsim.benchmark.results.block_estimates import FEWEST_BLOCKS, Estimate
 from reportsim.benchmark.results.paired_comparison import Comparison
 from reportsim.benchmark.results.samples import Outcome
 from reportsim.benchmark.results.summary import SideResult
+from reportsim.benchmark.statistics.block_estimates import FEWEST_BLOCKS, Estimate
 from reportsim.core.number_format import duration, percent, three
 
 ERRORS: Final = (Outcome.REFUSED, Outcome.SHED, Outcome.HTTP_4XX, Outcome.HTTP_5XX, Outcome.JOB_FAILED)
@@ -49,8 +49,9 @@ def describe_difference(comparison: Comparison) -> str:
 
 def signed(value_ms: float) -> str:
     """A difference with its sign."""
-    sign = "" if abs(value_ms) < 5e-4 else "−" if value_ms < 0 else "+"
-    return f"{sign}{milliseconds(abs(value_ms))}"
+    if abs(value_ms) < 5e-4:
+        return milliseconds(0.0)
+    return f"{'−' if value_ms < 0 else '+'}{milliseconds(abs(value_ms))}"
 
 
 def milliseconds(value_ms: float) -> str:

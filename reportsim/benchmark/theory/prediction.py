@@ -49,15 +49,15 @@ def side(plan: Plan, mode: Mode, theory: Theory | None, expected: dict[str, Band
 
 
 def in_milliseconds(theory: Theory, timeout_s: float) -> Json:
-    """A theory's answers, times in milliseconds; who left the queue without a result has timed out as well."""
+    """A theory's answers, times in milliseconds; clients that left the queue count as timed out."""
     answers = theory.as_json(None if math.isinf(timeout_s) else timeout_s)
     if answers["p_timeout"] is not None:
         answers["p_timeout"] += answers["p_abandon"] or 0.0
     times = ("mean_wait", "mean_sojourn", "p50", "p95", "p99")
-    return {
-        (f"{name}_ms" if name in times else name): (None if value is None else 1000 * value) if name in times else value
-        for name, value in answers.items()
-    }
+    shown = {name: value for name, value in answers.items() if name not in times}
+    for name in times:
+        shown[f"{name}_ms"] = None if answers[name] is None else 1000 * answers[name]
+    return shown
 
 
 def relaxation(plan: Plan) -> float:

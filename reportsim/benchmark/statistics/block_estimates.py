@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from reportsim.benchmark.results.distributions import clopper_pearson, student_t
+from reportsim.benchmark.statistics.distributions import clopper_pearson, student_t
 
 FEWEST_BLOCKS: Final = 4
 """Below this many blocks no interval is given."""
@@ -162,14 +162,15 @@ class BlockTimes:
         counts = [len(block) for block in self._blocks]
         error = ratio_error(below, counts, sum(below) / count)
         reach = student_t(degrees(below, counts)) * max(error, math.sqrt(share * (1 - share) / count))
-        low, high = math.floor(count * (share - reach)), math.ceil(count * (share + reach))
-        return Quantile(
-            value,
-            None if low < 1 else self._ordered[low - 1] if low <= self._finite else self._cut_off,
-            self._ordered[high - 1] if high <= self._finite else None,
-            n=count,
-            censored=censored,
-        )
+        low = self._at_rank(math.floor(count * (share - reach)), self._cut_off)
+        high = self._at_rank(math.ceil(count * (share + reach)), None)
+        return Quantile(value, low, high, n=count, censored=censored)
+
+    def _at_rank(self, rank: int, beyond: float | None) -> float | None:
+        """The time at a rank, counted from 1; None below it, and `beyond` among those that were cut off."""
+        if rank < 1:
+            return None
+        return self._ordered[rank - 1] if rank <= self._finite else beyond
 
     def maximum(self) -> Quantile:
         """The largest time, which has no interval."""

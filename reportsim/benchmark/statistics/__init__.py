@@ -1,0 +1,1 @@
+"""Estimates and their intervals, with blocks as the units of sampling."""
