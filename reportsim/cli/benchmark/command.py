@@ -15,7 +15,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from reportsim.benchmark.plan import FEWEST_BLOCKS, Arrivals, Cancel, Plan
 from reportsim.cli.benchmark.analyse import analyse_files
-from reportsim.cli.benchmark.local_service import own_service
+from reportsim.cli.benchmark.local_service import run_local_service
+from reportsim.cli.benchmark.self_test import SelfTest, run_self_test
 from reportsim.cli.benchmark.tables import show_comparison, show_list, show_result
 from reportsim.cli.database import name_database
 from reportsim.cli.errors import CommandError
@@ -72,6 +73,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out.add_argument("--csv", type=user_path, metavar="FILE", help="write every request as a row")
     other = parser.add_argument_group("earlier runs").add_mutually_exclusive_group()
     other.add_argument("--list", action="store_true", help="list them")
+    other.add_argument(
+        "--self-test", action="store_true", help="freeze a service of its own and check what is measured"
+    )
     other.add_argument("--analyse", nargs="+", metavar="FILE", help="compute the result of exported samples again")
     other.add_argument("--compare", nargs=2, metavar="ID", help="two of them beside each other")
     parser.set_defaults(run=run)
@@ -89,8 +93,18 @@ def run(options: argparse.Namespace) -> int:
     if options.url:
         return asyncio.run(on_service(options.url, options))
     name_database(Settings.from_environment(), existing=bool(options.list or options.compare))
-    with own_service() as url:
-        return asyncio.run(on_service(url, options))
+    with run_local_service() as service:
+        if options.self_test:
+            return show_self_test(asyncio.run(run_self_test(service.url, service.pid)))
+        return asyncio.run(on_service(service.url, options))
+
+
+def show_self_test(found: SelfTest) -> int:
+    """Prints the outcome of a self-test; returns the exit code."""
+    for level, by_hand in found.by_hand.items():
+        print(f"{found.side} {level}: {found.measured[level]:.1f} ms measured, {by_hand:.1f} ms by hand")
+    print("The self-test has passed." if found.ok else "The self-test has failed.")
+    return 0 if found.ok else FAILED
 
 
 async def on_service(url: str, options: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from reportsim.cli.errors import CommandError
@@ -20,9 +21,17 @@ LOOK_S: Final = 0.1
 TAIL: Final = 2_000
 
 
+@dataclass(frozen=True, slots=True)
+class LocalService:
+    """A running service."""
+
+    url: str
+    pid: int
+
+
 @contextlib.contextmanager
-def own_service() -> Iterator[str]:
-    """The URL of a service that runs as long as the block lasts; all but its address is as the environment says."""
+def run_local_service() -> Iterator[LocalService]:
+    """A service that runs for as long as the context lasts; all but its address is as the environment says."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -47,7 +56,7 @@ def own_service() -> Iterator[str]:
             if not is_ready(process, url):
                 log.seek(0)
                 raise CommandError(f"its own service did not come up:\n{log.read()[-TAIL:].strip()}")
-            yield url
+            yield LocalService(url, process.pid)
         finally:
             end(process)
 
