@@ -1,1 +1,1 @@
-"""The instrument: both patterns under one load, measured from both ends, beside what theory says."""
+"""The benchmark: both patterns under the same load, measured from both ends and compared with theory."""

@@ -43,7 +43,7 @@ class Arrivals(StrEnum):
     CONSTANT = "constant"
     """Evenly; kinder than life."""
     BURST = "burst"
-    """A second's worth at once, at least two."""
+    """The arrivals of a second at once, at least two."""
     RAMP = "ramp"
     """Independently of each other, from none to twice the rate."""
 
@@ -52,7 +52,7 @@ class Cancel(StrEnum):
     """What a sync server does about a client that left."""
 
     NONE = "none"
-    """Nothing: it works for nobody."""
+    """Nothing: it goes on working."""
     QUEUED = "queued"
     """It drops the request if no worker has begun."""
     RUNNING = "running"
@@ -107,7 +107,7 @@ class Plan:
     callback_failures: int = 0
     """How often the receiver answers 503 to each callback before it takes it."""
     together: bool = False
-    """Whether this is a race to look at: both sides at once, in one block, each with workers of its own."""
+    """Whether this is a race: both sides at once, in one block, each with its own workers."""
     ways: bool = False
     """Whether the other ways to learn a result than by callback are measured, too; each takes as long as a block."""
     report: Mapping[str, Any] = field(default_factory=lambda: {"ledger": "tiny"})
@@ -156,7 +156,7 @@ class Plan:
 
     @property
     def steps(self) -> tuple[tuple[Block, ...], ...]:
-        """What runs at once, in order: one block after the other, but in a race both sides of the only pair."""
+        """The steps of the run: one block each, but in a race both sides of the only pair at once."""
         if self.together:
             return (tuple(Block(side, 0) for side in self.sides),)
         ordered = (self.sides[::-1] if swap else self.sides for swap in self.second_side_first)
@@ -197,7 +197,7 @@ class Plan:
 
     @property
     def expected_drain_s(self) -> float:
-        """Seconds for which workers are busy after a block's load, if nobody's work is dropped."""
+        """Seconds for which workers are busy after a block's load, if no work is dropped."""
         return max(self.rho - 1, 0.0) * self.block_s
 
     def simulate(self, seed: int) -> dict[str, Any] | None:
@@ -214,11 +214,11 @@ class Plan:
         return next(each.mode for each in self.sides if each.name == side)
 
     def timeout_of(self, mode: Mode) -> float:
-        """When a client gives up, in seconds from the intended time; who is called back never does."""
+        """When a client gives up, in seconds from when its request is due; async clients never do."""
         return math.inf if mode is Mode.ASYNC or self.client_timeout_s is None else self.client_timeout_s
 
     def cancel_of(self, mode: Mode) -> Cancel:
-        """What the server does about clients that left; from async it does not hear of any."""
+        """What the server does about clients that left; async clients never leave."""
         return Cancel.NONE if mode is Mode.ASYNC else self.cancel
 
     def as_json(self) -> dict[str, Any]:

@@ -39,7 +39,7 @@ RETRIED: Final = (*OUTAGES, *store.CONFLICTS)
 
 
 class Runner:
-    """Starts runs, one at a time, and keeps what came of them."""
+    """Starts runs, one at a time, and stores their results."""
 
     def __init__(self, engine: Engine) -> None:
         """Makes the runner of one replica."""
@@ -79,7 +79,7 @@ class Runner:
             raise unavailable("The service is stopping.")
         if self._engine.own_url is None:
             raise unavailable("The service does not know its own address.")
-        # Whoever asked may leave meanwhile: a run that is stored must also be run.
+        # The caller may be cancelled meanwhile: a run that is stored must also be run.
         starting = start(self._start(plan), name="benchmark-start", handled=(Exception,))
         self._starting.add(starting)
         starting.add_done_callback(self._started)
@@ -105,7 +105,7 @@ class Runner:
             starting.exception()  # whoever asked may have left
 
     async def cancel(self, id: UUID) -> bool:
-        """Ends a run early, on whatever replica; False when it has ended."""
+        """Ends a run early, on any replica; False when it has ended."""
         cancelled = await store.cancel(self._engine.pool, id, self._engine.clock.now())
         run = self._run
         if cancelled and run is not None and run.id == id and run.task is not None:
@@ -134,8 +134,8 @@ class Runner:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
-        """Looks after runs as long as the block lasts; one that is not over by then has failed."""
-        async with in_background(self._bury_forever(), names=("benchmark-undertaker",)):
+        """Manages runs for as long as the context lasts; one that is still running then fails."""
+        async with in_background(self._bury_forever(), names=("benchmark-sweeper",)):
             try:
                 yield self
             finally:
@@ -181,7 +181,7 @@ class Runner:
         self._engine.hub.publish_event("benchmark", data)
 
     async def _live(self, run: ActiveRun) -> None:
-        """The whole life of a run; whatever happens, it ends, and so does all that belongs to it."""
+        """Runs a benchmark from start to end; all that belongs to it is cleaned up in any case."""
         keeping = start(self._keep(run), name=f"benchmark-lease-{run.id}")
         try:
             measuring = self._measure_and_store(run)
@@ -207,7 +207,7 @@ class Runner:
             raise Ended
 
     def _failure_of(self, run: ActiveRun, measuring: "asyncio.Task[None]") -> dict[str, Any] | None:
-        """Why a measurement came to no result; None where it did, or where somebody else has ended the run."""
+        """Why a measurement has no result; None if it has one, or if the run was ended elsewhere."""
         if run.stopped:
             return failure("The service was stopped while it ran.") if self._closed else None
         match None if measuring.cancelled() else measuring.exception():
@@ -223,7 +223,7 @@ class Runner:
                 return failure(f"The run failed: {str(error) or type(error).__name__}")
 
     async def _finish(self, run: ActiveRun, error: dict[str, Any] | None) -> None:
-        """Writes down the end of a run, for as long as it may take the database to come back."""
+        """Stores the end of a run, and waits for the database within a bound."""
         pool, status = self._engine.pool, None
         try:
             async with asyncio.timeout(STOP_S if self._closed else FINISH_S):
@@ -239,7 +239,7 @@ class Runner:
             self._tell(run.id, status or "FAILED", 1.0)
 
     async def _keep(self, run: ActiveRun) -> None:
-        """Says how far the run is, and keeps its lease; a run that was ended elsewhere is stopped."""
+        """Publishes the progress and renews the lease; a run that was ended elsewhere is stopped."""
         loop = asyncio.get_running_loop()
         due = loop.time() + RENEW_EVERY_S
         while True:

@@ -16,7 +16,7 @@ SEEN: Final = ("queued", "started", "ended", "held")
 
 @dataclass(slots=True)
 class Area:
-    """A step function of time, integrated as it changes; a change may be noted a little late."""
+    """A step function of time, integrated as it changes; a change may be recorded a little late."""
 
     value: int = 0
     most: int = 0
@@ -85,7 +85,7 @@ class Recorder:
         self._moved = asyncio.Event()
 
     def expect(self, count: int) -> None:
-        """Says how many requests each side will have, before the first one comes."""
+        """Sets how many requests each side will have, before the first one arrives."""
         self.count = count
         self.sides = {name: Side.empty(count) for name in self.sides}
 
@@ -112,7 +112,7 @@ class Recorder:
         return moment
 
     def closes(self, name: str, index: int, opened: float) -> None:
-        """The client has its answer, or has left."""
+        """The client has its response, or has left."""
         side, moment = self.sides[name], time.monotonic()
         side.opened.change(-1, moment)
         side.held[index] = moment - opened

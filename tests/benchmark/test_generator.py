@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reportsim.benchmark.load.generator import outcome_of
-from reportsim.benchmark.load.process import hurrying
+from reportsim.benchmark.load.process import raise_priority
 from reportsim.benchmark.results.samples import Outcome
 
 
@@ -29,7 +29,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="not on this system")
 def test_it_goes_before_others_for_as_long_as_it_measures(asked: list[int]) -> None:
     usual = os.sched_getscheduler(0)
-    with hurrying():
+    with raise_priority():
         within = os.sched_getscheduler(0)
         try:
             os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
@@ -51,7 +51,7 @@ def test_it_runs_like_any_other_where_nothing_of_the_kind_is_known(monkeypatch: 
     for name in ("sched_getscheduler", "sched_getparam", "sched_setscheduler"):
         monkeypatch.setattr(os, name, absent)
     ran = False
-    with hurrying():
+    with raise_priority():
         ran = True
     assert ran
 
@@ -63,7 +63,7 @@ def test_it_runs_like_any_other_where_that_is_not_allowed(monkeypatch: pytest.Mo
 
     usual = os.sched_getscheduler(0)
     monkeypatch.setattr(os, "sched_setscheduler", refuse)
-    with hurrying():
+    with raise_priority():
         assert os.sched_getscheduler(0) == usual
     assert os.sched_getscheduler(0) == usual
 

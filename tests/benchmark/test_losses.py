@@ -14,7 +14,7 @@ from reportsim.benchmark.load import generator as module
 from reportsim.benchmark.load.generator import Generator
 from reportsim.benchmark.load.http_client import Client
 from reportsim.benchmark.load.messages import Order
-from reportsim.benchmark.load.process import receiving
+from reportsim.benchmark.load.process import listen_for_callbacks
 from reportsim.benchmark.plan import Arrivals, Plan
 from reportsim.benchmark.results.samples import Outcome
 from reportsim.benchmark.results.side_samples import Side
@@ -149,7 +149,7 @@ async def test_a_callback_counts_from_the_start_of_its_own_block() -> None:
     plan = Plan(rate=4, duration_s=2, arrivals=Arrivals.CONSTANT, workers=1, service_time=SERVICE)
     generator = generator_for(plan)
     second = generator.schedule.bounds[1]
-    async with receiving(generator, "127.0.0.1"):
+    async with listen_for_callbacks(generator, "127.0.0.1"):
         generator.sides["async"].starts = {0: 0.0, 1: 1e9}
         generator.hear("/callback/async-0", signed(COMPLETED), COMPLETED)
         generator.hear(f"/callback/async-{second}", signed(COMPLETED), COMPLETED)
@@ -254,7 +254,7 @@ async def test_no_answer_is_waited_for_without_an_end() -> None:
 )
 async def test_what_is_no_callback_is_hung_up_on(data: bytes) -> None:
     generator = generator_for(RACE)
-    async with receiving(generator, "127.0.0.1"), asyncio.timeout(20):
+    async with listen_for_callbacks(generator, "127.0.0.1"), asyncio.timeout(20):
         port = int(generator.callback_base.split(":")[2].partition("/")[0])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(data)

@@ -14,7 +14,7 @@ from yarl import URL
 from reportsim.benchmark.load.generator import Generator
 from reportsim.benchmark.load.http_client import ignore
 from reportsim.benchmark.load.messages import Order
-from reportsim.benchmark.load.process import receiving
+from reportsim.benchmark.load.process import listen_for_callbacks
 from reportsim.benchmark.plan import Block, Plan
 from reportsim.benchmark.schedule import make_schedule
 from reportsim.benchmark.statistics.block_estimates import BlockTimes
@@ -64,7 +64,7 @@ async def test_a_second_recorder_finds_the_same_percentiles(settings: Settings) 
     async with contextlib.AsyncExitStack() as stack:
         service = await stack.enter_async_context(serving(settings))
         generator = Generator(order_for(service, PLAN), PLAN)
-        await stack.enter_async_context(receiving(generator, "127.0.0.1"))
+        await stack.enter_async_context(listen_for_callbacks(generator, "127.0.0.1"))
         sent: list[float] = []
         done: dict[int, float] = {}
         send, hear = generator._client.send, generator.hear

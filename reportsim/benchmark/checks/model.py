@@ -1,4 +1,4 @@
-"""What a check looks at, and what it comes to."""
+"""The input and the outcome of a check."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

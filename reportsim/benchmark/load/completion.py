@@ -22,14 +22,14 @@ from reportsim.core.json import dumps
 from reportsim.tasks import start
 
 Json = dict[str, Any]
-# What the service's Retry-After asks for between two looks at a request that has not ended.
+# The poll interval that the service's Retry-After asks for.
 POLL_S: Final = 1.0
 HELD_S: Final = 20
 ENDED: Final = frozenset({"COMPLETED", "FAILED"})
 START_IN_S: Final = 0.05
-# A client that has heard nothing for so long gives up; less than the service waits for this process.
+# A client without a result after this time gives up; less than the service waits for this process.
 PATIENCE_S: Final = MOST_DRAIN_S + 240.0
-# Looks in a row without an answer after which a client gives up.
+# Failed polls in a row after which a client gives up.
 MOST_FAILED_LOOKS: Final = 5
 
 
@@ -43,7 +43,7 @@ class Way(StrEnum):
     LONG_POLL = "long_poll"
     """It asks once and is held, by `Prefer: wait`, until the request has ended or twenty seconds are over."""
     SSE = "sse"
-    """It opens a stream of the request's events, looks once, and listens."""
+    """It opens a stream of the request's events, polls once, and listens."""
 
 
 ASKING: Final = (Way.POLLING, Way.LONG_POLL, Way.SSE)
@@ -83,7 +83,7 @@ class Asking:
         self._times = array("d", [math.inf]) * len(self._indices)
 
     async def run(self) -> Json:
-        """Sends the block, and says what came of it when every client has its result."""
+        """Runs the block and returns the figures once every client has its result."""
         self._start = time.monotonic() + START_IN_S
         clients: set[asyncio.Task[None]] = set()
         for index in self._indices:
@@ -137,7 +137,7 @@ class Asking:
         return None
 
     async def _listen(self, id: str) -> str | None:
-        """Opens the stream first and looks then, so that nothing is missed in between."""
+        """Opens the stream before it polls, so that no event is missed in between."""
         self._tally.opens()
         try:
             reader, writer = await self._client.connect()
@@ -152,7 +152,7 @@ class Asking:
             while state is not None and state not in ENDED:
                 line = await reader.readline()
                 if line.startswith(b"event: reset") or not line:
-                    # Something may have been missed, or the stream is over: from now on it looks.
+                    # Events may have been missed, or the stream has ended: poll from now on.
                     return await self._look_until(id, POLL_S)
                 if line.startswith(b"data: {"):
                     items = json.loads(line.removeprefix(b"data: ")).get("items", ())

@@ -1,4 +1,4 @@
-"""The load of a run: it sends at the planned times and notes every result, whatever became of earlier requests."""
+"""The load of a run: requests are sent at the planned times, whatever becomes of earlier ones, and recorded."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ Json = dict[str, Any]
 START_IN_S: Final = 0.05
 # asyncio's timers may come up to a millisecond late: what is due within half of that is sent with its neighbours.
 AHEAD_S: Final = 0.0005
-# A generator that is behind must still hear the answers that come in.
+# A generator that is late must still read the responses that arrive.
 BREATHE_EVERY: Final = 16
 # How often the service is asked whether any callback is still to come.
 ASK_EVERY_S: Final = 0.5
@@ -260,7 +260,7 @@ def attempt_of(headers: dict[str, str]) -> int:
 
 
 def outcome_of(status: int | None, body: bytes) -> Outcome:
-    """What a final status, or none at all, means to a client; a 500 is a failed report only where it says so."""
+    """The outcome of a final status, or of none; a 500 is a failed report only if its problem type says so."""
     match status:
         case None:
             return Outcome.REFUSED

@@ -34,7 +34,7 @@ class Exchange(asyncio.Protocol):
     """A client's connection: one request at a time."""
 
     def __init__(self, client: "Client", data: bytes, answered: Answered, sent: Sent) -> None:
-        """Sends a first request once it is connected; goes back to its client whenever it is idle."""
+        """Sends a first request once it is connected; returns to its client when it is idle."""
         self._client = client
         self._transport: asyncio.Transport | None = None
         self._data = data
@@ -44,7 +44,7 @@ class Exchange(asyncio.Protocol):
         self.idle_since = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Is connected: sends at once, because the other side may answer and close at once."""
+        """Sends the request immediately, because the server may respond and close immediately."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         if self._answered is None:  # the client has left meanwhile
@@ -62,7 +62,7 @@ class Exchange(asyncio.Protocol):
         sent()
 
     def data_received(self, data: bytes) -> None:
-        """Reads the answer; when it is whole, says so and is idle again."""
+        """Reads the response; once it is complete, reports it and becomes idle."""
         received = self._received
         received += data
         end = received.find(b"\r\n\r\n")
@@ -84,12 +84,12 @@ class Exchange(asyncio.Protocol):
             answered(int(head[9:12]), body)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Says so to whoever waits for the answer."""
+        """Reports that there will be no response."""
         self._client.forget(self)
         self.fail()
 
     def fail(self) -> None:
-        """Tells that there will be no answer."""
+        """Reports that there will be no response."""
         answered, self._answered = self._answered, None
         if answered is not None:
             answered(None, b"")
@@ -100,7 +100,7 @@ class Exchange(asyncio.Protocol):
             self.abort()
 
     def abort(self) -> None:
-        """Closes at once; nobody is told."""
+        """Closes the connection without reporting it."""
         self._answered = None
         if self._transport is not None:
             self._transport.abort()
@@ -118,7 +118,7 @@ class Client:
         self._opening: set[asyncio.Task[None]] = set()
 
     def message(self, method: str, path: str, body: bytes = b"", headers: str = "") -> bytes:
-        """A request as it goes over the wire; `headers` are whole lines."""
+        """A request as it is sent; `headers` are whole lines."""
         about = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
         return f"{method} {path} HTTP/1.1\r\n{self._head}{about}{headers}\r\n".encode() + body
 

@@ -21,7 +21,7 @@ LONGEST_LINE: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What the generator is told at its start."""
+    """The instructions that the generator gets at its start."""
 
     run: str
     host: str
@@ -49,7 +49,7 @@ class Message(NamedTuple):
 
 
 def encode(value: Mapping[str, Any], *parts: bytes) -> bytes:
-    """A message as it goes over a pipe."""
+    """A message as it is written to a pipe."""
     head = json.dumps({"value": value, "parts": [len(part) for part in parts]})
     return b"".join((head.encode(), b"\n", *parts))
 

@@ -37,7 +37,7 @@ BACKLOG: Final = 4_096
 
 
 class Pipes:
-    """The way to whoever started this process; when that ends, so does this."""
+    """The pipes to the parent process; this process ends when that does."""
 
     def __init__(self, stream: asyncio.StreamReader) -> None:
         """Listens to a pipe."""
@@ -50,19 +50,19 @@ class Pipes:
             while True:
                 self._messages.put_nowait(await receive(self._stream))
 
-    async def hear(self) -> Message:
+    async def receive_next(self) -> Message:
         """The next message."""
         return await self._messages.get()
 
     @staticmethod
-    def say(value: dict[str, Any], *parts: bytes) -> None:
+    def send(value: dict[str, Any], *parts: bytes) -> None:
         """Sends a message."""
         sys.stdout.buffer.write(encode(value, *parts))
         sys.stdout.buffer.flush()
 
 
 @contextlib.asynccontextmanager
-async def receiving(generator: Generator, host: str) -> AsyncIterator[None]:
+async def listen_for_callbacks(generator: Generator, host: str) -> AsyncIterator[None]:
     """Lets callbacks come to a generator as long as the block lasts."""
     server = await asyncio.get_running_loop().create_server(
         lambda: CallbackConnection(generator), host, 0, backlog=BACKLOG
@@ -83,38 +83,38 @@ class Started:
 
 async def serve(pipes: Pipes) -> None:
     """Runs what is ordered, and sends the result."""
-    order = Order.from_json((await pipes.hear()).value)
+    order = Order.from_json((await pipes.receive_next()).value)
     plan = Plan.from_json(order.plan)
     prediction = predict(plan)
     generator = Generator(order, plan)
-    async with receiving(generator, order.host):
+    async with listen_for_callbacks(generator, order.host):
         hello = {"callback_base": generator.callback_base, "count": len(generator.schedule)}
-        pipes.say(hello, dumps(prediction))
-        await pipes.hear()
+        pipes.send(hello, dumps(prediction))
+        await pipes.receive_next()
         await generator.warm_up()
-        tidy()
-        pipes.say({})
+        collect_garbage()
+        pipes.send({})
         starts: list[Started] = []
         async with monitored_process() as monitor:
             for blocks in plan.steps:
-                await pipes.hear()
-                with hurrying():
+                await pipes.receive_next()
+                with raise_priority():
                     async with watch_arrivals(monitor, plan.block_s):
                         began = await generator.run(blocks)
                 starts += [Started(block, began) for block in blocks]
-                tidy()
-                pipes.say({})
+                collect_garbage()
+                pipes.send({})
         ways: dict[Way, Json] = {Way.WEBHOOK: generator.first_async} if generator.first_async else {}
         for way in ASKING if plan.ways else ():
-            await pipes.hear()
-            with hurrying():
+            await pipes.receive_next()
+            with raise_priority():
                 ways[way] = await generator.ask_for_results(way)
-            pipes.say({})
-        seen = await pipes.hear()
-        pipes.say({}, *finish(generator, prediction, starts, seen, monitor, ways if plan.ways else None))
+            pipes.send({})
+        seen = await pipes.receive_next()
+        pipes.send({}, *finish(generator, prediction, starts, seen, monitor, ways if plan.ways else None))
 
 
-def tidy() -> None:
+def collect_garbage() -> None:
     """Collects garbage between the blocks, so that none need be collected in one: that would make requests late."""
     gc.disable()
     gc.collect()
@@ -166,7 +166,7 @@ def list_blocks(starts: list[Started]) -> list[Json]:
 
 
 async def main() -> None:
-    """Serves until the work is done, or whoever started it has ended."""
+    """Runs until the work is done or the parent process has ended."""
     stream = asyncio.StreamReader(limit=LONGEST_LINE)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(0, "rb"))
     pipes = Pipes(stream)
@@ -187,11 +187,12 @@ def allow_files() -> None:
 
 
 @contextlib.contextmanager
-def hurrying() -> Iterator[None]:
-    """Goes before other processes, where that is allowed, as long as the block lasts.
+def raise_priority() -> Iterator[None]:
+    """Raises the priority of this process, where that is allowed, for as long as the context lasts.
 
-    Whoever measures time must not wait for it, as it would not on a machine of its own. Niceness alone is not enough: a
-    process that has begun its slice keeps it for milliseconds, and Linux weighs niceness within a session only.
+    A process that measures time must not wait for the processor, as it would not on a machine of its own. Niceness
+    alone is not enough: a process that has begun its slice keeps it for milliseconds, and Linux weighs niceness within
+    a session only.
     """
     if not hasattr(os, "sched_setscheduler"):
         yield

@@ -29,7 +29,7 @@ class Export(StrEnum):
     """The kinds of exports."""
 
     HTML = "html"
-    """A page of its own."""
+    """A complete page."""
     PART = "part"
     """What the page has below its heading, as a part of another."""
     CSV = "csv"

@@ -1,4 +1,4 @@
-"""How the exported report looks, and the policy under which it may."""
+"""The style sheet of the exported report, and its Content-Security-Policy."""
 
 import base64
 import hashlib
@@ -48,6 +48,6 @@ svg{min-width:0;max-width:84%}
 @page{margin:15mm}
 }
 """
-# For the policy of whoever serves the page: `style-src 'sha256-…'`.
+# For the policy of a server of the page: `style-src 'sha256-…'`.
 STYLE_HASH: Final = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 POLICY: Final = f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; img-src data:"

@@ -27,7 +27,7 @@ def most_at_once(overlapping: Iterable[Span]) -> int:
 def averages(overlapping: Iterable[Span], step: float, count: int) -> "array[float]":
     """The average number of spans within each of `count` steps from 0 on."""
     cover = array("d", bytes(8 * count))
-    # Whole steps are added where they begin and taken away where they end, and summed up at last.
+    # Whole steps are added where they begin and taken away where they end, and summed up at the end.
     whole = array("d", bytes(8 * (count + 1)))
     for start, end in overlapping:
         first, last = int(start / step), int(end / step)

@@ -196,7 +196,7 @@ def assemble(plan: Mapping[str, Any], rows: list[Row]) -> RecordedRun:
 
 
 def read_design(plan: Mapping[str, Any], names: list[str], rows: list[Row]) -> Design:
-    """The design of an exported run, or what a file made by hand says of it."""
+    """The design of an exported run, or the settings that a file made by hand has."""
     last = max(row.block for row in rows)
     try:
         design = Plan.from_json(plan).design if plan.keys() >= WHOLE_PLAN else None

@@ -1,4 +1,4 @@
-"""A finished run to take along: JSON, CSV, and the percentile distribution for plotters of HdrHistogram."""
+"""Exports of a finished run: CSV, and the percentile distribution in the format of HdrHistogram."""
 
 import csv
 import io

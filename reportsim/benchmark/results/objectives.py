@@ -37,7 +37,7 @@ def find(result: Mapping[str, Any], path: str) -> float | None:
 
 
 def objectives(plan: Plan) -> tuple[Objective, ...]:
-    """What a plan asks for: 95 % of results within the SLO, and nobody who is left without one."""
+    """The objectives of a plan: 95 % of results within the SLO, and a result for every request."""
     return (
         Objective("time_to_result_ms.p95", "<=", 1000 * plan.slo_s),
         *(Objective(f"outcomes.{outcome.label}", "<=", 0) for outcome in Outcome if outcome > Outcome.OK_LATE),

@@ -31,7 +31,7 @@ class Outcome(IntEnum):
     HTTP_4XX = 5
     HTTP_5XX = 6
     JOB_FAILED = 7
-    """The report failed, and the client was told."""
+    """The report failed, and the client was notified."""
     CALLBACK_LOST = 8
     """Accepted, but no valid callback until the end of the run."""
 

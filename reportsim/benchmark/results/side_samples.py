@@ -12,7 +12,7 @@ from reportsim.benchmark.design import Design
 from reportsim.benchmark.results.concurrency import Span, spans
 from reportsim.benchmark.results.samples import Outcome, Samples
 
-# Outcomes without a time: the client was told, sooner or later, that there will be no result.
+# Outcomes without a time: the client was notified that there will be no result.
 WITHOUT_TIME: Final = frozenset({Outcome.REFUSED, Outcome.SHED, Outcome.HTTP_4XX, Outcome.HTTP_5XX, Outcome.JOB_FAILED})
 # Outcomes that cut a time off: the result did not come while it was waited for.
 CUT_OFF: Final = frozenset({Outcome.CLIENT_TIMEOUT, Outcome.CALLBACK_LOST})
@@ -34,7 +34,7 @@ class Side:
 
     @cached_property
     def times(self) -> "array[float]":
-        """Seconds to each result; infinite where none came in time, NaN where the client was told of none."""
+        """Seconds to each result; infinite where none came in time, NaN where there is none to wait for."""
         samples = self.samples
         moments = zip(samples.outcomes, samples.due, samples.result, strict=True)
         return array("d", (time_of(outcome, result - due) for outcome, due, result in moments))
@@ -84,7 +84,7 @@ class Side:
             yield spans(first, last)
 
     def held_until(self) -> "array[float]":
-        """When each client's connection was over: as the server says, or else when the client had its answer."""
+        """When each client's connection ended: as the server recorded it, or else when the client had its response."""
         samples = self.samples
         answered = (
             due + self.timeout_s if math.isnan(accepted) and outcome in CUT_OFF else accepted

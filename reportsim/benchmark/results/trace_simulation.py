@@ -1,4 +1,4 @@
-"""Measurement beside theory: the run's own figures, and what the simulation says of the run's own load."""
+"""The run's measured figures beside a simulation of the run's own arrivals and service times."""
 
 import math
 import statistics
@@ -84,7 +84,7 @@ def wasted_share(samples: Samples) -> float:
 
 
 def conditional(plan: Plan, samples: Samples, schedule: Schedule) -> Figures:
-    """What the simulation says, fed with the run's own arrivals at the queue and its own service times.
+    """The figures of a simulation with the run's own arrivals at the queue and its own service times.
 
     No chance is left in it: the measured figures must be met closely. A service time that was cut short counts as
     planned, as does one that never began. What lies outside of the queue is the run's own, too: which requests never

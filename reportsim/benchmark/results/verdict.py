@@ -60,7 +60,7 @@ def milliseconds(value_ms: float) -> str:
 
 
 def describe_losses(name: str, result: SideResult, timeout_s: float) -> str:
-    """Who got no result, or got it late."""
+    """Requests without a result or with a late one."""
     if not result.offered:
         return f"{name.capitalize()} was offered no request."
     gone = {

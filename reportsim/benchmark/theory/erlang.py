@@ -61,7 +61,7 @@ def sojourn_tail(rate: float, mean_s: float, workers: int, t: float) -> float:
 
 
 def mmc(rate: float, mean_s: float, workers: int) -> Theory:
-    """M/M/c in its steady state, which needs ρ < 1: beyond, the queue grows by λ − cμ a second for ever."""
+    """M/M/c in its steady state, which needs ρ < 1: beyond, the queue grows by λ − cμ a second without bound."""
     load = rate * mean_s
     if load >= workers:
         return without_steady_state("M/M/c", load / workers)
@@ -79,7 +79,7 @@ def mmc(rate: float, mean_s: float, workers: int) -> Theory:
 
 
 def without_steady_state(name: str, rho: float) -> Theory:
-    """What is left to say of an overload that nothing limits: everyone waits, longer than any time."""
+    """The result for an overload without a limit: all wait, longer than any time."""
     return Theory(model=f"{name}, no steady state", rho=rho, p_wait=1.0, tail=lambda _: 1.0)
 
 

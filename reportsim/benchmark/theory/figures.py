@@ -19,7 +19,7 @@ class Figures:
     """A side in numbers. Times in milliseconds; shares are of all that were offered."""
 
     mean_wait_ms: float
-    """In the queue, everyone counted; who was dropped from it, until then."""
+    """In the queue, over all requests; until the drop for those that were dropped."""
     timeout_share: float
     """Clients that left without a result."""
     late_share: float
@@ -46,7 +46,7 @@ class Figures:
 
 
 def figures(plan: Plan, mode: Mode, flows: Iterable[tuple[Flow, Sequence[float]]]) -> Figures:
-    """The figures of a side's blocks, each given as its flow and the intended times of its requests."""
+    """The figures of a side's blocks, each given as its flow and the times at which its requests are due."""
     waits, times = 0.0, list[float]()
     elapsed = busy = wasted = drain = 0.0
     for flow, intended in flows:

@@ -79,7 +79,7 @@ def markov(
 
 
 def fixed_patience(rate: float, mean_s: float, workers: int, patience_s: float) -> Theory:
-    """M/M/c+D: who has waited for T = `patience_s` leaves. Exact.
+    """M/M/c+D: customers that have waited for T = `patience_s` leave. Exact.
 
     The wait V that a patient customer would have has the density λ p e^((λ − cμ) w) up to T, p being the probability
     of c − 1 busy workers. Beyond T nobody joins whom one would have to wait for, so that P(V > T) = λ p e^((λ − cμ) T)

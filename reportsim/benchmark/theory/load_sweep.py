@@ -44,7 +44,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A value of the variable and what becomes of the clients there."""
+    """A value of the variable and the time-outs at it."""
 
     value: float
     rho: float
@@ -53,7 +53,7 @@ class Point:
     spread: Band
     """Over single runs."""
     steady_share: float | None
-    """What the steady state of M/M/c says; None where there is none or it does not apply."""
+    """The share in the steady state of M/M/c; None where there is none or it does not apply."""
 
     def as_json(self) -> dict[str, Any]:
         """The point as the command line prints it."""
@@ -68,7 +68,7 @@ class Point:
 
 
 def point(setting: Setting, variable: str, value: float) -> Point:
-    """Simulates one setting. The same luck at every value makes neighbours comparable."""
+    """Simulates one setting. The same seeds at every value make neighbours comparable."""
     there = setting.vary(variable, value)
     count = max(round(there.rate * there.duration_s), 1)
     shares = [

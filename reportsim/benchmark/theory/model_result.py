@@ -1,4 +1,4 @@
-"""What a queueing model says, whichever model it is."""
+"""The result of a queueing model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -42,7 +42,7 @@ class Queue:
     capacity: int | None = None
     """The most customers in the system, waiting and in service; None: any number."""
     patience_s: float | None = None
-    """The mean, or the fixed, limit on the wait; None: everyone waits for ever."""
+    """The mean, or the fixed, limit on the wait; None: all wait."""
     patience: Patience = Patience.EXPONENTIAL
     duration_s: float | None = None
     """How long a run from empty lasts; None: the steady state."""
@@ -55,12 +55,12 @@ class Queue:
 
     @property
     def unlimited(self) -> bool:
-        """Whether nobody is turned away and nobody leaves."""
+        """Whether no customer is rejected and none leaves."""
         return self.capacity is None and self.patience_s is None
 
 
 def answer(queue: Queue) -> Theory:
-    """What theory says: exactly where it can, by a known approximation, or else by simulation."""
+    """The answer of theory: exact where possible, by a known approximation, or else by simulation."""
     rate, mean_s, workers = queue.rate, queue.service.mean_s, queue.workers
     if queue.duration_s is not None:
         short = work(rate, mean_s, workers, queue.duration_s) <= MOST_WORK

@@ -21,7 +21,7 @@ class Flow:
     arrivals: Sequence[float]
     services: Sequence[float]
     deadlines: Sequence[float] | None
-    """When each client leaves; None: nobody does."""
+    """When each client leaves; None: no client does."""
     starts: "array[float]"
     """When a worker began; NaN: none ever did."""
     ends: "array[float]"
@@ -30,7 +30,7 @@ class Flow:
     """Whether a worker began with every one of them."""
 
     def waits(self) -> list[float]:
-        """The time each customer spent in the queue; who was dropped, until then."""
+        """The time each customer spent in the queue, or until it was dropped."""
         if self.all_served:
             return list(map(sub, self.starts, self.arrivals))
         return [
@@ -101,9 +101,9 @@ def simulate_bounded(
     capacity: int,
     deadlines: Iterable[float],
 ) -> Flow:
-    """Likewise with room for `capacity` customers, waiting and in service; who finds none goes away on arrival.
+    """Likewise with room for `capacity` customers, waiting and in service; customers that find none leave on arrival.
 
-    `deadlines` bound the wait: who has not begun by then leaves, and is out of the way from that moment on.
+    `deadlines` bound the wait: customers that have not begun by then leave, and is out of the way from that moment on.
     """
     free = [-math.inf] * workers
     # The moments at which those who were let in leave again; all of them are still there at the latest arrival.

@@ -64,7 +64,7 @@ class Sojourn:
         return math.fsum(weight * share for weight, share in zip(weights, present, strict=False))
 
     def _step(self) -> None:
-        """One step of the discrete chain: who waits moves forward or leaves, who is served stays or finishes."""
+        """One step of the discrete chain: waiting customers move forward or leave, served ones stay or finish."""
         scale = 1 / self._steps_per_s
         first = self._waiting[self._gone] if self._gone < len(self._waiting) else 0.0
         self._serving += first * self._forward * scale - self._serving * self._finish * scale

@@ -112,7 +112,7 @@ def row(plan: Plan, side: Samples, index: int, x: Linear, y: float) -> str:
     parts.append(bar(x, y, sent, gone, ROW, fill="none", stroke="currentColor", stroke_width=0.9))
     if gave_up:
         parts.append(cross(x(gone), y + ROW / 2))
-    title = svg.element("title", escape(told(side, index, gone)))
+    title = svg.element("title", escape(describe(side, index, gone)))
     return svg.element("g", title, *(part for part in parts if part))
 
 
@@ -130,8 +130,8 @@ def cross(x: float, y: float) -> str:
     return svg.element("path", d=ends, stroke=svg.RED, stroke_width=2, fill="none")
 
 
-def told(side: Samples, index: int, gone: float) -> str:
-    """What pointing at a request says."""
+def describe(side: Samples, index: int, gone: float) -> str:
+    """The tooltip of a request."""
     outcome = Outcome(side.outcomes[index]).label.replace("_", " ")
     until = side.result[index] if side.resolved(index) else gone
     return f"request {index + 1}: {outcome} after {duration(max(until - side.due[index], 0.0))}"

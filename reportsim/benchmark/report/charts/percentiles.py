@@ -48,11 +48,11 @@ def percentile_plot(plan: Plan, sync: Samples, other: Samples, prediction: Json 
         if prediction is not None:
             parts.append(expected(prediction[mode]["time_to_result_ms"], x, y, mode, count))
     parts.append(curve_keys([*curves], prediction is not None))
-    about = "; ".join(f"{mode}: {told(times)}" for mode, times in curves.items()) + "."
+    about = "; ".join(f"{mode}: {describe(times)}" for mode, times in curves.items()) + "."
     return svg.document(WIDTH, bottom + 42, "percentiles", "Time to result by percentile", about, *parts)
 
 
-def told(times: Sequence[float]) -> str:
+def describe(times: Sequence[float]) -> str:
     """The median and the 95th percentile in words."""
     if not times:
         return "no requests"
