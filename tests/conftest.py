@@ -24,7 +24,7 @@ from reportsim.store.embedded_postgres import server as embedded
 from reportsim.store.migrate import migrate
 from reportsim.store.pool import Connection, Pool, connect, create_pool
 from reportsim.web.keys import ENGINE, READY
-from reportsim.web.listener import served
+from reportsim.web.server.listener import served
 from tests.pooler import pooled
 
 # The same examples on every run, however slow the machine: what fails here fails everywhere.

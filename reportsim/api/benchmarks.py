@@ -1,45 +1,36 @@
 """POST /api/benchmark/both: the load test on both patterns; its runs, their results and what can be taken along."""
 
 import asyncio
-from dataclasses import replace
-from typing import Any, Final
-from uuid import UUID
+from typing import Final
 
 from aiohttp import hdrs, web
-from marshmallow import validate
 
 from reportsim.api.events import write
-from reportsim.api.requests import id_in, json_response, load_query, not_found
-from reportsim.benchmark.plan import Plan, PlanError
 from reportsim.benchmark.report.render_process import Export, rendering
 from reportsim.benchmark.report.style import POLICY
 from reportsim.benchmark.results.run_comparison import compare_runs
-from reportsim.benchmark.results.stored_run import upgrade_plan, upgrade_result
-from reportsim.core.problems import Problem, invalid
-from reportsim.reports.fields import Digits, Identifier
-from reportsim.schemas.requests import BenchmarkPlan, Parsed, Strict, parse_raw, read_submission
+from reportsim.core.problems import Problem
+from reportsim.schemas.benchmark_plan import BenchmarkPlan
+from reportsim.schemas.queries import BenchmarksQuery, ComparisonQuery
+from reportsim.schemas.submission_parser import parse_raw
 from reportsim.store import benchmarks as store
 from reportsim.store.benchmarks import Benchmark
+from reportsim.web.benchmark_runs import RUN, existing, plan_of, shown
 from reportsim.web.body import read_json
-from reportsim.web.client_address import client, limited
-from reportsim.web.expensive_requests import refuse_during_run, refuse_other_sites
-from reportsim.web.keys import ENGINE, EXPORT_PLACES, RUNNER
+from reportsim.web.keys import ENGINE, RUNNER
+from reportsim.web.limits.client_address import client
+from reportsim.web.limits.concurrency_limit import EXPORT_LIMIT
+from reportsim.web.limits.expensive_requests import refuse_during_run, refuse_other_sites
+from reportsim.web.limits.rate_limit import limited
 from reportsim.web.prefer import preferences
+from reportsim.web.queries import load_query
+from reportsim.web.request_lookup import id_in
+from reportsim.web.responses import json_response
+from reportsim.web.submission import read_submission
 
-# Each has a process of its own; a reader of one must take it with some speed.
-MOST_EXPORTS: Final = 4
-MOST_EXPORTS_EACH: Final = 2
 LONGEST_EXPORT_S: Final = 300.0
 # The page's own policy, and what no policy within a document can say.
 REPORT_POLICY: Final = f"{POLICY}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-DEFAULT_LIST: Final = 50
-RUN: Final = "run"
-
-
-class BenchmarksQuery(Strict):
-    """The parameters of the list."""
-
-    limit = Digits(load_default=DEFAULT_LIST, validate=validate.Range(1, store.KEPT))
 
 
 @limited("async")
@@ -65,18 +56,6 @@ async def create_benchmark(request: web.Request) -> web.StreamResponse:
     return json_response(shown(request, run), status=202, headers={**headers, hdrs.RETRY_AFTER: "1"})
 
 
-def plan_of(parsed: Parsed) -> Plan:
-    """The plan in a valid body.
-
-    Raises:
-        Problem: 422 for values that do not go together.
-    """
-    try:
-        return Plan.from_json(parsed.data)
-    except PlanError as error:
-        raise invalid([{"detail": f"{str(error)[0].upper()}{str(error)[1:]}.", "pointer": "#"}]) from None
-
-
 async def list_benchmarks(request: web.Request) -> web.Response:
     """The newest runs, newest first; the last 200 are kept."""
     limit = load_query(BenchmarksQuery(), request)["limit"]
@@ -94,14 +73,6 @@ async def get_benchmark(request: web.Request) -> web.Response:
         run = await existing(request, id)
     headers: dict[str, str] = {} if run.ended else {hdrs.RETRY_AFTER: "1"}
     return json_response(shown(request, run), headers={**headers, **preferred.applied(wait=True)})
-
-
-class ComparisonQuery(Strict):
-    """The parameters of a comparison."""
-
-    with_ = Identifier(
-        required=True, data_key="with", metadata={"description": "The run that it is compared with, from the list."}
-    )
 
 
 async def compare_benchmarks(request: web.Request) -> web.Response:
@@ -127,7 +98,7 @@ async def cancel_benchmark(request: web.Request) -> web.Response:
 async def show_report(request: web.Request) -> web.Response:
     """The result as one page with its plots, which needs nothing from elsewhere and can be kept, sent and printed."""
     refuse_other_sites(request)
-    with request.app[EXPORT_PLACES].place(client(request)):
+    with request.app[EXPORT_LIMIT].permit(client(request)):
         run, samples = await finished(request)
         refuse_during_run(request, run.id)
         async with rendering(Export.HTML, run.as_json(), samples) as pieces:
@@ -140,7 +111,7 @@ async def show_report(request: web.Request) -> web.Response:
 async def download_samples(request: web.Request) -> web.StreamResponse:
     """Every request of both sides as a row of CSV: its moments, its outcome, its time to result."""
     refuse_other_sites(request)
-    with request.app[EXPORT_PLACES].place(client(request)):
+    with request.app[EXPORT_LIMIT].permit(client(request)):
         run, samples = await finished(request)
         refuse_during_run(request, run.id)
         response = web.StreamResponse(
@@ -157,19 +128,6 @@ async def download_samples(request: web.Request) -> web.StreamResponse:
                 await write(response, piece)
             await response.write_eof()
     return response
-
-
-def shown(request: web.Request, run: Benchmark) -> dict[str, Any]:
-    """A run as the API shows it."""
-    return run.as_json(request.app[RUNNER].progress_of(run.id))
-
-
-async def existing(request: web.Request, id: UUID) -> Benchmark:
-    """A run that must be there, in today's shape whichever version stored it."""
-    run = await store.get(request.app[ENGINE].pool, id)
-    if run is None:
-        raise not_found(RUN)
-    return replace(run, plan=upgrade_plan(run.plan), result=upgrade_result(run.result))
 
 
 async def finished(request: web.Request) -> tuple[Benchmark, tuple[bytes, bytes]]:

@@ -5,49 +5,27 @@ import contextlib
 import random
 import re
 import socket
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from aiohttp import hdrs, web
-from marshmallow import ValidationError, fields, pre_load
 
-from reportsim.api.requests import load_query
 from reportsim.core.model import Mode
-from reportsim.reports.fields import Identifier
-from reportsim.schemas.requests import Strict
-from reportsim.web.client_address import client, visit_of
-from reportsim.web.keys import ENGINE, STREAM_PLACES
-from reportsim.web.send_buffers import PIECE
+from reportsim.schemas.events import EventsQuery
+from reportsim.web.benchmark_runs import visit_of
+from reportsim.web.keys import ENGINE
+from reportsim.web.limits.client_address import client
+from reportsim.web.limits.concurrency_limit import STREAM_LIMIT
+from reportsim.web.queries import load_query
+from reportsim.web.server.send_buffers import PIECE
 
 ID: Final = re.compile(r"[0-9a-f]{1,32}-[0-9]{1,18}", re.ASCII)
-# Where EventSource polyfills put the id when they reconnect.
-OTHER_NAMES: Final = ("lastEventId", "Last-Event-ID")
 PING_S: Final = 15.0
 KERNEL_BUFFER: Final = 64 * 1024
 RETRY_MS: Final = 2000
-MOST_STREAMS: Final = 2_000
 # No stream lives for ever, and those that were opened together end apart.
 LONGEST_S: Final = (600.0, 900.0)
 AGAIN_MS: Final = 50
-
-
-class EventsQuery(Strict):
-    """What a stream is about, and where it resumes."""
-
-    request_id = Identifier(metadata={"description": "Only what is about this request."})
-    run = Identifier(metadata={"description": "Only what is about this benchmark run."})
-    last_event_id = fields.String(
-        metadata={"description": "Where to resume; goes after the header. Also `lastEventId` and `Last-Event-ID`."}
-    )
-
-    @pre_load
-    def take_other_names(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """What a polyfill adds to an address on a reconnect is newer than what the address had before."""
-        given = {name: data[name] for name in OTHER_NAMES if data.get(name)}
-        if len(set(given.values())) > 1:
-            raise ValidationError(f"Contradicts {OTHER_NAMES[0]}.", OTHER_NAMES[1])
-        others = {name: value for name, value in data.items() if name not in OTHER_NAMES}
-        return {**others, "last_event_id": next(iter(given.values()))} if given else others
 
 
 async def stream_events(request: web.Request) -> web.StreamResponse:
@@ -66,7 +44,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     if request.method == hdrs.METH_HEAD:
         return response
     of_run = visit_of(request, Mode.ASYNC) is not None
-    places = contextlib.nullcontext() if of_run else request.app[STREAM_PLACES].place(client(request))
+    places = contextlib.nullcontext() if of_run else request.app[STREAM_LIMIT].permit(client(request))
     with places, hub.subscribe(last_id, request_id=request_id, run=query.get("run")) as subscriber:
         # Whoever resumes keeps the id it came with until what it missed has been read.
         opened_at = last_id if last_id and ID.fullmatch(last_id) else hub.last_id

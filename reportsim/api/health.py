@@ -1,16 +1,10 @@
 """Health and readiness, for whatever looks after the service."""
 
-import asyncio
-from typing import Final
-
 from aiohttp import web
 
-from reportsim.api.requests import json_response
-from reportsim.store.migrate import MigrationError, is_current
-from reportsim.store.pool import OUTAGES
 from reportsim.web.keys import DRAINING, ENGINE, FAILED, READY
-
-CHECK_S: Final = 1.0
+from reportsim.web.readiness import check_database
+from reportsim.web.responses import json_response
 
 
 async def healthz(request: web.Request) -> web.Response:
@@ -33,14 +27,3 @@ async def readyz(request: web.Request) -> web.Response:
     failing = [name for name, ok in checks.items() if not ok]
     body = {"status": "ready" if ready else "not ready", "checks": checks, "failing": failing}
     return json_response(body, status=200 if ready else 503, headers={} if ready else {"Retry-After": "1"})
-
-
-async def check_database(request: web.Request) -> tuple[bool, bool]:
-    """Whether the database answers in time, and whether it has exactly this build's migrations."""
-    try:
-        async with asyncio.timeout(CHECK_S), request.app[ENGINE].readiness.acquire() as connection:
-            return True, await is_current(connection)
-    except MigrationError:
-        return True, False
-    except (*OUTAGES, TimeoutError):
-        return False, False

@@ -15,20 +15,18 @@ from reportsim.core.model import Request
 from reportsim.core.problems import Problem, unavailable
 from reportsim.reports.files import parse_name
 from reportsim.store import requests as store
-from reportsim.web.client_address import client
-from reportsim.web.keys import DOWNLOAD_PLACES, ENGINE
+from reportsim.web.keys import ENGINE
+from reportsim.web.limits.client_address import client
+from reportsim.web.limits.concurrency_limit import DOWNLOAD_LIMIT
 
 log = logging.getLogger("reportsim.http")
 
 # What is longer is sent piece by piece, with the file open; so many may be, in all and of one client.
 CHUNK: Final = 256 * 1024
-MOST_DOWNLOADS: Final = 128
-MOST_DOWNLOADS_EACH: Final = 64
 # Seconds that any download may take, and the bytes per second that one must make besides.
 LONGEST_S: Final = 60.0
 SLOWEST: Final = 4096
 RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII | re.IGNORECASE)
-HEADERS: Final = ("ETag", "Last-Modified", "Repr-Digest", "Accept-Ranges", "Content-Disposition")
 TAG: Final = re.compile(r'(?:W/)?"[^"]*"|\*')
 
 
@@ -60,7 +58,7 @@ async def download(request: web.Request) -> web.StreamResponse:
                 log.warning("the file of %s cannot be read: %s", row.id, error)
                 raise unavailable("The file cannot be read at the moment.") from None
             return web.Response(status=response.status, headers=response.headers, body=content)
-        with request.app[DOWNLOAD_PLACES].place(client(request)):
+        with request.app[DOWNLOAD_LIMIT].permit(client(request)):
             await send(request, response, handle, span)
     return response
 

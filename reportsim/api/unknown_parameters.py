@@ -6,8 +6,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from reportsim.api.openapi.operations import OPERATIONS
-from reportsim.api.requests import load_query
-from reportsim.schemas.requests import Strict
+from reportsim.schemas.strict import Strict
+from reportsim.web.queries import load_query
 
 API: Final = "/api/"
 NO_PARAMETERS: Final = Strict()
@@ -34,7 +34,9 @@ def has_no_parameters(request: web.Request) -> bool:
     match = request.match_info
     if match.http_exception is not None:
         return False
-    operation = OPERATIONS.get(match.handler)
+    resource = match.route.resource
+    method = "GET" if request.method == "HEAD" else request.method
+    operation = OPERATIONS.get((method, resource.canonical)) if resource else None
     if operation is None:
         return request.method == "POST" or request.path.startswith(API)
     return operation.query is None and request.path.startswith(API)

@@ -26,7 +26,7 @@ from reportsim.settings import Settings
 from reportsim.store.embedded_postgres.server import EmbeddedPostgres
 from reportsim.tasks import start
 from reportsim.web.keys import DRAINING, ENGINE, FAILED, READY
-from reportsim.web.listener import served
+from reportsim.web.server.listener import served
 
 log = logging.getLogger(__name__)
 

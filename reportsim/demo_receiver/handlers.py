@@ -9,50 +9,26 @@ from datetime import datetime
 from typing import Final
 
 from aiohttp import hdrs, web
-from marshmallow import EXCLUDE, fields, validate
+from marshmallow import EXCLUDE
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from reportsim.api.requests import json_response, load_query
 from reportsim.core.problems import Problem
 from reportsim.demo_receiver.inboxes import INBOXES, Arrival
 from reportsim.engine.delivery.dispatcher import Courier
-from reportsim.pages.request_list import stream_url
-from reportsim.pages.templating import render
-from reportsim.schemas.requests import STEP, Strict
+from reportsim.schemas.demo_receiver import INBOX, InboxQuery, ScriptQuery
+from reportsim.schemas.events import stream_url
 from reportsim.web.body import read_body
 from reportsim.web.keys import ENGINE
+from reportsim.web.queries import load_query
+from reportsim.web.responses import json_response
+from reportsim.web.templating import render
 
-INBOX: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-MOST_STEPS: Final = 100
 MOST_BODY: Final = 256 * 1024
 KEPT_BODY: Final = 8 * 1024
 SHOWN_HEADERS: Final = re.compile(r"webhook-|content-|traceparent|user-agent", re.IGNORECASE)
 KEPT_HEADERS: Final = 32
 KEPT_VALUE: Final = 1_000
 HANG_S: Final = 60.0
-
-
-class ScriptQuery(Strict):
-    """How attempts are answered."""
-
-    script = fields.String(
-        load_default="",
-        validate=validate.Regexp(
-            rf"(?:{STEP}(?:,{STEP}){{0,{MOST_STEPS - 1}}})?\Z",
-            error=f"A script is at most {MOST_STEPS} statuses, timeout, reset or slow, separated by commas.",
-        ),
-        metadata={
-            "description": "One step for each attempt, separated by commas: a status; `timeout`, which is silence for a"
-            " minute; `reset`, which breaks off; `slow`, whose body takes a minute. Afterwards, 200."
-        },
-    )
-
-
-class InboxQuery(Strict):
-    """Whether JSON is asked for, whatever is accepted, or only the live part of the page."""
-
-    format = fields.String(validate=validate.Equal("json"))
-    fragment = fields.String(validate=validate.Equal("inbox"))
 
 
 def verify(courier: Courier, body: bytes, headers: dict[str, str]) -> bool:

@@ -9,8 +9,6 @@ from uuid import UUID
 from aiohttp import hdrs, web
 from marshmallow import EXCLUDE, fields, validate
 
-from reportsim.api.benchmarks import RUN, existing, plan_of, shown
-from reportsim.api.requests import id_in, load_query
 from reportsim.benchmark.plan import Arrivals, Cancel, Plan
 from reportsim.benchmark.report.render_process import Export, rendering
 from reportsim.benchmark.theory.prediction_process import foresee
@@ -18,17 +16,23 @@ from reportsim.core.problems import Problem, invalid, unavailable
 from reportsim.pages.benchmark_comparison import compared
 from reportsim.pages.benchmark_form import SHAPES, VALUES, plan_body, plan_errors, plan_values
 from reportsim.pages.forms import FORM, read_form
-from reportsim.pages.request_list import stream_url
-from reportsim.pages.templating import page, render
 from reportsim.reports.catalog import CATALOG
 from reportsim.reports.fields import UUID_FORM
-from reportsim.schemas.requests import BenchmarkPlan, Strict, parse, read_submission
+from reportsim.schemas.benchmark_plan import BenchmarkPlan
+from reportsim.schemas.events import stream_url
+from reportsim.schemas.strict import Strict
+from reportsim.schemas.submission_parser import parse
 from reportsim.store import benchmarks as store
 from reportsim.store.benchmarks import Benchmark
-from reportsim.web.client_address import limited, raised
-from reportsim.web.expensive_requests import refuse_during_run, refuse_other_sites
+from reportsim.web.benchmark_runs import RUN, existing, plan_of, shown
 from reportsim.web.keys import ENGINE, RUNNER
-from reportsim.web.rate_limit import Places
+from reportsim.web.limits.concurrency_limit import ConcurrencyLimit
+from reportsim.web.limits.expensive_requests import refuse_during_run, refuse_other_sites
+from reportsim.web.limits.rate_limit import limited, raised
+from reportsim.web.queries import load_query
+from reportsim.web.request_lookup import id_in
+from reportsim.web.submission import read_submission
+from reportsim.web.templating import page, render
 
 Json = dict[str, Any]
 
@@ -37,7 +41,7 @@ LISTED: Final = 20
 # Results as pages have them; making one takes a process of its own and half a second.
 REMEMBERED: Final = 16
 CHOICES: Final = {"arrivals": list(Arrivals), "cancel": list(Cancel), "distribution": SHAPES}
-PREDICTIONS: Final = web.AppKey("PREDICTIONS", Places)
+PREDICTION_LIMIT: Final = web.AppKey("PREDICTION_LIMIT", ConcurrencyLimit)
 RESULTS: Final = web.AppKey("RESULTS", OrderedDict[UUID, str])
 # Results are made one after another: pages wait for a moment where exports would be refused.
 MAKING: Final = web.AppKey("MAKING", asyncio.Lock)
@@ -46,7 +50,7 @@ PATIENCE_S: Final = 20.0
 
 def setup(app: web.Application) -> None:
     """Adds what the pages keep."""
-    app[PREDICTIONS] = Places("predictions", MOST_PREDICTIONS)
+    app[PREDICTION_LIMIT] = ConcurrencyLimit("predictions", MOST_PREDICTIONS)
     app[RESULTS] = OrderedDict()
     app[MAKING] = asyncio.Lock()
 
@@ -109,7 +113,7 @@ async def predicted(request: web.Request, form: Mapping[str, str]) -> Json:
     """What theory expects of the plan that a form describes."""
     plan = await read_plan(request, form)
     refuse_during_run(request)
-    with request.app[PREDICTIONS].place():
+    with request.app[PREDICTION_LIMIT].permit():
         try:
             return {**await foresee(plan), "plan": plan}
         except TimeoutError:

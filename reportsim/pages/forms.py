@@ -11,8 +11,9 @@ from aiohttp import web
 
 from reportsim.core.problems import Problem
 from reportsim.reports.catalog import CATALOG
-from reportsim.schemas.requests import options_of
-from reportsim.web.body import check_texts, read_body
+from reportsim.schemas.strict_json import check_texts
+from reportsim.schemas.submission_parser import options_of
+from reportsim.web.body import read_body
 
 FORM: Final = web.RequestKey("FORM", dict[str, str])
 FORM_TYPE: Final = "application/x-www-form-urlencoded"

@@ -13,26 +13,29 @@ from aiohttp import hdrs, web
 from marshmallow import EXCLUDE, ValidationError, fields, validate
 from yarl import URL
 
-from reportsim.api.health import check_database
-from reportsim.api.requests import existing, id_in, load_query, why_not_again
-from reportsim.api.submissions import ASYNC, FAILURES, SYNC, new_request, own_receiver, submit_row
 from reportsim.core.model import CallbackStatus, Mode, Request
 from reportsim.core.problems import KINDS, Kind, Problem, flatten, invalid
-from reportsim.pages import templating
 from reportsim.pages.csv_preview import preview
 from reportsim.pages.forms import FORM, form_errors, number, read_form, submission
 from reportsim.pages.race import live as racing
 from reportsim.pages.race import model as races
-from reportsim.pages.request_list import COUNTERS, FILTERS, Counters, HomeQuery, listing, stream_url
-from reportsim.pages.templating import page, render
+from reportsim.pages.request_list import COUNTERS, FILTERS, Counters, HomeQuery, listing
 from reportsim.pages.timeline import course
 from reportsim.reports.catalog import CATALOG
-from reportsim.schemas.requests import AsyncSubmission, FailingSubmission, Parsed, Submission, parse, read_submission
+from reportsim.schemas.events import stream_url
+from reportsim.schemas.submission_parser import Parsed, parse
+from reportsim.schemas.submissions import AsyncSubmission, FailingSubmission, Submission
 from reportsim.store import benchmarks
 from reportsim.store import callbacks as callback_store
-from reportsim.web.client_address import limited, raised
-from reportsim.web.expensive_requests import refuse_other_sites
-from reportsim.web.keys import DRAINING, ENGINE, READY, RUNNER, SETTINGS, SYNC_PLACES
+from reportsim.web.keys import DRAINING, ENGINE, READY, RUNNER, SETTINGS
+from reportsim.web.limits.concurrency_limit import SYNC_LIMIT
+from reportsim.web.limits.expensive_requests import refuse_other_sites
+from reportsim.web.limits.rate_limit import limited, raised
+from reportsim.web.queries import load_query
+from reportsim.web.readiness import check_database
+from reportsim.web.request_lookup import existing, id_in, why_not_again
+from reportsim.web.submission import ASYNC, FAILURES, SYNC, new_request, own_receiver, read_submission, submit_row
+from reportsim.web.templating import page, render
 
 Json = dict[str, Any]
 
@@ -45,9 +48,8 @@ MOST_LOGS: Final = 100
 
 
 def setup(app: web.Application) -> None:
-    """Adds everything that pages need to the application."""
+    """Adds what the pages keep to the application."""
     app[COUNTERS] = Counters(app[ENGINE].pool, app[ENGINE].clock.monotonic)
-    templating.setup(app)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +210,7 @@ async def block(request: web.Request, parsed: Parsed) -> web.StreamResponse:
     """Submits a sync request and waits for its end."""
     engine = request.app[ENGINE]
     new = new_request(request, await read_submission(engine, parsed), Mode.SYNC, SYNC)
-    with request.app[SYNC_PLACES].place(), engine.hub.end_of(new.request.id) as ended:
+    with request.app[SYNC_LIMIT].permit(), engine.hub.end_of(new.request.id) as ended:
         await submit_row(request, parsed, new)
         # No slot in time: the request's own page says so.
         with contextlib.suppress(Problem):

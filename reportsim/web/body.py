@@ -1,23 +1,16 @@
 """Reads JSON bodies the way a careful service does: bounded in size, time and depth, and never ambiguous."""
 
 import asyncio
-import json
-import math
-import re
 import zlib
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import hdrs, web
 
 from reportsim.core.problems import Problem
 
 MOST_BYTES: Final = 64 * 1024
-DEEPEST: Final = 32
 ENCODINGS: Final = frozenset({"identity", "gzip", "deflate"})
 LONGEST_S: Final = 10.0
-MOST_DIGITS: Final = 300
-BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
-UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 
 async def read_json(request: web.Request) -> bytes:
@@ -103,91 +96,3 @@ def undecodable() -> Problem:
 def too_large(most: int) -> Problem:
     """The 413; the connection is closed, since the rest of the body is not read."""
     return Problem("too-large", f"A body has at most {most:,} bytes.", headers={hdrs.CONNECTION: "close"})
-
-
-def parse_json(raw: bytes) -> Any:
-    """Parses JSON text that means the same to everyone.
-
-    Refused are invalid UTF-8, duplicate names, NaN and infinities, numbers beyond a double's range or of more than 300
-    digits, NUL and lone surrogates in texts, and nesting deeper than 32.
-    """
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        raise malformed("The body is not valid UTF-8.") from None
-    if nesting(text) > DEEPEST:
-        raise malformed(f"The body is nested deeper than {DEEPEST} levels.")
-    try:
-        value = json.loads(
-            text,
-            object_pairs_hook=unique,
-            parse_constant=refuse_constant,
-            parse_int=whole,
-            parse_float=finite,
-        )
-    except json.JSONDecodeError as error:
-        raise malformed(f"The body is not JSON: {error.msg} at character {error.pos}.") from None
-    # UTF-8 has no surrogates and JSON no bare NUL: only an escape can make one.
-    if "\\u" in text:
-        check_texts(value)
-    return value
-
-
-def malformed(detail: str) -> Problem:
-    """The 400 for a body that cannot be read."""
-    return Problem("malformed-request", detail)
-
-
-def nesting(text: str) -> int:
-    """How deep brackets nest, looking away inside texts."""
-    depth = deepest = 0
-    for match in BRACKET.finditer(text):
-        if match[0] in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif match[0] in "]}":
-            depth -= 1
-    return deepest
-
-
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose names are all different."""
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise malformed("An object names a member twice.")
-    return value
-
-
-def refuse_constant(name: str) -> None:
-    """NaN and infinities are not JSON."""
-    raise malformed(f"{name} is not JSON.")
-
-
-def whole(digits: str) -> int:
-    """An integer of a bearable length."""
-    if len(digits) > MOST_DIGITS:
-        raise malformed("A number has too many digits.")
-    return int(digits)
-
-
-def finite(digits: str) -> float:
-    """A number within a double's range."""
-    value = float(digits)
-    if not math.isfinite(value):
-        raise malformed("A number is out of range.")
-    return value
-
-
-def check_texts(value: Any) -> None:
-    """Refuses texts that no database can keep."""
-    match value:
-        case str():
-            if UNSTORABLE.search(value):
-                raise malformed("A text has a NUL or half a surrogate pair.")
-        case dict():
-            for name, item in value.items():
-                check_texts(name)
-                check_texts(item)
-        case list():
-            for item in value:
-                check_texts(item)

@@ -9,17 +9,10 @@ from aiohttp import web
 from reportsim.benchmark.runner import Runner, Visit
 from reportsim.engine.engine import Engine
 from reportsim.settings import Settings
-from reportsim.web.rate_limit import Limits, Network, Places
 
 SETTINGS: Final = web.AppKey("SETTINGS", Settings)
 ENGINE: Final = web.AppKey("ENGINE", Engine)
 RUNNER: Final = web.AppKey("RUNNER", Runner)
-DOWNLOAD_PLACES: Final = web.AppKey("DOWNLOAD_PLACES", Places)
-EXPORT_PLACES: Final = web.AppKey("EXPORT_PLACES", Places)
-LIMITS: Final = web.AppKey("LIMITS", Limits)
-SYNC_PLACES: Final = web.AppKey("SYNC_PLACES", Places)
-STREAM_PLACES: Final = web.AppKey("STREAM_PLACES", Places)
-TRUSTED: Final = web.AppKey("TRUSTED", tuple[Network, ...])
 READY: Final = web.AppKey("READY", asyncio.Event)
 DRAINING: Final = web.AppKey("DRAINING", asyncio.Event)
 FAILED: Final = web.AppKey("FAILED", asyncio.Event)

@@ -13,8 +13,8 @@ import pytest
 from reportsim.cli import serve as command
 from reportsim.cli.errors import CommandError
 from reportsim.settings import Settings
-from reportsim.web import listener as server
 from reportsim.web.prefer import parse_prefer
+from reportsim.web.server import listener as server
 from tests.api.calls import until
 from tests.conftest import serving
 from tests.contract.raw import connected, exchange, first_reply

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from reportsim.web.request_head import LONGEST_COOKIES, LONGEST_LINE, MOST_HEAD
+from reportsim.web.server.request_head import LONGEST_COOKIES, LONGEST_LINE, MOST_HEAD
 from tests.conftest import Service
 from tests.contract.raw import Reply, connected, exchange, first_reply
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from reportsim.settings import Settings
-from reportsim.web.middleware import host_name, served_hosts
+from reportsim.web.middleware.origin import host_name, served_hosts
 from tests.conftest import Service, serving
 from tests.contract.raw import exchange
 

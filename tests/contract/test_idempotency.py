@@ -15,10 +15,13 @@ from hypothesis import strategies as st
 from reportsim.core.model import Ledger
 from reportsim.reports.catalog import CATALOG
 from reportsim.reports.spool import HEADER
-from reportsim.schemas.requests import AsyncSubmission, accept, parse, same_meaning
+from reportsim.schemas.strict_json import parse_json
+from reportsim.schemas.submission_parser import parse
+from reportsim.schemas.submissions import AsyncSubmission
 from reportsim.settings import Settings
 from reportsim.store import requests as store
-from reportsim.web.body import parse_json
+from reportsim.web.fingerprint import same_meaning
+from reportsim.web.submission import accept
 from tests.api.calls import TINY, held_for, listed, read, until
 from tests.conftest import Service, serving
 

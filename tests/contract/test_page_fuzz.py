@@ -12,13 +12,13 @@ import pytest
 from aiohttp import web
 
 from reportsim.benchmark.runner import Runner
-from reportsim.engine import simulate
+from reportsim.core import service_time
 from reportsim.pages import benchmarks
 from reportsim.pages.benchmark_form import SHAPES, VALUES
 from reportsim.pages.race.model import RaceForm
 from reportsim.pages.request_list import HomeQuery
 from reportsim.reports.catalog import CATALOG
-from reportsim.schemas.requests import options_of
+from reportsim.schemas.submission_parser import options_of
 from reportsim.settings import Settings
 from reportsim.store.benchmarks import AlreadyRunning
 from tests.api.calls import TINY, UNKNOWN, submit
@@ -86,7 +86,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(benchmarks, "foresee", predict)
     monkeypatch.setattr(Runner, "start", refuse)
-    monkeypatch.setattr(simulate, "LONGEST_MS", 20.0)
+    monkeypatch.setattr(service_time, "LONGEST_MS", 20.0)
 
 
 async def send(service: Service, method: str, path: str, case: list[tuple[str, Any]]) -> None:

@@ -14,8 +14,8 @@ import pytest
 from reportsim.core.identifiers import UUID7Generator
 from reportsim.settings import Settings
 from reportsim.store import requests as store
-from reportsim.web import listener, send_buffers
-from reportsim.web.send_buffers import SendBuffers
+from reportsim.web.server import listener, send_buffers
+from reportsim.web.server.send_buffers import SendBuffers
 from tests.api.calls import read, submit
 from tests.conftest import Service, serving
 

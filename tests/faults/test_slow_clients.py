@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from reportsim.web.listener import SPARE_FILES
+from reportsim.web.server.listener import SPARE_FILES
 from tests.api.calls import TINY
 from tests.contract.raw import exchange
 from tests.contract.test_slow_clients import get, unread

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reportsim.core.problems import Problem
-from reportsim.web.body import DEEPEST, MOST_DIGITS, parse_json
+from reportsim.schemas.strict_json import DEEPEST, MOST_DIGITS, parse_json
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 VALUES = st.recursive(

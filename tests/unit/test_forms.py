@@ -12,7 +12,8 @@ from reportsim.pages.forms import number, submission
 from reportsim.pages.race import model as races
 from reportsim.pages.race.model import expected, read_controls
 from reportsim.pages.service_time_form import DISTRIBUTIONS, service_time
-from reportsim.schemas.requests import BenchmarkPlan, parse
+from reportsim.schemas.benchmark_plan import BenchmarkPlan
+from reportsim.schemas.submission_parser import parse
 
 NUMERALS = st.one_of(
     st.integers().map(str),

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportsim.web.rate_limit import Limits, Verdict, bucket_key, client_of, forwarded_for, parse_networks
+from reportsim.web.limits.client_address import bucket_key, client_of, forwarded_for, parse_networks
+from reportsim.web.limits.rate_limit import Limits, Verdict
 
 QUOTAS = st.one_of(st.integers(1, 120), st.sampled_from([600, 997, 6_000, 1_000_000]))
 # Times that a double holds exactly: what adding them up would lose is not the bucket's fault.

@@ -18,18 +18,11 @@ from reportsim.core.problems import Problem
 from reportsim.engine.delivery.ssrf_guard import Guard
 from reportsim.engine.engine import Engine
 from reportsim.reports.catalog import CATALOG
-from reportsim.schemas.requests import (
-    Accepted,
-    AsyncSubmission,
-    FailingSubmission,
-    ServiceTime,
-    Simulate,
-    Submission,
-    parse,
-    parse_raw,
-    read_submission,
-    same_meaning,
-)
+from reportsim.schemas.service_time import ServiceTime
+from reportsim.schemas.submission_parser import parse, parse_raw
+from reportsim.schemas.submissions import AsyncSubmission, FailingSubmission, Simulate, Submission
+from reportsim.web.fingerprint import same_meaning
+from reportsim.web.submission import Accepted, read_submission
 
 DEMO = Ledger(
     ledger_id=1,

@@ -12,8 +12,8 @@ from apispec.ext.marshmallow.common import make_schema_key
 from marshmallow import Schema, fields
 
 from reportsim import __version__
-from reportsim.api.callbacks import Redelivery
-from reportsim.api.openapi.operations import JSON, LIMITED, OPERATIONS, Answer, Operation
+from reportsim.api.openapi.operation import JSON, LIMITED, Answer, Operation
+from reportsim.api.openapi.operations import OPERATIONS
 from reportsim.api.openapi.parameters import (
     ANSWER_HEADERS,
     CALLBACK_HEADERS,
@@ -29,20 +29,20 @@ from reportsim.reports.catalog import CATALOG
 from reportsim.reports.fields import Text
 from reportsim.schemas import benchmarks
 from reportsim.schemas import responses as shapes
-from reportsim.schemas.requests import (
+from reportsim.schemas.benchmark_plan import BenchmarkPlan
+from reportsim.schemas.redelivery import Redelivery
+from reportsim.schemas.service_time import PARAMETERS_OF_DISTRIBUTION, ServiceTime
+from reportsim.schemas.strict import Strict
+from reportsim.schemas.submission_parser import schema_for
+from reportsim.schemas.submissions import (
     DEFAULT_REPORT,
     INSTEAD_OF_SCRIPT,
-    PARAMETERS_OF_DISTRIBUTION,
     AsyncSubmission,
-    BenchmarkPlan,
     FailingSubmission,
     ReportRequest,
-    ServiceTime,
-    Strict,
     Submission,
-    schema_for,
 )
-from reportsim.web.middleware import PROBLEM
+from reportsim.web.responses import PROBLEM
 
 Json = dict[str, Any]
 
@@ -91,8 +91,8 @@ def document(app: web.Application, receiver: str) -> Json:
     for base in (Submission, AsyncSubmission, FailingSubmission, BenchmarkPlan):
         add_submission(spec, converter, base)
     for route in app.router.routes():
-        operation = OPERATIONS.get(route.handler)
-        if operation is not None and route.resource is not None and route.method != "HEAD":
+        operation = OPERATIONS.get((route.method, route.resource.canonical)) if route.resource else None
+        if operation is not None and route.resource is not None:
             described = describe(route, operation, converter, receiver)
             spec.path(path=route.resource.canonical, operations={route.method.lower(): described})
     return spec.to_dict()

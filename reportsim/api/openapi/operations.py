@@ -1,72 +1,28 @@
-"""What each endpoint takes and answers: `/openapi.json` is made from this table and from the schemas that validate."""
+"""What each endpoint takes and answers, by method and path; the OpenAPI document is made from this table."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Mapping
+from typing import Final
 
-from aiohttp import web
-from marshmallow import Schema
-
-from reportsim.api import benchmarks, callbacks, events, metrics, reports, requests, submissions
-from reportsim.api import health as ops
-from reportsim.demo_receiver import handlers as receiver
+from reportsim.api.openapi.operation import (
+    ACCEPTED,
+    BODY,
+    CSV,
+    ENDED,
+    KEYED,
+    LIMITED,
+    REPORT_HEADERS,
+    SUBMISSION_HEADERS,
+    Answer,
+    Operation,
+)
 from reportsim.schemas import benchmarks as benchmark_shapes
 from reportsim.schemas import responses
-from reportsim.schemas.requests import (
-    AsyncSubmission,
-    BenchmarkPlan,
-    FailingSubmission,
-    Strict,
-    Submission,
-)
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-JSON: Final = "application/json"
-CSV: Final = "text/csv"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """An answer that is no problem: its status, what it means, its body and its headers.
-
-    `page` says that browsers get a page instead; the status `default` may be any, also one of a problem.
-    """
-
-    status: int | Literal["default"]
-    about: str
-    shape: type[Schema] | None = None
-    media: str = JSON
-    headers: tuple[str, ...] = ()
-    page: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """What an endpoint takes and answers; `problems` are those beyond what can happen to every request."""
-
-    tag: str
-    answers: tuple[Answer, ...]
-    problems: tuple[str, ...] = ()
-    body: type[Strict] | None = None
-    query: type[Strict] | None = None
-    headers: tuple[str, ...] = ()
-    limited: bool = False
-    called_back: bool = False
-
-
-LIMITED: Final = ("RateLimit", "RateLimit-Policy")
-BODY: Final = (
-    "malformed-request",
-    "request-timeout",
-    "too-large",
-    "unsupported-media-type",
-    "invalid-parameters",
-)
-KEYED: Final = ("invalid-idempotency-key", "idempotency-in-progress", "idempotency-mismatch", "quota-exceeded")
-SUBMISSION_HEADERS: Final = ("X-Idempotency-Key", "Idempotency-Key", "Prefer", "traceparent", "X-Request-Id")
-ENDED: Final = ("Server-Timing",)
-ACCEPTED: Final = ("Location", "Retry-After", "Idempotent-Replayed", "Preference-Applied", *LIMITED)
+from reportsim.schemas.benchmark_plan import BenchmarkPlan
+from reportsim.schemas.demo_receiver import InboxQuery, ScriptQuery
+from reportsim.schemas.events import EventsQuery
+from reportsim.schemas.queries import BenchmarksQuery, ComparisonQuery, ListQuery, LogsQuery
+from reportsim.schemas.redelivery import Redelivery
+from reportsim.schemas.submissions import AsyncSubmission, FailingSubmission, Submission
 
 LATER: Final = (
     Answer(
@@ -83,8 +39,8 @@ LATER: Final = (
     ),
 )
 
-OPERATIONS: Final[Mapping[Handler, Operation]] = {
-    submissions.create_sync: Operation(
+OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
+    ("POST", "/api/sync"): Operation(
         tag="Submitting",
         body=Submission,
         headers=SUBMISSION_HEADERS,
@@ -105,7 +61,7 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
         ),
         problems=(*BODY, *KEYED, "cancelled", "report-failed", "no-capacity"),
     ),
-    submissions.create_async: Operation(
+    ("POST", "/api/async"): Operation(
         tag="Submitting",
         body=AsyncSubmission,
         headers=SUBMISSION_HEADERS,
@@ -114,7 +70,7 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
         answers=LATER,
         problems=(*BODY, *KEYED),
     ),
-    submissions.simulate_failures: Operation(
+    ("POST", "/api/callbacks/simulate-failures"): Operation(
         tag="Callbacks",
         body=FailingSubmission,
         headers=SUBMISSION_HEADERS,
@@ -122,13 +78,13 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
         answers=LATER,
         problems=(*BODY, *KEYED),
     ),
-    requests.list_requests: Operation(
+    ("GET", "/api/requests"): Operation(
         tag="Requests",
-        query=requests.ListQuery,
+        query=ListQuery,
         answers=(Answer(status=200, about="One page, newest first.", shape=responses.RequestPage, headers=("Link",)),),
         problems=("invalid-cursor", "invalid-parameters"),
     ),
-    requests.get_request: Operation(
+    ("GET", "/api/requests/{id}"): Operation(
         tag="Requests",
         headers=("Prefer",),
         answers=(
@@ -141,12 +97,12 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
         ),
         problems=("not-found",),
     ),
-    requests.cancel_request: Operation(
+    ("POST", "/api/requests/{id}/cancel"): Operation(
         tag="Requests",
         answers=(Answer(status=200, about="The request, which has FAILED now.", shape=responses.Request),),
         problems=("not-found", "conflict"),
     ),
-    requests.redeliver: Operation(
+    ("POST", "/api/requests/{id}/redeliver"): Operation(
         tag="Callbacks",
         limited=True,
         answers=(
@@ -159,9 +115,9 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
         ),
         problems=("not-found", "conflict", "quota-exceeded"),
     ),
-    callbacks.redeliver_many: Operation(
+    ("POST", "/api/requests/redeliver"): Operation(
         tag="Callbacks",
-        body=callbacks.Redelivery,
+        body=Redelivery,
         limited=True,
         answers=(
             Answer(
@@ -170,23 +126,23 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
         ),
         problems=(*BODY, "quota-exceeded"),
     ),
-    requests.get_callback_logs: Operation(
+    ("GET", "/api/requests/{id}/callback-logs"): Operation(
         tag="Callbacks",
         answers=(
             Answer(status=200, about="The attempts, oldest first.", shape=responses.CallbackLogs, headers=("Link",)),
         ),
-        query=requests.LogsQuery,
+        query=LogsQuery,
         problems=("not-found", "invalid-parameters", "invalid-cursor"),
     ),
-    reports.download: Operation(
+    ("GET", "/api/reports/{file}"): Operation(
         tag="Reports",
         headers=(
             *("If-Match", "If-Unmodified-Since", "If-None-Match", "If-Modified-Since"),
             *("Range", "If-Range"),
         ),
         answers=(
-            Answer(status=200, about="The file.", media=CSV, headers=reports.HEADERS),
-            Answer(status=206, about="A part of the file.", media=CSV, headers=(*reports.HEADERS, "Content-Range")),
+            Answer(status=200, about="The file.", media=CSV, headers=REPORT_HEADERS),
+            Answer(status=206, about="A part of the file.", media=CSV, headers=(*REPORT_HEADERS, "Content-Range")),
             Answer(status=304, about="The client has the file already.", media="", headers=("ETag",)),
         ),
         problems=(
@@ -199,18 +155,18 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
             "no-capacity",
         ),
     ),
-    requests.list_ledgers: Operation(
+    ("GET", "/api/ledgers"): Operation(
         tag="Reports",
         answers=(Answer(status=200, about="All ledgers.", shape=responses.Ledgers),),
     ),
-    events.stream_events: Operation(
+    ("GET", "/api/events"): Operation(
         tag="Events",
-        query=events.EventsQuery,
+        query=EventsQuery,
         headers=("Last-Event-ID",),
         answers=(Answer(status=200, about="A stream of events.", shape=responses.Event, media="text/event-stream"),),
         problems=("invalid-parameters", "quota-exceeded"),
     ),
-    benchmarks.create_benchmark: Operation(
+    ("POST", "/api/benchmark/both"): Operation(
         tag="Benchmark",
         body=BenchmarkPlan,
         headers=("Prefer",),
@@ -231,13 +187,13 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
         ),
         problems=(*BODY, "conflict", "quota-exceeded"),
     ),
-    benchmarks.list_benchmarks: Operation(
+    ("GET", "/api/benchmark"): Operation(
         tag="Benchmark",
-        query=benchmarks.BenchmarksQuery,
+        query=BenchmarksQuery,
         answers=(Answer(status=200, about="The newest runs.", shape=benchmark_shapes.Benchmarks),),
         problems=("invalid-parameters",),
     ),
-    benchmarks.get_benchmark: Operation(
+    ("GET", "/api/benchmark/{id}"): Operation(
         tag="Benchmark",
         headers=("Prefer",),
         answers=(
@@ -250,30 +206,30 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
         ),
         problems=("not-found",),
     ),
-    benchmarks.compare_benchmarks: Operation(
+    ("GET", "/api/benchmark/{id}/comparison"): Operation(
         tag="Benchmark",
-        query=benchmarks.ComparisonQuery,
+        query=ComparisonQuery,
         answers=(Answer(status=200, about="Both runs.", shape=benchmark_shapes.RunsCompared),),
         problems=("forbidden-origin", "not-found", "conflict", "invalid-parameters"),
     ),
-    benchmarks.cancel_benchmark: Operation(
+    ("POST", "/api/benchmark/{id}/cancel"): Operation(
         tag="Benchmark",
         answers=(Answer(status=200, about="The run, which is CANCELLED now.", shape=benchmark_shapes.Benchmark),),
         problems=("not-found", "conflict"),
     ),
-    benchmarks.show_report: Operation(
+    ("GET", "/api/benchmark/{id}/report.html"): Operation(
         tag="Benchmark",
         answers=(Answer(status=200, about="The page.", media="text/html"),),
         problems=("forbidden-origin", "not-found", "conflict", "quota-exceeded"),
     ),
-    benchmarks.download_samples: Operation(
+    ("GET", "/api/benchmark/{id}/samples.csv"): Operation(
         tag="Benchmark",
         answers=(Answer(status=200, about="The rows.", media=CSV, headers=("Content-Disposition",)),),
         problems=("forbidden-origin", "not-found", "conflict", "quota-exceeded"),
     ),
-    receiver.receive: Operation(
+    ("POST", "/webhook-test/{inbox}"): Operation(
         tag="Callbacks",
-        query=receiver.ScriptQuery,
+        query=ScriptQuery,
         headers=("webhook-attempt",),
         answers=(
             Answer(status=200, about="Taken and kept.", shape=responses.Received),
@@ -281,9 +237,9 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
         ),
         problems=("request-timeout", "too-large", "not-found", "invalid-parameters"),
     ),
-    receiver.show_inbox: Operation(
+    ("GET", "/webhook-test/{inbox}"): Operation(
         tag="Callbacks",
-        query=receiver.InboxQuery,
+        query=InboxQuery,
         answers=(
             Answer(
                 status=200,
@@ -295,18 +251,18 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
         ),
         problems=("not-found", "invalid-parameters"),
     ),
-    ops.healthz: Operation(
+    ("GET", "/healthz"): Operation(
         tag="Operations",
         answers=(Answer(status=200, about="It is alive.", shape=responses.Health),),
     ),
-    ops.readyz: Operation(
+    ("GET", "/readyz"): Operation(
         tag="Operations",
         answers=(
             Answer(status=200, about="Ready.", shape=responses.Readiness),
             Answer(status=503, about="Not ready.", shape=responses.Readiness, headers=("Retry-After",)),
         ),
     ),
-    metrics.show_metrics: Operation(
+    ("GET", "/metrics"): Operation(
         tag="Operations",
         answers=(Answer(status=200, about="Prometheus' text format.", media="text/plain"),),
     ),

@@ -8,9 +8,9 @@ from aiohttp import web
 from reportsim.api.openapi.document import document
 from reportsim.core.json import dumps
 from reportsim.engine.engine import DEMO_PATH
-from reportsim.pages.templating import page, render
 from reportsim.web.keys import ENGINE
-from reportsim.web.middleware import PAGE_POLICY
+from reportsim.web.middleware.response_headers import PAGE_POLICY
+from reportsim.web.templating import page, render
 
 # Swagger UI's own style sheet has its icons in data: URLs; everything else is as strict as on other pages.
 POLICY: Final = PAGE_POLICY.replace("img-src 'self'", "img-src 'self' data:")

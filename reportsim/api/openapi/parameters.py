@@ -2,9 +2,9 @@
 
 from typing import Any, Final
 
-from reportsim.api.openapi.operations import ENDED, JSON, LIMITED
-from reportsim.demo_receiver.handlers import INBOX
+from reportsim.api.openapi.operation import ENDED, JSON, LIMITED
 from reportsim.reports.files import NAME
+from reportsim.schemas.demo_receiver import INBOX
 
 Json = dict[str, Any]
 

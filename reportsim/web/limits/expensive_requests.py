@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 
 from reportsim.core.problems import Problem, unavailable
 from reportsim.web.keys import RUNNER
-from reportsim.web.middleware import is_cross_site, is_own_origin
+from reportsim.web.middleware.origin import is_cross_site, is_own_origin
 
 # What browsers say of a link that a user has followed, in a page of its own.
 FOLLOWED_LINK: Final = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Sec-Fetch-User": "?1"}

@@ -1,8 +1,7 @@
 """Templates as answers, and problems as pages for people."""
 
 import functools
-from collections.abc import Awaitable, Callable
-from importlib import resources
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp_jinja2
@@ -10,13 +9,10 @@ from aiohttp import hdrs, web
 from jinja2 import PackageLoader, StrictUndefined
 from jinja2.bccache import Bucket, BytecodeCache
 
-from reportsim import __version__
 from reportsim.core.problems import Problem
-from reportsim.pages.assets import ASSETS, Assets, send_asset, send_icon
-from reportsim.pages.filters import COUNTS, FORMATS
-from reportsim.web.keys import REQUEST_ID, SETTINGS
-from reportsim.web.middleware import problem_response
-from reportsim.web.request_head import ENDPOINTS, likes_pages
+from reportsim.web.keys import REQUEST_ID
+from reportsim.web.responses import problem_response
+from reportsim.web.server.request_head import ENDPOINTS, likes_pages
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -44,27 +40,25 @@ def compiled() -> Compiled:
     return Compiled()
 
 
-def setup(app: web.Application) -> None:
-    """Adds templates and static files to the application."""
-    debug = app[SETTINGS].debug
-    app[ASSETS] = assets = Assets(resources.files("reportsim") / "static", fresh=debug)
+def setup(
+    app: web.Application, *, filters: Mapping[str, Callable[..., Any]], variables: Mapping[str, Any], reload: bool
+) -> None:
+    """Adds the template environment to the application; `reload` reads changed templates again."""
     environment = aiohttp_jinja2.setup(
         app,
         loader=PackageLoader("reportsim.templates", ""),
         undefined=StrictUndefined,
-        auto_reload=debug,
+        auto_reload=reload,
         trim_blocks=True,
         lstrip_blocks=True,
         default_helpers=False,
-        filters=FORMATS,
+        filters=filters,
         bytecode_cache=compiled(),
     )
-    environment.globals.update(static=assets.url, vendored=assets.vendored, version=__version__, COUNTS=COUNTS)
-    # Compiling takes up to a tenth of a second, for which nobody shall wait.
+    environment.globals.update(variables)
+    # Compiling takes up to 0.1 s, so it is done before the first request.
     for name in environment.list_templates(extensions=["html"]):
         environment.get_template(name)
-    app.router.add_get("/static/{digest}/{name:.+}", send_asset)
-    app.router.add_get("/favicon.ico", send_icon)
 
 
 def render(request: web.Request, template: str, *, status: int = 200, **context: Any) -> web.Response:

@@ -1,0 +1,36 @@
+"""The query parameters of the demo receiver, and the steps of its scripts."""
+
+import re
+from typing import Final
+
+from marshmallow import fields, validate
+
+from reportsim.schemas.strict import Strict
+
+STEPS: Final = ("timeout", "reset", "slow")
+STEP: Final = rf"(?:[2-5][0-9]{{2}}|{'|'.join(STEPS)})"
+INBOX: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+MOST_STEPS: Final = 100
+
+
+class ScriptQuery(Strict):
+    """How attempts are answered."""
+
+    script = fields.String(
+        load_default="",
+        validate=validate.Regexp(
+            rf"(?:{STEP}(?:,{STEP}){{0,{MOST_STEPS - 1}}})?\Z",
+            error=f"A script is at most {MOST_STEPS} statuses, timeout, reset or slow, separated by commas.",
+        ),
+        metadata={
+            "description": "One step for each attempt, separated by commas: a status; `timeout`, which is silence for a"
+            " minute; `reset`, which breaks off; `slow`, whose body takes a minute. Afterwards, 200."
+        },
+    )
+
+
+class InboxQuery(Strict):
+    """Whether JSON is asked for, whatever is accepted, or only the live part of the page."""
+
+    format = fields.String(validate=validate.Equal("json"))
+    fragment = fields.String(validate=validate.Equal("inbox"))

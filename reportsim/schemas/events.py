@@ -1,0 +1,38 @@
+"""The query parameters of the event stream, and the URL of a stream that resumes."""
+
+from typing import Any, Final
+from uuid import UUID
+
+from marshmallow import ValidationError, fields, pre_load
+from yarl import URL
+
+from reportsim.reports.fields import Identifier
+from reportsim.schemas.strict import Strict
+
+# Where EventSource polyfills put the id when they reconnect.
+OTHER_NAMES: Final = ("lastEventId", "Last-Event-ID")
+
+
+class EventsQuery(Strict):
+    """What a stream is about, and where it resumes."""
+
+    request_id = Identifier(metadata={"description": "Only what is about this request."})
+    run = Identifier(metadata={"description": "Only what is about this benchmark run."})
+    last_event_id = fields.String(
+        metadata={"description": "Where to resume; goes after the header. Also `lastEventId` and `Last-Event-ID`."}
+    )
+
+    @pre_load
+    def take_other_names(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """What a polyfill adds to an address on a reconnect is newer than what the address had before."""
+        given = {name: data[name] for name in OTHER_NAMES if data.get(name)}
+        if len(set(given.values())) > 1:
+            raise ValidationError(f"Contradicts {OTHER_NAMES[0]}.", OTHER_NAMES[1])
+        others = {name: value for name, value in data.items() if name not in OTHER_NAMES}
+        return {**others, "last_event_id": next(iter(given.values()))} if given else others
+
+
+def stream_url(last_event_id: str, **parameters: UUID | None) -> str:
+    """The event stream that goes on where a page was read."""
+    given = {name: str(value) for name, value in parameters.items() if value}
+    return str(URL("/api/events").with_query({**given, "last_event_id": last_event_id}))

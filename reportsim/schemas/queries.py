@@ -1,0 +1,52 @@
+"""The query parameters of lists and comparisons."""
+
+from typing import Final
+
+from marshmallow import fields, validate
+
+from reportsim.core.model import CallbackStatus, Mode, Status
+from reportsim.reports.fields import Digits, Identifier
+from reportsim.schemas.strict import Strict
+from reportsim.store import benchmarks as store
+
+LARGEST_PAGE: Final = 200
+DEFAULT_PAGE: Final = 50
+
+
+class ListQuery(Strict):
+    """The parameters of the list."""
+
+    limit = Digits(load_default=DEFAULT_PAGE, validate=validate.Range(1, LARGEST_PAGE))
+    cursor = fields.String(
+        metadata={"description": "Where the last page ended, from `next`.", "pattern": r"[A-Za-z0-9_-]+"}
+    )
+    status = fields.String(validate=validate.OneOf(list(Status)))
+    mode = fields.String(validate=validate.OneOf(list(Mode)))
+    callback_status = fields.String(validate=validate.OneOf(list(CallbackStatus)))
+    run = Identifier(metadata={"description": "Only the requests of this benchmark run, which are left out otherwise."})
+
+
+class LogsQuery(Strict):
+    """The parameters of the callback attempts; as long a page as there is, unless a shorter one is asked for."""
+
+    limit = Digits(load_default=LARGEST_PAGE, validate=validate.Range(1, LARGEST_PAGE))
+    cursor = fields.String(
+        metadata={"description": "Where the last page ended, from `next`.", "pattern": r"[A-Za-z0-9_-]+"}
+    )
+
+
+DEFAULT_LIST: Final = 50
+
+
+class BenchmarksQuery(Strict):
+    """The parameters of the list."""
+
+    limit = Digits(load_default=DEFAULT_LIST, validate=validate.Range(1, store.KEPT))
+
+
+class ComparisonQuery(Strict):
+    """The parameters of a comparison."""
+
+    with_ = Identifier(
+        required=True, data_key="with", metadata={"description": "The run that it is compared with, from the list."}
+    )

@@ -1,0 +1,29 @@
+"""The schema of a bulk redelivery."""
+
+from typing import Final
+
+from marshmallow import fields, validate
+
+from reportsim.core.model import CallbackStatus, Mode, Status
+from reportsim.reports.fields import Moment, Whole
+from reportsim.schemas.strict import Strict
+
+MOST: Final = 200
+DEFAULT: Final = 100
+ORIGIN: Final = validate.Regexp(
+    r"[Hh][Tt][Tt][Pp][Ss]?://[^/?#\s\x00]+\Z", error="Not like https://receiver.example.org."
+)
+
+
+class Redelivery(Strict):
+    """Which requests to call back again; those whose series is running never match."""
+
+    callback_status = fields.String(
+        load_default=CallbackStatus.FAILED, validate=validate.OneOf([CallbackStatus.FAILED, CallbackStatus.SUCCESS])
+    )
+    mode = fields.String(validate=validate.OneOf(list(Mode)))
+    status = fields.String(validate=validate.OneOf([Status.COMPLETED, Status.FAILED]))
+    origin = fields.String(validate=[validate.Length(1, 300), ORIGIN])
+    since = Moment()
+    until = Moment()
+    limit = Whole(load_default=DEFAULT, validate=validate.Range(1, MOST))

@@ -1,0 +1,35 @@
+"""The fingerprint of a submission, by which a reused idempotency key is checked."""
+
+import hashlib
+from typing import Any
+
+from reportsim.core.json import dumps
+
+
+def digest(payload: dict[str, Any], extra: dict[str, Any], callback_url: str | None) -> bytes:
+    """The SHA-256 of a submission in canonical JSON: whole floats as integers, names sorted."""
+    meaning = [payload, extra, callback_url]
+    return hashlib.sha256(dumps(canonical(meaning))).digest()
+
+
+def canonical(value: Any) -> Any:
+    """A value in the one form that all ways to write it share."""
+    match value:
+        case dict():
+            return {name: canonical(value[name]) for name in sorted(value)}
+        case list():
+            return [canonical(item) for item in value]
+        case float() if value.is_integer():
+            return int(value)
+        case _:
+            return value
+
+
+def same_meaning(stored: bytes, new: bytes) -> bool:
+    """Whether two fingerprints stand for the same request: as asked for, or as completed at the time."""
+    return stored[:32] == new[:32] or not completions(stored).isdisjoint(completions(new))
+
+
+def completions(fingerprint: bytes) -> set[bytes]:
+    """The digests of a completed submission: without a seed that was drawn for it, and with that seed."""
+    return {fingerprint[at : at + 32] for at in range(32, len(fingerprint), 32)}

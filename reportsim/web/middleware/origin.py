@@ -1,0 +1,102 @@
+"""Checks the host that a request is for and the site that it comes from (DNS rebinding, CSRF)."""
+
+import re
+from ipaddress import ip_address
+from typing import Final
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+from yarl import URL
+
+from reportsim.core.problems import Problem, shorten
+from reportsim.settings import Settings
+from reportsim.web.keys import ENGINE
+
+LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/@?#\s]+))(?::[0-9]*)?", re.ASCII)
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+OWN_SITE: Final = frozenset({"same-origin", "none"})
+SCHEMES: Final = frozenset({"http", "https"})
+
+
+def check_origin(settings: Settings) -> Middleware:
+    """Refuses hosts that are not served, and changes that pages of other sites ask for."""
+    hosts = served_hosts(settings)
+    # Where no names are set, no name of another site can be pointed at an address (DNS rebinding).
+    any_address = not settings.allowed_hosts
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        name = host_name(authority(request))
+        served = name in hosts or (any_address and is_address(name)) or name == own_address(request)
+        if not served:
+            detail = f"The host {shorten(name)} is not served here; REPORTSIM_ALLOWED_HOSTS lists those that are."
+            raise Problem("misdirected", detail)
+        if request.method not in SAFE and is_cross_site(request):
+            raise Problem("forbidden-origin", "A page of another site may not do this.")
+        return await handler(request)
+
+    return middleware
+
+
+def served_hosts(settings: Settings) -> frozenset[str]:
+    """The names that are served: those that are set, or else the one to listen on and the public one."""
+    public = URL(settings.public_url).authority if settings.public_url else ""
+    names = settings.allowed_hosts or (settings.host, public)
+    return LOOPBACK_NAMES | {host_name(name) for name in names if host_name(name)}
+
+
+def is_address(name: str) -> bool:
+    """Whether a name is an IP address."""
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def authority(request: web.Request) -> str:
+    """The host and the port that a request is for: those of its target, or else of its Host header (RFC 9112, 3.2)."""
+    target = request.raw_path
+    if target.startswith("/") or "://" not in target:
+        return request.host
+    try:
+        return URL(target, encoded=True).raw_authority
+    except ValueError:
+        return ""
+
+
+def own_address(request: web.Request) -> str | None:
+    """The address that the service calls its own demo receiver by."""
+    demo = request.app[ENGINE].demo
+    return str(demo.address) if demo is not None else None
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header, without port, brackets and the dot of the root; empty for what is no host."""
+    match = HOST.fullmatch(host)
+    if match is None:
+        return ""
+    if match[1] is None:
+        return match[2].lower().removesuffix(".")
+    return str(ip_address(match[1])) if is_address(match[1]) else ""
+
+
+def is_cross_site(request: web.Request) -> bool:
+    """Whether a browser says that a page of another site made this request."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site not in OWN_SITE
+    origin = request.headers.get(hdrs.ORIGIN)
+    return origin is not None and not is_own_origin(request, origin)
+
+
+def is_own_origin(request: web.Request, url: str) -> bool:
+    """Whether a URL has the scheme, the host and the port that a request is for."""
+    try:
+        given = URL(url)
+        # The host is compared as a URL of that scheme, whose port goes without saying.
+        asked = URL(f"{given.scheme}://{authority(request)}")
+        return given.scheme in SCHEMES and (given.host, given.port) == (asked.host, asked.port)
+    except ValueError:
+        return False

@@ -1,0 +1,44 @@
+"""Gives every request an id, and logs its end."""
+
+import itertools
+import logging
+import re
+import secrets
+import time
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from reportsim.web.keys import EXTRA_HEADERS, REQUEST_ID, ROW_ID, TRACE, VISIT
+
+log = logging.getLogger("reportsim.http")
+SANE_ID: Final = re.compile(r"[A-Za-z0-9._~+/=@:-]{1,128}", re.ASCII)
+
+
+def identify() -> Middleware:
+    """Gives every request an id, the caller's own if it is sane, and logs its end."""
+    boot = secrets.token_hex(6)
+    numbers = itertools.count(1)
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get("X-Request-Id")
+        request[REQUEST_ID] = given if given and SANE_ID.fullmatch(given) else f"{boot}-{next(numbers):06x}"
+        request[EXTRA_HEADERS] = {}
+        started = time.monotonic()
+        status = 499
+        try:
+            response = await handler(request)
+            status = response.status
+            return response
+        finally:
+            # Refusals are counted by the metrics, a benchmark's requests by itself: no flood must fill the log.
+            level = logging.DEBUG if status == 429 or VISIT in request else logging.INFO
+            if log.isEnabledFor(level) and not request.path.startswith(("/healthz", "/readyz", "/static")):
+                took = (time.monotonic() - started) * 1000
+                ids = {"request_id": request[REQUEST_ID], "row": request.get(ROW_ID), "trace": request.get(TRACE)}
+                path = request.rel_url.raw_path
+                log.log(level, "%s %s %d %.1f ms", request.method, path, status, took, extra=ids)
+
+    return middleware

@@ -1,0 +1,51 @@
+"""Cursors of keyset pagination, and the bound on the size of a page."""
+
+import base64
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import Final
+from uuid import UUID
+
+from reportsim.core.json import dumps
+from reportsim.core.model import Request
+from reportsim.core.problems import Problem
+from reportsim.store import requests as store
+
+CHECK_BYTES: Final = 8
+
+
+def make_cursor(last: UUID, filters: store.Filters | UUID) -> str:
+    """An opaque position: the last id seen, and a hash of it with the filters, or the id of what the list is of."""
+    return base64.urlsafe_b64encode(last.bytes + check(last.bytes, filters)).decode().rstrip("=")
+
+
+def read_cursor(text: str, filters: store.Filters | UUID) -> UUID:
+    """The id in a cursor that these filters made.
+
+    Raises:
+        Problem: 400 for any other text.
+    """
+    try:
+        raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+    except ValueError:
+        raw = b""
+    # Decoding passes over what is no base64; made again, a cursor is the same text.
+    if len(raw) != 16 + CHECK_BYTES or make_cursor(last := UUID(bytes=raw[:16]), filters) != text:
+        raise Problem("invalid-cursor", "The cursor does not belong to this list and these filters.")
+    return last
+
+
+def check(id: bytes, filters: store.Filters | UUID) -> bytes:
+    """Ties an id to the filters."""
+    return hashlib.sha256(id + repr(filters).encode()).digest()[:CHECK_BYTES]
+
+
+def encode_within_bounds(rows: Iterable[Request]) -> Iterator[bytes]:
+    """The JSON of the first of some rows, at least of one, that an answer of bounded size has room for."""
+    size = 0
+    for row in rows:
+        item = dumps(row.as_json())
+        size += len(item)
+        if size > store.PAGE_BYTES and size > len(item):
+            return
+        yield item
