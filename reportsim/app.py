@@ -8,9 +8,9 @@ from aiohttp.typedefs import Middleware
 
 from reportsim import __version__
 from reportsim.api import benchmarks, callbacks, events, health, ledgers, reports, requests, submissions
-from reportsim.api.metrics import METRICS, Metrics, lag_context, measure, show_metrics
+from reportsim.api.metrics import METRICS, Metrics, lag_context, measure_requests, show_metrics
 from reportsim.api.openapi import page as openapi_page
-from reportsim.api.unknown_parameters import check_query
+from reportsim.api.unknown_parameters import refuse_unknown_parameters
 from reportsim.benchmark.runner import Runner
 from reportsim.core.clock import Clock, SystemClock
 from reportsim.demo_receiver import handlers as demo_receiver
@@ -26,14 +26,14 @@ from reportsim.store.pool import create_pool, share_connections
 from reportsim.web import templating
 from reportsim.web.keys import DRAINING, ENGINE, FAILED, READY, RUNNER, SETTINGS
 from reportsim.web.limits import concurrency_limit
-from reportsim.web.limits.client_address import TRUSTED, parse_networks
-from reportsim.web.limits.rate_limit import LIMITS, Limits
+from reportsim.web.limits.client_address import TRUSTED_PROXIES, parse_networks
+from reportsim.web.limits.rate_limit import RATE_LIMITS, RateLimits
 from reportsim.web.middleware.admission import refuse_new_work, refuse_own_callbacks
 from reportsim.web.middleware.origin import check_origin
-from reportsim.web.middleware.problems import answer_problems
-from reportsim.web.middleware.request_id import identify
-from reportsim.web.middleware.response_headers import finish_headers
-from reportsim.web.server.request_head import bound_headers
+from reportsim.web.middleware.problems import handle_errors
+from reportsim.web.middleware.request_id import assign_request_id
+from reportsim.web.middleware.response_headers import add_headers
+from reportsim.web.server.request_head import limit_headers
 
 
 def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Application:
@@ -54,7 +54,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
     app[INBOXES] = Inboxes()
     add_limits(app, settings)
 
-    app.on_response_prepare.append(finish_headers)
+    app.on_response_prepare.append(add_headers)
     app.on_shutdown.append(drain)
     app.cleanup_ctx.append(lag_context)
     app.cleanup_ctx.append(pools_context)
@@ -70,22 +70,22 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
 def build_middlewares(settings: Settings, metrics: Metrics) -> list[Middleware]:
     """The middlewares, outermost first."""
     return [
-        identify(),
-        measure(metrics),
-        answer_problems(templating.answer_problem),
-        bound_headers(),
+        assign_request_id(),
+        measure_requests(metrics),
+        handle_errors(templating.respond_with_problem),
+        limit_headers(),
         check_origin(settings),
         refuse_new_work(),
         refuse_own_callbacks(),
-        check_query(),
+        refuse_unknown_parameters(),
     ]
 
 
 def add_limits(app: web.Application, settings: Settings) -> None:
     """Adds the limits on rates and on concurrency, and the proxies that may name the client."""
-    app[LIMITS] = Limits({"sync": settings.sync_rate, "async": settings.async_rate})
+    app[RATE_LIMITS] = RateLimits({"sync": settings.sync_rate, "async": settings.async_rate})
     concurrency_limit.setup(app, sync=settings.sync_max, streams_per_client=settings.streams_per_client)
-    app[TRUSTED] = parse_networks(settings.trusted_proxies)
+    app[TRUSTED_PROXIES] = parse_networks(settings.trusted_proxies)
 
 
 def add_templates(app: web.Application, settings: Settings) -> None:

@@ -17,8 +17,8 @@ from reportsim.web.keys import DRAINING, ENGINE, FAILED, READY, RUNNER, SETTINGS
 
 log = logging.getLogger(__name__)
 
-FIRST_TRY_S: Final = 1.0
-CLOSE_S: Final = 1.0
+START_TIMEOUT_S: Final = 1.0
+POOL_CLOSE_TIMEOUT_S: Final = 1.0
 DEMO_SEED: Final = 42
 TINY_LINES: Final = 40
 
@@ -26,19 +26,19 @@ TINY_LINES: Final = 40
 async def pools_context(app: web.Application) -> AsyncIterator[None]:
     """Opens the pools, which connect when first used."""
     engine = app[ENGINE]
-    async with opened(engine.pool):
+    async with open_pool(engine.pool):
         yield
 
 
 @contextlib.asynccontextmanager
-async def opened(pool: Pool) -> AsyncIterator[None]:
+async def open_pool(pool: Pool) -> AsyncIterator[None]:
     """A pool that is closed in good time, whatever its connections are doing."""
     await pool
     try:
         yield
     finally:
         try:
-            async with asyncio.timeout(CLOSE_S):
+            async with asyncio.timeout(POOL_CLOSE_TIMEOUT_S):
                 await pool.close()
         except TimeoutError:
             pool.terminate()
@@ -47,12 +47,12 @@ async def opened(pool: Pool) -> AsyncIterator[None]:
 async def engine_context(app: web.Application) -> AsyncIterator[None]:
     """Brings the engine up as soon as the database is there, and down before the pool closes."""
     stop = asyncio.Event()
-    life = start(live(app, stop), name="engine", handled=(Exception,))
-    life.add_done_callback(lambda life: say_why(app, life))
+    life = start(run_engine(app, stop), name="engine", handled=(Exception,))
+    life.add_done_callback(lambda life: report_engine_failure(app, life))
     ready = start(app[READY].wait(), name="ready")
     try:
         # The first try is waited for, so that a service with a database starts ready.
-        await asyncio.wait([life, ready], timeout=FIRST_TRY_S, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([life, ready], timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
         if life.done():
             await life
         yield
@@ -65,7 +65,7 @@ async def engine_context(app: web.Application) -> AsyncIterator[None]:
             await life
 
 
-def say_why(app: web.Application, life: "asyncio.Task[None]") -> None:
+def report_engine_failure(app: web.Application, life: "asyncio.Task[None]") -> None:
     """Logs at once what ended the engine, and tells whoever serves the application to stop."""
     if not life.cancelled() and (error := life.exception()):
         if app[READY].is_set():
@@ -73,7 +73,7 @@ def say_why(app: web.Application, life: "asyncio.Task[None]") -> None:
         app[FAILED].set()
 
 
-async def live(app: web.Application, stop: asyncio.Event) -> None:
+async def run_engine(app: web.Application, stop: asyncio.Event) -> None:
     """The engine's life: prepare the database, work, stop."""
     await prepare_database(app)
     async with app[ENGINE].running(), app[RUNNER].running():

@@ -5,7 +5,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from reportsim.api.events import write
+from reportsim.api.events import write_in_chunks
 from reportsim.benchmark.report.render_process import Export, rendering
 from reportsim.benchmark.report.style import POLICY
 from reportsim.benchmark.results.run_comparison import compare_runs
@@ -15,45 +15,45 @@ from reportsim.schemas.queries import BenchmarksQuery, ComparisonQuery
 from reportsim.schemas.submission_parser import parse_raw
 from reportsim.store import benchmarks as store
 from reportsim.store.benchmarks import Benchmark
-from reportsim.web.benchmark_runs import RUN, existing, plan_of, shown
+from reportsim.web.benchmark_runs import RUN, build_plan, get_run_or_404, run_as_json
 from reportsim.web.body import read_json
 from reportsim.web.keys import ENGINE, RUNNER
-from reportsim.web.limits.client_address import client
+from reportsim.web.limits.client_address import client_key
 from reportsim.web.limits.concurrency_limit import EXPORT_LIMIT
 from reportsim.web.limits.expensive_requests import refuse_during_run, refuse_other_sites
-from reportsim.web.limits.rate_limit import limited
-from reportsim.web.prefer import preferences
+from reportsim.web.limits.rate_limit import rate_limited
+from reportsim.web.prefer import read_preferences
 from reportsim.web.queries import load_query
-from reportsim.web.request_lookup import id_in
+from reportsim.web.request_lookup import path_id
 from reportsim.web.responses import json_response
-from reportsim.web.submission import read_submission
+from reportsim.web.submission import complete_submission
 
-LONGEST_EXPORT_S: Final = 300.0
+EXPORT_TIMEOUT_S: Final = 300.0
 # The page's own policy, and what no policy within a document can say.
 REPORT_POLICY: Final = f"{POLICY}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
-@limited("async")
+@rate_limited("async")
 async def create_benchmark(request: web.Request) -> web.StreamResponse:
     """Runs one load against both patterns, and measures them from both ends.
 
     Pairs of blocks have the same arrivals and service times on both sides; which side comes first is drawn from the
     seed. One run at a time: progress is sent as `benchmark` events.
     """
-    runner, preferred = request.app[RUNNER], preferences(request)
+    runner, preferred = request.app[RUNNER], read_preferences(request)
     parsed = parse_raw(BenchmarkPlan, await read_json(request))
-    await read_submission(request.app[ENGINE], parsed, fresh=True)
+    await complete_submission(request.app[ENGINE], parsed, fresh=True)
     try:
-        id = await runner.start(plan_of(parsed))
+        id = await runner.start(build_plan(parsed))
     except store.AlreadyRunning:
         raise Problem("conflict", "A benchmark is running; two at once would measure each other.") from None
     if preferred.wait:
         await runner.ended(id, preferred.wait)
-    run = await existing(request, id)
+    run = await get_run_or_404(request, id)
     headers: dict[str, str] = {hdrs.LOCATION: f"/api/benchmark/{id}"}
     if preferred.wait and run.ended:
-        return json_response(shown(request, run), headers={**headers, **preferred.applied(wait=True)})
-    return json_response(shown(request, run), status=202, headers={**headers, hdrs.RETRY_AFTER: "1"})
+        return json_response(run_as_json(request, run), headers={**headers, **preferred.applied(wait=True)})
+    return json_response(run_as_json(request, run), status=202, headers={**headers, hdrs.RETRY_AFTER: "1"})
 
 
 async def list_benchmarks(request: web.Request) -> web.Response:
@@ -66,20 +66,20 @@ async def list_benchmarks(request: web.Request) -> web.Response:
 
 async def get_benchmark(request: web.Request) -> web.Response:
     """One run: its plan, what to expect of it, how far it is, and its result; held while the client would wait."""
-    preferred, id = preferences(request), id_in(request, RUN)
-    run = await existing(request, id)
+    preferred, id = read_preferences(request), path_id(request, RUN)
+    run = await get_run_or_404(request, id)
     if preferred.wait and not run.ended:
         await request.app[RUNNER].ended(id, preferred.wait)
-        run = await existing(request, id)
+        run = await get_run_or_404(request, id)
     headers: dict[str, str] = {} if run.ended else {hdrs.RETRY_AFTER: "1"}
-    return json_response(shown(request, run), headers={**headers, **preferred.applied(wait=True)})
+    return json_response(run_as_json(request, run), headers={**headers, **preferred.applied(wait=True)})
 
 
 async def compare_benchmarks(request: web.Request) -> web.Response:
     """Two completed runs beside each other: how their plans differ, and every figure of both; second − first."""
     query = load_query(ComparisonQuery(), request)
     refuse_other_sites(request)
-    first, second = await existing(request, id_in(request, RUN)), await existing(request, query["with_"])
+    first, second = await get_run_or_404(request, path_id(request, RUN)), await get_run_or_404(request, query["with_"])
     for run in (first, second):
         if run.result is None:
             raise Problem("conflict", f"The run {run.id} has no result: {run.status}.")
@@ -88,18 +88,18 @@ async def compare_benchmarks(request: web.Request) -> web.Response:
 
 async def cancel_benchmark(request: web.Request) -> web.Response:
     """Ends a run that has not ended, and all of its requests."""
-    id = id_in(request, RUN)
+    id = path_id(request, RUN)
     if not await request.app[RUNNER].cancel(id):
-        run = await existing(request, id)
+        run = await get_run_or_404(request, id)
         raise Problem("conflict", f"The run has ended: {run.status}.")
-    return json_response(shown(request, await existing(request, id)))
+    return json_response(run_as_json(request, await get_run_or_404(request, id)))
 
 
 async def show_report(request: web.Request) -> web.Response:
     """The result as one page with its plots, which needs nothing from elsewhere and can be kept, sent and printed."""
     refuse_other_sites(request)
-    with request.app[EXPORT_LIMIT].permit(client(request)):
-        run, samples = await finished(request)
+    with request.app[EXPORT_LIMIT].permit(client_key(request)):
+        run, samples = await get_finished_run(request)
         refuse_during_run(request, run.id)
         async with rendering(Export.HTML, run.as_json(), samples) as pieces:
             page = b"".join([piece async for piece in pieces])
@@ -111,8 +111,8 @@ async def show_report(request: web.Request) -> web.Response:
 async def download_samples(request: web.Request) -> web.StreamResponse:
     """Every request of both sides as a row of CSV: its moments, its outcome, its time to result."""
     refuse_other_sites(request)
-    with request.app[EXPORT_LIMIT].permit(client(request)):
-        run, samples = await finished(request)
+    with request.app[EXPORT_LIMIT].permit(client_key(request)):
+        run, samples = await get_finished_run(request)
         refuse_during_run(request, run.id)
         response = web.StreamResponse(
             headers={
@@ -122,17 +122,17 @@ async def download_samples(request: web.Request) -> web.StreamResponse:
         )
         if request.method == hdrs.METH_HEAD:
             return response
-        async with asyncio.timeout(LONGEST_EXPORT_S), rendering(Export.CSV, run.as_json(), samples) as pieces:
+        async with asyncio.timeout(EXPORT_TIMEOUT_S), rendering(Export.CSV, run.as_json(), samples) as pieces:
             await response.prepare(request)
             async for piece in pieces:
-                await write(response, piece)
+                await write_in_chunks(response, piece)
             await response.write_eof()
     return response
 
 
-async def finished(request: web.Request) -> tuple[Benchmark, tuple[bytes, bytes]]:
+async def get_finished_run(request: web.Request) -> tuple[Benchmark, tuple[bytes, bytes]]:
     """A run that must have a result, and its samples."""
-    run = await existing(request, id_in(request, RUN))
+    run = await get_run_or_404(request, path_id(request, RUN))
     samples = await store.samples(request.app[ENGINE].pool, run.id)
     if run.result is None or samples is None:
         raise Problem("conflict", f"The run has no result: {run.status}.")

@@ -11,11 +11,11 @@ from reportsim.schemas.strict_json import parse_json
 from reportsim.store.callbacks import Matching
 from reportsim.web.body import read_json
 from reportsim.web.keys import ENGINE
-from reportsim.web.limits.rate_limit import charging, limited
+from reportsim.web.limits.rate_limit import charge_quota, rate_limited
 from reportsim.web.responses import json_response
 
 
-@limited("async")
+@rate_limited("async")
 async def redeliver_many(request: web.Request) -> web.Response:
     """Starts a new series for the oldest that match, and says which; each costs the async quota as a request does.
 
@@ -37,7 +37,7 @@ async def redeliver_many(request: web.Request) -> web.Response:
             raise invalid([{"detail": target.detail, "pointer": "#/origin", "reason": target.reason}])
         data["origin"] = target.origin
     matching = Matching(callback_status=CallbackStatus(data.pop("callback_status")), **data)
-    with charging(request, "async", limit) as charge:
+    with charge_quota(request, "async", limit) as charge:
         started = await engine.redeliver_matching(matching, charge.granted)
         charge.used = len(started)
     ids = [str(item.id) for item in started]

@@ -12,20 +12,20 @@ from aiohttp import hdrs, web
 
 from reportsim.core.model import Mode
 from reportsim.schemas.events import EventsQuery
-from reportsim.web.benchmark_runs import visit_of
+from reportsim.web.benchmark_runs import find_visit
 from reportsim.web.keys import ENGINE
-from reportsim.web.limits.client_address import client
+from reportsim.web.limits.client_address import client_key
 from reportsim.web.limits.concurrency_limit import STREAM_LIMIT
 from reportsim.web.queries import load_query
-from reportsim.web.server.send_buffers import PIECE
+from reportsim.web.server.send_buffers import CHUNK
 
-ID: Final = re.compile(r"[0-9a-f]{1,32}-[0-9]{1,18}", re.ASCII)
+EVENT_ID: Final = re.compile(r"[0-9a-f]{1,32}-[0-9]{1,18}", re.ASCII)
 PING_S: Final = 15.0
 KERNEL_BUFFER: Final = 64 * 1024
 RETRY_MS: Final = 2000
 # No stream lives for ever, and those that were opened together end apart.
-LONGEST_S: Final = (600.0, 900.0)
-AGAIN_MS: Final = 50
+STREAM_LIFETIME_S: Final = (600.0, 900.0)
+RECONNECT_MS: Final = 50
 
 
 async def stream_events(request: web.Request) -> web.StreamResponse:
@@ -43,24 +43,24 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     )
     if request.method == hdrs.METH_HEAD:
         return response
-    of_run = visit_of(request, Mode.ASYNC) is not None
-    places = contextlib.nullcontext() if of_run else request.app[STREAM_LIMIT].permit(client(request))
+    of_run = find_visit(request, Mode.ASYNC) is not None
+    places = contextlib.nullcontext() if of_run else request.app[STREAM_LIMIT].permit(client_key(request))
     with places, hub.subscribe(last_id, request_id=request_id, run=query.get("run")) as subscriber:
         # Whoever resumes keeps the id it came with until what it missed has been read.
-        opened_at = last_id if last_id and ID.fullmatch(last_id) else hub.last_id
+        opened_at = last_id if last_id and EVENT_ID.fullmatch(last_id) else hub.last_id
         opening = f"retry: {RETRY_MS}\nid: {opened_at}\n\n"
         loop = asyncio.get_running_loop()
-        ends_at = loop.time() + random.uniform(*LONGEST_S)
+        ends_at = loop.time() + random.uniform(*STREAM_LIFETIME_S)
         await response.prepare(request)
         if (stream := request.get_extra_info("socket")) is not None:
             # The kernel would keep megabytes for each that does not read.
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
         try:
-            await write(response, opening.encode())
+            await write_in_chunks(response, opening.encode())
             while (data := await subscriber.read(PING_S)) is not None:
-                await write(response, data or b": ping\n\n")
+                await write_in_chunks(response, data or b": ping\n\n")
                 if loop.time() > ends_at:
-                    await write(response, f"retry: {AGAIN_MS}\n\n".encode())
+                    await write_in_chunks(response, f"retry: {RECONNECT_MS}\n\n".encode())
                     break
             await response.write_eof()
         except ConnectionResetError:
@@ -68,8 +68,8 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def write(response: web.StreamResponse, data: bytes) -> None:
+async def write_in_chunks(response: web.StreamResponse, data: bytes) -> None:
     """Writes in pieces, each of which waits until the peer has taken the one before."""
     view = memoryview(data)
-    for start in range(0, len(data), PIECE):
-        await response.write(view[start : start + PIECE])
+    for start in range(0, len(data), CHUNK):
+        await response.write(view[start : start + CHUNK])

@@ -61,7 +61,7 @@ class EngineCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Everything but the HTTP histogram."""
         engine = self._engine
-        yield labelled("reportsim_build_info", "Version of this build.", "version", {__version__: 1})
+        yield labelled_gauge("reportsim_build_info", "Version of this build.", "version", {__version__: 1})
         yield gauge("reportsim_worker_slots", "Worker slots.", engine.slots.width)
         yield gauge("reportsim_worker_slots_busy", "Worker slots in use.", engine.slots.busy)
         yield gauge("reportsim_sse_subscribers", "Open event streams.", engine.hub.subscribers)
@@ -78,7 +78,7 @@ class EngineCollector(Collector):
             "reportsim_fences_lost", "Results dropped because another took over.", None, engine.worker.lost_fences
         )
         if self.backlog is not None:
-            yield labelled("reportsim_jobs", "Requests that have not ended.", "state", self.backlog.states)
+            yield labelled_gauge("reportsim_jobs", "Requests that have not ended.", "state", self.backlog.states)
             yield gauge("reportsim_queue_age_seconds", "Age of the oldest waiting request.", self.backlog.age)
             yield gauge("reportsim_callbacks_due", "Callback attempts past their time.", self.backlog.callbacks_due)
 
@@ -88,7 +88,7 @@ def gauge(name: str, about: str, value: float) -> Metric:
     return GaugeMetricFamily(name, about, value=value)
 
 
-def labelled(name: str, about: str, label: str, values: dict[str, int]) -> Metric:
+def labelled_gauge(name: str, about: str, label: str, values: dict[str, int]) -> Metric:
     """Numbers that go up and down, by one label."""
     family = GaugeMetricFamily(name, about, labels=[label])
     for key, value in values.items():
@@ -165,11 +165,11 @@ def render_samples(family: Metric, first: int) -> bytes:
     """Some samples of a family in Prometheus' text format, behind its comments where they are its first."""
     part = Metric(family.name, family.documentation, family.type, family.unit)
     part.samples = family.samples[first : first + SAMPLES_AT_ONCE]
-    lines = generate_latest(Registered(part)).splitlines(keepends=True)
+    lines = generate_latest(SingleFamilyRegistry(part)).splitlines(keepends=True)
     return b"".join(line for line in lines if first == 0 or not line.startswith(b"# "))
 
 
-class Registered(CollectorRegistry):
+class SingleFamilyRegistry(CollectorRegistry):
     """A registry of a part of one family."""
 
     def __init__(self, part: Metric) -> None:
@@ -185,7 +185,7 @@ class Registered(CollectorRegistry):
 METRICS: Final = web.AppKey("METRICS", Metrics)
 
 
-def measure(metrics: Metrics) -> Middleware:
+def measure_requests(metrics: Metrics) -> Middleware:
     """Times every answer; what a client broke off counts as 499."""
 
     @web.middleware

@@ -11,11 +11,11 @@ from reportsim.schemas.queries import ListQuery, LogsQuery
 from reportsim.store import callbacks as callback_store
 from reportsim.store import requests as store
 from reportsim.web.keys import ENGINE
-from reportsim.web.limits.rate_limit import limited
-from reportsim.web.pagination import encode_within_bounds, make_cursor, read_cursor
-from reportsim.web.prefer import preferences
+from reportsim.web.limits.rate_limit import rate_limited
+from reportsim.web.pagination import encode_page, make_cursor, read_cursor
+from reportsim.web.prefer import read_preferences
 from reportsim.web.queries import load_query
-from reportsim.web.request_lookup import existing, held, id_in, why_not_again
+from reportsim.web.request_lookup import explain_redelivery_conflict, get_request_or_404, path_id, wait_for_end
 from reportsim.web.responses import json_response, progress_headers
 
 
@@ -25,7 +25,7 @@ async def list_requests(request: web.Request) -> web.Response:
     filters = store.Filters(**{name: query.get(name) for name in ("status", "mode", "callback_status", "run")})
     before = read_cursor(query["cursor"], filters) if "cursor" in query else None
     rows = await store.page(request.app[ENGINE].pool, filters, before=before, limit=query["limit"] + 1)
-    items = list(itertools.islice(encode_within_bounds(rows), query["limit"]))
+    items = list(itertools.islice(encode_page(rows), query["limit"]))
     url = None
     headers = {}
     if len(rows) > len(items):
@@ -38,10 +38,12 @@ async def list_requests(request: web.Request) -> web.Response:
 
 async def get_request(request: web.Request) -> web.Response:
     """One request, with a hint when to look again while it has not ended; held while the client would wait."""
-    preferred = preferences(request)
-    row = await existing(request.app[ENGINE], id_in(request))
+    preferred = read_preferences(request)
+    row = await get_request_or_404(request.app[ENGINE], path_id(request))
     if preferred.wait and not row.ended:
-        row = await held(request, row.id, preferred.wait) or await existing(request.app[ENGINE], row.id)
+        row = await wait_for_end(request, row.id, preferred.wait) or await get_request_or_404(
+            request.app[ENGINE], row.id
+        )
     return json_response(row.as_json(), headers={**preferred.applied(wait=True), **progress_headers(row)})
 
 
@@ -49,9 +51,9 @@ async def get_callback_logs(request: web.Request) -> web.Response:
     """The callback attempts of one request, oldest first."""
     engine = request.app[ENGINE]
     query = load_query(LogsQuery(), request)
-    id = id_in(request)
+    id = path_id(request)
     after = read_cursor(query["cursor"], id) if "cursor" in query else None
-    row = await existing(engine, id)
+    row = await get_request_or_404(engine, id)
     logs = await callback_store.logs(engine.pool, row.id, after=after, limit=query["limit"] + 1)
     items = logs[: query["limit"]]
     url = None
@@ -66,20 +68,20 @@ async def get_callback_logs(request: web.Request) -> web.Response:
 async def cancel_request(request: web.Request) -> web.Response:
     """Ends a request that has not ended."""
     engine = request.app[ENGINE]
-    id = id_in(request)
+    id = path_id(request)
     cancelled = await engine.cancel(id)
     if cancelled is None:
-        row = await existing(engine, id)
+        row = await get_request_or_404(engine, id)
         raise Problem("conflict", f"The request has ended: {row.status}.")
     return json_response(cancelled.as_json())
 
 
-@limited("async")
+@rate_limited("async")
 async def redeliver(request: web.Request) -> web.StreamResponse:
     """Starts a new series of callbacks."""
     engine = request.app[ENGINE]
-    id = id_in(request)
+    id = path_id(request)
     started = await engine.redeliver(id)
     if started is None:
-        raise Problem("conflict", why_not_again(await existing(engine, id)))
+        raise Problem("conflict", explain_redelivery_conflict(await get_request_or_404(engine, id)))
     return json_response(started.as_json(), status=202, headers={"Location": f"/api/requests/{id}"})

@@ -7,29 +7,31 @@ from aiohttp import web
 
 from reportsim.core.model import Mode
 from reportsim.core.stored_response import blocking_answer
-from reportsim.schemas.submission_parser import Parsed, parse_raw
+from reportsim.schemas.submission_parser import ParsedBody, parse_raw
 from reportsim.schemas.submissions import AsyncSubmission, FailingSubmission, Submission
 from reportsim.store import requests as store
 from reportsim.web.body import read_json
 from reportsim.web.idempotency import idempotency_key, replay
 from reportsim.web.keys import ENGINE, VISIT
 from reportsim.web.limits.concurrency_limit import SYNC_LIMIT
-from reportsim.web.limits.rate_limit import limited
-from reportsim.web.prefer import Preferences, preferences
-from reportsim.web.request_lookup import held
+from reportsim.web.limits.rate_limit import rate_limited
+from reportsim.web.prefer import Preferences, read_preferences
+from reportsim.web.request_lookup import wait_for_end
 from reportsim.web.responses import accepted_response, ended_response, json_response, progress_headers
-from reportsim.web.submission import ASYNC, FAILURES, SYNC, new_request, read_submission, submit_row
+from reportsim.web.submission import ASYNC_PATH, FAILURES_PATH, SYNC_PATH, complete_submission, new_request, submit_row
 
 
-@limited("sync")
+@rate_limited("sync")
 async def create_sync(request: web.Request) -> web.StreamResponse:
     """Makes a report while the client waits, or for later when it prefers that."""
     engine = request.app[ENGINE]
-    preferred = preferences(request)
+    preferred = read_preferences(request)
     if preferred.respond_async:
-        return await accept_for_later(request, *await read_new(request, Submission, Mode.ASYNC, SYNC), preferred)
+        return await accept_async(
+            request, *await read_submission(request, Submission, Mode.ASYNC, SYNC_PATH), preferred
+        )
     # The body first: a client that sends it slowly keeps nobody else from waiting.
-    parsed, new = await read_new(request, Submission, Mode.SYNC, SYNC)
+    parsed, new = await read_submission(request, Submission, Mode.SYNC, SYNC_PATH)
     visit = request.get(VISIT)
     with (
         contextlib.nullcontext() if visit else request.app[SYNC_LIMIT].permit(),
@@ -42,32 +44,32 @@ async def create_sync(request: web.Request) -> web.StreamResponse:
     return ended_response(found, *blocking_answer(found))
 
 
-@limited("async")
+@rate_limited("async")
 async def create_async(request: web.Request) -> web.StreamResponse:
     """Accepts a report for later and answers at once."""
-    parsed, new = await read_new(request, AsyncSubmission, Mode.ASYNC, ASYNC)
-    return await accept_for_later(request, parsed, new, replace(preferences(request), respond_async=False))
+    parsed, new = await read_submission(request, AsyncSubmission, Mode.ASYNC, ASYNC_PATH)
+    return await accept_async(request, parsed, new, replace(read_preferences(request), respond_async=False))
 
 
-@limited("async")
+@rate_limited("async")
 async def simulate_failures(request: web.Request) -> web.StreamResponse:
     """Accepts a report whose callback goes to the demo receiver, which plays a script of failures and then accepts."""
-    parsed, new = await read_new(request, FailingSubmission, Mode.ASYNC, FAILURES)
-    return await accept_for_later(request, parsed, new, replace(preferences(request), respond_async=False))
+    parsed, new = await read_submission(request, FailingSubmission, Mode.ASYNC, FAILURES_PATH)
+    return await accept_async(request, parsed, new, replace(read_preferences(request), respond_async=False))
 
 
-async def read_new(
+async def read_submission(
     request: web.Request, schema: type[Submission], mode: Mode, endpoint: str
-) -> tuple[Parsed, store.NewRequest]:
+) -> tuple[ParsedBody, store.NewRequest]:
     """The submission that a request carries, and the row to insert for it."""
     key = idempotency_key(request)
     parsed = parse_raw(schema, await read_json(request))
-    accepted = await read_submission(request.app[ENGINE], parsed)
+    accepted = await complete_submission(request.app[ENGINE], parsed)
     return parsed, new_request(request, accepted, mode, endpoint, key)
 
 
-async def accept_for_later(
-    request: web.Request, parsed: Parsed, new: store.NewRequest, preferred: Preferences
+async def accept_async(
+    request: web.Request, parsed: ParsedBody, new: store.NewRequest, preferred: Preferences
 ) -> web.Response:
     """The 202 after the COMMIT, or the first answer again; 200 when it ends while the client would wait."""
     new, accepted = await submit_row(request, parsed, new)
@@ -78,7 +80,7 @@ async def accept_for_later(
     assert new.answer_body is not None
     applied = preferred.applied(respond_async=preferred.respond_async, wait=True)
     if preferred.wait:
-        ended = await held(request, new.request.id, preferred.wait)
+        ended = await wait_for_end(request, new.request.id, preferred.wait)
         if ended is not None:
             return json_response(ended.as_json(), headers={**applied, **progress_headers(ended)})
     return accepted_response(new.request, new.answer_body, applied)

@@ -13,7 +13,7 @@ API: Final = "/api/"
 NO_PARAMETERS: Final = Strict()
 
 
-def check_query() -> Middleware:
+def refuse_unknown_parameters() -> Middleware:
     """Refuses the query parameters that an operation, or a form, does not have.
 
     Operations that have some read them themselves. A page takes what it does not know, such as marks of campaigns; a

@@ -15,7 +15,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from reportsim.core.problems import Problem
 from reportsim.demo_receiver.inboxes import INBOXES, Arrival
 from reportsim.engine.delivery.dispatcher import Courier
-from reportsim.schemas.demo_receiver import INBOX, InboxQuery, ScriptQuery
+from reportsim.schemas.demo_receiver import INBOX_NAME, InboxQuery, ScriptQuery
 from reportsim.schemas.events import stream_url
 from reportsim.web.body import read_body
 from reportsim.web.keys import ENGINE
@@ -23,11 +23,11 @@ from reportsim.web.queries import load_query
 from reportsim.web.responses import json_response
 from reportsim.web.templating import render
 
-MOST_BODY: Final = 256 * 1024
-KEPT_BODY: Final = 8 * 1024
+MAX_CALLBACK_BODY_BYTES: Final = 256 * 1024
+STORED_BODY_BYTES: Final = 8 * 1024
 SHOWN_HEADERS: Final = re.compile(r"webhook-|content-|traceparent|user-agent", re.IGNORECASE)
-KEPT_HEADERS: Final = 32
-KEPT_VALUE: Final = 1_000
+STORED_HEADERS: Final = 32
+STORED_VALUE_LENGTH: Final = 1_000
 HANG_S: Final = 60.0
 
 
@@ -52,10 +52,10 @@ def since_accepted_ms(body: bytes, at: datetime) -> float | None:
     return None
 
 
-def inbox_in(request: web.Request) -> str:
+def path_inbox(request: web.Request) -> str:
     """The inbox named in the path."""
     name = request.match_info["inbox"]
-    if not INBOX.fullmatch(name):
+    if not INBOX_NAME.fullmatch(name):
         raise Problem("not-found", "An inbox has a name of letters, digits, - and _.")
     return name
 
@@ -68,7 +68,7 @@ def step_for(request: web.Request) -> str:
     return script[number - 1] if number <= len(script) else "200"
 
 
-def readable(value: str) -> str:
+def decode_header(value: str) -> str:
     """A header's value as a text: aiohttp keeps bytes that are no UTF-8 as halves of surrogate pairs."""
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
@@ -80,18 +80,22 @@ async def receive(request: web.Request) -> web.StreamResponse:
     every callback is accepted.
     """
     engine = request.app[ENGINE]
-    name = inbox_in(request)
+    name = path_inbox(request)
     step = step_for(request)
-    body = await read_body(request, MOST_BODY)
-    headers = {name.lower(): readable(value) for name, value in request.headers.items() if SHOWN_HEADERS.match(name)}
+    body = await read_body(request, MAX_CALLBACK_BODY_BYTES)
+    headers = {
+        name.lower(): decode_header(value) for name, value in request.headers.items() if SHOWN_HEADERS.match(name)
+    }
     inboxes = request.app[INBOXES]
     at = engine.clock.now()
     verified = verify(engine.courier, body, headers)
     arrival = Arrival(
         at=at,
         since_accepted_ms=since_accepted_ms(body, at) if verified else None,
-        headers={name: value[:KEPT_VALUE] for name, value in itertools.islice(headers.items(), KEPT_HEADERS)},
-        body=body[:KEPT_BODY].decode("utf-8", "replace"),
+        headers={
+            name: value[:STORED_VALUE_LENGTH] for name, value in itertools.islice(headers.items(), STORED_HEADERS)
+        },
+        body=body[:STORED_BODY_BYTES].decode("utf-8", "replace"),
         verified=verified,
         duplicate=inboxes.has_accepted(name, headers.get("webhook-id", "")),
         step=step,
@@ -105,11 +109,11 @@ async def play(request: web.Request, step: str) -> web.StreamResponse:
     match step:
         case "timeout":
             await asyncio.sleep(HANG_S)
-            return received(504)
+            return receipt_response(504)
         case "reset":
             if request.transport is not None:
                 request.transport.abort()
-            return received(500)
+            return receipt_response(500)
         case "slow":
             response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "application/json"})
             await response.prepare(request)
@@ -120,17 +124,17 @@ async def play(request: web.Request, step: str) -> web.StreamResponse:
                 await response.write_eof(b'{"received": false}')
             return response
         case _:
-            return received(int(step))
+            return receipt_response(int(step))
 
 
-def received(status: int) -> web.Response:
+def receipt_response(status: int) -> web.Response:
     """The answer of a status: whether it takes the callback."""
     return web.json_response({"received": 200 <= status < 300}, status=status)
 
 
 async def show_inbox(request: web.Request) -> web.Response:
     """What arrived in an inbox on this replica, oldest first: a page for browsers, else JSON."""
-    name = inbox_in(request)
+    name = path_inbox(request)
     # Read before the arrivals, so that the stream goes on from a moment that they include.
     last_event_id = request.app[ENGINE].hub.last_id
     arrivals = request.app[INBOXES].arrivals(name)

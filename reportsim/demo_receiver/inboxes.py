@@ -9,9 +9,9 @@ from aiohttp import web
 
 from reportsim.core.model import rfc3339
 
-MOST_INBOXES: Final = 1_000
-MOST_ARRIVALS: Final = 50
-MOST_BYTES: Final = 32 * 1024 * 1024
+MAX_INBOXES: Final = 1_000
+MAX_ARRIVALS: Final = 50
+MAX_BYTES: Final = 32 * 1024 * 1024
 OVERHEAD: Final = 1_000
 
 
@@ -67,9 +67,9 @@ class Inboxes:
         self._inboxes.move_to_end(name)
         inbox.arrivals.append(arrival)
         self._grow(inbox, arrival.size)
-        if len(inbox.arrivals) > MOST_ARRIVALS:
+        if len(inbox.arrivals) > MAX_ARRIVALS:
             self._grow(inbox, -inbox.arrivals.popleft().size)
-        while len(self._inboxes) > MOST_INBOXES or (self._size > MOST_BYTES and len(self._inboxes) > 1):
+        while len(self._inboxes) > MAX_INBOXES or (self._size > MAX_BYTES and len(self._inboxes) > 1):
             _, forgotten = self._inboxes.popitem(last=False)
             self._size -= forgotten.size
 

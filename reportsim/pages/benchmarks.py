@@ -21,18 +21,18 @@ from reportsim.reports.fields import UUID_FORM
 from reportsim.schemas.benchmark_plan import BenchmarkPlan
 from reportsim.schemas.events import stream_url
 from reportsim.schemas.strict import Strict
-from reportsim.schemas.submission_parser import parse
+from reportsim.schemas.submission_parser import parse_body
 from reportsim.store import benchmarks as store
 from reportsim.store.benchmarks import Benchmark
-from reportsim.web.benchmark_runs import RUN, existing, plan_of, shown
+from reportsim.web.benchmark_runs import RUN, build_plan, get_run_or_404, run_as_json
 from reportsim.web.keys import ENGINE, RUNNER
 from reportsim.web.limits.concurrency_limit import ConcurrencyLimit
 from reportsim.web.limits.expensive_requests import refuse_during_run, refuse_other_sites
-from reportsim.web.limits.rate_limit import limited, raised
+from reportsim.web.limits.rate_limit import raise_refusal, rate_limited
 from reportsim.web.queries import load_query
-from reportsim.web.request_lookup import id_in
-from reportsim.web.submission import read_submission
-from reportsim.web.templating import page, render
+from reportsim.web.request_lookup import path_id
+from reportsim.web.submission import complete_submission
+from reportsim.web.templating import html_page, render
 
 Json = dict[str, Any]
 
@@ -61,7 +61,7 @@ class RunQuery(Strict):
     fragment = fields.String(validate=validate.Equal("run"))
 
 
-@page
+@html_page
 async def show_benchmarks(request: web.Request) -> web.StreamResponse:
     """A form that starts a run, and the runs there are."""
     if "predict" in request.query:
@@ -104,9 +104,9 @@ async def read_plan(request: web.Request, form: Mapping[str, str]) -> Plan:
     Raises:
         Problem: 422 with all that is wrong with it.
     """
-    parsed = parse(BenchmarkPlan, plan_body(form))
-    await read_submission(request.app[ENGINE], parsed, fresh=True)
-    return plan_of(parsed)
+    parsed = parse_body(BenchmarkPlan, plan_body(form))
+    await complete_submission(request.app[ENGINE], parsed, fresh=True)
+    return build_plan(parsed)
 
 
 async def predicted(request: web.Request, form: Mapping[str, str]) -> Json:
@@ -131,7 +131,7 @@ async def show_prediction(request: web.Request) -> web.StreamResponse:
     return render(request, "partials/prediction.html", status=status, prediction=prediction, problem=problem)
 
 
-@page
+@html_page
 async def start_form(request: web.Request) -> web.StreamResponse:
     """Starts a run, and goes on to its page."""
     form = await read_form(request)
@@ -147,7 +147,7 @@ async def start_form(request: web.Request) -> web.StreamResponse:
         return await benchmarks(request, form, problem)
 
 
-@limited("async", raised)
+@rate_limited("async", raise_refusal)
 async def start_run(request: web.Request) -> web.StreamResponse:
     """Starts the run that a form describes."""
     form = request[FORM]
@@ -155,13 +155,13 @@ async def start_run(request: web.Request) -> web.StreamResponse:
     return web.Response(status=303, headers={hdrs.LOCATION: f"/benchmarks/{id}"})
 
 
-@page
+@html_page
 async def show_benchmark(request: web.Request) -> web.StreamResponse:
     """One run: how far it is, or what came of it."""
     refuse_other_sites(request)
     query = load_query(RunQuery(unknown=EXCLUDE), request)
     last_event_id = request.app[ENGINE].hub.last_id
-    run = await existing(request, id_in(request, RUN))
+    run = await get_run_or_404(request, path_id(request, RUN))
     if run.plan.get("together"):
         return web.Response(status=303, headers={hdrs.LOCATION: f"/?race={run.id}"})
     runner = request.app[RUNNER]
@@ -170,7 +170,7 @@ async def show_benchmark(request: web.Request) -> web.StreamResponse:
         "run": run,
         "values": plan_values(run.plan),
         "plan": Plan.from_json(run.plan),
-        "progress": shown(request, run)["progress"],
+        "progress": run_as_json(request, run)["progress"],
         "live": {mode: side.live() for mode, side in live.sides.items()} if live else None,
         "result": await result_part(request, run),
         "events": stream_url(last_event_id),
@@ -209,24 +209,24 @@ async def make_result(request: web.Request, run: Benchmark) -> None:
         kept.popitem(last=False)
 
 
-@page
+@html_page
 async def cancel_run_form(request: web.Request) -> web.StreamResponse:
     """Ends a run that has not ended, and shows it."""
-    id = id_in(request, RUN)
+    id = path_id(request, RUN)
     if not await request.app[RUNNER].cancel(id):
-        run = await existing(request, id)
+        run = await get_run_or_404(request, id)
         raise Problem("conflict", f"The run has ended: {run.status}.")
     return web.Response(status=303, headers={hdrs.LOCATION: f"/benchmarks/{id}"})
 
 
-@page
+@html_page
 async def compare_runs(request: web.Request) -> web.StreamResponse:
     """Two runs side by side: where their plans differ, and how the results do."""
     refuse_other_sites(request)
     ids = request.query.getall("id", [])
     if len(ids) != 2 or not all(UUID_FORM.fullmatch(id) for id in ids):
         raise invalid([{"detail": "Choose two runs.", "parameter": "id"}])
-    runs = [await existing(request, UUID(id)) for id in ids]
+    runs = [await get_run_or_404(request, UUID(id)) for id in ids]
     for run in runs:
         if run.result is None:
             raise Problem("conflict", f"The run {run.id} has no result: {run.status}.")

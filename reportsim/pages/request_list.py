@@ -18,7 +18,7 @@ from reportsim.schemas.queries import DEFAULT_PAGE, ListQuery
 from reportsim.store import requests as store
 from reportsim.store.pool import Pool
 from reportsim.web.keys import ENGINE
-from reportsim.web.pagination import encode_within_bounds, make_cursor, read_cursor
+from reportsim.web.pagination import encode_page, make_cursor, read_cursor
 
 FILTERS: Final = ("status", "mode", "callback_status")
 MOST_IDS: Final = 50
@@ -108,7 +108,7 @@ async def listing(request: web.Request, query: Mapping[str, Any]) -> Listing:
     else:
         before = read_cursor(query["cursor"], filters) if "cursor" in query else None
         rows = await store.page(engine.pool, filters, before=before, limit=limit + 1)
-    room = sum(1 for _ in encode_within_bounds(rows))
+    room = sum(1 for _ in encode_page(rows))
     shown = min(len(rows) if "ids" in query else room, limit)
     more = len(rows) > shown
     rows = rows[:shown]

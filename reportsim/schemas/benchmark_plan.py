@@ -14,7 +14,7 @@ BENCHMARK_LEDGER: Final = "tiny"
 DEFAULTS: Final = Plan()
 
 
-def within(name: str) -> validate.Range:
+def plan_bounds(name: str) -> validate.Range:
     """The bounds of a parameter of a plan."""
     return validate.Range(*BOUNDS[name])
 
@@ -23,10 +23,12 @@ class BenchmarkPlan(ReportRequest):
     """A load for both patterns. Rate times duration is at most 200,000; times run from when a request is due."""
 
     ledger = Text(load_default=BENCHMARK_LEDGER, validate=validate.Length(1, 100))
-    rate = Number(load_default=DEFAULTS.rate, validate=within("rate"), metadata={"description": "Arrivals a second."})
+    rate = Number(
+        load_default=DEFAULTS.rate, validate=plan_bounds("rate"), metadata={"description": "Arrivals a second."}
+    )
     duration_s = Number(
         load_default=DEFAULTS.duration_s,
-        validate=within("duration_s"),
+        validate=plan_bounds("duration_s"),
         metadata={"description": "Seconds of load per side."},
     )
     blocks = Whole(
@@ -38,8 +40,8 @@ class BenchmarkPlan(ReportRequest):
         metadata={"description": "An A/A run: this pattern on both sides, which are then named a and b."},
     )
     arrivals = fields.String(load_default=str(DEFAULTS.arrivals), validate=validate.OneOf(list(Arrivals)))
-    seed = Whole(load_default=DEFAULTS.seed, validate=within("seed"))
-    workers = Whole(load_default=DEFAULTS.workers, validate=within("workers"))
+    seed = Whole(load_default=DEFAULTS.seed, validate=plan_bounds("seed"))
+    workers = Whole(load_default=DEFAULTS.workers, validate=plan_bounds("workers"))
     service_time = fields.Nested(
         ServiceTime,
         allow_none=True,
@@ -48,11 +50,11 @@ class BenchmarkPlan(ReportRequest):
     client_timeout_s = Number(
         load_default=DEFAULTS.client_timeout_s,
         allow_none=True,
-        validate=within("client_timeout_s"),
+        validate=plan_bounds("client_timeout_s"),
         metadata={"description": "When sync clients leave; null: never."},
     )
     slo_s = Number(
-        load_default=DEFAULTS.slo_s, validate=within("slo_s"), metadata={"description": "When a result is late."}
+        load_default=DEFAULTS.slo_s, validate=plan_bounds("slo_s"), metadata={"description": "When a result is late."}
     )
     cancel = fields.String(
         load_default=str(DEFAULTS.cancel),

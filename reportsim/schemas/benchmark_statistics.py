@@ -8,64 +8,64 @@ from marshmallow import fields, validate
 from reportsim.benchmark.results.percentiles import LEVELS
 from reportsim.benchmark.results.samples import Outcome
 from reportsim.benchmark.results.summary import SEGMENTS
-from reportsim.schemas.responses import Shape, always, number, whole, yes_no
+from reportsim.schemas.responses import ResponseSchema, boolean, integer, number, required
 
 SIDES: Final = ("sync", "async", "a", "b")
 
 
-def signed(about: str = "", **options: Any) -> Any:
+def signed_number(about: str = "", **options: Any) -> Any:
     """A number that may be below 0, or not be there."""
-    return always(fields.Float, about, allow_none=True, **options)
+    return required(fields.Float, about, allow_none=True, **options)
 
 
 def nested(shape: Any, about: str = "", **options: Any) -> Any:
     """An object that is always there."""
-    return always(fields.Nested, about, nested=shape, **options)
+    return required(fields.Nested, about, nested=shape, **options)
 
 
-def each(names: Any, shape: Any) -> type[Shape]:
+def object_with(names: Any, shape: Any) -> type[ResponseSchema]:
     """A shape with the same kind of member under each of some names."""
-    made: type[Shape] = Shape.from_dict({str(name): nested(shape) for name in names}, name="")  # type: ignore[assignment]
+    made: type[ResponseSchema] = ResponseSchema.from_dict({str(name): nested(shape) for name in names}, name="")  # type: ignore[assignment]
     return made
 
 
-def optional(names: Any, make: Callable[[], Any]) -> type[Shape]:
+def object_with_optional(names: Any, make: Callable[[], Any]) -> type[ResponseSchema]:
     """A shape with some members of which those of the run's sides are there."""
-    made: type[Shape] = Shape.from_dict({str(name): make() for name in names}, name="")  # type: ignore[assignment]
+    made: type[ResponseSchema] = ResponseSchema.from_dict({str(name): make() for name in names}, name="")  # type: ignore[assignment]
     return made
 
 
-class BlockEstimate(Shape):
+class BlockEstimate(ResponseSchema):
     """An estimate and its 95 % interval, whose units of sampling are blocks; null for an end that has no bound."""
 
-    value = signed()
-    low = signed()
-    high = signed()
+    value = signed_number()
+    low = signed_number()
+    high = signed_number()
 
 
-class Percentile(Shape):
+class Percentile(ResponseSchema):
     """A percentile or a mean over the requests with a time, with its 95 % interval from the blocks."""
 
     value = number("Milliseconds; null where there is no time.", allow_none=True)
-    low = signed("Null where nothing bounds it from below, or with fewer than four blocks.")
+    low = signed_number("Null where nothing bounds it from below, or with fewer than four blocks.")
     high = number("Null where nothing bounds it from above.", allow_none=True)
-    n = whole("Requests that it is over: those with a result, and those whose result was waited for in vain.")
-    censored = yes_no("It falls on requests without a result: the true one is at least this long.")
+    n = integer("Requests that it is over: those with a result, and those whose result was waited for in vain.")
+    censored = boolean("It falls on requests without a result: the true one is at least this long.")
 
 
-class TimeSummary(each((*LEVELS, "max", "mean"), Percentile)):  # type: ignore[misc]
+class TimeSummary(object_with((*LEVELS, "max", "mean"), Percentile)):  # type: ignore[misc]
     """The percentiles of a time, and its mean, cut off at the shorter time-out of both sides."""
 
 
-class WayTimes(each((*LEVELS, "max"), Percentile)):  # type: ignore[misc]
+class WayTimes(object_with((*LEVELS, "max"), Percentile)):  # type: ignore[misc]
     """The percentiles of the time to result by one way."""
 
 
-class Outcomes(Shape.from_dict({outcome.label: whole() for outcome in Outcome})):  # type: ignore[misc]
+class Outcomes(ResponseSchema.from_dict({outcome.label: integer() for outcome in Outcome})):  # type: ignore[misc]
     """How many requests ended how; they add up to those offered."""
 
 
-class Lag(Shape):
+class Lag(ResponseSchema):
     """How late requests were sent, in milliseconds."""
 
     p50 = number(allow_none=True)
@@ -74,36 +74,36 @@ class Lag(Shape):
     max = number(allow_none=True)
 
 
-class Segments(Shape.from_dict({name: signed() for name in SEGMENTS})):  # type: ignore[misc]
+class Segments(ResponseSchema.from_dict({name: signed_number() for name in SEGMENTS})):  # type: ignore[misc]
     """Where the time to result went on average, in milliseconds."""
 
 
-class Bounds(Shape):
+class Bounds(ResponseSchema):
     """The 95 % interval of the number beside it."""
 
-    low = signed()
-    high = signed()
+    low = signed_number()
+    high = signed_number()
 
 
-class Occupancy(Shape):
+class Occupancy(ResponseSchema):
     """A number over time: its mean over the arrival windows, and its maximum."""
 
     mean = number(allow_none=True)
     mean_interval = fields.Nested(Bounds)
-    max = whole(allow_none=True)
+    max = integer(allow_none=True)
 
 
-class Shares(each((outcome.label for outcome in Outcome), BlockEstimate)):  # type: ignore[misc]
+class Shares(object_with((outcome.label for outcome in Outcome), BlockEstimate)):  # type: ignore[misc]
     """The share of each outcome among all requests offered."""
 
 
-class BenchmarkSide(Shape):
+class BenchmarkSide(ResponseSchema):
     """What was measured of one side; rates are per second of the arrival window."""
 
-    offered = whole()
-    sent = whole()
+    offered = integer()
+    sent = integer()
     outcomes = nested(Outcomes)
-    duplicates = whole("Callbacks that came more than once.")
+    duplicates = integer("Callbacks that came more than once.")
     sched_lag_ms = nested(Lag)
     accept_ms = nested(TimeSummary, "To the first final status.")
     time_to_result_ms = nested(TimeSummary, "To the result in the client's hands, from when the request was due.")
@@ -123,35 +123,35 @@ class BenchmarkSide(Shape):
     wasted_share_interval = nested(Bounds)
 
 
-class Differences(Shape):
+class Differences(ResponseSchema):
     """Async − sync (b − a in an A/A run) of requests paired by block and index, in milliseconds."""
 
     mean = nested(BlockEstimate)
     median = nested(BlockEstimate)
 
 
-class Faster(optional(SIDES, lambda: fields.Integer(validate=validate.Range(0)))):  # type: ignore[misc]
+class Faster(object_with_optional(SIDES, lambda: fields.Integer(validate=validate.Range(0)))):  # type: ignore[misc]
     """How often which side had its result first."""
 
-    tie = whole()
+    tie = integer()
 
 
-class LevelCompared(optional(SIDES, lambda: fields.Float(allow_none=True))):  # type: ignore[misc]
+class LevelCompared(object_with_optional(SIDES, lambda: fields.Float(allow_none=True))):  # type: ignore[misc]
     """One percentile of both sides, in milliseconds."""
 
-    difference = signed()
+    difference = signed_number()
     ratio = number(allow_none=True)
 
 
-class LevelsCompared(each((*LEVELS, "max"), LevelCompared)):  # type: ignore[misc]
+class LevelsCompared(object_with((*LEVELS, "max"), LevelCompared)):  # type: ignore[misc]
     """The percentiles of both sides."""
 
 
-class Comparison(optional((f"only_{side}" for side in SIDES), lambda: fields.Integer())):  # type: ignore[misc]
+class Comparison(object_with_optional((f"only_{side}" for side in SIDES), lambda: fields.Integer())):  # type: ignore[misc]
     """Both sides against each other, request by request: the same arrival, the same service time."""
 
-    pairs = whole("Requests that have a time on both sides.")
-    neither = whole()
+    pairs = integer("Requests that have a time on both sides.")
+    neither = integer()
     difference_ms = nested(Differences)
     limit_ms = number("Times of both sides are cut off at this before they are subtracted.", allow_none=True)
     faster = nested(Faster)

@@ -8,9 +8,9 @@ from marshmallow import fields, validate
 from reportsim.schemas.strict import Strict
 
 STEPS: Final = ("timeout", "reset", "slow")
-STEP: Final = rf"(?:[2-5][0-9]{{2}}|{'|'.join(STEPS)})"
-INBOX: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-MOST_STEPS: Final = 100
+STEP_PATTERN: Final = rf"(?:[2-5][0-9]{{2}}|{'|'.join(STEPS)})"
+INBOX_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+MAX_STEPS: Final = 100
 
 
 class ScriptQuery(Strict):
@@ -19,8 +19,8 @@ class ScriptQuery(Strict):
     script = fields.String(
         load_default="",
         validate=validate.Regexp(
-            rf"(?:{STEP}(?:,{STEP}){{0,{MOST_STEPS - 1}}})?\Z",
-            error=f"A script is at most {MOST_STEPS} statuses, timeout, reset or slow, separated by commas.",
+            rf"(?:{STEP_PATTERN}(?:,{STEP_PATTERN}){{0,{MAX_STEPS - 1}}})?\Z",
+            error=f"A script is at most {MAX_STEPS} statuses, timeout, reset or slow, separated by commas.",
         ),
         metadata={
             "description": "One step for each attempt, separated by commas: a status; `timeout`, which is silence for a"

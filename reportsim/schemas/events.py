@@ -10,7 +10,7 @@ from reportsim.reports.fields import Identifier
 from reportsim.schemas.strict import Strict
 
 # Where EventSource polyfills put the id when they reconnect.
-OTHER_NAMES: Final = ("lastEventId", "Last-Event-ID")
+POLYFILL_NAMES: Final = ("lastEventId", "Last-Event-ID")
 
 
 class EventsQuery(Strict):
@@ -25,10 +25,10 @@ class EventsQuery(Strict):
     @pre_load
     def take_other_names(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
         """What a polyfill adds to an address on a reconnect is newer than what the address had before."""
-        given = {name: data[name] for name in OTHER_NAMES if data.get(name)}
+        given = {name: data[name] for name in POLYFILL_NAMES if data.get(name)}
         if len(set(given.values())) > 1:
-            raise ValidationError(f"Contradicts {OTHER_NAMES[0]}.", OTHER_NAMES[1])
-        others = {name: value for name, value in data.items() if name not in OTHER_NAMES}
+            raise ValidationError(f"Contradicts {POLYFILL_NAMES[0]}.", POLYFILL_NAMES[1])
+        others = {name: value for name, value in data.items() if name not in POLYFILL_NAMES}
         return {**others, "last_event_id": next(iter(given.values()))} if given else others
 
 

@@ -9,14 +9,14 @@ from reportsim.reports.fields import Digits, Identifier
 from reportsim.schemas.strict import Strict
 from reportsim.store import benchmarks as store
 
-LARGEST_PAGE: Final = 200
+MAX_PAGE: Final = 200
 DEFAULT_PAGE: Final = 50
 
 
 class ListQuery(Strict):
     """The parameters of the list."""
 
-    limit = Digits(load_default=DEFAULT_PAGE, validate=validate.Range(1, LARGEST_PAGE))
+    limit = Digits(load_default=DEFAULT_PAGE, validate=validate.Range(1, MAX_PAGE))
     cursor = fields.String(
         metadata={"description": "Where the last page ended, from `next`.", "pattern": r"[A-Za-z0-9_-]+"}
     )
@@ -29,7 +29,7 @@ class ListQuery(Strict):
 class LogsQuery(Strict):
     """The parameters of the callback attempts; as long a page as there is, unless a shorter one is asked for."""
 
-    limit = Digits(load_default=LARGEST_PAGE, validate=validate.Range(1, LARGEST_PAGE))
+    limit = Digits(load_default=MAX_PAGE, validate=validate.Range(1, MAX_PAGE))
     cursor = fields.String(
         metadata={"description": "Where the last page ended, from `next`.", "pattern": r"[A-Za-z0-9_-]+"}
     )

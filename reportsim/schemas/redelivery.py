@@ -8,8 +8,8 @@ from reportsim.core.model import CallbackStatus, Mode, Status
 from reportsim.reports.fields import Moment, Whole
 from reportsim.schemas.strict import Strict
 
-MOST: Final = 200
-DEFAULT: Final = 100
+MAX_REDELIVERIES: Final = 200
+DEFAULT_REDELIVERIES: Final = 100
 ORIGIN: Final = validate.Regexp(
     r"[Hh][Tt][Tt][Pp][Ss]?://[^/?#\s\x00]+\Z", error="Not like https://receiver.example.org."
 )
@@ -26,4 +26,4 @@ class Redelivery(Strict):
     origin = fields.String(validate=[validate.Length(1, 300), ORIGIN])
     since = Moment()
     until = Moment()
-    limit = Whole(load_default=DEFAULT, validate=validate.Range(1, MOST))
+    limit = Whole(load_default=DEFAULT_REDELIVERIES, validate=validate.Range(1, MAX_REDELIVERIES))

@@ -8,8 +8,8 @@ from marshmallow import ValidationError, fields, validate, validates_schema
 from reportsim.reports.fields import Number
 from reportsim.schemas.strict import Strict
 
-LONGEST_MS: Final = 60_000
-milliseconds = functools.partial(Number, validate=validate.Range(0, LONGEST_MS))
+MAX_SERVICE_MS: Final = 60_000
+milliseconds = functools.partial(Number, validate=validate.Range(0, MAX_SERVICE_MS))
 share = functools.partial(Number, validate=validate.Range(0, 1))
 PARAMETERS_OF_DISTRIBUTION: Final = {
     "fixed": {"mean_ms"},

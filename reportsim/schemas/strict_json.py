@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from reportsim.core.problems import Problem
 
-DEEPEST: Final = 32
-MOST_DIGITS: Final = 300
+MAX_DEPTH: Final = 32
+MAX_DIGITS: Final = 300
 BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
 UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
@@ -23,21 +23,21 @@ def parse_json(raw: bytes) -> Any:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         raise malformed("The body is not valid UTF-8.") from None
-    if nesting(text) > DEEPEST:
-        raise malformed(f"The body is nested deeper than {DEEPEST} levels.")
+    if nesting_depth(text) > MAX_DEPTH:
+        raise malformed(f"The body is nested deeper than {MAX_DEPTH} levels.")
     try:
         value = json.loads(
             text,
-            object_pairs_hook=unique,
+            object_pairs_hook=build_object,
             parse_constant=refuse_constant,
-            parse_int=whole,
-            parse_float=finite,
+            parse_int=parse_integer,
+            parse_float=parse_float,
         )
     except json.JSONDecodeError as error:
         raise malformed(f"The body is not JSON: {error.msg} at character {error.pos}.") from None
     # UTF-8 has no surrogates and JSON no bare NUL: only an escape can make one.
     if "\\u" in text:
-        check_texts(value)
+        check_strings(value)
     return value
 
 
@@ -46,7 +46,7 @@ def malformed(detail: str) -> Problem:
     return Problem("malformed-request", detail)
 
 
-def nesting(text: str) -> int:
+def nesting_depth(text: str) -> int:
     """How deep brackets nest, looking away inside texts."""
     depth = deepest = 0
     for match in BRACKET.finditer(text):
@@ -58,7 +58,7 @@ def nesting(text: str) -> int:
     return deepest
 
 
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object whose names are all different."""
     value = dict(pairs)
     if len(value) != len(pairs):
@@ -71,14 +71,14 @@ def refuse_constant(name: str) -> None:
     raise malformed(f"{name} is not JSON.")
 
 
-def whole(digits: str) -> int:
+def parse_integer(digits: str) -> int:
     """An integer of a bearable length."""
-    if len(digits) > MOST_DIGITS:
+    if len(digits) > MAX_DIGITS:
         raise malformed("A number has too many digits.")
     return int(digits)
 
 
-def finite(digits: str) -> float:
+def parse_float(digits: str) -> float:
     """A number within a double's range."""
     value = float(digits)
     if not math.isfinite(value):
@@ -86,7 +86,7 @@ def finite(digits: str) -> float:
     return value
 
 
-def check_texts(value: Any) -> None:
+def check_strings(value: Any) -> None:
     """Refuses texts that no database can keep."""
     match value:
         case str():
@@ -94,8 +94,8 @@ def check_texts(value: Any) -> None:
                 raise malformed("A text has a NUL or half a surrogate pair.")
         case dict():
             for name, item in value.items():
-                check_texts(name)
-                check_texts(item)
+                check_strings(name)
+                check_strings(item)
         case list():
             for item in value:
-                check_texts(item)
+                check_strings(item)

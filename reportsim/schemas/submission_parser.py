@@ -14,12 +14,12 @@ from reportsim.schemas.strict_json import parse_json
 from reportsim.schemas.submissions import DEFAULT_REPORT, ReportRequest
 
 # Bodies whose meaning is remembered: so many, valid ones, of at most so many bytes each.
-REMEMBERED: Final = 256
-REMEMBERED_BYTES: Final = 4 * 1024
+MAX_CACHED_BODIES: Final = 256
+MAX_CACHED_BYTES: Final = 4 * 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Parsed:
+class ParsedBody:
     """A body as far as it can be judged by itself."""
 
     report: ReportType | None
@@ -42,39 +42,39 @@ def schema_for(base: type[ReportRequest], report_type: str) -> Schema:
 
 
 @functools.cache
-def options_of(report_type: str) -> dict[str, Any]:
+def default_options(report_type: str) -> dict[str, Any]:
     """The options of a report type with their defaults, in the order they are shown."""
     return {name: field.load_default for name, field in CATALOG[report_type].parameters().fields.items()}
 
 
-class Invalid(Exception):
+class InvalidBody(Exception):
     """A body that is not remembered, because something is wrong with it."""
 
-    def __init__(self, parsed: Parsed) -> None:
+    def __init__(self, parsed: ParsedBody) -> None:
         """Takes what the body came to."""
         self.parsed = parsed
 
 
-def parse_raw(base: type[ReportRequest], raw: bytes) -> Parsed:
+def parse_raw(base: type[ReportRequest], raw: bytes) -> ParsedBody:
     """Parses and validates a body; clients repeat themselves, so short valid ones are remembered."""
-    if len(raw) > REMEMBERED_BYTES:
-        return parse(base, parse_json(raw))
+    if len(raw) > MAX_CACHED_BYTES:
+        return parse_body(base, parse_json(raw))
     try:
-        return parse_valid(base, raw)
-    except Invalid as refused:
+        return parse_valid_body(base, raw)
+    except InvalidBody as refused:
         return refused.parsed
 
 
-@functools.lru_cache(REMEMBERED)
-def parse_valid(base: type[ReportRequest], raw: bytes) -> Parsed:
+@functools.lru_cache(MAX_CACHED_BODIES)
+def parse_valid_body(base: type[ReportRequest], raw: bytes) -> ParsedBody:
     """Parses a body that is valid; an exception is never remembered."""
-    parsed = parse(base, parse_json(raw) if raw else {})
+    parsed = parse_body(base, parse_json(raw) if raw else {})
     if parsed.errors:
-        raise Invalid(parsed)
+        raise InvalidBody(parsed)
     return replace(parsed, remembered=True)
 
 
-def parse(base: type[ReportRequest], body: Any) -> Parsed:
+def parse_body(base: type[ReportRequest], body: Any) -> ParsedBody:
     """Validates a body, all of it at once."""
     if not isinstance(body, Mapping):
         raise invalid([{"detail": "The body must be a JSON object.", "pointer": "#"}])
@@ -89,4 +89,4 @@ def parse(base: type[ReportRequest], body: Any) -> Parsed:
         errors += flatten(error.messages)
         data = {name: body[name] for name in ("callback_url",) if isinstance(body.get(name), str)}
     name = body.get("ledger", schema.fields["ledger"].load_default)
-    return Parsed(report=report, ledger=name if isinstance(name, str) else None, data=data, errors=tuple(errors))
+    return ParsedBody(report=report, ledger=name if isinstance(name, str) else None, data=data, errors=tuple(errors))

@@ -8,16 +8,16 @@ from marshmallow import ValidationError, fields, validate, validates_schema
 from reportsim.core.callback_policy.urls import LONGEST
 from reportsim.reports.catalog import CATALOG
 from reportsim.reports.fields import Several, Text, Whole
-from reportsim.schemas.demo_receiver import STEP, STEPS
+from reportsim.schemas.demo_receiver import STEP_PATTERN, STEPS
 from reportsim.schemas.service_time import ServiceTime, share
 from reportsim.schemas.strict import Strict
 
 DEFAULT_REPORT: Final = "trial_balance"
 DEFAULT_LEDGER: Final = "demo"
-LARGEST_SEED: Final = 2**31 - 1
-MOST_FAILURES: Final = 20
+MAX_SEED: Final = 2**31 - 1
+MAX_FAILURES: Final = 20
 # What a script says all of.
-INSTEAD_OF_SCRIPT: Final = ("failures", "fault", "status_code")
+EXCLUDED_BY_SCRIPT: Final = ("failures", "fault", "status_code")
 
 
 class Simulate(Strict):
@@ -25,7 +25,7 @@ class Simulate(Strict):
 
     service_time = fields.Nested(ServiceTime)
     failure_rate = share()
-    seed = Whole(validate=validate.Range(0, LARGEST_SEED))
+    seed = Whole(validate=validate.Range(0, MAX_SEED))
 
 
 class ReportRequest(Strict):
@@ -56,7 +56,7 @@ class AsyncSubmission(Submission):
 class FailingSubmission(Submission):
     """A submission whose callback fails as asked for."""
 
-    failures = Whole(load_default=2, validate=validate.Range(0, MOST_FAILURES))
+    failures = Whole(load_default=2, validate=validate.Range(0, MAX_FAILURES))
     fault = fields.String(load_default="status", validate=validate.OneOf(["status", *STEPS]))
     status_code = Whole(
         load_default=503,
@@ -64,8 +64,8 @@ class FailingSubmission(Submission):
         metadata={"description": "What each failure answers; with the fault `status` alone."},
     )
     script = Several(
-        fields.String(validate=validate.Regexp(rf"{STEP}\Z")),
-        validate=validate.Length(0, MOST_FAILURES),
+        fields.String(validate=validate.Regexp(rf"{STEP_PATTERN}\Z")),
+        validate=validate.Length(0, MAX_FAILURES),
         metadata={"description": "Step by step, instead of `failures`, `fault` and `status_code`."},
     )
 
@@ -74,7 +74,7 @@ class FailingSubmission(Submission):
         """A script says everything; a status is the answer of one fault only."""
         errors: dict[str, list[str]] = {}
         if "script" in original:
-            errors = {name: ["Not with a script."] for name in INSTEAD_OF_SCRIPT if name in original}
+            errors = {name: ["Not with a script."] for name in EXCLUDED_BY_SCRIPT if name in original}
         elif "status_code" in original and data.get("fault", "status") != "status":
             errors["status_code"] = ["Only with the fault status."]
         if errors:

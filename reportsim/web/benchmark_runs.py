@@ -12,7 +12,7 @@ from reportsim.benchmark.results.stored_run import upgrade_plan, upgrade_result
 from reportsim.benchmark.runner import Visit
 from reportsim.core.model import Mode
 from reportsim.core.problems import invalid
-from reportsim.schemas.submission_parser import Parsed
+from reportsim.schemas.submission_parser import ParsedBody
 from reportsim.store import benchmarks as store
 from reportsim.store.benchmarks import Benchmark
 from reportsim.web.keys import ENGINE, RUNNER
@@ -21,7 +21,7 @@ from reportsim.web.request_lookup import not_found
 RUN: Final = "run"
 
 
-def plan_of(parsed: Parsed) -> Plan:
+def build_plan(parsed: ParsedBody) -> Plan:
     """The plan in a valid body.
 
     Raises:
@@ -33,12 +33,12 @@ def plan_of(parsed: Parsed) -> Plan:
         raise invalid([{"detail": f"{str(error)[0].upper()}{str(error)[1:]}.", "pointer": "#"}]) from None
 
 
-def shown(request: web.Request, run: Benchmark) -> dict[str, Any]:
+def run_as_json(request: web.Request, run: Benchmark) -> dict[str, Any]:
     """A run as the API shows it."""
     return run.as_json(request.app[RUNNER].progress_of(run.id))
 
 
-async def existing(request: web.Request, id: UUID) -> Benchmark:
+async def get_run_or_404(request: web.Request, id: UUID) -> Benchmark:
     """A run that must be there, in today's shape whichever version stored it."""
     run = await store.get(request.app[ENGINE].pool, id)
     if run is None:
@@ -46,7 +46,7 @@ async def existing(request: web.Request, id: UUID) -> Benchmark:
     return replace(run, plan=upgrade_plan(run.plan), result=upgrade_result(run.result))
 
 
-def visit_of(request: web.Request, mode: Mode) -> Visit | None:
+def find_visit(request: web.Request, mode: Mode) -> Visit | None:
     """The part that a request has in the benchmark's run that its header speaks for."""
     token = request.headers.get(RUN_HEADER)
     return request.app[RUNNER].visit(mode, token, request.headers.get(INDEX_HEADER)) if token else None

@@ -8,9 +8,9 @@ from aiohttp import hdrs, web
 
 from reportsim.core.problems import Problem
 
-MOST_BYTES: Final = 64 * 1024
+MAX_BODY_BYTES: Final = 64 * 1024
 ENCODINGS: Final = frozenset({"identity", "gzip", "deflate"})
-LONGEST_S: Final = 10.0
+READ_TIMEOUT_S: Final = 10.0
 
 
 async def read_json(request: web.Request) -> bytes:
@@ -38,26 +38,26 @@ def is_utf8(charset: str | None) -> bool:
     return charset is None or charset.lower() in {"utf-8", "utf8"}
 
 
-async def read_body(request: web.Request, most: int = MOST_BYTES) -> bytes:
+async def read_body(request: web.Request, most: int = MAX_BODY_BYTES) -> bytes:
     """The bytes of the body, within bounds of size and time."""
     if (request.content_length or 0) > most:
-        raise too_large(most)
+        raise body_too_large(most)
     try:
         if request.content.is_eof():
             raw = await request.read()
         else:
-            async with asyncio.timeout(LONGEST_S):
+            async with asyncio.timeout(READ_TIMEOUT_S):
                 raw = await request.read()
     except TimeoutError:
         raise Problem(
             "request-timeout", "The body did not arrive in time.", headers={hdrs.CONNECTION: "close"}
         ) from None
     except web.HTTPRequestEntityTooLarge:
-        raise too_large(most) from None
+        raise body_too_large(most) from None
     except web.RequestPayloadError:
-        raise undecodable() from None
+        raise undecodable_body() from None
     if len(raw) > most:
-        raise too_large(most)
+        raise body_too_large(most)
     return decode(raw, request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower(), most)
 
 
@@ -77,22 +77,22 @@ def decode(raw: bytes, encoding: str, most: int) -> bytes:
             stream = zlib.decompressobj(31 if encoding == "gzip" else -zlib.MAX_WBITS if bare else zlib.MAX_WBITS)
             content += stream.decompress(raw, most + 1 - len(content))
             if len(content) > most:
-                raise too_large(most)
+                raise body_too_large(most)
             if not stream.eof:
-                raise undecodable()
+                raise undecodable_body()
             raw = stream.unused_data
     except zlib.error:
-        raise undecodable() from None
+        raise undecodable_body() from None
     return content
 
 
-def undecodable() -> Problem:
+def undecodable_body() -> Problem:
     """The 400 for a body that its headers describe wrongly."""
     return Problem(
         "malformed-request", "The body cannot be decoded as its headers say.", headers={hdrs.CONNECTION: "close"}
     )
 
 
-def too_large(most: int) -> Problem:
+def body_too_large(most: int) -> Problem:
     """The 413; the connection is closed, since the rest of the body is not read."""
     return Problem("too-large", f"A body has at most {most:,} bytes.", headers={hdrs.CONNECTION: "close"})

@@ -11,9 +11,9 @@ from reportsim.store import requests as store
 from reportsim.web.fingerprint import same_meaning
 from reportsim.web.keys import ENGINE
 from reportsim.web.prefer import Preferences
-from reportsim.web.request_lookup import held
+from reportsim.web.request_lookup import wait_for_end
 from reportsim.web.responses import accepted_response, ended_response
-from reportsim.web.tracing import remember
+from reportsim.web.tracing import set_log_ids
 
 KEY: Final = re.compile(r"[ -~]{1,255}", re.ASCII)
 # Structured fields (RFC 9651): a string, and the parameters that may follow it.
@@ -62,9 +62,9 @@ def unquote(value: str) -> str:
 async def replay(request: web.Request, new: store.NewRequest, preferred: Preferences) -> web.Response:
     """The first answer again, byte for byte; nothing is executed. Waits for it while the client would wait."""
     replayed = {"Idempotent-Replayed": "true"}
-    stored = await first_answer(request, new)
-    if stored.status is None and preferred.wait and await held(request, stored.request.id, preferred.wait):
-        stored = await first_answer(request, new)
+    stored = await read_stored_response(request, new)
+    if stored.status is None and preferred.wait and await wait_for_end(request, stored.request.id, preferred.wait):
+        stored = await read_stored_response(request, new)
         replayed |= preferred.applied(wait=True)
     first = stored.request
     if stored.status is None or stored.body is None:
@@ -80,7 +80,7 @@ async def replay(request: web.Request, new: store.NewRequest, preferred: Prefere
     return ended_response(first, stored.status, stored.body, replayed)
 
 
-async def first_answer(request: web.Request, new: store.NewRequest) -> store.StoredAnswer:
+async def read_stored_response(request: web.Request, new: store.NewRequest) -> store.StoredAnswer:
     """What is stored under the key of a request that means the same.
 
     Raises:
@@ -91,7 +91,7 @@ async def first_answer(request: web.Request, new: store.NewRequest) -> store.Sto
         # Nothing was inserted, and nothing is stored under the key: its client has too much waiting.
         raise too_much_waiting()
     first = stored.request
-    remember(request, first)
+    set_log_ids(request, first)
     if first.endpoint != new.request.endpoint or not same_meaning(stored.fingerprint, new.fingerprint or b""):
         raise Problem("idempotency-mismatch", "The key was used for another request.")
     return stored

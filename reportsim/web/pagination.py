@@ -11,12 +11,12 @@ from reportsim.core.model import Request
 from reportsim.core.problems import Problem
 from reportsim.store import requests as store
 
-CHECK_BYTES: Final = 8
+DIGEST_BYTES: Final = 8
 
 
 def make_cursor(last: UUID, filters: store.Filters | UUID) -> str:
     """An opaque position: the last id seen, and a hash of it with the filters, or the id of what the list is of."""
-    return base64.urlsafe_b64encode(last.bytes + check(last.bytes, filters)).decode().rstrip("=")
+    return base64.urlsafe_b64encode(last.bytes + filters_digest(last.bytes, filters)).decode().rstrip("=")
 
 
 def read_cursor(text: str, filters: store.Filters | UUID) -> UUID:
@@ -30,17 +30,17 @@ def read_cursor(text: str, filters: store.Filters | UUID) -> UUID:
     except ValueError:
         raw = b""
     # Decoding passes over what is no base64; made again, a cursor is the same text.
-    if len(raw) != 16 + CHECK_BYTES or make_cursor(last := UUID(bytes=raw[:16]), filters) != text:
+    if len(raw) != 16 + DIGEST_BYTES or make_cursor(last := UUID(bytes=raw[:16]), filters) != text:
         raise Problem("invalid-cursor", "The cursor does not belong to this list and these filters.")
     return last
 
 
-def check(id: bytes, filters: store.Filters | UUID) -> bytes:
+def filters_digest(id: bytes, filters: store.Filters | UUID) -> bytes:
     """Ties an id to the filters."""
-    return hashlib.sha256(id + repr(filters).encode()).digest()[:CHECK_BYTES]
+    return hashlib.sha256(id + repr(filters).encode()).digest()[:DIGEST_BYTES]
 
 
-def encode_within_bounds(rows: Iterable[Request]) -> Iterator[bytes]:
+def encode_page(rows: Iterable[Request]) -> Iterator[bytes]:
     """The JSON of the first of some rows, at least of one, that an answer of bounded size has room for."""
     size = 0
     for row in rows:

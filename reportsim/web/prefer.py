@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-LONGEST_WAIT_S: Final = 20
+MAX_WAIT_S: Final = 20
 TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 QUOTED: Final = r'"(?>(?:[^"\\]|\\.)*)"'
 # One preference with its parameters. Every repetition is possessive or atomic: a header that fits nowhere is read once,
@@ -16,7 +16,7 @@ ITEM: Final = re.compile(
     rf"\s*+(?P<name>{TOKEN})\s*+(?>(?:=\s*+(?P<value>{TOKEN}|{QUOTED}))?)"
     rf"(?>(?:\s*+;\s*+(?>(?:{TOKEN}(?>(?:\s*+=\s*+(?:{TOKEN}|{QUOTED}))?))?))*)\s*+(?:,|$)"
 )
-MOST_CHARACTERS: Final = 1_000
+MAX_CHARACTERS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def parse_prefer(text: str) -> Preferences:
     """Reads the joined header; the first of two equal preferences counts, and what is malformed is ignored."""
     found: dict[str, str | None] = {}
     position = 0
-    while position < len(text) <= MOST_CHARACTERS:
+    while position < len(text) <= MAX_CHARACTERS:
         match = ITEM.match(text, position)
         if match is None:
             comma = text.find(",", position)
@@ -47,9 +47,9 @@ def parse_prefer(text: str) -> Preferences:
         position = match.end()
     wait = (found.get("wait") or "").strip('"')
     seconds = int(wait) if re.fullmatch(r"[0-9]+", wait) else None
-    return Preferences("respond-async" in found, None if seconds is None else min(seconds, LONGEST_WAIT_S))
+    return Preferences("respond-async" in found, None if seconds is None else min(seconds, MAX_WAIT_S))
 
 
-def preferences(request: web.Request) -> Preferences:
+def read_preferences(request: web.Request) -> Preferences:
     """What the client of a request prefers."""
     return parse_prefer(", ".join(request.headers.getall("Prefer", [])))

@@ -16,7 +16,7 @@ from reportsim.tasks import start
 from reportsim.web.keys import DRAINING, ENGINE
 
 
-def id_in(request: web.Request, kind: str = "request") -> UUID:
+def path_id(request: web.Request, kind: str = "request") -> UUID:
     """The id in the path; anything else is simply not there."""
     text = request.match_info["id"]
     if not UUID_FORM.fullmatch(text):
@@ -29,7 +29,7 @@ def not_found(kind: str = "request") -> Problem:
     return Problem("not-found", f"There is no such {kind}.")
 
 
-async def existing(engine: Engine, id: UUID) -> Request:
+async def get_request_or_404(engine: Engine, id: UUID) -> Request:
     """A request that must be there."""
     row = await store.get_one(engine.pool, id)
     if row is None:
@@ -37,7 +37,7 @@ async def existing(engine: Engine, id: UUID) -> Request:
     return row
 
 
-async def held(request: web.Request, id: UUID, seconds: float) -> Request | None:
+async def wait_for_end(request: web.Request, id: UUID, seconds: float) -> Request | None:
     """Waits for a request's end, at most some seconds and never into a shutdown; None while it has not ended."""
     engine = request.app[ENGINE]
     with engine.hub.end_of(id) as ended:
@@ -53,7 +53,7 @@ async def held(request: web.Request, id: UUID, seconds: float) -> Request | None
     return row if row is not None and row.ended else None
 
 
-def why_not_again(row: Request) -> str:
+def explain_redelivery_conflict(row: Request) -> str:
     """Why no new series of callbacks was started."""
     if row.callback_url is None:
         return "It has no callback URL."

@@ -10,9 +10,9 @@ from reportsim.core.model import Request
 from reportsim.core.problems import LONGEST_TEXT, Problem
 from reportsim.core.stored_response import server_timing
 from reportsim.web.keys import REQUEST_ID
-from reportsim.web.tracing import trace_id
+from reportsim.web.tracing import caller_trace_id
 
-PROBLEM: Final = "application/problem+json"
+PROBLEM_JSON: Final = "application/problem+json"
 
 
 def json_response(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
@@ -45,7 +45,7 @@ def ended_response(row: Request, status: int, body: bytes, headers: dict[str, st
         status=status,
         body=body,
         headers={
-            hdrs.CONTENT_TYPE: "application/json" if status < 400 else PROBLEM,
+            hdrs.CONTENT_TYPE: "application/json" if status < 400 else PROBLEM_JSON,
             "Server-Timing": server_timing(row),
             **(headers or {}),
         },
@@ -54,27 +54,27 @@ def ended_response(row: Request, status: int, body: bytes, headers: dict[str, st
 
 def problem_response(request: web.Request, problem: Problem) -> web.Response:
     """The answer for a problem."""
-    headers = {**problem.headers, hdrs.CONTENT_TYPE: PROBLEM}
-    return web.Response(status=problem.status, body=document(request, problem), headers=headers)
+    headers = {**problem.headers, hdrs.CONTENT_TYPE: PROBLEM_JSON}
+    return web.Response(status=problem.status, body=encode_problem(request, problem), headers=headers)
 
 
-def document(request: web.Request, problem: Problem) -> bytes:
+def encode_problem(request: web.Request, problem: Problem) -> bytes:
     """The problem document with the ids of its request, which have nothing in them that JSON would escape.
 
     What is said again and again is rendered once: a flood of refusals must cost next to nothing.
     """
     try:
-        render = rendered if len(problem.detail) <= LONGEST_TEXT else rendered.__wrapped__
+        render = render_problem if len(problem.detail) <= LONGEST_TEXT else render_problem.__wrapped__
         body = render(problem.slug, problem.status, problem.detail, tuple(problem.members.items()))
     except TypeError:  # members that are not hashable
         body = dumps(problem.as_json())
     ids = "" if "request_id" in problem.members else f',"request_id":"{request[REQUEST_ID]}"'
-    if trace := trace_id(request):
+    if trace := caller_trace_id(request):
         ids += f',"trace_id":"{trace}"'
     return body[:-1] + ids.encode() + b"}"
 
 
 @functools.lru_cache(256)
-def rendered(slug: str, status: int, detail: str, members: tuple[tuple[str, Any], ...]) -> bytes:
+def render_problem(slug: str, status: int, detail: str, members: tuple[tuple[str, Any], ...]) -> bytes:
     """A problem document without the ids of a request."""
     return dumps(Problem(slug, detail, dict(members), status=status).as_json())

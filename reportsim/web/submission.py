@@ -18,21 +18,21 @@ from reportsim.core.service_time import draw
 from reportsim.engine.delivery.dispatcher import demo_url
 from reportsim.engine.engine import DEMO_PATH, Engine, too_much_waiting
 from reportsim.reports.report_type import ReportType
-from reportsim.schemas.submission_parser import REMEMBERED, Parsed, options_of
-from reportsim.schemas.submissions import LARGEST_SEED
+from reportsim.schemas.submission_parser import MAX_CACHED_BODIES, ParsedBody, default_options
+from reportsim.schemas.submissions import MAX_SEED
 from reportsim.store import requests as store
 from reportsim.web.fingerprint import digest
 from reportsim.web.keys import ENGINE, REQUEST_ID, SETTINGS, VISIT
-from reportsim.web.limits.client_address import client
-from reportsim.web.tracing import remember, trace
+from reportsim.web.limits.client_address import client_key
+from reportsim.web.tracing import new_traceparent, set_log_ids
 
-SYNC: Final = "/api/sync"
-ASYNC: Final = "/api/async"
-FAILURES: Final = "/api/callbacks/simulate-failures"
+SYNC_PATH: Final = "/api/sync"
+ASYNC_PATH: Final = "/api/async"
+FAILURES_PATH: Final = "/api/callbacks/simulate-failures"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
+class ValidSubmission:
     """A valid submission: the payload to store, and what it means."""
 
     payload: dict[str, Any]
@@ -45,7 +45,7 @@ class Accepted:
     fingerprint: bytes
 
 
-async def submit_row(request: web.Request, parsed: Parsed, new: store.NewRequest) -> tuple[store.NewRequest, bool]:
+async def submit_row(request: web.Request, parsed: ParsedBody, new: store.NewRequest) -> tuple[store.NewRequest, bool]:
     """Submits a row, made again with the ledger as it is now where that has changed; False when its key is taken.
 
     Raises:
@@ -53,7 +53,7 @@ async def submit_row(request: web.Request, parsed: Parsed, new: store.NewRequest
     """
     engine, first = request.app[ENGINE], new.request
     while not await engine.submit(new):
-        accepted = await read_submission(engine, parsed, fresh=True)
+        accepted = await complete_submission(engine, parsed, fresh=True)
         row = new.request
         if (row.ledger_id, row.ledger_version) == (accepted.ledger.ledger_id, accepted.ledger.version):
             if row.idempotency_key is None:
@@ -65,7 +65,7 @@ async def submit_row(request: web.Request, parsed: Parsed, new: store.NewRequest
 
 def new_request(
     request: web.Request,
-    accepted: Accepted,
+    accepted: ValidSubmission,
     mode: Mode,
     endpoint: str,
     key: str | None = None,
@@ -76,8 +76,8 @@ def new_request(
     engine = request.app[ENGINE]
     id = id or engine.new_id()
     url, origin, demo = accepted.callback_url, accepted.callback_origin, accepted.callback_demo
-    if endpoint == FAILURES:
-        origin, demo = demo_url(own_receiver(request), f"{DEMO_PATH}{id}"), True
+    if endpoint == FAILURES_PATH:
+        origin, demo = demo_url(demo_receiver_origin(request), f"{DEMO_PATH}{id}"), True
         url = f"{origin}?script={failure_script(accepted.extra)}"
     visit = request.get(VISIT)
     if visit is not None:
@@ -102,12 +102,12 @@ def new_request(
         csv_guard=request.app[SETTINGS].csv_guard,
         run_id=visit.run.id if visit else None,
         http_request_id=request[REQUEST_ID],
-        traceparent=trace(request),
-        client=None if visit else engine.hash_client(client(request)),
+        traceparent=new_traceparent(request),
+        client=None if visit else engine.hash_client(client_key(request)),
         planned_s=draw(simulate).service_s if simulate else 0.0,
         created_at=engine.clock.now(),
     )
-    remember(request, row)
+    set_log_ids(request, row)
     later = mode is Mode.ASYNC
     return store.NewRequest(
         request=row,
@@ -118,7 +118,7 @@ def new_request(
     )
 
 
-def own_receiver(request: web.Request) -> OwnReceiver:
+def demo_receiver_origin(request: web.Request) -> OwnReceiver:
     """The demo receiver's origin: the listening socket, as known since the start or as this request came in."""
     if (known := request.app[ENGINE].demo) is not None:
         return known
@@ -136,7 +136,7 @@ def failure_script(extra: dict[str, Any]) -> str:
     return ",".join([step] * extra["failures"])
 
 
-async def read_submission(engine: Engine, parsed: Parsed, *, fresh: bool = False) -> Accepted:
+async def complete_submission(engine: Engine, parsed: ParsedBody, *, fresh: bool = False) -> ValidSubmission:
     """Holds a body against the ledgers and the callback policy, and fills in what was left open.
 
     `fresh` reads the ledger now. Without it the ledger may be out of date, of which the insert takes care.
@@ -159,18 +159,18 @@ async def read_submission(engine: Engine, parsed: Parsed, *, fresh: bool = False
     if errors or parsed.report is None or ledger is None:
         raise invalid(errors)
     # The meaning of a body that is not remembered would only be kept for nobody.
-    complete = accept if parsed.remembered else accept.__wrapped__
+    complete = build_submission if parsed.remembered else build_submission.__wrapped__
     try:
         accepted = complete(parsed, parsed.report, ledger, target)
     except Problem:
         # An interval that is empty in the window as remembered may not be in that of now.
         if fresh:
             raise
-        return await read_submission(engine, parsed, fresh=True)
+        return await complete_submission(engine, parsed, fresh=True)
     simulate = accepted.payload.get("simulate")
     if simulate is None or "seed" in simulate:
         return accepted
-    seeded = {**accepted.payload, "simulate": {"seed": secrets.randbelow(LARGEST_SEED + 1), **simulate}}
+    seeded = {**accepted.payload, "simulate": {"seed": secrets.randbelow(MAX_SEED + 1), **simulate}}
     return replace(
         accepted,
         payload=seeded,
@@ -178,12 +178,16 @@ async def read_submission(engine: Engine, parsed: Parsed, *, fresh: bool = False
     )
 
 
-@functools.lru_cache(REMEMBERED)
-def accept(parsed: Parsed, report: ReportType, ledger: Ledger, target: CallbackTarget | None) -> Accepted:
+@functools.lru_cache(MAX_CACHED_BODIES)
+def build_submission(
+    parsed: ParsedBody, report: ReportType, ledger: Ledger, target: CallbackTarget | None
+) -> ValidSubmission:
     """Separates what the report is asked for from how it is delivered, and completes it."""
     data = parsed.data
     options = {
-        name: data[name] for name, default in options_of(report.name).items() if name in data and data[name] != default
+        name: data[name]
+        for name, default in default_options(report.name).items()
+        if name in data and data[name] != default
     }
     simulate = {"simulate": data["simulate"]} if "simulate" in data else {}
     named = {"report_type": report.name, "ledger": ledger.name}
@@ -197,7 +201,7 @@ def accept(parsed: Parsed, report: ReportType, ledger: Ledger, target: CallbackT
     url = data.get("callback_url")
     asked = digest({**named, **options, **simulate}, extra, url)
     demo = target is not None and target.own and target.path.startswith(DEMO_PATH)
-    return Accepted(
+    return ValidSubmission(
         payload=payload,
         report=report,
         ledger=ledger,

@@ -12,12 +12,12 @@ from jinja2.bccache import Bucket, BytecodeCache
 from reportsim.core.problems import Problem
 from reportsim.web.keys import REQUEST_ID
 from reportsim.web.responses import problem_response
-from reportsim.web.server.request_head import ENDPOINTS, likes_pages
+from reportsim.web.server.request_head import JSON_PATHS, prefers_html
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Compiled(BytecodeCache):
+class MemoryBytecodeCache(BytecodeCache):
     """Templates that were compiled once by a process, for all applications in it."""
 
     def __init__(self) -> None:
@@ -35,9 +35,9 @@ class Compiled(BytecodeCache):
 
 
 @functools.cache
-def compiled() -> Compiled:
+def bytecode_cache() -> MemoryBytecodeCache:
     """The process's templates."""
-    return Compiled()
+    return MemoryBytecodeCache()
 
 
 def setup(
@@ -53,7 +53,7 @@ def setup(
         lstrip_blocks=True,
         default_helpers=False,
         filters=filters,
-        bytecode_cache=compiled(),
+        bytecode_cache=bytecode_cache(),
     )
     environment.globals.update(variables)
     # Compiling takes up to 0.1 s, so it is done before the first request.
@@ -74,23 +74,23 @@ def error_page(request: web.Request, problem: Problem) -> web.Response:
     return response
 
 
-def bare_page(app: web.Application, problem: Problem) -> bytes:
+def render_error_page(app: web.Application, problem: Problem) -> bytes:
     """A problem for people whose request could not be read."""
     template = app[aiohttp_jinja2.APP_KEY].get_template("error.html")
     return template.render(problem={"request_id": None, **problem.as_json()}).encode()
 
 
-def answer_problem(request: web.Request, problem: Problem) -> web.Response:
+def respond_with_problem(request: web.Request, problem: Problem) -> web.Response:
     """A problem as its client likes it: a page for a browser that asks for no endpoint, else the document."""
-    if request.path.startswith(ENDPOINTS):
+    if request.path.startswith(JSON_PATHS):
         return problem_response(request, problem)
-    likes = likes_pages(request.path, request.headers.get(hdrs.ACCEPT, ""))
+    likes = prefers_html(request.path, request.headers.get(hdrs.ACCEPT, ""))
     response = error_page(request, problem) if likes else problem_response(request, problem)
     response.headers[hdrs.VARY] = hdrs.ACCEPT
     return response
 
 
-def page(handler: Handler) -> Handler:
+def html_page(handler: Handler) -> Handler:
     """Tells the problems of a page by a page, whatever the client accepts."""
 
     @functools.wraps(handler)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from reportsim.demo_receiver.handlers import KEPT_BODY, KEPT_HEADERS, KEPT_VALUE
+from reportsim.demo_receiver.handlers import STORED_BODY_BYTES, STORED_HEADERS, STORED_VALUE_LENGTH
 from reportsim.settings import Settings
 from tests.api.calls import TINY, logs_of, read, until
 from tests.api.test_pages import get_page
@@ -264,9 +264,9 @@ async def test_an_inbox_keeps_a_part_of_what_is_long(service: Service) -> None:
         assert answer.status == 200
         await answer.read()
     [arrival] = await inbox(service, "long")
-    assert len(arrival["body"]) == KEPT_BODY
-    assert len(arrival["headers"]) == KEPT_HEADERS
-    assert max(map(len, arrival["headers"].values())) == KEPT_VALUE
+    assert len(arrival["body"]) == STORED_BODY_BYTES
+    assert len(arrival["headers"]) == STORED_HEADERS
+    assert max(map(len, arrival["headers"].values())) == STORED_VALUE_LENGTH
 
 
 async def test_a_header_that_is_no_utf_8_is_kept_as_far_as_it_can_be_read(service: Service) -> None:

@@ -50,7 +50,7 @@ async def test_slow_readers_of_exports_keep_nobody_from_results(settings: Settin
 
 async def test_an_export_that_is_not_read_gives_its_place_back(settings: Settings, monkeypatch: Any) -> None:
     monkeypatch.setattr(send_buffers, "STALL_S", 0.3)
-    monkeypatch.setattr("reportsim.api.benchmarks.finished", found)
+    monkeypatch.setattr("reportsim.api.benchmarks.get_finished_run", found)
     monkeypatch.setattr("reportsim.benchmark.report.render_process.pieces", endless)
     async with serving(settings) as service:
         places = service.app[EXPORT_LIMIT]

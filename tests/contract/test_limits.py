@@ -11,7 +11,7 @@ from reportsim.core.problems import Problem
 from reportsim.settings import Settings
 from reportsim.web.limits import concurrency_limit
 from reportsim.web.limits.concurrency_limit import ConcurrencyLimit
-from reportsim.web.limits.rate_limit import MOST_CLIENTS, Limits
+from reportsim.web.limits.rate_limit import MAX_CLIENTS, RateLimits
 from tests.api.calls import TINY, held_for, read, until
 from tests.conftest import Service, serving
 from tests.contract.raw import connected
@@ -92,7 +92,7 @@ async def test_of_two_headers_that_disagree_neither_is_believed(settings: Settin
 
 @pytest.mark.slow
 def test_a_million_addresses_take_no_more_room_than_the_bound() -> None:
-    limits = Limits({"sync": 30})
+    limits = RateLimits({"sync": 30})
 
     async def come(first: int, last: int) -> None:
         for n in range(first, last):
@@ -105,9 +105,9 @@ def test_a_million_addresses_take_no_more_room_than_the_bound() -> None:
     asyncio.run(come(160_000, 1_000_000))
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(limits) == MOST_CLIENTS
+    assert len(limits) == MAX_CLIENTS
     # What was traced replaces what was there before tracing began; the table is at most this large.
-    assert after - before < MOST_CLIENTS * 1_500
+    assert after - before < MAX_CLIENTS * 1_500
 
 
 # ConcurrencyLimit

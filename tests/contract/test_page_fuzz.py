@@ -18,7 +18,7 @@ from reportsim.pages.benchmark_form import SHAPES, VALUES
 from reportsim.pages.race.model import RaceForm
 from reportsim.pages.request_list import HomeQuery
 from reportsim.reports.catalog import CATALOG
-from reportsim.schemas.submission_parser import options_of
+from reportsim.schemas.submission_parser import default_options
 from reportsim.settings import Settings
 from reportsim.store.benchmarks import AlreadyRunning
 from tests.api.calls import TINY, UNKNOWN, submit
@@ -35,7 +35,7 @@ NAMES: Final = sorted(
         *HomeQuery().fields,
         *RaceForm().fields,
         *VALUES,
-        *(option for report in CATALOG for option in options_of(report)),
+        *(option for report in CATALOG for option in default_options(report)),
         *("mode", "callback_url", "failures", "service_time_ms", "predict", "id", "format", "script", "__proto__", ""),
     }
 )

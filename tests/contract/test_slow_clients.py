@@ -147,7 +147,7 @@ async def test_who_takes_a_little_now_and_then_is_waited_for(
 async def test_a_connection_that_is_closed_with_bytes_waiting_ends(
     settings: Settings, buffers: list[SendBuffers], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listener, "SILENT_S", 0.05)
+    monkeypatch.setattr(listener, "IDLE_TIMEOUT_S", 0.05)
     async with serving(settings) as service:
         await large_rows(service, 20)
         async with unread(service.url, get("/api/requests?limit=20", "Connection: close")) as client:
@@ -159,7 +159,7 @@ async def test_a_client_holds_so_many_bytes_and_all_together_so_many(
     settings: Settings, buffers: list[SendBuffers], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(send_buffers, "STALL_S", 60.0)
-    monkeypatch.setattr(send_buffers, "MOST_BYTES_EACH", 2_000_000)
+    monkeypatch.setattr(send_buffers, "MAX_BYTES_PER_CLIENT", 2_000_000)
     async with serving(settings) as service, contextlib.AsyncExitStack() as stack:
         await large_rows(service, 20)
         first = await stack.enter_async_context(unread(service.url, get("/api/requests?limit=20")))
@@ -169,7 +169,7 @@ async def test_a_client_holds_so_many_bytes_and_all_together_so_many(
         await becomes(lambda: buffers[0].ended >= 2 and buffers[0].total <= 2_000_000)
         # The one that has waited longest went first.
         assert await ends(first)
-        monkeypatch.setattr(send_buffers, "MOST_BYTES", 0)
+        monkeypatch.setattr(send_buffers, "MAX_BYTES", 0)
         async with unread(service.url, get("/api/requests?limit=20")):
             await becomes(lambda: len(buffers[0]) == 0 and buffers[0].ended == 7)
 

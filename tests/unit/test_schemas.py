@@ -19,10 +19,10 @@ from reportsim.engine.delivery.ssrf_guard import Guard
 from reportsim.engine.engine import Engine
 from reportsim.reports.catalog import CATALOG
 from reportsim.schemas.service_time import ServiceTime
-from reportsim.schemas.submission_parser import parse, parse_raw
+from reportsim.schemas.submission_parser import parse_body, parse_raw
 from reportsim.schemas.submissions import AsyncSubmission, FailingSubmission, Simulate, Submission
 from reportsim.web.fingerprint import same_meaning
-from reportsim.web.submission import Accepted, read_submission
+from reportsim.web.submission import ValidSubmission, complete_submission
 
 DEMO = Ledger(
     ledger_id=1,
@@ -51,15 +51,17 @@ class Ledgers:
         return self.known.get(name)
 
 
-def accepted(body: Any, base: type[Submission] = AsyncSubmission, *, ledgers: dict[str, Ledger] = LEDGERS) -> Accepted:
+def accepted(
+    body: Any, base: type[Submission] = AsyncSubmission, *, ledgers: dict[str, Ledger] = LEDGERS
+) -> ValidSubmission:
     """The submission in a body, given as a value or as its bytes."""
     engine = cast(Engine, SimpleNamespace(ledgers=Ledgers(ledgers), guard=Guard(AllowList(), [])))
-    parsed = parse_raw(base, body) if isinstance(body, bytes) else parse(base, body)
-    reading = read_submission(engine, parsed)
+    parsed = parse_raw(base, body) if isinstance(body, bytes) else parse_body(base, body)
+    reading = complete_submission(engine, parsed)
     try:
         reading.send(None)
     except StopIteration as returned:
-        return cast(Accepted, returned.value)
+        return cast(ValidSubmission, returned.value)
     raise AssertionError("it waited")
 
 

@@ -12,7 +12,7 @@ from apispec.ext.marshmallow.common import make_schema_key
 from marshmallow import Schema, fields
 
 from reportsim import __version__
-from reportsim.api.openapi.operation import JSON, LIMITED, Answer, Operation
+from reportsim.api.openapi.operation import JSON, LIMITED, Operation, ResponseSpec
 from reportsim.api.openapi.operations import OPERATIONS
 from reportsim.api.openapi.parameters import (
     ANSWER_HEADERS,
@@ -36,38 +36,39 @@ from reportsim.schemas.strict import Strict
 from reportsim.schemas.submission_parser import schema_for
 from reportsim.schemas.submissions import (
     DEFAULT_REPORT,
-    INSTEAD_OF_SCRIPT,
+    EXCLUDED_BY_SCRIPT,
     AsyncSubmission,
     FailingSubmission,
     ReportRequest,
     Submission,
 )
-from reportsim.web.responses import PROBLEM
+from reportsim.web.responses import PROBLEM_JSON
 
 Json = dict[str, Any]
 
 PAGE: Final = "text/html"
-ABOUT: Final = """Financial reports over a double-entry ledger, two ways: block and wait, or answer 202 and call back.
+DESCRIPTION: Final = """\
+Financial reports over a double-entry ledger, two ways: block and wait, or answer 202 and call back.
 
 Errors are problem documents (RFC 9457); their `type` is also a page for people. Every answer has an `X-Request-Id`,
 which is also in the log. Submissions may carry an idempotency key: the first answer is given again, byte for byte."""
 
 # What can happen to every request, and to every request that changes something.
-EVERYONE: Final = (
+COMMON_PROBLEMS: Final = (
     *("malformed-request", "uri-too-long", "expectation-failed", "misdirected", "header-too-large"),
     *("internal-error", "unavailable"),
 )
-CHANGING: Final = ("forbidden-origin", "own-callback")
+POST_PROBLEMS: Final = ("forbidden-origin", "own-callback")
 # Decided before the client's rate is looked at.
 BEFORE_LIMITS: Final = frozenset({403, 414, 417, 421, 431})
 # What can be asked about a request, or a benchmark, by its id.
-FOLLOWING: Final[Mapping[type[Schema], tuple[str, ...]]] = {
+LINKED_OPERATIONS: Final[Mapping[type[Schema], tuple[str, ...]]] = {
     shapes.Request: ("get_request", "get_callback_logs", "cancel_request", "redeliver"),
     benchmarks.Benchmark: ("get_benchmark", "cancel_benchmark", "show_report", "download_samples"),
 }
 # Which failures the demo receiver plays is said in one way or the other.
-TOGETHER: Final = {
-    "script": {"properties": dict.fromkeys(INSTEAD_OF_SCRIPT, False)},
+SCRIPT_DEPENDENCIES: Final = {
+    "script": {"properties": dict.fromkeys(EXCLUDED_BY_SCRIPT, False)},
     "status_code": {"properties": {"fault": {"const": "status"}}},
 }
 
@@ -80,11 +81,11 @@ def document(app: web.Application, receiver: str) -> Json:
         version=__version__,
         openapi_version="3.1.0",
         plugins=[plugin],
-        info={"description": ABOUT, "license": {"name": "MIT", "identifier": "MIT"}},
+        info={"description": DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}},
     )
     converter = plugin.converter
     assert converter is not None
-    converter.add_attribute_function(portable)  # type: ignore[no-untyped-call]
+    converter.add_attribute_function(make_portable)  # type: ignore[no-untyped-call]
     for name, header in ANSWER_HEADERS.items():
         spec.components.header(name, header)
     add_service_time(spec, converter)
@@ -93,12 +94,12 @@ def document(app: web.Application, receiver: str) -> Json:
     for route in app.router.routes():
         operation = OPERATIONS.get((route.method, route.resource.canonical)) if route.resource else None
         if operation is not None and route.resource is not None:
-            described = describe(route, operation, converter, receiver)
+            described = describe_operation(route, operation, converter, receiver)
             spec.path(path=route.resource.canonical, operations={route.method.lower(): described})
     return spec.to_dict()
 
 
-def portable(_: Any, field: fields.Field[Any], ret: Json) -> Json:
+def make_portable(_: Any, field: fields.Field[Any], ret: Json) -> Json:
     """Patterns as JSON Schema knows them; a text without one has no NUL."""
     if "pattern" in ret:
         return {"pattern": pattern(ret["pattern"])}
@@ -122,7 +123,7 @@ def add_service_time(spec: APISpec, converter: Any) -> None:
         }
         for distribution, names in PARAMETERS_OF_DISTRIBUTION.items()
     ]
-    spec.components.schema("ServiceTime", {"oneOf": kinds, "description": sentence(ServiceTime.__doc__)})
+    spec.components.schema("ServiceTime", {"oneOf": kinds, "description": single_line(ServiceTime.__doc__)})
 
 
 def add_submission(spec: APISpec, converter: Any, base: type[ReportRequest]) -> None:
@@ -139,14 +140,14 @@ def add_submission(spec: APISpec, converter: Any, base: type[ReportRequest]) -> 
         if report.name != DEFAULT_REPORT:
             variant["required"] = ["report_type"]
         if base is FailingSubmission:
-            variant["dependentSchemas"] = TOGETHER
+            variant["dependentSchemas"] = SCRIPT_DEPENDENCIES
         name = f"{base.__name__}.{report.name}"
         spec.components.schema(name, variant)
         refs.append({"$ref": f"#/components/schemas/{name}"})
-    spec.components.schema(base.__name__, {"oneOf": refs, "description": sentence(base.__doc__)})
+    spec.components.schema(base.__name__, {"oneOf": refs, "description": single_line(base.__doc__)})
 
 
-def describe(route: web.AbstractRoute, operation: Operation, converter: Any, receiver: str) -> Json:
+def describe_operation(route: web.AbstractRoute, operation: Operation, converter: Any, receiver: str) -> Json:
     """One operation object."""
     assert route.resource is not None
     first, _, rest = (route.handler.__doc__ or "").strip().partition("\n")
@@ -199,10 +200,10 @@ def responses(method: str, operation: Operation) -> Json:
             "description": answer.about,
             "headers": header_refs("X-Request-Id", *answer.headers),
             **({"content": content} if content else {}),
-            **({"links": links(answer)} if answer.shape in FOLLOWING else {}),
+            **({"links": links(answer)} if answer.shape in LINKED_OPERATIONS else {}),
         }
     kinds = defaultdict(list)
-    for slug in dict.fromkeys((*operation.problems, *EVERYONE, *(CHANGING if method == "POST" else ()))):
+    for slug in dict.fromkeys((*operation.problems, *COMMON_PROBLEMS, *(POST_PROBLEMS if method == "POST" else ()))):
         kinds[KINDS[slug].status].append(KINDS[slug])
     for status, group in sorted(kinds.items()):
         limited = LIMITED if operation.limited and status not in BEFORE_LIMITS else ()
@@ -212,17 +213,17 @@ def responses(method: str, operation: Operation) -> Json:
         own = [name for kind in group for name in HEADERS_OF_PROBLEM.get(kind.slug, ())]
         entry["headers"] |= header_refs("X-Request-Id", *HEADERS_OF_STATUS.get(status, ()), *own, *limited)
         types = {"properties": {"type": {"enum": [kind.type for kind in group]}}}
-        entry["content"][PROBLEM] = {"schema": {"allOf": [shapes.Problem, types]}}
+        entry["content"][PROBLEM_JSON] = {"schema": {"allOf": [shapes.Problem, types]}}
         if (scripted := found.get("default")) is not None:
             entry["content"] |= scripted["content"]
     return dict(sorted(found.items()))
 
 
-def links(answer: Answer) -> Json:
+def links(answer: ResponseSpec) -> Json:
     """Where a request, or a benchmark, leads to."""
     assert answer.shape is not None
     id = "$response.body#/id"
-    found = {name: {"id": id} for name in FOLLOWING[answer.shape]}
+    found = {name: {"id": id} for name in LINKED_OPERATIONS[answer.shape]}
     if answer.shape is shapes.Request and answer.status == 200:
         found["download"] = {"file": "$response.body#/result_payload/file"}
     if answer.shape is benchmarks.Benchmark:
@@ -282,6 +283,6 @@ def callback() -> Json:
     }
 
 
-def sentence(text: str | None) -> str:
+def single_line(text: str | None) -> str:
     """A docstring in one line."""
     return re.sub(r"\s+", " ", text or "").strip()

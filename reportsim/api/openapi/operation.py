@@ -12,7 +12,7 @@ CSV: Final = "text/csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class ResponseSpec:
     """An answer that is no problem: its status, what it means, its body and its headers.
 
     `page` says that browsers get a page instead; the status `default` may be any, also one of a problem.
@@ -31,7 +31,7 @@ class Operation:
     """What an endpoint takes and answers; `problems` are those beyond what can happen to every request."""
 
     tag: str
-    answers: tuple[Answer, ...]
+    answers: tuple[ResponseSpec, ...]
     problems: tuple[str, ...] = ()
     body: type[Strict] | None = None
     query: type[Strict] | None = None

@@ -12,8 +12,8 @@ from reportsim.api.openapi.operation import (
     LIMITED,
     REPORT_HEADERS,
     SUBMISSION_HEADERS,
-    Answer,
     Operation,
+    ResponseSpec,
 )
 from reportsim.schemas import benchmarks as benchmark_shapes
 from reportsim.schemas import responses
@@ -25,13 +25,13 @@ from reportsim.schemas.redelivery import Redelivery
 from reportsim.schemas.submissions import AsyncSubmission, FailingSubmission, Submission
 
 LATER: Final = (
-    Answer(
+    ResponseSpec(
         status=202,
         about="Accepted, after the COMMIT: the request as it was accepted, also to whoever repeats the key.",
         shape=responses.Request,
         headers=ACCEPTED,
     ),
-    Answer(
+    ResponseSpec(
         status=200,
         about="It ended while the client would wait (`Prefer: wait`), COMPLETED or FAILED.",
         shape=responses.Request,
@@ -46,13 +46,13 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         headers=SUBMISSION_HEADERS,
         limited=True,
         answers=(
-            Answer(
+            ResponseSpec(
                 status=200,
                 about="The finished report. After `Prefer: respond-async, wait` also a request that FAILED.",
                 shape=responses.Request,
                 headers=("Idempotent-Replayed", "Preference-Applied", *ENDED, *LIMITED),
             ),
-            Answer(
+            ResponseSpec(
                 status=202,
                 about="Accepted for later, with `Prefer: respond-async` alone.",
                 shape=responses.Request,
@@ -81,14 +81,16 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("GET", "/api/requests"): Operation(
         tag="Requests",
         query=ListQuery,
-        answers=(Answer(status=200, about="One page, newest first.", shape=responses.RequestPage, headers=("Link",)),),
+        answers=(
+            ResponseSpec(status=200, about="One page, newest first.", shape=responses.RequestPage, headers=("Link",)),
+        ),
         problems=("invalid-cursor", "invalid-parameters"),
     ),
     ("GET", "/api/requests/{id}"): Operation(
         tag="Requests",
         headers=("Prefer",),
         answers=(
-            Answer(
+            ResponseSpec(
                 status=200,
                 about="The request, whatever its state: one that failed is also a 200, with an `error`.",
                 shape=responses.Request,
@@ -99,14 +101,14 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("POST", "/api/requests/{id}/cancel"): Operation(
         tag="Requests",
-        answers=(Answer(status=200, about="The request, which has FAILED now.", shape=responses.Request),),
+        answers=(ResponseSpec(status=200, about="The request, which has FAILED now.", shape=responses.Request),),
         problems=("not-found", "conflict"),
     ),
     ("POST", "/api/requests/{id}/redeliver"): Operation(
         tag="Callbacks",
         limited=True,
         answers=(
-            Answer(
+            ResponseSpec(
                 status=202,
                 about="A new series of attempts has begun.",
                 shape=responses.Request,
@@ -120,7 +122,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         body=Redelivery,
         limited=True,
         answers=(
-            Answer(
+            ResponseSpec(
                 status=202, about="New series of attempts have begun.", shape=responses.Redelivered, headers=LIMITED
             ),
         ),
@@ -129,7 +131,9 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("GET", "/api/requests/{id}/callback-logs"): Operation(
         tag="Callbacks",
         answers=(
-            Answer(status=200, about="The attempts, oldest first.", shape=responses.CallbackLogs, headers=("Link",)),
+            ResponseSpec(
+                status=200, about="The attempts, oldest first.", shape=responses.CallbackLogs, headers=("Link",)
+            ),
         ),
         query=LogsQuery,
         problems=("not-found", "invalid-parameters", "invalid-cursor"),
@@ -141,9 +145,11 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
             *("Range", "If-Range"),
         ),
         answers=(
-            Answer(status=200, about="The file.", media=CSV, headers=REPORT_HEADERS),
-            Answer(status=206, about="A part of the file.", media=CSV, headers=(*REPORT_HEADERS, "Content-Range")),
-            Answer(status=304, about="The client has the file already.", media="", headers=("ETag",)),
+            ResponseSpec(status=200, about="The file.", media=CSV, headers=REPORT_HEADERS),
+            ResponseSpec(
+                status=206, about="A part of the file.", media=CSV, headers=(*REPORT_HEADERS, "Content-Range")
+            ),
+            ResponseSpec(status=304, about="The client has the file already.", media="", headers=("ETag",)),
         ),
         problems=(
             "not-found",
@@ -157,13 +163,15 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("GET", "/api/ledgers"): Operation(
         tag="Reports",
-        answers=(Answer(status=200, about="All ledgers.", shape=responses.Ledgers),),
+        answers=(ResponseSpec(status=200, about="All ledgers.", shape=responses.Ledgers),),
     ),
     ("GET", "/api/events"): Operation(
         tag="Events",
         query=EventsQuery,
         headers=("Last-Event-ID",),
-        answers=(Answer(status=200, about="A stream of events.", shape=responses.Event, media="text/event-stream"),),
+        answers=(
+            ResponseSpec(status=200, about="A stream of events.", shape=responses.Event, media="text/event-stream"),
+        ),
         problems=("invalid-parameters", "quota-exceeded"),
     ),
     ("POST", "/api/benchmark/both"): Operation(
@@ -172,13 +180,13 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         headers=("Prefer",),
         limited=True,
         answers=(
-            Answer(
+            ResponseSpec(
                 status=202,
                 about="The run has been stored and begins.",
                 shape=benchmark_shapes.Benchmark,
                 headers=("Location", "Retry-After", *LIMITED),
             ),
-            Answer(
+            ResponseSpec(
                 status=200,
                 about="It ended while the client would wait (`Prefer: wait`).",
                 shape=benchmark_shapes.Benchmark,
@@ -190,14 +198,14 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("GET", "/api/benchmark"): Operation(
         tag="Benchmark",
         query=BenchmarksQuery,
-        answers=(Answer(status=200, about="The newest runs.", shape=benchmark_shapes.Benchmarks),),
+        answers=(ResponseSpec(status=200, about="The newest runs.", shape=benchmark_shapes.Benchmarks),),
         problems=("invalid-parameters",),
     ),
     ("GET", "/api/benchmark/{id}"): Operation(
         tag="Benchmark",
         headers=("Prefer",),
         answers=(
-            Answer(
+            ResponseSpec(
                 status=200,
                 about="The run, whatever its state.",
                 shape=benchmark_shapes.Benchmark,
@@ -209,22 +217,22 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("GET", "/api/benchmark/{id}/comparison"): Operation(
         tag="Benchmark",
         query=ComparisonQuery,
-        answers=(Answer(status=200, about="Both runs.", shape=benchmark_shapes.RunsCompared),),
+        answers=(ResponseSpec(status=200, about="Both runs.", shape=benchmark_shapes.RunsCompared),),
         problems=("forbidden-origin", "not-found", "conflict", "invalid-parameters"),
     ),
     ("POST", "/api/benchmark/{id}/cancel"): Operation(
         tag="Benchmark",
-        answers=(Answer(status=200, about="The run, which is CANCELLED now.", shape=benchmark_shapes.Benchmark),),
+        answers=(ResponseSpec(status=200, about="The run, which is CANCELLED now.", shape=benchmark_shapes.Benchmark),),
         problems=("not-found", "conflict"),
     ),
     ("GET", "/api/benchmark/{id}/report.html"): Operation(
         tag="Benchmark",
-        answers=(Answer(status=200, about="The page.", media="text/html"),),
+        answers=(ResponseSpec(status=200, about="The page.", media="text/html"),),
         problems=("forbidden-origin", "not-found", "conflict", "quota-exceeded"),
     ),
     ("GET", "/api/benchmark/{id}/samples.csv"): Operation(
         tag="Benchmark",
-        answers=(Answer(status=200, about="The rows.", media=CSV, headers=("Content-Disposition",)),),
+        answers=(ResponseSpec(status=200, about="The rows.", media=CSV, headers=("Content-Disposition",)),),
         problems=("forbidden-origin", "not-found", "conflict", "quota-exceeded"),
     ),
     ("POST", "/webhook-test/{inbox}"): Operation(
@@ -232,8 +240,10 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         query=ScriptQuery,
         headers=("webhook-attempt",),
         answers=(
-            Answer(status=200, about="Taken and kept.", shape=responses.Received),
-            Answer(status="default", about="Kept, and refused or taken as the script says.", shape=responses.Received),
+            ResponseSpec(status=200, about="Taken and kept.", shape=responses.Received),
+            ResponseSpec(
+                status="default", about="Kept, and refused or taken as the script says.", shape=responses.Received
+            ),
         ),
         problems=("request-timeout", "too-large", "not-found", "invalid-parameters"),
     ),
@@ -241,7 +251,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         tag="Callbacks",
         query=InboxQuery,
         answers=(
-            Answer(
+            ResponseSpec(
                 status=200,
                 about="The last arrivals, oldest first.",
                 shape=responses.Inbox,
@@ -253,17 +263,17 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("GET", "/healthz"): Operation(
         tag="Operations",
-        answers=(Answer(status=200, about="It is alive.", shape=responses.Health),),
+        answers=(ResponseSpec(status=200, about="It is alive.", shape=responses.Health),),
     ),
     ("GET", "/readyz"): Operation(
         tag="Operations",
         answers=(
-            Answer(status=200, about="Ready.", shape=responses.Readiness),
-            Answer(status=503, about="Not ready.", shape=responses.Readiness, headers=("Retry-After",)),
+            ResponseSpec(status=200, about="Ready.", shape=responses.Readiness),
+            ResponseSpec(status=503, about="Not ready.", shape=responses.Readiness, headers=("Retry-After",)),
         ),
     ),
     ("GET", "/metrics"): Operation(
         tag="Operations",
-        answers=(Answer(status=200, about="Prometheus' text format.", media="text/plain"),),
+        answers=(ResponseSpec(status=200, about="Prometheus' text format.", media="text/plain"),),
     ),
 }

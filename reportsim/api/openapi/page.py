@@ -10,7 +10,7 @@ from reportsim.core.json import dumps
 from reportsim.engine.engine import DEMO_PATH
 from reportsim.web.keys import ENGINE
 from reportsim.web.middleware.response_headers import PAGE_POLICY
-from reportsim.web.templating import page, render
+from reportsim.web.templating import html_page, render
 
 # Swagger UI's own style sheet has its icons in data: URLs; everything else is as strict as on other pages.
 POLICY: Final = PAGE_POLICY.replace("img-src 'self'", "img-src 'self' data:")
@@ -45,7 +45,7 @@ async def show_document(request: web.Request) -> web.Response:
     return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-cache"})
 
 
-@page
+@html_page
 async def show_docs(request: web.Request) -> web.StreamResponse:
     """The API in the browser, with every request to try out."""
     response = render(request, "docs.html")

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from reportsim.api.openapi.operation import ENDED, JSON, LIMITED
 from reportsim.reports.files import NAME
-from reportsim.schemas.demo_receiver import INBOX
+from reportsim.schemas.demo_receiver import INBOX_NAME
 
 Json = dict[str, Any]
 
@@ -23,7 +23,7 @@ def pattern(expression: str) -> str:
 PATH_PARAMETERS: Final[dict[str, Json]] = {
     "id": {"schema": {"type": "string", "format": "uuid"}},
     "file": {"schema": {"type": "string", "pattern": pattern(NAME.pattern)}, "description": "As the result names it."},
-    "inbox": {"schema": {"type": "string", "pattern": pattern(INBOX.pattern)}, "example": "mine"},
+    "inbox": {"schema": {"type": "string", "pattern": pattern(INBOX_NAME.pattern)}, "example": "mine"},
 }
 
 REQUEST_HEADERS: Final[dict[str, Json]] = {

@@ -11,39 +11,40 @@ from aiohttp import web
 HOP: Final = re.compile(r'(?:"[^"]*"|[^",])+')
 FOR: Final = re.compile(r'(?:^|;)\s*for\s*=\s*("[^"]*"|[^;,\s]*)', re.IGNORECASE)
 Network = IPv4Network | IPv6Network
-TRUSTED: Final = web.AppKey("TRUSTED", tuple[Network, ...])
+TRUSTED_PROXIES: Final = web.AppKey("TRUSTED", tuple[Network, ...])
 
 
-def client(request: web.Request) -> str:
-    """Whoever asks, by address: the peer's, or what trusted proxies say.
+def client_key(request: web.Request) -> str:
+    """The key of the client of a request: the peer's address, or the one that trusted proxies report.
 
-    A proxy writes one of the two headers and passes the other one on as the client wrote it: where they disagree,
-    neither is believed.
+    A proxy sets one of the two headers and forwards the other one as the client sent it. If they disagree, the peer's
+    address is used.
     """
     peer = request.remote or ""
-    trusted = request.app[TRUSTED]
+    trusted = request.app[TRUSTED_PROXIES]
     if not trusted:
-        return bucket_key(peer)
+        return address_key(peer)
     standard = forwarded_for(request.headers.getall("Forwarded", []))
-    customary = request.headers.getall("X-Forwarded-For", [])
-    said = {client_of(peer, hops, trusted) for hops in (standard, customary) if hops}
-    return bucket_key(said.pop() if len(said) == 1 else peer)
+    de_facto = request.headers.getall("X-Forwarded-For", [])
+    candidates = {resolve_client(peer, hops, trusted) for hops in (standard, de_facto) if hops}
+    return address_key(candidates.pop() if len(candidates) == 1 else peer)
 
 
 def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
-    """Networks from their CIDRs."""
+    """Parses networks in CIDR notation."""
     return tuple(ip_network(text) for text in texts)
 
 
-def client_of(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Network]) -> str:
-    """The client's address: the peer, or what trusted proxies say, read from right to left.
+def resolve_client(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Network]) -> str:
+    """The client's address: the peer, or the one that trusted proxies report.
 
-    Reading stops at the first address that is no trusted proxy, and before anything that is no address.
+    Hops are read from right to left, up to the first address that is not a trusted proxy, or up to anything that is
+    not an address.
     """
     client = peer
     hops = [hop.strip() for line in forwarded_for for hop in line.split(",")]
     while hops and is_within(client, trusted):
-        hop = bare(hops.pop())
+        hop = strip_port(hops.pop())
         if hop is None:
             break
         client = hop
@@ -51,10 +52,10 @@ def client_of(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Network
 
 
 def forwarded_for(values: Sequence[str]) -> list[str]:
-    """The `for` of each hop in Forwarded headers (RFC 7239); a hop without one, or an obfuscated one, is no address."""
+    """The `for` parameter of each hop in Forwarded headers (RFC 7239); "unknown" for a hop without one."""
     hops = [hop for value in values for hop in HOP.findall(value)]
-    found = [FOR.search(hop) for hop in hops]
-    return [match[1] if match else "unknown" for match in found]
+    matches = [FOR.search(hop) for hop in hops]
+    return [match[1] if match else "unknown" for match in matches]
 
 
 def is_within(address: str, networks: Sequence[Network]) -> bool:
@@ -63,14 +64,14 @@ def is_within(address: str, networks: Sequence[Network]) -> bool:
         parsed = ip_address(address)
     except ValueError:
         return False
-    # A socket for both families shows IPv4 clients as mapped addresses.
+    # A dual-stack socket reports IPv4 clients as mapped addresses.
     if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped:
         parsed = parsed.ipv4_mapped
     return any(parsed in network for network in networks)
 
 
-def bare(hop: str) -> str | None:
-    """An address without port and brackets; None when it is none."""
+def strip_port(hop: str) -> str | None:
+    """An address without port and brackets; None if it is not an address."""
     text = hop.strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -83,8 +84,8 @@ def bare(hop: str) -> str | None:
 
 
 @functools.lru_cache(10_000)
-def bucket_key(address: str) -> str:
-    """The key of a client: an IPv4 address, or the /64 of an IPv6 address, since one user has all of it."""
+def address_key(address: str) -> str:
+    """The key of an address: itself for IPv4, its /64 network for IPv6, since one client usually has a whole /64."""
     try:
         parsed = ip_address(address)
     except ValueError:

@@ -10,8 +10,8 @@ from reportsim.web.keys import RUNNER
 from reportsim.web.middleware.origin import is_cross_site, is_own_origin
 
 # What browsers say of a link that a user has followed, in a page of its own.
-FOLLOWED_LINK: Final = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Sec-Fetch-User": "?1"}
-AGAIN_S: Final = 5
+LINK_NAVIGATION: Final = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Sec-Fetch-User": "?1"}
+RETRY_AFTER_S: Final = 5
 
 
 def refuse_other_sites(request: web.Request) -> None:
@@ -20,13 +20,13 @@ def refuse_other_sites(request: web.Request) -> None:
     Raises:
         Problem: 403.
     """
-    if is_from_elsewhere(request) and not all(
-        request.headers.get(name) == FOLLOWED_LINK[name] for name in FOLLOWED_LINK
+    if is_cross_site_request(request) and not all(
+        request.headers.get(name) == LINK_NAVIGATION[name] for name in LINK_NAVIGATION
     ):
         raise Problem("forbidden-origin", "This takes computing, so a page of another site may not ask for it.")
 
 
-def is_from_elsewhere(request: web.Request) -> bool:
+def is_cross_site_request(request: web.Request) -> bool:
     """Whether a browser says that a page of another site made this request; old ones only say it in Referer."""
     if "Sec-Fetch-Site" in request.headers or hdrs.ORIGIN in request.headers:
         return is_cross_site(request)
@@ -42,4 +42,4 @@ def refuse_during_run(request: web.Request, id: UUID | None = None) -> None:
     """
     run = request.app[RUNNER].current
     if run is not None and run.id != id:
-        raise unavailable("A race or benchmark is running, and this would disturb what it measures.", AGAIN_S)
+        raise unavailable("A race or benchmark is running, and this would disturb what it measures.", RETRY_AFTER_S)

@@ -13,42 +13,42 @@ from aiolimiter import AsyncLimiter
 
 from reportsim.core.model import Mode
 from reportsim.core.problems import Problem, quota_exceeded
-from reportsim.web.benchmark_runs import visit_of
+from reportsim.web.benchmark_runs import find_visit
 from reportsim.web.keys import EXTRA_HEADERS, VISIT
-from reportsim.web.limits.client_address import client
+from reportsim.web.limits.client_address import client_key
 from reportsim.web.responses import problem_response
 
 WINDOW_S: Final = 60
-MOST_CLIENTS: Final = 100_000
+MAX_CLIENTS: Final = 100_000
 
 
 class Bucket(AsyncLimiter):
-    """aiolimiter's leaky bucket, which can also say how full it is."""
+    """aiolimiter's leaky bucket, which also reports its level."""
 
     __slots__ = ()
 
-    def take_up_to(self, most: int) -> int:
-        """Takes as many requests as are possible now, and says how many."""
-        self.has_capacity()  # lets what has passed leak
-        taken = max(min(most, math.floor(self.max_rate - self._level)), 0)
+    def take_up_to(self, count: int) -> int:
+        """Takes as many requests as the bucket has room for, at most `count`, and returns how many."""
+        self.has_capacity()  # leaks what is due
+        taken = max(min(count, math.floor(self.max_rate - self._level)), 0)
         self._level += taken
         return taken
 
     def give_back(self, count: int) -> None:
-        """Takes back requests that were not made after all."""
+        """Returns requests that were taken and not made."""
         self._level = max(self._level - count, 0.0)
 
     def state(self) -> tuple[int, int]:
-        """Whole requests possible, and the seconds until one more is, when it was last asked for capacity."""
+        """Requests that are possible, and seconds until one more is, as of the last check of the capacity."""
         left = self.max_rate - self._level
-        whole = max(math.floor(left), 0)
-        if whole >= self.max_rate:
-            return whole, 0
-        return whole, math.ceil((whole + 1 - left) * self.time_period / self.max_rate)
+        remaining = max(math.floor(left), 0)
+        if remaining >= self.max_rate:
+            return remaining, 0
+        return remaining, math.ceil((remaining + 1 - left) * self.time_period / self.max_rate)
 
 
-class Verdict(NamedTuple):
-    """Whether a request may go on, and the headers that say what is left."""
+class Decision(NamedTuple):
+    """Whether a request is allowed, and the RateLimit headers."""
 
     allowed: bool
     retry_after: int
@@ -56,96 +56,96 @@ class Verdict(NamedTuple):
 
 
 @functools.lru_cache(4_096)
-def verdict(policy: str, quota: int, allowed: bool, remaining: int, wait: int) -> Verdict:
-    """A verdict in words, which are the same for everybody in the same position."""
+def make_decision(policy: str, quota: int, allowed: bool, remaining: int, wait: int) -> Decision:
+    """A decision with its headers; cached, since many clients have the same numbers."""
     headers = {
         "RateLimit-Policy": f'"{policy}";q={quota};w={WINDOW_S}',
         "RateLimit": f'"{policy}";r={remaining};t={wait}',
     }
-    return Verdict(allowed, max(wait, 1), headers)
+    return Decision(allowed, max(wait, 1), headers)
 
 
-class Limits:
-    """The buckets of one policy each; the least recently seen clients are forgotten beyond a bound.
+class RateLimits:
+    """A bucket per policy and client; beyond `max_clients` buckets the least recently used is dropped.
 
-    Limits are per process. A client that is forgotten starts with an empty bucket, which it takes
-    `most_clients` other addresses to bring about.
+    Limits are per process. A client whose bucket was dropped starts with an empty one, which takes requests from
+    `max_clients` other addresses.
     """
 
-    def __init__(self, quotas: dict[str, int], most_clients: int = MOST_CLIENTS) -> None:
+    def __init__(self, quotas: Mapping[str, int], max_clients: int = MAX_CLIENTS) -> None:
         """Takes requests per minute for each policy; 0 means no limit."""
         self._quotas = quotas
-        self._most = most_clients
+        self._max_clients = max_clients
         self._buckets: OrderedDict[tuple[str, str], Bucket] = OrderedDict()
 
     def __len__(self) -> int:
-        """How many buckets are kept."""
+        """The number of buckets."""
         return len(self._buckets)
 
     def applies(self, policy: str) -> bool:
-        """Whether a policy limits anything."""
+        """Whether a policy has a limit."""
         return bool(self._quotas[policy])
 
-    async def take(self, policy: str, client: str) -> Verdict:
-        """Takes one request from a client's bucket, if it has one left."""
-        quota = self._quotas[policy]
-        bucket = self._bucket(policy, client, quota)
+    async def take(self, policy: str, client: str) -> Decision:
+        """Takes one request from a client's bucket, if it has room."""
+        bucket = self._bucket(policy, client)
         allowed = bucket.has_capacity()
         if allowed:
             await bucket.acquire()
-        return verdict(policy, quota, allowed, *bucket.state())
+        return make_decision(policy, self._quotas[policy], allowed, *bucket.state())
 
-    def take_up_to(self, policy: str, client: str, most: int) -> int:
-        """Takes as many requests as a client's bucket has left, at most so many; all where nothing is limited."""
-        quota = self._quotas[policy]
-        return self._bucket(policy, client, quota).take_up_to(most) if quota else most
+    def take_up_to(self, policy: str, client: str, count: int) -> int:
+        """Takes at most `count` requests from a client's bucket, and returns how many; all without a limit."""
+        return self._bucket(policy, client).take_up_to(count) if self._quotas[policy] else count
 
-    def give_back(self, policy: str, client: str, count: int) -> Verdict:
-        """Puts requests back that were not made, and says what is left."""
-        quota = self._quotas[policy]
-        bucket = self._bucket(policy, client, quota)
+    def give_back(self, policy: str, client: str, count: int) -> Decision:
+        """Returns requests that were taken and not made."""
+        bucket = self._bucket(policy, client)
         bucket.give_back(count)
-        return verdict(policy, quota, True, *bucket.state())
+        return make_decision(policy, self._quotas[policy], True, *bucket.state())
 
-    def _bucket(self, policy: str, client: str, quota: int) -> Bucket:
+    def _bucket(self, policy: str, client: str) -> Bucket:
         key = (policy, client)
         bucket = self._buckets.get(key)
         if bucket is None:
-            bucket = self._buckets[key] = Bucket(quota, WINDOW_S)
-            if len(self._buckets) > self._most:
+            bucket = self._buckets[key] = Bucket(self._quotas[policy], WINDOW_S)
+            if len(self._buckets) > self._max_clients:
                 self._buckets.popitem(last=False)
         else:
             self._buckets.move_to_end(key)
         return bucket
 
 
-LIMITS: Final = web.AppKey("LIMITS", Limits)
+RATE_LIMITS: Final = web.AppKey("RATE_LIMITS", RateLimits)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Refuse = Callable[[web.Request, Problem], web.StreamResponse]
 
 
-def raised(request: web.Request, problem: Problem) -> NoReturn:
-    """Raises a refusal, for whoever tells it in another way than the API does."""
+def raise_refusal(request: web.Request, problem: Problem) -> NoReturn:
+    """Raises the problem, for handlers that render it themselves."""
     raise replace(problem)
 
 
-def limited(policy: str, refuse: Refuse = problem_response) -> Callable[[Handler], Handler]:
-    """Decides by the client's rate before anything else is read or asked; `refuse` answers those who are too fast."""
+def rate_limited(policy: str, refuse: Refuse = problem_response) -> Callable[[Handler], Handler]:
+    """Checks the client's rate before the handler runs; `refuse` makes the response of a client over its quota.
+
+    Requests of a benchmark run have no quota; its runner counts them instead.
+    """
 
     def decorate(handler: Handler) -> Handler:
         @functools.wraps(handler)
         async def wrapper(request: web.Request) -> web.StreamResponse:
-            visit = visit_of(request, Mode(policy))
+            visit = find_visit(request, Mode(policy))
             if visit is not None:
                 request[VISIT] = visit
                 with visit:
                     return await handler(request)
-            limits = request.app[LIMITS]
+            limits = request.app[RATE_LIMITS]
             if limits.applies(policy):
-                verdict = await limits.take(policy, client(request))
-                request[EXTRA_HEADERS] = verdict.headers
-                if not verdict.allowed:
-                    return refuse(request, refusal(policy, verdict.retry_after))
+                decision = await limits.take(policy, client_key(request))
+                request[EXTRA_HEADERS] = decision.headers
+                if not decision.allowed:
+                    return refuse(request, quota_problem(policy, decision.retry_after))
             return await handler(request)
 
         return wrapper
@@ -153,33 +153,33 @@ def limited(policy: str, refuse: Refuse = problem_response) -> Callable[[Handler
     return decorate
 
 
-@contextlib.contextmanager
-def charging(request: web.Request, policy: str, most: int) -> Iterator["Charge"]:
-    """Charges what one request does to others, each as a request of its own; the first is charged already.
-
-    The block may do `granted` of them, and says in `used` how many it did; the others are given back.
-    """
-    limits, who = request.app[LIMITS], client(request)
-    if request.get(VISIT) is not None or not limits.applies(policy):
-        yield Charge(most)
-        return
-    charge = Charge(1 + limits.take_up_to(policy, who, most - 1))
-    try:
-        yield charge
-    finally:
-        left = limits.give_back(policy, who, charge.granted - max(charge.used, 1))
-        request[EXTRA_HEADERS] = left.headers
-
-
 @dataclass(slots=True)
 class Charge:
-    """How much a request may do, and how much of it was done."""
+    """How many operations a request may do, and how many it did."""
 
     granted: int
     used: int = 0
 
 
+@contextlib.contextmanager
+def charge_quota(request: web.Request, policy: str, count: int) -> Iterator[Charge]:
+    """Charges each operation of a bulk request as a request of its own; `rate_limited` has charged the first.
+
+    The block may do `granted` operations and sets `used`; the others are given back.
+    """
+    limits, client = request.app[RATE_LIMITS], client_key(request)
+    if request.get(VISIT) is not None or not limits.applies(policy):
+        yield Charge(count)
+        return
+    charge = Charge(1 + limits.take_up_to(policy, client, count - 1))
+    try:
+        yield charge
+    finally:
+        decision = limits.give_back(policy, client, charge.granted - max(charge.used, 1))
+        request[EXTRA_HEADERS] = decision.headers
+
+
 @functools.lru_cache(1_024)
-def refusal(policy: str, retry_after: int) -> Problem:
-    """The same problem for everybody who has to wait for so long."""
+def quota_problem(policy: str, retry_after: int) -> Problem:
+    """The 429 of a client over its quota; cached, since a flood of refusals must stay cheap."""
     return quota_exceeded(policy, f"The {policy} quota is used up.", retry_after)

@@ -10,10 +10,10 @@ from reportsim.core.signing import is_signed_by
 from reportsim.engine.engine import DEMO_PATH
 from reportsim.web.body import read_body
 from reportsim.web.keys import DRAINING, ENGINE, READY
-from reportsim.web.middleware.origin import SAFE
+from reportsim.web.middleware.origin import SAFE_METHODS
 
 # A callback may be larger than what the API takes.
-MOST_CALLBACK: Final = 1024 * 1024
+MAX_CALLBACK_BYTES: Final = 1024 * 1024
 
 
 def refuse_new_work() -> Middleware:
@@ -21,7 +21,7 @@ def refuse_new_work() -> Middleware:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.method not in SAFE and not request.path.startswith(DEMO_PATH):
+        if request.method not in SAFE_METHODS and not request.path.startswith(DEMO_PATH):
             if request.app[DRAINING].is_set():
                 raise unavailable("The service is stopping.")
             if not request.app[READY].is_set():
@@ -40,9 +40,9 @@ def refuse_own_callbacks() -> Middleware:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        signed = "webhook-signature" in request.headers and request.method not in SAFE
+        signed = "webhook-signature" in request.headers and request.method not in SAFE_METHODS
         if signed and not request.path.startswith(DEMO_PATH):
-            body = await read_body(request, MOST_CALLBACK)
+            body = await read_body(request, MAX_CALLBACK_BYTES)
             if is_signed_by(request.app[ENGINE].courier.secrets, request.headers, body):
                 raise Problem("own-callback", "This is a callback of this service; only /webhook-test/ takes those.")
         return await handler(request)

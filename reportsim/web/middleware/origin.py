@@ -14,32 +14,32 @@ from reportsim.web.keys import ENGINE
 
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/@?#\s]+))(?::[0-9]*)?", re.ASCII)
-SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-OWN_SITE: Final = frozenset({"same-origin", "none"})
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+SAME_SITE: Final = frozenset({"same-origin", "none"})
 SCHEMES: Final = frozenset({"http", "https"})
 
 
 def check_origin(settings: Settings) -> Middleware:
     """Refuses hosts that are not served, and changes that pages of other sites ask for."""
-    hosts = served_hosts(settings)
+    hosts = allowed_hosts(settings)
     # Where no names are set, no name of another site can be pointed at an address (DNS rebinding).
     any_address = not settings.allowed_hosts
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         name = host_name(authority(request))
-        served = name in hosts or (any_address and is_address(name)) or name == own_address(request)
+        served = name in hosts or (any_address and is_address(name)) or name == demo_receiver_address(request)
         if not served:
             detail = f"The host {shorten(name)} is not served here; REPORTSIM_ALLOWED_HOSTS lists those that are."
             raise Problem("misdirected", detail)
-        if request.method not in SAFE and is_cross_site(request):
+        if request.method not in SAFE_METHODS and is_cross_site(request):
             raise Problem("forbidden-origin", "A page of another site may not do this.")
         return await handler(request)
 
     return middleware
 
 
-def served_hosts(settings: Settings) -> frozenset[str]:
+def allowed_hosts(settings: Settings) -> frozenset[str]:
     """The names that are served: those that are set, or else the one to listen on and the public one."""
     public = URL(settings.public_url).authority if settings.public_url else ""
     names = settings.allowed_hosts or (settings.host, public)
@@ -66,7 +66,7 @@ def authority(request: web.Request) -> str:
         return ""
 
 
-def own_address(request: web.Request) -> str | None:
+def demo_receiver_address(request: web.Request) -> str | None:
     """The address that the service calls its own demo receiver by."""
     demo = request.app[ENGINE].demo
     return str(demo.address) if demo is not None else None
@@ -86,7 +86,7 @@ def is_cross_site(request: web.Request) -> bool:
     """Whether a browser says that a page of another site made this request."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
-        return site not in OWN_SITE
+        return site not in SAME_SITE
     origin = request.headers.get(hdrs.ORIGIN)
     return origin is not None and not is_own_origin(request, origin)
 

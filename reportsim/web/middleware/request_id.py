@@ -13,10 +13,10 @@ from aiohttp.typedefs import Handler, Middleware
 from reportsim.web.keys import EXTRA_HEADERS, REQUEST_ID, ROW_ID, TRACE, VISIT
 
 log = logging.getLogger("reportsim.http")
-SANE_ID: Final = re.compile(r"[A-Za-z0-9._~+/=@:-]{1,128}", re.ASCII)
+REQUEST_ID_FORM: Final = re.compile(r"[A-Za-z0-9._~+/=@:-]{1,128}", re.ASCII)
 
 
-def identify() -> Middleware:
+def assign_request_id() -> Middleware:
     """Gives every request an id, the caller's own if it is sane, and logs its end."""
     boot = secrets.token_hex(6)
     numbers = itertools.count(1)
@@ -24,7 +24,7 @@ def identify() -> Middleware:
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         given = request.headers.get("X-Request-Id")
-        request[REQUEST_ID] = given if given and SANE_ID.fullmatch(given) else f"{boot}-{next(numbers):06x}"
+        request[REQUEST_ID] = given if given and REQUEST_ID_FORM.fullmatch(given) else f"{boot}-{next(numbers):06x}"
         request[EXTRA_HEADERS] = {}
         started = time.monotonic()
         status = 499

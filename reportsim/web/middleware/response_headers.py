@@ -4,15 +4,15 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from reportsim.web.keys import BEGUN, DRAINING, EXTRA_HEADERS, REQUEST_ID
+from reportsim.web.keys import DRAINING, EXTRA_HEADERS, REQUEST_ID, STARTED_RESPONSE
 
-SECURITY: Final = {
+SECURITY_HEADERS: Final = {
     "Server": "reportsim",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-PAGE_SECURITY: Final = {
+PAGE_SECURITY_HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
@@ -23,11 +23,11 @@ PAGE_POLICY: Final = (
 )
 
 
-async def finish_headers(request: web.Request, response: web.StreamResponse) -> None:
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Adds, just before any answer starts, the headers that all of them have; a signal handler."""
-    request[BEGUN] = response
+    request[STARTED_RESPONSE] = response
     headers = response.headers
-    headers.update(SECURITY)
+    headers.update(SECURITY_HEADERS)
     if (request_id := request.get(REQUEST_ID)) is not None:
         headers["X-Request-Id"] = request_id
     # A client may hold back a redirect until its quota is there again.
@@ -39,6 +39,6 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
         headers[hdrs.CONNECTION] = "close"
     html = headers.get(hdrs.CONTENT_TYPE, "").startswith("text/html")
     if html:
-        headers.update(PAGE_SECURITY)
+        headers.update(PAGE_SECURITY_HEADERS)
     headers.setdefault("Content-Security-Policy", PAGE_POLICY if html else API_POLICY)
     headers.setdefault("Cache-Control", "no-cache" if html else "no-store")

@@ -7,9 +7,9 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
 from reportsim.core.problems import Problem, unavailable
-from reportsim.web.limits.client_address import bucket_key
-from reportsim.web.server.raw_responses import as_text, bare, bare_page_of, bare_response
-from reportsim.web.server.request_head import MOST_HEAD, head_likes_pages, head_problem
+from reportsim.web.limits.client_address import address_key
+from reportsim.web.server.raw_responses import encode_response, raw_page, raw_problem, raw_response
+from reportsim.web.server.request_head import MAX_HEAD, head_prefers_html, head_problem
 from reportsim.web.server.send_buffers import SendBuffers
 
 # How long it is read what the sender of a head that was refused has sent already: unread, it would reset the answer.
@@ -55,9 +55,9 @@ class Connection(web.RequestHandler):
             if hasattr(self._messages[0][0], "headers"):
                 self._head.clear()
             self._head_size = 0
-        elif self._head_size > MOST_HEAD and not self._close and self._stream is not None:
+        elif self._head_size > MAX_HEAD and not self._close and self._stream is not None:
             self.close()
-            self._stream.write(as_text(*self._bare_head_problem()))
+            self._stream.write(encode_response(*self._bare_head_problem()))
             self._loop.call_later(LINGER_S, self._stream.close)
 
     def _bare_head_problem(self) -> tuple[Problem, dict[str, str], bytes]:
@@ -65,14 +65,14 @@ class Connection(web.RequestHandler):
         head = b"".join(self._head)
         self._head.clear()
         problem = head_problem(head)
-        return problem, *(bare_page_of(self._app, problem) if head_likes_pages(head) else bare(problem))
+        return problem, *(raw_page(self._app, problem) if head_prefers_html(head) else raw_problem(problem))
 
     def pause_writing(self) -> None:
         """Begins to watch the peer, which has bytes to take."""
         super().pause_writing()
         assert self._stream is not None
         peer = self._stream.get_extra_info("peername")
-        self._buffers.add(self._stream, bucket_key(peer[0] if peer else ""))
+        self._buffers.add(self._stream, address_key(peer[0] if peer else ""))
 
     def resume_writing(self) -> None:
         """Stops watching the peer, which has taken everything."""
@@ -94,7 +94,7 @@ class Connection(web.RequestHandler):
             problem = Problem("internal-error", "The service failed unexpectedly.")
         elif request.writer.output_size > 0:
             raise ConnectionError("an answer has begun")
-        headers, body = bare(problem)
+        headers, body = raw_problem(problem)
         if isinstance(exc, LineTooLong) or "Too many headers" in str(exc):
             problem, headers, body = self._bare_head_problem()
         self._head.clear()
@@ -107,7 +107,7 @@ class Connection(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         """Answers by a problem what aiohttp refuses before any middleware is asked, too."""
         if isinstance(resp, web.HTTPExpectationFailed):
-            resp = bare_response(Problem("expectation-failed", "Of all expectations, 100-continue alone can be met."))
+            resp = raw_response(Problem("expectation-failed", "Of all expectations, 100-continue alone can be met."))
         finished = await super().finish_response(request, resp, start_time)
         if resp.status in {414, 431} and not resp.keep_alive:
             # From now on, what comes is read and not looked at.
@@ -121,12 +121,12 @@ class Connection(web.RequestHandler):
             super().log_exception(*args, **options)
 
 
-class Full(asyncio.Protocol):
+class RefusedConnection(asyncio.Protocol):
     """Answers one connection too many, whatever it was about to ask."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Writes the problem and closes."""
         stream = cast(asyncio.Transport, transport)
         problem = unavailable("There are as many connections as this service takes.")
-        stream.write(as_text(problem, *bare(problem)))
+        stream.write(encode_response(problem, *raw_problem(problem)))
         stream.close()

@@ -11,33 +11,33 @@ from aiohttp import web
 
 from reportsim.settings import Settings
 from reportsim.web.limits.concurrency_limit import MAX_DOWNLOADS
-from reportsim.web.server.connection import Connection, Full
-from reportsim.web.server.request_head import LONGEST_LINE, MOST_HEAD, MOST_HEADERS
-from reportsim.web.server.send_buffers import SendBuffers, bound_kernel
+from reportsim.web.server.connection import Connection, RefusedConnection
+from reportsim.web.server.request_head import MAX_HEAD, MAX_HEADERS, MAX_LINE
+from reportsim.web.server.send_buffers import SendBuffers, limit_kernel_buffers
 
 if sys.platform != "win32":
     import resource
 
 BACKLOG: Final = 2048
 # Between two requests, and from a connection's start to the end of its first headers.
-SILENT_S: Final = 15.0
+IDLE_TIMEOUT_S: Final = 15.0
 # For everything that is no connection of a client: the database's, reports, callbacks, the log, and files being sent.
-SPARE_FILES: Final = 1024 + MAX_DOWNLOADS
+RESERVED_FILES: Final = 1024 + MAX_DOWNLOADS
 
 
 @contextlib.asynccontextmanager
-async def served(
+async def serve_app(
     app: web.Application, listener: socket.socket, settings: Settings, *, shutdown_s: float
 ) -> AsyncIterator[web.Server]:
     """Serves an application on a bound socket as long as the block lasts."""
     # aiohttp waits for handlers twice as long: once before it cancels what they read, and once after.
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=shutdown_s / 2)
     buffers = SendBuffers()
-    bound_kernel(listener)
+    limit_kernel_buffers(listener)
     try:
         await runner.setup()
         assert runner.server is not None
-        door = Door(runner.server, app, buffers, allowed_connections(settings.connections_max))
+        door = ConnectionFactory(runner.server, app, buffers, connection_limit(settings.connections_max))
         server = await asyncio.get_running_loop().create_server(door, sock=listener, backlog=BACKLOG)
         try:
             yield runner.server
@@ -48,7 +48,7 @@ async def served(
         buffers.close()
 
 
-class Door:
+class ConnectionFactory:
     """Lets connections in, as many as there may be, and tells those beyond that to come back."""
 
     def __init__(self, server: web.Server, app: web.Application, buffers: SendBuffers, most: int) -> None:
@@ -64,7 +64,7 @@ class Door:
         if self._room <= 0:
             self._room = self._most - len(self._server.connections)
         if self._room <= 0:
-            return Full()
+            return RefusedConnection()
         self._room -= 1
         return Connection(
             self._server,
@@ -72,22 +72,22 @@ class Door:
             buffers=self._buffers,
             loop=asyncio.get_running_loop(),
             access_log=None,
-            keepalive_timeout=SILENT_S,
-            max_line_size=LONGEST_LINE,
-            max_field_size=MOST_HEAD,
-            max_headers=MOST_HEADERS,
+            keepalive_timeout=IDLE_TIMEOUT_S,
+            max_line_size=MAX_LINE,
+            max_field_size=MAX_HEAD,
+            max_headers=MAX_HEADERS,
             # Bodies are decompressed within their bounds, by those who read them.
             auto_decompress=False,
         )
 
 
-def allowed_connections(wanted: int) -> int:
+def connection_limit(wanted: int) -> int:
     """The connections that the process has files for, raising its own limit as far as it may."""
     if sys.platform == "win32":
         return wanted
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = wanted + SPARE_FILES
+    needed = wanted + RESERVED_FILES
     if soft != resource.RLIM_INFINITY and soft < needed:
         soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return wanted if soft == resource.RLIM_INFINITY else max(min(wanted, soft - SPARE_FILES), 1)
+    return wanted if soft == resource.RLIM_INFINITY else max(min(wanted, soft - RESERVED_FILES), 1)

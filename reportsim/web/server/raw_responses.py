@@ -6,41 +6,41 @@ from aiohttp import hdrs, web
 
 from reportsim.core.json import dumps
 from reportsim.core.problems import Problem
-from reportsim.web.middleware.response_headers import API_POLICY, PAGE_POLICY, PAGE_SECURITY, SECURITY
-from reportsim.web.responses import PROBLEM
-from reportsim.web.templating import bare_page
+from reportsim.web.middleware.response_headers import API_POLICY, PAGE_POLICY, PAGE_SECURITY_HEADERS, SECURITY_HEADERS
+from reportsim.web.responses import PROBLEM_JSON
+from reportsim.web.templating import render_error_page
 
 
-def bare_response(problem: Problem) -> web.Response:
+def raw_response(problem: Problem) -> web.Response:
     """A problem outside of every middleware."""
-    headers, body = bare(problem)
+    headers, body = raw_problem(problem)
     return web.Response(status=problem.status, headers=headers, body=body)
 
 
-def as_text(problem: Problem, headers: dict[str, str], body: bytes) -> bytes:
+def encode_response(problem: Problem, headers: dict[str, str], body: bytes) -> bytes:
     """An answer as it is sent, after which the connection ends."""
     headers = headers | {hdrs.CONTENT_LENGTH: str(len(body)), hdrs.CONNECTION: "close"}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\n{head}\r\n".encode() + body
 
 
-def bare_page_of(app: web.Application, problem: Problem) -> tuple[dict[str, str], bytes]:
+def raw_page(app: web.Application, problem: Problem) -> tuple[dict[str, str], bytes]:
     """Headers and body of a page for people that no request came with."""
-    headers, _ = bare(problem)
+    headers, _ = raw_problem(problem)
     headers |= {
-        **PAGE_SECURITY,
+        **PAGE_SECURITY_HEADERS,
         hdrs.CONTENT_TYPE: "text/html; charset=utf-8",
         "Content-Security-Policy": PAGE_POLICY,
     }
-    return headers, bare_page(app, problem)
+    return headers, render_error_page(app, problem)
 
 
-def bare(problem: Problem) -> tuple[dict[str, str], bytes]:
+def raw_problem(problem: Problem) -> tuple[dict[str, str], bytes]:
     """Headers and body of a problem that no request came with."""
     headers = {
-        **SECURITY,
+        **SECURITY_HEADERS,
         **problem.headers,
-        hdrs.CONTENT_TYPE: PROBLEM,
+        hdrs.CONTENT_TYPE: PROBLEM_JSON,
         hdrs.CACHE_CONTROL: "no-store",
         "Content-Security-Policy": API_POLICY,
     }

@@ -9,17 +9,17 @@ from aiohttp.typedefs import Handler, Middleware
 from reportsim.core.problems import Problem
 
 # The request line, and each header but cookies: browsers send those of one port of a host to all the others.
-LONGEST_LINE: Final = 8_190
-LONGEST_COOKIES: Final = 64 * 1024
+MAX_LINE: Final = 8_190
+MAX_COOKIES: Final = 64 * 1024
 # All of it, beyond which nothing is read any more.
-MOST_HEAD: Final = 128 * 1024
-MOST_HEADERS: Final = 100
-ENDPOINTS: Final = ("/api/", "/webhook-test/")
+MAX_HEAD: Final = 128 * 1024
+MAX_HEADERS: Final = 100
+JSON_PATHS: Final = ("/api/", "/webhook-test/")
 TARGET: Final = re.compile(rb"[A-Za-z]+ ([^\s?]*)")
 HTML: Final = re.compile(rb"\r\naccept:[^\r\n]*text/html", re.IGNORECASE)
 
 
-def bound_headers() -> Middleware:
+def limit_headers() -> Middleware:
     """Refuses headers that are too long, and says which."""
 
     @web.middleware
@@ -28,57 +28,55 @@ def bound_headers() -> Middleware:
         for name, value in request.raw_headers:
             length = len(name) + len(value)
             size += length
-            if length > LONGEST_LINE and (len(value) > longest(name) or len(name) > LONGEST_LINE):
+            if length > MAX_LINE and (len(value) > max_value_length(name) or len(name) > MAX_LINE):
                 raise header_too_large(name)
-        if size > MOST_HEAD:
+        if size > MAX_HEAD:
             raise headers_too_large()
         return await handler(request)
 
     return middleware
 
 
-def longest(name: bytes) -> int:
+def max_value_length(name: bytes) -> int:
     """How long a header may be."""
-    return LONGEST_COOKIES if name.lower() == b"cookie" else LONGEST_LINE
+    return MAX_COOKIES if name.lower() == b"cookie" else MAX_LINE
 
 
 def header_too_large(name: bytes) -> Problem:
     """The 431 that names the header, and says what helps."""
-    if len(name) > LONGEST_LINE:
+    if len(name) > MAX_LINE:
         return Problem("header-too-large", "The name of a header is too long.")
     text = name[:100].decode("ascii", "replace")
     if name.lower() == b"cookie":
         advice = "Clear the cookies of this host in the browser: those of all its ports are sent to each of them."
-        return Problem(
-            "header-too-large", f"Cookies may have {LONGEST_COOKIES:,} bytes. {advice}", {"header": "Cookie"}
-        )
-    return Problem("header-too-large", f"The header {text} may have {LONGEST_LINE:,} bytes.", {"header": text})
+        return Problem("header-too-large", f"Cookies may have {MAX_COOKIES:,} bytes. {advice}", {"header": "Cookie"})
+    return Problem("header-too-large", f"The header {text} may have {MAX_LINE:,} bytes.", {"header": text})
 
 
 def head_problem(head: bytes) -> Problem:
     """What is wrong with a head that was too long to be read to its end: the longest line of it."""
     first, *lines = head.split(b"\r\n")
-    if len(first) > LONGEST_LINE:
-        return Problem("uri-too-long", f"A request line may have {LONGEST_LINE:,} bytes.")
-    if len(lines) > MOST_HEADERS:
-        return Problem("header-too-large", f"A request may have {MOST_HEADERS} headers.")
+    if len(first) > MAX_LINE:
+        return Problem("uri-too-long", f"A request line may have {MAX_LINE:,} bytes.")
+    if len(lines) > MAX_HEADERS:
+        return Problem("header-too-large", f"A request may have {MAX_HEADERS} headers.")
     line = max(lines, key=len, default=b"")
-    return header_too_large(line.partition(b":")[0]) if len(line) > LONGEST_LINE else headers_too_large()
+    return header_too_large(line.partition(b":")[0]) if len(line) > MAX_LINE else headers_too_large()
 
 
 def headers_too_large() -> Problem:
     """The 431 for many headers of which none is too long."""
-    return Problem("header-too-large", f"All headers of a request may have {MOST_HEAD // 1024} KiB.")
+    return Problem("header-too-large", f"All headers of a request may have {MAX_HEAD // 1024} KiB.")
 
 
-def likes_pages(path: str, accept: str) -> bool:
+def prefers_html(path: str, accept: str) -> bool:
     """Whether a client is a browser that asks for no endpoint, and wants a problem as a page."""
-    return not path.startswith(ENDPOINTS) and "text/html" in accept
+    return not path.startswith(JSON_PATHS) and "text/html" in accept
 
 
-def head_likes_pages(head: bytes) -> bool:
+def head_prefers_html(head: bytes) -> bool:
     """The same of a head that was not read to its end."""
     target = TARGET.match(head)
     path = target[1].decode("ascii", "replace") if target else ""
     # Of a request line without end, only a person would have asked for a page.
-    return likes_pages(path, "text/html" if HTML.search(head) or b"\n" not in head else "")
+    return prefers_html(path, "text/html" if HTML.search(head) or b"\n" not in head else "")
