@@ -13,24 +13,24 @@ from reportsim.reports.report_type import ReportType
 from reportsim.schemas.strict_json import parse_json
 from reportsim.schemas.submissions import DEFAULT_REPORT, ReportRequest
 
-# Bodies whose meaning is remembered: so many, valid ones, of at most so many bytes each.
+# The cache of valid bodies: their number, and the maximum size of each.
 MAX_CACHED_BODIES: Final = 256
 MAX_CACHED_BYTES: Final = 4 * 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class ParsedBody:
-    """A body as far as it can be judged by itself."""
+    """A body after validation by its schema alone, with the errors found so far."""
 
     report: ReportType | None
     ledger: str | None
     data: dict[str, Any]
     errors: tuple[dict[str, str], ...]
-    remembered: bool = False
-    """Whether the same object stands for the next body of the same bytes."""
+    cached: bool = False
+    """Whether the next body of the same bytes gets the same object."""
 
-    def faults(self, name: str) -> bool:
-        """Whether a member is wrong already."""
+    def has_error(self, name: str) -> bool:
+        """Whether an error of a member has been found."""
         return any(error["pointer"] == pointer(name) for error in self.errors)
 
 
@@ -48,34 +48,34 @@ def default_options(report_type: str) -> dict[str, Any]:
 
 
 class InvalidBody(Exception):
-    """A body that is not remembered, because something is wrong with it."""
+    """A body with errors, which is not cached."""
 
     def __init__(self, parsed: ParsedBody) -> None:
-        """Takes what the body came to."""
+        """Takes the parsed body with its errors."""
         self.parsed = parsed
 
 
 def parse_raw(base: type[ReportRequest], raw: bytes) -> ParsedBody:
-    """Parses and validates a body; clients repeat themselves, so short valid ones are remembered."""
+    """Parses and validates a body; short valid ones are cached, since clients repeat them."""
     if len(raw) > MAX_CACHED_BYTES:
         return parse_body(base, parse_json(raw))
     try:
         return parse_valid_body(base, raw)
-    except InvalidBody as refused:
-        return refused.parsed
+    except InvalidBody as error:
+        return error.parsed
 
 
 @functools.lru_cache(MAX_CACHED_BODIES)
 def parse_valid_body(base: type[ReportRequest], raw: bytes) -> ParsedBody:
-    """Parses a body that is valid; an exception is never remembered."""
+    """Parses a valid body; lru_cache does not cache exceptions."""
     parsed = parse_body(base, parse_json(raw) if raw else {})
     if parsed.errors:
         raise InvalidBody(parsed)
-    return replace(parsed, remembered=True)
+    return replace(parsed, cached=True)
 
 
 def parse_body(base: type[ReportRequest], body: Any) -> ParsedBody:
-    """Validates a body, all of it at once."""
+    """Validates a body and collects all errors."""
     if not isinstance(body, Mapping):
         raise invalid([{"detail": "The body must be a JSON object.", "pointer": "#"}])
     errors: list[dict[str, str]] = []

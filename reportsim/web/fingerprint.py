@@ -1,4 +1,4 @@
-"""The fingerprint of a submission, by which a reused idempotency key is checked."""
+"""The fingerprint of a submission, which detects that an idempotency key is reused for another one."""
 
 import hashlib
 from typing import Any
@@ -8,12 +8,11 @@ from reportsim.core.json import dumps
 
 def digest(payload: dict[str, Any], extra: dict[str, Any], callback_url: str | None) -> bytes:
     """The SHA-256 of a submission in canonical JSON: whole floats as integers, names sorted."""
-    meaning = [payload, extra, callback_url]
-    return hashlib.sha256(dumps(canonical(meaning))).digest()
+    return hashlib.sha256(dumps(canonical([payload, extra, callback_url]))).digest()
 
 
 def canonical(value: Any) -> Any:
-    """A value in the one form that all ways to write it share."""
+    """The canonical form of a JSON value."""
     match value:
         case dict():
             return {name: canonical(value[name]) for name in sorted(value)}
@@ -26,10 +25,10 @@ def canonical(value: Any) -> Any:
 
 
 def same_meaning(stored: bytes, new: bytes) -> bool:
-    """Whether two fingerprints stand for the same request: as asked for, or as completed at the time."""
+    """Whether two fingerprints are of equal submissions: as sent, or as completed at the time."""
     return stored[:32] == new[:32] or not completions(stored).isdisjoint(completions(new))
 
 
 def completions(fingerprint: bytes) -> set[bytes]:
-    """The digests of a completed submission: without a seed that was drawn for it, and with that seed."""
+    """The digests of a completed submission: without and with the seed that was drawn for it."""
     return {fingerprint[at : at + 32] for at in range(32, len(fingerprint), 32)}

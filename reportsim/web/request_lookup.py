@@ -1,4 +1,4 @@
-"""Finds the request that a path names, and waits for its end."""
+"""Finds the request named in a path, and waits for its end."""
 
 import asyncio
 from typing import Any
@@ -17,7 +17,7 @@ from reportsim.web.keys import DRAINING, ENGINE
 
 
 def path_id(request: web.Request, kind: str = "request") -> UUID:
-    """The id in the path; anything else is simply not there."""
+    """The id in the path; 404 for anything that is not an id."""
     text = request.match_info["id"]
     if not UUID_FORM.fullmatch(text):
         raise not_found(kind)
@@ -25,12 +25,12 @@ def path_id(request: web.Request, kind: str = "request") -> UUID:
 
 
 def not_found(kind: str = "request") -> Problem:
-    """The 404 of a request, or of another kind of thing that has an id."""
+    """The 404 of a request, or of another kind of resource."""
     return Problem("not-found", f"There is no such {kind}.")
 
 
 async def get_request_or_404(engine: Engine, id: UUID) -> Request:
-    """A request that must be there."""
+    """Reads a request; 404 if it does not exist."""
     row = await store.get_one(engine.pool, id)
     if row is None:
         raise not_found()
@@ -38,7 +38,7 @@ async def get_request_or_404(engine: Engine, id: UUID) -> Request:
 
 
 async def wait_for_end(request: web.Request, id: UUID, seconds: float) -> Request | None:
-    """Waits for a request's end, at most some seconds and never into a shutdown; None while it has not ended."""
+    """Waits for a request to end, until a timeout or the shutdown; None if it has not ended by then."""
     engine = request.app[ENGINE]
     with engine.hub.end_of(id) as ended:
         row = await store.get_one(engine.pool, id)
@@ -58,5 +58,5 @@ def explain_redelivery_conflict(row: Request) -> str:
     if row.callback_url is None:
         return "It has no callback URL."
     if row.callback_status is CallbackStatus.PENDING:
-        return "Its callback has not ended yet."
-    return f"It has been called back in {callback_store.MOST_SERIES} series, which is the most."
+        return "Its current series of callbacks has not ended."
+    return f"It has had {callback_store.MOST_SERIES} series of callbacks, which is the maximum."

@@ -1,4 +1,4 @@
-"""From a valid body to a stored row: used by the API and by the forms of the pages."""
+"""From a parsed body to a stored row, for the API and for the forms of the pages."""
 
 import functools
 import secrets
@@ -32,74 +32,106 @@ FAILURES_PATH: Final = "/api/callbacks/simulate-failures"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Callback:
+    """Where a request is called back: the URL, the destination it belongs to, whether that is the demo receiver."""
+
+    url: str | None
+    destination: str | None
+    demo: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ValidSubmission:
-    """A valid submission: the payload to store, and what it means."""
+    """A valid submission: the payload to store, the callback, and the fingerprint for its idempotency key."""
 
     payload: dict[str, Any]
     report: ReportType
     ledger: Ledger
-    callback_url: str | None
-    callback_origin: str | None
-    callback_demo: bool
+    callback: Callback
     extra: dict[str, Any]
     fingerprint: bytes
 
 
 async def submit_row(request: web.Request, parsed: ParsedBody, new: store.NewRequest) -> tuple[store.NewRequest, bool]:
-    """Submits a row, made again with the ledger as it is now where that has changed; False when its key is taken.
+    """Submits a row, rebuilt if its ledger has changed meanwhile; False if its idempotency key is in use.
 
     Raises:
-        Problem: 422 when the ledger is gone, or what was asked for does not fit it any more.
+        Problem: 422 if the ledger is gone, or the submission is no longer valid for it.
     """
     engine, first = request.app[ENGINE], new.request
     while not await engine.submit(new):
-        accepted = await complete_submission(engine, parsed, fresh=True)
+        submission = await complete_submission(engine, parsed, fresh=True)
         row = new.request
-        if (row.ledger_id, row.ledger_version) == (accepted.ledger.ledger_id, accepted.ledger.version):
+        if (row.ledger_id, row.ledger_version) == (submission.ledger.ledger_id, submission.ledger.version):
             if row.idempotency_key is None:
                 raise too_much_waiting()
             return new, False
-        new = new_request(request, accepted, row.mode, row.endpoint, row.idempotency_key, id=first.id)
+        new = new_request(request, submission, row.mode, row.endpoint, row.idempotency_key, id=first.id)
     return new, True
 
 
 def new_request(
     request: web.Request,
-    accepted: ValidSubmission,
+    submission: ValidSubmission,
     mode: Mode,
     endpoint: str,
     key: str | None = None,
     *,
     id: UUID | None = None,
 ) -> store.NewRequest:
-    """The row of a submission, with the answer that is given when it is accepted for later."""
-    engine = request.app[ENGINE]
-    id = id or engine.new_id()
-    url, origin, demo = accepted.callback_url, accepted.callback_origin, accepted.callback_demo
-    if endpoint == FAILURES_PATH:
-        origin, demo = demo_url(demo_receiver_origin(request), f"{DEMO_PATH}{id}"), True
-        url = f"{origin}?script={failure_script(accepted.extra)}"
+    """The row to insert for a submission; an async one includes its 202 response."""
+    engine, visit = request.app[ENGINE], request.get(VISIT)
+    row = build_row(request, submission, mode, endpoint, key, id or engine.new_id())
+    set_log_ids(request, row)
+    fingerprint = submission.fingerprint if key else None
+    if mode is Mode.ASYNC:
+        return store.NewRequest(
+            request=row,
+            owner=visit.owner if visit else None,
+            fingerprint=fingerprint,
+            answer_status=202,
+            answer_body=dumps(row.as_json()),
+        )
+    return store.NewRequest(
+        request=row,
+        owner=visit.owner if visit else engine.owner,
+        fingerprint=fingerprint,
+        answer_status=None,
+        answer_body=None,
+    )
+
+
+def build_row(
+    request: web.Request, submission: ValidSubmission, mode: Mode, endpoint: str, key: str | None, id: UUID
+) -> Request:
+    """The request as it is stored.
+
+    Raises:
+        Problem: 422 if it asks for a simulation and the service does not simulate.
+    """
+    engine, settings = request.app[ENGINE], request.app[SETTINGS]
+    callback = choose_callback(request, submission, endpoint, id)
     visit = request.get(VISIT)
     if visit is not None:
         visit.takes(id)
-    simulate = accepted.payload.get("simulate")
-    if simulate and visit is None and not request.app[SETTINGS].simulate:
+    simulate = submission.payload.get("simulate")
+    if simulate and visit is None and not settings.simulate:
         raise invalid([{"detail": "This service does not simulate (REPORTSIM_SIMULATE).", "pointer": "#/simulate"}])
-    row = Request(
+    return Request(
         id=id,
         mode=mode,
         status=Status.PENDING,
-        input_payload=accepted.payload,
-        callback_url=url,
-        callback_origin=origin,
-        callback_status=CallbackStatus.PENDING if url else None,
-        callback_demo=demo,
+        input_payload=submission.payload,
+        callback_url=callback.url,
+        callback_origin=callback.destination,
+        callback_status=CallbackStatus.PENDING if callback.url else None,
+        callback_demo=callback.demo,
         idempotency_key=key,
         endpoint=endpoint,
-        ledger_id=accepted.ledger.ledger_id,
-        ledger_version=accepted.ledger.version,
-        report_version=accepted.report.version,
-        csv_guard=request.app[SETTINGS].csv_guard,
+        ledger_id=submission.ledger.ledger_id,
+        ledger_version=submission.ledger.version,
+        report_version=submission.report.version,
+        csv_guard=settings.csv_guard,
         run_id=visit.run.id if visit else None,
         http_request_id=request[REQUEST_ID],
         traceparent=new_traceparent(request),
@@ -107,29 +139,28 @@ def new_request(
         planned_s=draw(simulate).service_s if simulate else 0.0,
         created_at=engine.clock.now(),
     )
-    set_log_ids(request, row)
-    later = mode is Mode.ASYNC
-    return store.NewRequest(
-        request=row,
-        owner=visit.owner if visit else None if later else engine.owner,
-        fingerprint=accepted.fingerprint if key else None,
-        answer_status=202 if later else None,
-        answer_body=dumps(row.as_json()) if later else None,
-    )
+
+
+def choose_callback(request: web.Request, submission: ValidSubmission, endpoint: str, id: UUID) -> Callback:
+    """The callback that was asked for; a simulated failure goes to an inbox of its own at the demo receiver."""
+    if endpoint != FAILURES_PATH:
+        return submission.callback
+    inbox = demo_url(demo_receiver_origin(request), f"{DEMO_PATH}{id}")
+    return Callback(url=f"{inbox}?script={failure_script(submission.extra)}", destination=inbox, demo=True)
 
 
 def demo_receiver_origin(request: web.Request) -> OwnReceiver:
-    """The demo receiver's origin: the listening socket, as known since the start or as this request came in."""
+    """The demo receiver's origin: the listening socket, known since the start or taken from this request."""
     if (known := request.app[ENGINE].demo) is not None:
         return known
     name = request.transport.get_extra_info("sockname") if request.transport else None
     if name is None:
-        raise unavailable("The demo receiver is not known yet.")
+        raise unavailable("The address of the demo receiver is not known yet.")
     return OwnReceiver(ip_address(name[0]), name[1], DEMO_PATH)
 
 
 def failure_script(extra: dict[str, Any]) -> str:
-    """The steps that the demo receiver plays, as its URL carries them."""
+    """The script of the demo receiver, as its URL contains it."""
     if "script" in extra:
         return ",".join(extra["script"])
     step = str(extra["status_code"]) if extra["fault"] == "status" else extra["fault"]
@@ -137,9 +168,9 @@ def failure_script(extra: dict[str, Any]) -> str:
 
 
 async def complete_submission(engine: Engine, parsed: ParsedBody, *, fresh: bool = False) -> ValidSubmission:
-    """Holds a body against the ledgers and the callback policy, and fills in what was left open.
+    """Validates a body against the ledgers and the callback policy, and fills in the defaults.
 
-    `fresh` reads the ledger now. Without it the ledger may be out of date, of which the insert takes care.
+    `fresh` reads the ledger from the database. Otherwise the cached one may be outdated, which the insert detects.
 
     Raises:
         Problem: 422 with every error.
@@ -147,10 +178,10 @@ async def complete_submission(engine: Engine, parsed: ParsedBody, *, fresh: bool
     errors = list(parsed.errors)
     find = engine.ledgers.read if fresh else engine.ledgers.get
     ledger = await find(parsed.ledger) if parsed.ledger is not None else None
-    if ledger is None and not parsed.faults("ledger"):
+    if ledger is None and not parsed.has_error("ledger"):
         errors.append({"detail": "There is no such ledger.", "pointer": "#/ledger"})
     url, target = parsed.data.get("callback_url"), None
-    if url is not None and not parsed.faults("callback_url"):
+    if url is not None and not parsed.has_error("callback_url"):
         checked = engine.guard.check_url(url)
         if isinstance(checked, Refusal):
             errors.append({"detail": checked.detail, "pointer": "#/callback_url", "reason": checked.reason})
@@ -158,23 +189,23 @@ async def complete_submission(engine: Engine, parsed: ParsedBody, *, fresh: bool
             target = checked
     if errors or parsed.report is None or ledger is None:
         raise invalid(errors)
-    # The meaning of a body that is not remembered would only be kept for nobody.
-    complete = build_submission if parsed.remembered else build_submission.__wrapped__
+    # The result for a body that is not cached would never be found in this function's cache.
+    complete = build_submission if parsed.cached else build_submission.__wrapped__
     try:
-        accepted = complete(parsed, parsed.report, ledger, target)
+        submission = complete(parsed, parsed.report, ledger, target)
     except Problem:
-        # An interval that is empty in the window as remembered may not be in that of now.
+        # An interval that is empty in the cached ledger's window may not be empty in the current one.
         if fresh:
             raise
         return await complete_submission(engine, parsed, fresh=True)
-    simulate = accepted.payload.get("simulate")
+    simulate = submission.payload.get("simulate")
     if simulate is None or "seed" in simulate:
-        return accepted
-    seeded = {**accepted.payload, "simulate": {"seed": secrets.randbelow(MAX_SEED + 1), **simulate}}
+        return submission
+    seeded = {**submission.payload, "simulate": {"seed": secrets.randbelow(MAX_SEED + 1), **simulate}}
     return replace(
-        accepted,
+        submission,
         payload=seeded,
-        fingerprint=accepted.fingerprint + digest(seeded, accepted.extra, accepted.callback_url),
+        fingerprint=submission.fingerprint + digest(seeded, submission.extra, submission.callback.url),
     )
 
 
@@ -182,7 +213,7 @@ async def complete_submission(engine: Engine, parsed: ParsedBody, *, fresh: bool
 def build_submission(
     parsed: ParsedBody, report: ReportType, ledger: Ledger, target: CallbackTarget | None
 ) -> ValidSubmission:
-    """Separates what the report is asked for from how it is delivered, and completes it."""
+    """Completes the parameters of a report, and computes the fingerprint."""
     data = parsed.data
     options = {
         name: data[name]
@@ -199,16 +230,15 @@ def build_submission(
         name: data[name] for name in ("failures", "fault", "status_code", "script") if name in data
     }
     url = data.get("callback_url")
-    asked = digest({**named, **options, **simulate}, extra, url)
+    as_sent = digest({**named, **options, **simulate}, extra, url)
     demo = target is not None and target.own and target.path.startswith(DEMO_PATH)
+    # Every inbox of the demo receiver is a destination of its own.
+    destination = f"{target.origin}{target.path if demo else ''}" if target is not None else None
     return ValidSubmission(
         payload=payload,
         report=report,
         ledger=ledger,
-        callback_url=url,
-        # Every inbox of the demo receiver is a destination.
-        callback_origin=f"{target.origin}{target.path if demo else ''}" if target is not None else None,
-        callback_demo=demo,
+        callback=Callback(url=url, destination=destination, demo=demo),
         extra=extra,
-        fingerprint=asked + digest(payload, extra, url),
+        fingerprint=as_sent + digest(payload, extra, url),
     )

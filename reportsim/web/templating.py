@@ -1,4 +1,4 @@
-"""Templates as answers, and problems as pages for people."""
+"""Renders templates, and problems as HTML pages."""
 
 import functools
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,25 +18,25 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class MemoryBytecodeCache(BytecodeCache):
-    """Templates that were compiled once by a process, for all applications in it."""
+    """Compiled templates, shared by all applications of a process."""
 
     def __init__(self) -> None:
-        """Holds nothing yet."""
-        self._kept: dict[str, bytes] = {}
+        """Starts empty."""
+        self._bytecode: dict[str, bytes] = {}
 
     def load_bytecode(self, bucket: Bucket) -> None:
-        """Gives a template what was compiled, if its source is still the same."""
-        if (kept := self._kept.get(bucket.key)) is not None:
-            bucket.bytecode_from_string(kept)
+        """Loads the bytecode of a template, if it has been compiled."""
+        if (bytecode := self._bytecode.get(bucket.key)) is not None:
+            bucket.bytecode_from_string(bytecode)
 
     def dump_bytecode(self, bucket: Bucket) -> None:
-        """Keeps what was compiled."""
-        self._kept[bucket.key] = bucket.bytecode_to_string()
+        """Stores the bytecode of a template."""
+        self._bytecode[bucket.key] = bucket.bytecode_to_string()
 
 
 @functools.cache
 def bytecode_cache() -> MemoryBytecodeCache:
-    """The process's templates."""
+    """The cache of this process."""
     return MemoryBytecodeCache()
 
 
@@ -62,12 +62,12 @@ def setup(
 
 
 def render(request: web.Request, template: str, *, status: int = 200, **context: Any) -> web.Response:
-    """A template as an answer."""
+    """Renders a template as a response."""
     return aiohttp_jinja2.render_template(template, request, context, status=status)
 
 
 def error_page(request: web.Request, problem: Problem) -> web.Response:
-    """A problem for people: the same facts as its document."""
+    """Renders a problem as an HTML page, with the same members as its JSON document."""
     document = {"request_id": request.get(REQUEST_ID), **problem.as_json()}
     response = render(request, "error.html", status=problem.status, problem=document)
     response.headers.update(problem.headers)
@@ -75,23 +75,23 @@ def error_page(request: web.Request, problem: Problem) -> web.Response:
 
 
 def render_error_page(app: web.Application, problem: Problem) -> bytes:
-    """A problem for people whose request could not be read."""
+    """Renders the page of a problem whose request could not be parsed."""
     template = app[aiohttp_jinja2.APP_KEY].get_template("error.html")
     return template.render(problem={"request_id": None, **problem.as_json()}).encode()
 
 
 def respond_with_problem(request: web.Request, problem: Problem) -> web.Response:
-    """A problem as its client likes it: a page for a browser that asks for no endpoint, else the document."""
+    """Renders a problem as its client prefers: HTML for browsers outside of the JSON API, else JSON."""
     if request.path.startswith(JSON_PATHS):
         return problem_response(request, problem)
-    likes = prefers_html(request.path, request.headers.get(hdrs.ACCEPT, ""))
-    response = error_page(request, problem) if likes else problem_response(request, problem)
+    html = prefers_html(request.path, request.headers.get(hdrs.ACCEPT, ""))
+    response = error_page(request, problem) if html else problem_response(request, problem)
     response.headers[hdrs.VARY] = hdrs.ACCEPT
     return response
 
 
 def html_page(handler: Handler) -> Handler:
-    """Tells the problems of a page by a page, whatever the client accepts."""
+    """Makes a handler render its problems as HTML, whatever the client accepts."""
 
     @functools.wraps(handler)
     async def wrapper(request: web.Request) -> web.StreamResponse:

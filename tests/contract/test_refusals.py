@@ -89,7 +89,7 @@ def test_only_short_valid_bodies_are_remembered() -> None:
     short, long = {"ledger": "tiny"}, {**LEDGER, "account_codes": ["x" * 60] * 900}
     assert parse(short) is parse(short)
     assert parse(long) is not parse(long)
-    assert not parse(long).remembered
+    assert not parse(long).cached
     assert parse({"x": 1}) is not parse({"x": 1})
 
 

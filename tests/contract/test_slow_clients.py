@@ -105,7 +105,7 @@ async def test_an_answer_that_is_not_read_ends_with_its_connection(
         path = await large_file(service) if kind == "download" else paths[kind]
         asked = get(path) * (1 if kind in {"list", "download"} else MANY)
         async with unread(service.url, asked) as client:
-            await becomes(lambda: buffers[0].ended == 1)
+            await becomes(lambda: buffers[0].aborted == 1)
             assert await ends(client)
         assert (len(buffers[0]), buffers[0].total) == (0, 0)
 
@@ -116,7 +116,7 @@ async def test_a_stream_that_is_not_read_ends_too(settings: Settings, buffers: l
             while not buffers[0]:
                 service.engine.hub.publish_event("stats", {"much": "x" * 500_000})
                 await asyncio.sleep(0)
-            await becomes(lambda: buffers[0].ended == 1)
+            await becomes(lambda: buffers[0].aborted == 1)
             assert await ends(client)
         await becomes(lambda: service.engine.hub.subscribers == 0)
 
@@ -136,7 +136,7 @@ async def test_who_takes_a_little_now_and_then_is_waited_for(
                 taken += len(await loop.sock_recv(client, 20_000))
                 await asyncio.sleep(send_buffers.STALL_S / 100)
             assert taken > 0
-            assert buffers[0].ended == 0
+            assert buffers[0].aborted == 0
         # Half away is away: nobody is there to read.
         async with unread(service.url, get(path)) as client:
             await becomes(lambda: len(buffers[0]) == 1)
@@ -151,7 +151,7 @@ async def test_a_connection_that_is_closed_with_bytes_waiting_ends(
     async with serving(settings) as service:
         await large_rows(service, 20)
         async with unread(service.url, get("/api/requests?limit=20", "Connection: close")) as client:
-            await becomes(lambda: buffers[0].ended == 1)
+            await becomes(lambda: buffers[0].aborted == 1)
             assert await ends(client)
 
 
@@ -166,12 +166,12 @@ async def test_a_client_holds_so_many_bytes_and_all_together_so_many(
         await becomes(lambda: len(buffers[0]) == 1)
         for _ in range(5):
             await stack.enter_async_context(unread(service.url, get("/api/requests?limit=20")))
-        await becomes(lambda: buffers[0].ended >= 2 and buffers[0].total <= 2_000_000)
+        await becomes(lambda: buffers[0].aborted >= 2 and buffers[0].total <= 2_000_000)
         # The one that has waited longest went first.
         assert await ends(first)
         monkeypatch.setattr(send_buffers, "MAX_BYTES", 0)
         async with unread(service.url, get("/api/requests?limit=20")):
-            await becomes(lambda: len(buffers[0]) == 0 and buffers[0].ended == 7)
+            await becomes(lambda: len(buffers[0]) == 0 and buffers[0].aborted == 7)
 
 
 async def becomes(condition: Callable[[], bool]) -> None:

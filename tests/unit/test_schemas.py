@@ -154,7 +154,7 @@ class TestMeaning:
         def meaning(body: dict[str, Any]) -> tuple[Any, ...]:
             found = accepted(body)
             payload = {**found.payload, "simulate": body.get("simulate")}
-            return payload, found.callback_url
+            return payload, found.callback.url
 
         assert same(one, other) == (meaning(one) == meaning(other))
 
@@ -215,7 +215,7 @@ class TestPayload:
                 "from": "2025-01-01",
                 "to": "2026-01-01",
             }
-            assert (found.report.name, found.ledger, found.callback_url) == ("trial_balance", DEMO, None)
+            assert (found.report.name, found.ledger, found.callback.url) == ("trial_balance", DEMO, None)
 
     def test_keeps_what_was_asked_for_and_draws_a_seed_once(self) -> None:
         service = {"distribution": "uniform", "min_ms": 0, "max_ms": 60_000}
@@ -236,7 +236,7 @@ class TestPayload:
     @given(SUBMISSIONS)
     def test_asks_for_the_same_when_it_is_sent_back(self, body: dict[str, Any]) -> None:
         found = accepted(body)
-        url = {"callback_url": found.callback_url} if found.callback_url else {}
+        url = {"callback_url": found.callback.url} if found.callback_url else {}
         again = accepted({**found.payload, **url})
         assert again.payload == found.payload
         assert same_meaning(found.fingerprint, again.fingerprint)

@@ -12,12 +12,12 @@ from reportsim.web.body import read_body
 from reportsim.web.keys import DRAINING, ENGINE, READY
 from reportsim.web.middleware.origin import SAFE_METHODS
 
-# A callback may be larger than what the API takes.
+# Callbacks may be larger than request bodies of the API.
 MAX_CALLBACK_BYTES: Final = 1024 * 1024
 
 
 def refuse_new_work() -> Middleware:
-    """Until the service is ready and while it stops, new work is refused; callbacks of its own are let in."""
+    """Refuses new work until the service is ready and while it stops, except callbacks to the demo receiver."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -32,10 +32,10 @@ def refuse_new_work() -> Middleware:
 
 
 def refuse_own_callbacks() -> Middleware:
-    """Refuses callbacks of this service that a relay leads back to it, except at the demo receiver.
+    """Refuses callbacks of this service that a relay sends back to it, except at the demo receiver.
 
-    Its own address is never called, but somebody else's may pass on what it gets: whoever names such a URL would have
-    the service cancel and redeliver by its own signed requests.
+    The service never calls its own address, but another host may forward what it receives. Such a URL could be used to
+    make the service cancel or redeliver requests with its own signature.
     """
 
     @web.middleware
@@ -44,7 +44,7 @@ def refuse_own_callbacks() -> Middleware:
         if signed and not request.path.startswith(DEMO_PATH):
             body = await read_body(request, MAX_CALLBACK_BYTES)
             if is_signed_by(request.app[ENGINE].courier.secrets, request.headers, body):
-                raise Problem("own-callback", "This is a callback of this service; only /webhook-test/ takes those.")
+                raise Problem("own-callback", "This is a callback of this service; only /webhook-test/ accepts those.")
         return await handler(request)
 
     return middleware

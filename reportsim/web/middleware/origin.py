@@ -20,27 +20,27 @@ SCHEMES: Final = frozenset({"http", "https"})
 
 
 def check_origin(settings: Settings) -> Middleware:
-    """Refuses hosts that are not served, and changes that pages of other sites ask for."""
+    """Refuses unknown hosts, and unsafe methods from pages of other sites."""
     hosts = allowed_hosts(settings)
-    # Where no names are set, no name of another site can be pointed at an address (DNS rebinding).
+    # Without configured names any address is accepted: DNS rebinding needs a name.
     any_address = not settings.allowed_hosts
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         name = host_name(authority(request))
-        served = name in hosts or (any_address and is_address(name)) or name == demo_receiver_address(request)
-        if not served:
+        allowed = name in hosts or (any_address and is_address(name)) or name == demo_receiver_address(request)
+        if not allowed:
             detail = f"The host {shorten(name)} is not served here; REPORTSIM_ALLOWED_HOSTS lists those that are."
             raise Problem("misdirected", detail)
         if request.method not in SAFE_METHODS and is_cross_site(request):
-            raise Problem("forbidden-origin", "A page of another site may not do this.")
+            raise Problem("forbidden-origin", "Pages of other sites must not send this request.")
         return await handler(request)
 
     return middleware
 
 
 def allowed_hosts(settings: Settings) -> frozenset[str]:
-    """The names that are served: those that are set, or else the one to listen on and the public one."""
+    """The allowed host names: the configured ones, or else the one to listen on and the public one."""
     public = URL(settings.public_url).authority if settings.public_url else ""
     names = settings.allowed_hosts or (settings.host, public)
     return LOOPBACK_NAMES | {host_name(name) for name in names if host_name(name)}
@@ -56,7 +56,7 @@ def is_address(name: str) -> bool:
 
 
 def authority(request: web.Request) -> str:
-    """The host and the port that a request is for: those of its target, or else of its Host header (RFC 9112, 3.2)."""
+    """The host and port that a request is for, from its target or else its Host header (RFC 9112, section 3.2)."""
     target = request.raw_path
     if target.startswith("/") or "://" not in target:
         return request.host
@@ -67,13 +67,13 @@ def authority(request: web.Request) -> str:
 
 
 def demo_receiver_address(request: web.Request) -> str | None:
-    """The address that the service calls its own demo receiver by."""
+    """The address of the demo receiver, as callbacks use it."""
     demo = request.app[ENGINE].demo
     return str(demo.address) if demo is not None else None
 
 
 def host_name(host: str) -> str:
-    """The name in a Host header, without port, brackets and the dot of the root; empty for what is no host."""
+    """The name in a Host header, without port, brackets and trailing dot; empty if it is not a host."""
     match = HOST.fullmatch(host)
     if match is None:
         return ""
@@ -83,7 +83,7 @@ def host_name(host: str) -> str:
 
 
 def is_cross_site(request: web.Request) -> bool:
-    """Whether a browser says that a page of another site made this request."""
+    """Whether a browser reports that a page of another site made this request."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         return site not in SAME_SITE
@@ -92,11 +92,11 @@ def is_cross_site(request: web.Request) -> bool:
 
 
 def is_own_origin(request: web.Request, url: str) -> bool:
-    """Whether a URL has the scheme, the host and the port that a request is for."""
+    """Whether a URL has the scheme, host and port that a request is for."""
     try:
-        given = URL(url)
-        # The host is compared as a URL of that scheme, whose port goes without saying.
-        asked = URL(f"{given.scheme}://{authority(request)}")
-        return given.scheme in SCHEMES and (given.host, given.port) == (asked.host, asked.port)
+        parsed = URL(url)
+        # Both are parsed with the same scheme, so that its default port compares equal.
+        own = URL(f"{parsed.scheme}://{authority(request)}")
+        return parsed.scheme in SCHEMES and (parsed.host, parsed.port) == (own.host, own.port)
     except ValueError:
         return False

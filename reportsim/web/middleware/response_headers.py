@@ -24,17 +24,17 @@ PAGE_POLICY: Final = (
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Adds, just before any answer starts, the headers that all of them have; a signal handler."""
+    """Adds the headers that all responses have; a handler of `on_response_prepare`."""
     request[STARTED_RESPONSE] = response
     headers = response.headers
     headers.update(SECURITY_HEADERS)
     if (request_id := request.get(REQUEST_ID)) is not None:
         headers["X-Request-Id"] = request_id
-    # A client may hold back a redirect until its quota is there again.
+    # A client may delay following a redirect until its quota is available again.
     if (extra := request.get(EXTRA_HEADERS)) and response.status != 303:
         headers.update(extra)
     if request.app[DRAINING].is_set():
-        # aiohttp has already decided whether the header says so.
+        # aiohttp has already decided about the header at this point.
         response.force_close()
         headers[hdrs.CONNECTION] = "close"
     html = headers.get(hdrs.CONTENT_TYPE, "").startswith("text/html")

@@ -12,39 +12,40 @@ from reportsim.web.server.raw_responses import encode_response, raw_page, raw_pr
 from reportsim.web.server.request_head import MAX_HEAD, head_prefers_html, head_problem
 from reportsim.web.server.send_buffers import SendBuffers
 
-# How long it is read what the sender of a head that was refused has sent already: unread, it would reset the answer.
+# After a refused head, what its sender has sent already is read for so long: unread data would reset the connection
+# before the response is read.
 LINGER_S: Final = 1.0
 
 
 class Connection(web.RequestHandler):
-    """A client's connection, on which even what is no HTTP is answered by a problem."""
+    """A client's connection; requests that cannot be parsed are answered with a problem as well."""
 
     __slots__ = ("_app", "_buffers", "_head", "_head_size", "_stream")
 
     def __init__(self, server: web.Server, *, app: web.Application, buffers: SendBuffers, **options: Any) -> None:
-        """Makes the protocol of a connection; `buffers` learns what its peer does not read."""
+        """Makes the protocol of a connection; `buffers` watches what its peer does not read."""
         super().__init__(server, **options)
         self._app = app
-        # What has come of the next request's head while that is not whole.
+        # The part of the next request's head that has been received while it is incomplete.
         self._head: list[bytes] = []
         self._head_size = 0
         self._buffers = buffers
         self._stream: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Has the transport say whenever its peer does not take all at once."""
+        """Makes the transport report every write that its peer does not take at once."""
         self._stream = cast(asyncio.Transport, transport)
         self._stream.set_write_buffer_limits(high=0)
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Ends what belongs to the connection."""
+        """Stops watching the connection."""
         if self._stream is not None:
             self._buffers.remove(self._stream)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Takes bytes; while they are of a head, no more of them than heads may have."""
+        """Receives bytes; a head that exceeds its maximum size is refused."""
         if self._waiter is None and self._request_count:
             super().data_received(data)
             return
@@ -61,21 +62,21 @@ class Connection(web.RequestHandler):
             self._loop.call_later(LINGER_S, self._stream.close)
 
     def _bare_head_problem(self) -> tuple[Problem, dict[str, str], bytes]:
-        """What is wrong with a head that is too long, for whoever sent it."""
+        """The problem of a head that is too long, as a page or JSON as its client prefers."""
         head = b"".join(self._head)
         self._head.clear()
         problem = head_problem(head)
         return problem, *(raw_page(self._app, problem) if head_prefers_html(head) else raw_problem(problem))
 
     def pause_writing(self) -> None:
-        """Begins to watch the peer, which has bytes to take."""
+        """Starts watching the peer, which has not read everything."""
         super().pause_writing()
         assert self._stream is not None
         peer = self._stream.get_extra_info("peername")
         self._buffers.add(self._stream, address_key(peer[0] if peer else ""))
 
     def resume_writing(self) -> None:
-        """Stops watching the peer, which has taken everything."""
+        """Stops watching the peer, which has read everything."""
         super().resume_writing()
         assert self._stream is not None
         self._buffers.remove(self._stream)
@@ -87,13 +88,13 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Says that the request cannot be read; errors of ours, beyond every middleware, go to the log as well."""
-        problem = Problem("malformed-request", "The request line or a header cannot be read.")
+        """Answers a request that cannot be parsed; errors outside of every middleware are logged as well."""
+        problem = Problem("malformed-request", "The request line or a header cannot be parsed.")
         if status >= 500:
             super().handle_error(request, status, exc, message)
             problem = Problem("internal-error", "The service failed unexpectedly.")
         elif request.writer.output_size > 0:
-            raise ConnectionError("an answer has begun")
+            raise ConnectionError("the response has started")
         headers, body = raw_problem(problem)
         if isinstance(exc, LineTooLong) or "Too many headers" in str(exc):
             problem, headers, body = self._bare_head_problem()
@@ -105,28 +106,28 @@ class Connection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Answers by a problem what aiohttp refuses before any middleware is asked, too."""
+        """Answers with a problem what aiohttp itself refuses before any middleware runs."""
         if isinstance(resp, web.HTTPExpectationFailed):
-            resp = raw_response(Problem("expectation-failed", "Of all expectations, 100-continue alone can be met."))
+            resp = raw_response(Problem("expectation-failed", "Only the expectation 100-continue is supported."))
         finished = await super().finish_response(request, resp, start_time)
         if resp.status in {414, 431} and not resp.keep_alive:
-            # From now on, what comes is read and not looked at.
+            # From now on, received data is read and discarded.
             self.close()
             await asyncio.sleep(LINGER_S)
         return finished
 
     def log_exception(self, *args: Any, **options: Any) -> None:
-        """A body that cannot be decoded is its sender's affair, and no news."""
+        """Logs an exception, except for a body that cannot be decoded, which is an error of the client."""
         if not isinstance(options.get("exc_info"), web.RequestPayloadError):
             super().log_exception(*args, **options)
 
 
 class RefusedConnection(asyncio.Protocol):
-    """Answers one connection too many, whatever it was about to ask."""
+    """Refuses a connection beyond the limit."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Writes the problem and closes."""
+        """Writes the problem and closes the connection."""
         stream = cast(asyncio.Transport, transport)
-        problem = unavailable("There are as many connections as this service takes.")
+        problem = unavailable("The service has reached its maximum number of connections.")
         stream.write(encode_response(problem, *raw_problem(problem)))
         stream.close()

@@ -1,4 +1,4 @@
-"""Responses outside of every middleware, as headers and bytes."""
+"""Problems as raw responses, for requests that never reach a middleware."""
 
 from http import HTTPStatus
 
@@ -12,20 +12,20 @@ from reportsim.web.templating import render_error_page
 
 
 def raw_response(problem: Problem) -> web.Response:
-    """A problem outside of every middleware."""
+    """The response for a problem."""
     headers, body = raw_problem(problem)
     return web.Response(status=problem.status, headers=headers, body=body)
 
 
 def encode_response(problem: Problem, headers: dict[str, str], body: bytes) -> bytes:
-    """An answer as it is sent, after which the connection ends."""
+    """A response as bytes, after which the connection is closed."""
     headers = headers | {hdrs.CONTENT_LENGTH: str(len(body)), hdrs.CONNECTION: "close"}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\n{head}\r\n".encode() + body
 
 
 def raw_page(app: web.Application, problem: Problem) -> tuple[dict[str, str], bytes]:
-    """Headers and body of a page for people that no request came with."""
+    """Headers and body of a problem as an HTML page."""
     headers, _ = raw_problem(problem)
     headers |= {
         **PAGE_SECURITY_HEADERS,
@@ -36,7 +36,7 @@ def raw_page(app: web.Application, problem: Problem) -> tuple[dict[str, str], by
 
 
 def raw_problem(problem: Problem) -> tuple[dict[str, str], bytes]:
-    """Headers and body of a problem that no request came with."""
+    """Headers and body of a problem as JSON."""
     headers = {
         **SECURITY_HEADERS,
         **problem.headers,

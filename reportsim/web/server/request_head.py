@@ -1,4 +1,4 @@
-"""The heads of requests: how long they may be, and what is said of those that are longer."""
+"""The maximum size of request heads, and the problems of heads that exceed it."""
 
 import re
 from typing import Final
@@ -8,10 +8,10 @@ from aiohttp.typedefs import Handler, Middleware
 
 from reportsim.core.problems import Problem
 
-# The request line, and each header but cookies: browsers send those of one port of a host to all the others.
+# The request line, and each header except Cookie: browsers send the cookies of a host to all of its ports.
 MAX_LINE: Final = 8_190
 MAX_COOKIES: Final = 64 * 1024
-# All of it, beyond which nothing is read any more.
+# The whole head; nothing is read beyond it.
 MAX_HEAD: Final = 128 * 1024
 MAX_HEADERS: Final = 100
 JSON_PATHS: Final = ("/api/", "/webhook-test/")
@@ -20,7 +20,7 @@ HTML: Final = re.compile(rb"\r\naccept:[^\r\n]*text/html", re.IGNORECASE)
 
 
 def limit_headers() -> Middleware:
-    """Refuses headers that are too long, and says which."""
+    """Refuses headers that are too long, and names the first."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -38,23 +38,23 @@ def limit_headers() -> Middleware:
 
 
 def max_value_length(name: bytes) -> int:
-    """How long a header may be."""
+    """The maximum length of a header's value."""
     return MAX_COOKIES if name.lower() == b"cookie" else MAX_LINE
 
 
 def header_too_large(name: bytes) -> Problem:
-    """The 431 that names the header, and says what helps."""
+    """The 431 that names the header."""
     if len(name) > MAX_LINE:
         return Problem("header-too-large", "The name of a header is too long.")
     text = name[:100].decode("ascii", "replace")
     if name.lower() == b"cookie":
-        advice = "Clear the cookies of this host in the browser: those of all its ports are sent to each of them."
+        advice = "Clear the cookies of this host in the browser: the cookies of all its ports are sent to each of them."
         return Problem("header-too-large", f"Cookies may have {MAX_COOKIES:,} bytes. {advice}", {"header": "Cookie"})
     return Problem("header-too-large", f"The header {text} may have {MAX_LINE:,} bytes.", {"header": text})
 
 
 def head_problem(head: bytes) -> Problem:
-    """What is wrong with a head that was too long to be read to its end: the longest line of it."""
+    """The problem of a head that was too long to be read to its end; names its longest line."""
     first, *lines = head.split(b"\r\n")
     if len(first) > MAX_LINE:
         return Problem("uri-too-long", f"A request line may have {MAX_LINE:,} bytes.")
@@ -65,18 +65,18 @@ def head_problem(head: bytes) -> Problem:
 
 
 def headers_too_large() -> Problem:
-    """The 431 for many headers of which none is too long."""
+    """The 431 for headers that are too long only together."""
     return Problem("header-too-large", f"All headers of a request may have {MAX_HEAD // 1024} KiB.")
 
 
 def prefers_html(path: str, accept: str) -> bool:
-    """Whether a client is a browser that asks for no endpoint, and wants a problem as a page."""
+    """Whether a client gets problems as HTML pages: it accepts HTML, and the path is not one of the JSON API."""
     return not path.startswith(JSON_PATHS) and "text/html" in accept
 
 
 def head_prefers_html(head: bytes) -> bool:
-    """The same of a head that was not read to its end."""
+    """The same for a head that was not read to its end."""
     target = TARGET.match(head)
     path = target[1].decode("ascii", "replace") if target else ""
-    # Of a request line without end, only a person would have asked for a page.
+    # A request line that does not end is taken for one typed by a person.
     return prefers_html(path, "text/html" if HTML.search(head) or b"\n" not in head else "")

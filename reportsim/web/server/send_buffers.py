@@ -1,6 +1,6 @@
-"""What answers keep in memory for clients that do not read: bounded in time, per client and in all.
+"""Bounds what responses buffer for clients that do not read: in time, per client and in total.
 
-The kernel is told to hold little that was not sent, so that what a client does not take is seen here.
+The kernel is configured to buffer little unsent data, so that what a client does not read stays in the process.
 """
 
 import asyncio
@@ -11,21 +11,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-# A connection ends when its peer has taken none of the bytes that wait for it for so long.
+# A connection is aborted when its peer has read nothing of its pending output for so long.
 STALL_S: Final = 20.0
 CHECKS_PER_STALL: Final = 20
-# Bytes that wait for one client, and for all of them; beyond that, those that have waited longest go.
+# Pending bytes for one client, and in total; beyond that, connections are aborted, the longest pending first.
 MAX_BYTES_PER_CLIENT: Final = 16 * 1024 * 1024
 MAX_BYTES: Final = 128 * 1024 * 1024
-# What the kernel takes of an answer before its peer has taken what came before.
+# How much unsent data the kernel accepts for a connection.
 KERNEL_BYTES: Final = 64 * 1024
-# Writers with much to say do so in pieces of this size, each of which waits for the one before.
+# Large responses are written in chunks of this size, each of which waits for the previous one.
 CHUNK: Final = 128 * 1024
 
 
 @dataclass(eq=False, slots=True)
 class PendingOutput:
-    """The bytes that wait on one connection, and since when its peer has taken none of them."""
+    """The pending bytes of one connection, and since when its peer has read none of them."""
 
     transport: asyncio.Transport
     client: str
@@ -34,90 +34,90 @@ class PendingOutput:
 
 
 class SendBuffers:
-    """All connections that have bytes waiting; those whose peers stand still, or hold too much, are ended."""
+    """All connections with pending output; those that stall or that exceed a bound are aborted."""
 
     def __init__(self) -> None:
-        """Watches nothing yet."""
-        self._waiting: dict[asyncio.Transport, PendingOutput] = {}
+        """Starts without connections."""
+        self._pending: dict[asyncio.Transport, PendingOutput] = {}
         self._total = 0
-        self._of_client: Counter[str] = Counter()
-        self._look: asyncio.TimerHandle | None = None
-        self.ended = 0
+        self._per_client: Counter[str] = Counter()
+        self._timer: asyncio.TimerHandle | None = None
+        self.aborted = 0
 
     def __len__(self) -> int:
-        """How many connections have bytes waiting."""
-        return len(self._waiting)
+        """The number of connections with pending output."""
+        return len(self._pending)
 
     @property
     def total(self) -> int:
-        """The bytes that wait in all, when they were last counted."""
+        """The total of pending bytes, as of the last count."""
         return self._total
 
     def add(self, transport: asyncio.Transport, client: str) -> None:
-        """Watches a connection whose peer has not taken all that was written."""
+        """Starts watching a connection whose peer has not read everything."""
         loop = asyncio.get_running_loop()
         self.remove(transport)
-        waiting = self._waiting[transport] = PendingOutput(transport, client, 0, loop.time())
-        self._count(waiting, transport.get_write_buffer_size())
-        if self._total > MAX_BYTES or self._of_client[client] > MAX_BYTES_PER_CLIENT:
-            # Not at once: the transport is in the middle of writing.
-            loop.call_soon(self._end_those_over_bounds)
-        if self._look is None:
-            self._look = loop.call_later(STALL_S / CHECKS_PER_STALL, self._end_those_that_stall)
+        pending = self._pending[transport] = PendingOutput(transport, client, 0, loop.time())
+        self._update(pending, transport.get_write_buffer_size())
+        if self._total > MAX_BYTES or self._per_client[client] > MAX_BYTES_PER_CLIENT:
+            # Not now: the transport is in the middle of writing.
+            loop.call_soon(self._abort_over_bounds)
+        if self._timer is None:
+            self._timer = loop.call_later(STALL_S / CHECKS_PER_STALL, self._abort_stalled)
 
     def remove(self, transport: asyncio.Transport) -> None:
-        """Forgets a connection whose peer has taken everything, or is gone."""
-        if (waiting := self._waiting.pop(transport, None)) is not None:
-            self._count(waiting, 0)
+        """Stops watching a connection whose peer has read everything, or is gone."""
+        if (pending := self._pending.pop(transport, None)) is not None:
+            self._update(pending, 0)
 
     def close(self) -> None:
-        """Stops watching."""
-        if self._look is not None:
-            self._look.cancel()
-            self._look = None
+        """Stops watching all connections."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _count(self, waiting: PendingOutput, size: int) -> None:
-        grown = size - waiting.size
-        waiting.size = size
+    def _update(self, pending: PendingOutput, size: int) -> None:
+        grown = size - pending.size
+        pending.size = size
         self._total += grown
-        self._of_client[waiting.client] += grown
-        if not self._of_client[waiting.client]:
-            del self._of_client[waiting.client]
+        self._per_client[pending.client] += grown
+        if not self._per_client[pending.client]:
+            del self._per_client[pending.client]
 
-    def _end_those_that_stall(self) -> None:
+    def _abort_stalled(self) -> None:
         loop = asyncio.get_running_loop()
-        self._look = None
-        for waiting in list(self._waiting.values()):
-            size = waiting.transport.get_write_buffer_size()
-            if size < waiting.size:
-                waiting.since = loop.time()
-            self._count(waiting, size)
-            if loop.time() - waiting.since >= STALL_S:
-                self._end(waiting)
-        if self._waiting:
-            self._look = loop.call_later(STALL_S / CHECKS_PER_STALL, self._end_those_that_stall)
+        self._timer = None
+        for pending in list(self._pending.values()):
+            size = pending.transport.get_write_buffer_size()
+            if size < pending.size:
+                pending.since = loop.time()
+            self._update(pending, size)
+            if loop.time() - pending.since >= STALL_S:
+                self._abort(pending)
+        if self._pending:
+            self._timer = loop.call_later(STALL_S / CHECKS_PER_STALL, self._abort_stalled)
 
-    def _end_those_over_bounds(self) -> None:
-        """Ends connections of clients that hold too much, and while it is too much in all, of those with most."""
-        longest_first = sorted(self._waiting.values(), key=lambda waiting: waiting.since)
-        self._end_until(longest_first, lambda waiting: self._of_client[waiting.client] > MAX_BYTES_PER_CLIENT)
+    def _abort_over_bounds(self) -> None:
+        """Aborts connections of clients over their bound, then of the largest clients while over the total bound."""
+        oldest_first = sorted(self._pending.values(), key=lambda pending: pending.since)
+        self._abort_while(oldest_first, lambda pending: self._per_client[pending.client] > MAX_BYTES_PER_CLIENT)
         if self._total > MAX_BYTES:
-            greatest_first = sorted(longest_first, key=lambda waiting: -self._of_client[waiting.client])
-            self._end_until(greatest_first, lambda _: self._total > MAX_BYTES)
+            largest_first = sorted(oldest_first, key=lambda pending: -self._per_client[pending.client])
+            self._abort_while(largest_first, lambda _: self._total > MAX_BYTES)
 
-    def _end_until(self, candidates: list[PendingOutput], is_too_much: Callable[[PendingOutput], bool]) -> None:
-        for waiting in candidates:
-            if waiting.transport in self._waiting and is_too_much(waiting):
-                self._end(waiting)
+    def _abort_while(self, candidates: list[PendingOutput], exceeds: Callable[[PendingOutput], bool]) -> None:
+        for pending in candidates:
+            if pending.transport in self._pending and exceeds(pending):
+                self._abort(pending)
 
-    def _end(self, waiting: PendingOutput) -> None:
-        self.remove(waiting.transport)
-        self.ended += 1
-        waiting.transport.abort()
+    def _abort(self, pending: PendingOutput) -> None:
+        self.remove(pending.transport)
+        self.aborted += 1
+        pending.transport.abort()
 
 
 def limit_kernel_buffers(listener: socket.socket) -> None:
-    """Has the kernel end accepted connections whose peers stand still, and take little for them in advance."""
+    """Makes the kernel abort stalled connections, and buffer little unsent data for each."""
     if sys.platform == "linux" and listener.family in {socket.AF_INET, socket.AF_INET6}:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * STALL_S))
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_BYTES)
