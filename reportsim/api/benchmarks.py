@@ -1,11 +1,10 @@
-"""POST /api/benchmark/both: the load test on both patterns; its runs, their results and what can be taken along."""
+"""POST /api/benchmark/both: starts the load test of both patterns; its runs, results and exports."""
 
 import asyncio
 from typing import Final
 
 from aiohttp import hdrs, web
 
-from reportsim.api.events import write_in_chunks
 from reportsim.benchmark.report.render_process import Export, rendering
 from reportsim.benchmark.report.style import POLICY
 from reportsim.benchmark.results.run_comparison import compare_runs
@@ -26,16 +25,17 @@ from reportsim.web.prefer import read_preferences
 from reportsim.web.queries import load_query
 from reportsim.web.request_lookup import path_id
 from reportsim.web.responses import json_response
+from reportsim.web.server.send_buffers import write_in_chunks
 from reportsim.web.submission import complete_submission
 
 EXPORT_TIMEOUT_S: Final = 300.0
-# The page's own policy, and what no policy within a document can say.
+# The policy of the exported page, with the directives that a meta element cannot have.
 REPORT_POLICY: Final = f"{POLICY}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
 @rate_limited("async")
 async def create_benchmark(request: web.Request) -> web.StreamResponse:
-    """Runs one load against both patterns, and measures them from both ends.
+    """Runs one load against both patterns, and measures them at the client and at the server.
 
     Pairs of blocks have the same arrivals and service times on both sides; which side comes first is drawn from the
     seed. One run at a time: progress is sent as `benchmark` events.
@@ -46,13 +46,13 @@ async def create_benchmark(request: web.Request) -> web.StreamResponse:
     try:
         id = await runner.start(build_plan(parsed))
     except store.AlreadyRunning:
-        raise Problem("conflict", "A benchmark is running; two at once would measure each other.") from None
+        raise Problem("conflict", "A benchmark is running; two at once would disturb each other.") from None
     if preferred.wait:
         await runner.ended(id, preferred.wait)
     run = await get_run_or_404(request, id)
     headers: dict[str, str] = {hdrs.LOCATION: f"/api/benchmark/{id}"}
     if preferred.wait and run.ended:
-        return json_response(run_as_json(request, run), headers={**headers, **preferred.applied(wait=True)})
+        return json_response(run_as_json(request, run), headers={**headers, **preferred.applied_header(wait=True)})
     return json_response(run_as_json(request, run), status=202, headers={**headers, hdrs.RETRY_AFTER: "1"})
 
 
@@ -65,18 +65,18 @@ async def list_benchmarks(request: web.Request) -> web.Response:
 
 
 async def get_benchmark(request: web.Request) -> web.Response:
-    """One run: its plan, what to expect of it, how far it is, and its result; held while the client would wait."""
+    """One run: its plan, prediction, progress and result; waits for its end as long as the client prefers."""
     preferred, id = read_preferences(request), path_id(request, RUN)
     run = await get_run_or_404(request, id)
     if preferred.wait and not run.ended:
         await request.app[RUNNER].ended(id, preferred.wait)
         run = await get_run_or_404(request, id)
     headers: dict[str, str] = {} if run.ended else {hdrs.RETRY_AFTER: "1"}
-    return json_response(run_as_json(request, run), headers={**headers, **preferred.applied(wait=True)})
+    return json_response(run_as_json(request, run), headers={**headers, **preferred.applied_header(wait=True)})
 
 
 async def compare_benchmarks(request: web.Request) -> web.Response:
-    """Two completed runs beside each other: how their plans differ, and every figure of both; second − first."""
+    """Compares two completed runs: how their plans differ, and each metric, second − first."""
     query = load_query(ComparisonQuery(), request)
     refuse_other_sites(request)
     first, second = await get_run_or_404(request, path_id(request, RUN)), await get_run_or_404(request, query["with_"])
@@ -87,7 +87,7 @@ async def compare_benchmarks(request: web.Request) -> web.Response:
 
 
 async def cancel_benchmark(request: web.Request) -> web.Response:
-    """Ends a run that has not ended, and all of its requests."""
+    """Cancels a run that has not ended, and all of its requests."""
     id = path_id(request, RUN)
     if not await request.app[RUNNER].cancel(id):
         run = await get_run_or_404(request, id)
@@ -96,7 +96,7 @@ async def cancel_benchmark(request: web.Request) -> web.Response:
 
 
 async def show_report(request: web.Request) -> web.Response:
-    """The result as one page with its plots, which needs nothing from elsewhere and can be kept, sent and printed."""
+    """The result as one self-contained page with its charts."""
     refuse_other_sites(request)
     with request.app[EXPORT_LIMIT].permit(client_key(request)):
         run, samples = await get_finished_run(request)
@@ -109,7 +109,7 @@ async def show_report(request: web.Request) -> web.Response:
 
 
 async def download_samples(request: web.Request) -> web.StreamResponse:
-    """Every request of both sides as a row of CSV: its moments, its outcome, its time to result."""
+    """Every request of both sides as a row of CSV: its timestamps, its outcome, its time to result."""
     refuse_other_sites(request)
     with request.app[EXPORT_LIMIT].permit(client_key(request)):
         run, samples = await get_finished_run(request)
@@ -131,7 +131,7 @@ async def download_samples(request: web.Request) -> web.StreamResponse:
 
 
 async def get_finished_run(request: web.Request) -> tuple[Benchmark, tuple[bytes, bytes]]:
-    """A run that must have a result, and its samples."""
+    """Reads a run with its samples; 409 if it has no result."""
     run = await get_run_or_404(request, path_id(request, RUN))
     samples = await store.samples(request.app[ENGINE].pool, run.id)
     if run.result is None or samples is None:

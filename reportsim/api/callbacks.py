@@ -1,4 +1,4 @@
-"""POST /api/requests/redeliver: new series of callbacks for many requests at once."""
+"""POST /api/requests/redeliver: starts new series of callbacks for many requests at once."""
 
 from aiohttp import web
 from marshmallow import ValidationError
@@ -17,7 +17,7 @@ from reportsim.web.responses import json_response
 
 @rate_limited("async")
 async def redeliver_many(request: web.Request) -> web.Response:
-    """Starts a new series for the oldest that match, and says which; each costs the async quota as a request does.
+    """Starts a new series for the oldest matching requests; each counts as a request in the async quota.
 
     `more` says that the limit, or what was left of the quota, was reached.
     """

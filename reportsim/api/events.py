@@ -1,4 +1,4 @@
-"""GET /api/events: the hub's messages as Server-Sent Events."""
+"""GET /api/events: the messages of the event hub as Server-Sent Events."""
 
 import asyncio
 import contextlib
@@ -17,19 +17,19 @@ from reportsim.web.keys import ENGINE
 from reportsim.web.limits.client_address import client_key
 from reportsim.web.limits.concurrency_limit import STREAM_LIMIT
 from reportsim.web.queries import load_query
-from reportsim.web.server.send_buffers import CHUNK
+from reportsim.web.server.send_buffers import write_in_chunks
 
 EVENT_ID: Final = re.compile(r"[0-9a-f]{1,32}-[0-9]{1,18}", re.ASCII)
 PING_S: Final = 15.0
 KERNEL_BUFFER: Final = 64 * 1024
 RETRY_MS: Final = 2000
-# No stream lives for ever, and those that were opened together end apart.
+# Streams have a maximum lifetime; it is random, so that streams opened together do not reconnect together.
 STREAM_LIFETIME_S: Final = (600.0, 900.0)
 RECONNECT_MS: Final = 50
 
 
 async def stream_events(request: web.Request) -> web.StreamResponse:
-    """An open stream: what was missed since `Last-Event-ID`, then what happens."""
+    """Streams events: those missed since `Last-Event-ID`, then new ones."""
     query = load_query(EventsQuery(), request)
     last_id = request.headers.get("Last-Event-ID") or query.get("last_event_id")
     request_id: UUID | None = query.get("request_id")
@@ -43,17 +43,17 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     )
     if request.method == hdrs.METH_HEAD:
         return response
-    of_run = find_visit(request, Mode.ASYNC) is not None
-    places = contextlib.nullcontext() if of_run else request.app[STREAM_LIMIT].permit(client_key(request))
-    with places, hub.subscribe(last_id, request_id=request_id, run=query.get("run")) as subscriber:
-        # Whoever resumes keeps the id it came with until what it missed has been read.
-        opened_at = last_id if last_id and EVENT_ID.fullmatch(last_id) else hub.last_id
-        opening = f"retry: {RETRY_MS}\nid: {opened_at}\n\n"
+    in_run = find_visit(request, Mode.ASYNC) is not None
+    permit = contextlib.nullcontext() if in_run else request.app[STREAM_LIMIT].permit(client_key(request))
+    with permit, hub.subscribe(last_id, request_id=request_id, run=query.get("run")) as subscriber:
+        # A client that resumes keeps its id until it has read the missed events.
+        first_id = last_id if last_id and EVENT_ID.fullmatch(last_id) else hub.last_id
+        opening = f"retry: {RETRY_MS}\nid: {first_id}\n\n"
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + random.uniform(*STREAM_LIFETIME_S)
         await response.prepare(request)
         if (stream := request.get_extra_info("socket")) is not None:
-            # The kernel would keep megabytes for each that does not read.
+            # By default the kernel buffers megabytes for a client that does not read.
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
         try:
             await write_in_chunks(response, opening.encode())
@@ -66,10 +66,3 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
         except ConnectionResetError:
             pass
     return response
-
-
-async def write_in_chunks(response: web.StreamResponse, data: bytes) -> None:
-    """Writes in pieces, each of which waits until the peer has taken the one before."""
-    view = memoryview(data)
-    for start in range(0, len(data), CHUNK):
-        await response.write(view[start : start + CHUNK])

@@ -1,4 +1,4 @@
-"""Health and readiness, for whatever looks after the service."""
+"""GET /healthz and /readyz: liveness and readiness checks."""
 
 from aiohttp import web
 
@@ -8,17 +8,17 @@ from reportsim.web.responses import json_response
 
 
 async def healthz(request: web.Request) -> web.Response:
-    """Says that the loop turns; nothing else is asked."""
+    """Responds as long as the event loop runs; nothing else is checked."""
     return json_response({"status": "ok"})
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Says whether work can be taken: database there, migrations applied, workers running, room on the disk."""
+    """Whether the service can take work: database, migrations, workers, report files, not stopping."""
     database, migrations = await check_database(request)
     checks = {
         "database": database,
         "migrations": migrations,
-        # What ends unexpectedly in the background drains the workers, then ends the service.
+        # A background task that ends unexpectedly drains the workers, then stops the service.
         "workers": request.app[READY].is_set() and not request.app[FAILED].is_set(),
         "report_files": request.app[ENGINE].files.is_writable(),
         "accepting": not (request.app[DRAINING].is_set() or request.app[ENGINE].worker.draining),

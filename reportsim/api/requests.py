@@ -1,4 +1,4 @@
-"""Reading requests: the list, one of them, its callback attempts; and cancelling or redelivering one."""
+"""GET /api/requests: the list, one request, its callback attempts; cancels or redelivers one."""
 
 import itertools
 
@@ -37,14 +37,14 @@ async def list_requests(request: web.Request) -> web.Response:
 
 
 async def get_request(request: web.Request) -> web.Response:
-    """One request, with a hint when to look again while it has not ended; held while the client would wait."""
+    """One request; waits for its end as long as the client prefers."""
     preferred = read_preferences(request)
     row = await get_request_or_404(request.app[ENGINE], path_id(request))
     if preferred.wait and not row.ended:
         row = await wait_for_end(request, row.id, preferred.wait) or await get_request_or_404(
             request.app[ENGINE], row.id
         )
-    return json_response(row.as_json(), headers={**preferred.applied(wait=True), **progress_headers(row)})
+    return json_response(row.as_json(), headers={**preferred.applied_header(wait=True), **progress_headers(row)})
 
 
 async def get_callback_logs(request: web.Request) -> web.Response:
@@ -66,7 +66,7 @@ async def get_callback_logs(request: web.Request) -> web.Response:
 
 
 async def cancel_request(request: web.Request) -> web.Response:
-    """Ends a request that has not ended."""
+    """Cancels a request that has not ended."""
     engine = request.app[ENGINE]
     id = path_id(request)
     cancelled = await engine.cancel(id)

@@ -1,4 +1,4 @@
-"""POST /api/sync and POST /api/async: one way in, two ways to wait."""
+"""POST /api/sync, /api/async and /api/callbacks/simulate-failures: submits a request, and waits for it or not."""
 
 import contextlib
 from dataclasses import replace
@@ -23,14 +23,14 @@ from reportsim.web.submission import ASYNC_PATH, FAILURES_PATH, SYNC_PATH, compl
 
 @rate_limited("sync")
 async def create_sync(request: web.Request) -> web.StreamResponse:
-    """Makes a report while the client waits, or for later when it prefers that."""
+    """Generates a report while the client waits, or later if the client prefers that."""
     engine = request.app[ENGINE]
     preferred = read_preferences(request)
     if preferred.respond_async:
         return await accept_async(
             request, *await read_submission(request, Submission, Mode.ASYNC, SYNC_PATH), preferred
         )
-    # The body first: a client that sends it slowly keeps nobody else from waiting.
+    # The body is read first, so that a slow sender does not hold a permit.
     parsed, new = await read_submission(request, Submission, Mode.SYNC, SYNC_PATH)
     visit = request.get(VISIT)
     with (
@@ -46,14 +46,14 @@ async def create_sync(request: web.Request) -> web.StreamResponse:
 
 @rate_limited("async")
 async def create_async(request: web.Request) -> web.StreamResponse:
-    """Accepts a report for later and answers at once."""
+    """Accepts a request for a report and responds at once."""
     parsed, new = await read_submission(request, AsyncSubmission, Mode.ASYNC, ASYNC_PATH)
     return await accept_async(request, parsed, new, replace(read_preferences(request), respond_async=False))
 
 
 @rate_limited("async")
 async def simulate_failures(request: web.Request) -> web.StreamResponse:
-    """Accepts a report whose callback goes to the demo receiver, which plays a script of failures and then accepts."""
+    """Accepts a request whose callback goes to the demo receiver, which fails by a script and then accepts it."""
     parsed, new = await read_submission(request, FailingSubmission, Mode.ASYNC, FAILURES_PATH)
     return await accept_async(request, parsed, new, replace(read_preferences(request), respond_async=False))
 
@@ -61,7 +61,7 @@ async def simulate_failures(request: web.Request) -> web.StreamResponse:
 async def read_submission(
     request: web.Request, schema: type[Submission], mode: Mode, endpoint: str
 ) -> tuple[ParsedBody, store.NewRequest]:
-    """The submission that a request carries, and the row to insert for it."""
+    """Reads the submission in a request, and builds the row to insert for it."""
     key = idempotency_key(request)
     parsed = parse_raw(schema, await read_json(request))
     accepted = await complete_submission(request.app[ENGINE], parsed)
@@ -71,14 +71,14 @@ async def read_submission(
 async def accept_async(
     request: web.Request, parsed: ParsedBody, new: store.NewRequest, preferred: Preferences
 ) -> web.Response:
-    """The 202 after the COMMIT, or the first answer again; 200 when it ends while the client would wait."""
+    """The 202 after the COMMIT, or a replay; 200 if the request ends while the client would wait."""
     new, accepted = await submit_row(request, parsed, new)
     if not accepted:
         answer = await replay(request, new, preferred)
-        answer.headers.update(preferred.applied(respond_async=preferred.respond_async and answer.status == 202))
+        answer.headers.update(preferred.applied_header(respond_async=preferred.respond_async and answer.status == 202))
         return answer
     assert new.answer_body is not None
-    applied = preferred.applied(respond_async=preferred.respond_async, wait=True)
+    applied = preferred.applied_header(respond_async=preferred.respond_async, wait=True)
     if preferred.wait:
         ended = await wait_for_end(request, new.request.id, preferred.wait)
         if ended is not None:

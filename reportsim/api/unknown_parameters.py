@@ -1,4 +1,4 @@
-"""The query of a request to the API: no parameter is overlooked, whatever the method and the route."""
+"""Refuses unknown query parameters, on every method and route of the API."""
 
 from typing import Final
 
@@ -14,10 +14,9 @@ NO_PARAMETERS: Final = Strict()
 
 
 def refuse_unknown_parameters() -> Middleware:
-    """Refuses the query parameters that an operation, or a form, does not have.
+    """Refuses query parameters of operations and forms that have none.
 
-    Operations that have some read them themselves. A page takes what it does not know, such as marks of campaigns; a
-    form has none.
+    Operations with parameters validate them themselves. Pages ignore unknown ones, such as campaign parameters.
     """
 
     @web.middleware
@@ -30,7 +29,7 @@ def refuse_unknown_parameters() -> Middleware:
 
 
 def has_no_parameters(request: web.Request) -> bool:
-    """Whether the route that a request goes to takes no query parameters."""
+    """Whether the route of a request has no query parameters."""
     match = request.match_info
     if match.http_exception is not None:
         return False

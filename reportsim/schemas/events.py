@@ -9,22 +9,24 @@ from yarl import URL
 from reportsim.reports.fields import Identifier
 from reportsim.schemas.strict import Strict
 
-# Where EventSource polyfills put the id when they reconnect.
+# The query parameters in which EventSource polyfills send the id when they reconnect.
 POLYFILL_NAMES: Final = ("lastEventId", "Last-Event-ID")
 
 
 class EventsQuery(Strict):
-    """What a stream is about, and where it resumes."""
+    """Which events a stream contains, and where it resumes."""
 
-    request_id = Identifier(metadata={"description": "Only what is about this request."})
-    run = Identifier(metadata={"description": "Only what is about this benchmark run."})
+    request_id = Identifier(metadata={"description": "Only events of this request."})
+    run = Identifier(metadata={"description": "Only events of this benchmark run."})
     last_event_id = fields.String(
-        metadata={"description": "Where to resume; goes after the header. Also `lastEventId` and `Last-Event-ID`."}
+        metadata={
+            "description": "Where to resume; the header takes precedence. Also `lastEventId` and `Last-Event-ID`."
+        }
     )
 
     @pre_load
     def take_other_names(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """What a polyfill adds to an address on a reconnect is newer than what the address had before."""
+        """Prefers the id of a polyfill, which is newer than the one that the URL had before."""
         given = {name: data[name] for name in POLYFILL_NAMES if data.get(name)}
         if len(set(given.values())) > 1:
             raise ValidationError(f"Contradicts {POLYFILL_NAMES[0]}.", POLYFILL_NAMES[1])
@@ -33,6 +35,6 @@ class EventsQuery(Strict):
 
 
 def stream_url(last_event_id: str, **parameters: UUID | None) -> str:
-    """The event stream that goes on where a page was read."""
+    """The URL of the event stream that continues where a page was read."""
     given = {name: str(value) for name, value in parameters.items() if value}
     return str(URL("/api/events").with_query({**given, "last_event_id": last_event_id}))

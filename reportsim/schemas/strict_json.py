@@ -14,10 +14,10 @@ UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 
 def parse_json(raw: bytes) -> Any:
-    """Parses JSON text that means the same to everyone.
+    """Parses JSON that every parser reads the same way.
 
-    Refused are invalid UTF-8, duplicate names, NaN and infinities, numbers beyond a double's range or of more than 300
-    digits, NUL and lone surrogates in texts, and nesting deeper than 32.
+    Refuses invalid UTF-8, duplicate names, NaN and infinities, numbers beyond the range of a double or of more than 300
+    digits, NUL and lone surrogates in strings, and nesting deeper than 32.
     """
     try:
         text = raw.decode("utf-8")
@@ -35,19 +35,19 @@ def parse_json(raw: bytes) -> Any:
         )
     except json.JSONDecodeError as error:
         raise malformed(f"The body is not JSON: {error.msg} at character {error.pos}.") from None
-    # UTF-8 has no surrogates and JSON no bare NUL: only an escape can make one.
+    # UTF-8 has no surrogates and JSON no literal NUL: only an escape can produce them.
     if "\\u" in text:
         check_strings(value)
     return value
 
 
 def malformed(detail: str) -> Problem:
-    """The 400 for a body that cannot be read."""
+    """The 400 for a body that cannot be parsed."""
     return Problem("malformed-request", detail)
 
 
 def nesting_depth(text: str) -> int:
-    """How deep brackets nest, looking away inside texts."""
+    """The depth of nested brackets, outside of strings."""
     depth = deepest = 0
     for match in BRACKET.finditer(text):
         if match[0] in "[{":
@@ -59,7 +59,7 @@ def nesting_depth(text: str) -> int:
 
 
 def build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose names are all different."""
+    """An object without duplicate names."""
     value = dict(pairs)
     if len(value) != len(pairs):
         raise malformed("An object names a member twice.")
@@ -67,19 +67,19 @@ def build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def refuse_constant(name: str) -> None:
-    """NaN and infinities are not JSON."""
+    """Refuses NaN and infinities."""
     raise malformed(f"{name} is not JSON.")
 
 
 def parse_integer(digits: str) -> int:
-    """An integer of a bearable length."""
+    """An integer of bounded length."""
     if len(digits) > MAX_DIGITS:
         raise malformed("A number has too many digits.")
     return int(digits)
 
 
 def parse_float(digits: str) -> float:
-    """A number within a double's range."""
+    """A number within the range of a double."""
     value = float(digits)
     if not math.isfinite(value):
         raise malformed("A number is out of range.")
@@ -87,11 +87,11 @@ def parse_float(digits: str) -> float:
 
 
 def check_strings(value: Any) -> None:
-    """Refuses texts that no database can keep."""
+    """Refuses strings that the database cannot store."""
     match value:
         case str():
             if UNSTORABLE.search(value):
-                raise malformed("A text has a NUL or half a surrogate pair.")
+                raise malformed("A string contains a NUL or a lone surrogate.")
         case dict():
             for name, item in value.items():
                 check_strings(name)

@@ -1,4 +1,4 @@
-"""Finds the benchmark run that a path or a header names, and builds plans from bodies."""
+"""Finds the benchmark run named in a path or header, and builds plans from bodies."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -22,10 +22,10 @@ RUN: Final = "run"
 
 
 def build_plan(parsed: ParsedBody) -> Plan:
-    """The plan in a valid body.
+    """Builds the plan of a valid body.
 
     Raises:
-        Problem: 422 for values that do not go together.
+        Problem: 422 for values that contradict each other.
     """
     try:
         return Plan.from_json(parsed.data)
@@ -34,12 +34,12 @@ def build_plan(parsed: ParsedBody) -> Plan:
 
 
 def run_as_json(request: web.Request, run: Benchmark) -> dict[str, Any]:
-    """A run as the API shows it."""
+    """A run as the API returns it, with its progress."""
     return run.as_json(request.app[RUNNER].progress_of(run.id))
 
 
 async def get_run_or_404(request: web.Request, id: UUID) -> Benchmark:
-    """A run that must be there, in today's shape whichever version stored it."""
+    """Reads a run, upgraded from the format of older versions; 404 if it does not exist."""
     run = await store.get(request.app[ENGINE].pool, id)
     if run is None:
         raise not_found(RUN)
@@ -47,6 +47,6 @@ async def get_run_or_404(request: web.Request, id: UUID) -> Benchmark:
 
 
 def find_visit(request: web.Request, mode: Mode) -> Visit | None:
-    """The part that a request has in the benchmark's run that its header speaks for."""
+    """The benchmark run that a request belongs to by its header, and its part in it."""
     token = request.headers.get(RUN_HEADER)
     return request.app[RUNNER].visit(mode, token, request.headers.get(INDEX_HEADER)) if token else None

@@ -1,4 +1,4 @@
-"""Reads JSON bodies the way a careful service does: bounded in size, time and depth, and never ambiguous."""
+"""Reads request bodies within bounds of size and time, and decompresses them."""
 
 import asyncio
 import zlib
@@ -17,12 +17,12 @@ async def read_json(request: web.Request) -> bytes:
     """The bytes of a JSON body, empty when there is none.
 
     Raises:
-        Problem: 400, 408, 413 or 415, whatever is wrong with the body.
+        Problem: 400, 408, 413 or 415.
     """
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower() not in ENCODINGS:
         raise Problem(
             "unsupported-media-type",
-            "Send the body as it is, or as gzip.",
+            "Send the body uncompressed, or as gzip.",
             headers={hdrs.ACCEPT_ENCODING: "gzip, deflate"},
         )
     raw = await read_body(request)
@@ -34,14 +34,14 @@ async def read_json(request: web.Request) -> bytes:
 
 
 def is_utf8(charset: str | None) -> bool:
-    """Whether a charset parameter names UTF-8, or nothing."""
+    """Whether a charset parameter is UTF-8 or missing."""
     return charset is None or charset.lower() in {"utf-8", "utf8"}
 
 
-async def read_body(request: web.Request, most: int = MAX_BODY_BYTES) -> bytes:
+async def read_body(request: web.Request, max_bytes: int = MAX_BODY_BYTES) -> bytes:
     """The bytes of the body, within bounds of size and time."""
-    if (request.content_length or 0) > most:
-        raise body_too_large(most)
+    if (request.content_length or 0) > max_bytes:
+        raise body_too_large(max_bytes)
     try:
         if request.content.is_eof():
             raw = await request.read()
@@ -53,31 +53,36 @@ async def read_body(request: web.Request, most: int = MAX_BODY_BYTES) -> bytes:
             "request-timeout", "The body did not arrive in time.", headers={hdrs.CONNECTION: "close"}
         ) from None
     except web.HTTPRequestEntityTooLarge:
-        raise body_too_large(most) from None
+        raise body_too_large(max_bytes) from None
     except web.RequestPayloadError:
         raise undecodable_body() from None
-    if len(raw) > most:
-        raise body_too_large(most)
-    return decode(raw, request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower(), most)
+    if len(raw) > max_bytes:
+        raise body_too_large(max_bytes)
+    return decode(raw, request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower(), max_bytes)
 
 
-def decode(raw: bytes, encoding: str, most: int) -> bytes:
-    """A body as it was before its sender compressed it; no more of it is made than may be.
+def decode(raw: bytes, encoding: str, max_bytes: int) -> bytes:
+    """Decompresses a body, at most to its maximum size.
 
     Raises:
-        Problem: 400 for what is not of that encoding, 413 for what is too much.
+        Problem: 400 if it is not in that encoding, 413 if it is too large.
     """
     if not raw or encoding not in {"gzip", "deflate"}:
         return raw
-    # Some senders leave out the two bytes in which zlib's header says what follows.
-    bare = encoding == "deflate" and raw[0] & 0x0F != zlib.DEFLATED
+    # Some clients send raw deflate data, without the header of zlib.
+    if encoding == "gzip":
+        window_bits = zlib.MAX_WBITS | 16
+    elif raw[0] & 0x0F == zlib.DEFLATED:
+        window_bits = zlib.MAX_WBITS
+    else:
+        window_bits = -zlib.MAX_WBITS
     content = b""
     try:
         while raw:
-            stream = zlib.decompressobj(31 if encoding == "gzip" else -zlib.MAX_WBITS if bare else zlib.MAX_WBITS)
-            content += stream.decompress(raw, most + 1 - len(content))
-            if len(content) > most:
-                raise body_too_large(most)
+            stream = zlib.decompressobj(window_bits)
+            content += stream.decompress(raw, max_bytes + 1 - len(content))
+            if len(content) > max_bytes:
+                raise body_too_large(max_bytes)
             if not stream.eof:
                 raise undecodable_body()
             raw = stream.unused_data
@@ -87,12 +92,12 @@ def decode(raw: bytes, encoding: str, most: int) -> bytes:
 
 
 def undecodable_body() -> Problem:
-    """The 400 for a body that its headers describe wrongly."""
+    """The 400 for a body that is not in the encoding of its headers."""
     return Problem(
-        "malformed-request", "The body cannot be decoded as its headers say.", headers={hdrs.CONNECTION: "close"}
+        "malformed-request", "The body cannot be decoded with its Content-Encoding.", headers={hdrs.CONNECTION: "close"}
     )
 
 
-def body_too_large(most: int) -> Problem:
-    """The 413; the connection is closed, since the rest of the body is not read."""
-    return Problem("too-large", f"A body has at most {most:,} bytes.", headers={hdrs.CONNECTION: "close"})
+def body_too_large(max_bytes: int) -> Problem:
+    """The 413; it closes the connection, since the rest of the body is not read."""
+    return Problem("too-large", f"The body may have at most {max_bytes:,} bytes.", headers={hdrs.CONNECTION: "close"})

@@ -1,4 +1,4 @@
-"""Idempotency keys: reading them, and replaying the first response."""
+"""Reads idempotency keys, and replays the stored response of a repeated request."""
 
 import re
 from typing import Final
@@ -26,17 +26,17 @@ KEY_STRING: Final = re.compile(rf"{STRING}(?: *; *[a-z*][a-z0-9_.*-]*(?:=(?:{ITE
 
 
 def idempotency_key(request: web.Request) -> str | None:
-    """The key under which the answer is kept, from `X-Idempotency-Key` or the standard `Idempotency-Key`.
+    """The idempotency key, from `X-Idempotency-Key` or the standard `Idempotency-Key`.
 
     Raises:
-        Problem: 400 for a key that is repeated, malformed, or not the same in both headers.
+        Problem: 400 for a key that is repeated, malformed, or different in the two headers.
     """
     plain = request.headers.getall("X-Idempotency-Key", [])
     standard = request.headers.getall("Idempotency-Key", [])
     if len(plain) > 1 or len(standard) > 1:
         raise Problem("invalid-idempotency-key", "The key is sent more than once.")
     keys = {unquote(value) for value in standard}
-    # A client that sends the same text in both headers names one key.
+    # The same text in both headers is one key.
     if plain != standard:
         keys.update(plain)
     if not keys:
@@ -50,7 +50,7 @@ def idempotency_key(request: web.Request) -> str | None:
 
 
 def unquote(value: str) -> str:
-    """The content of a structured-field string without its parameters; a value without quotes as it stands."""
+    """The content of a structured-field string, without parameters; a value without quotes is returned as it is."""
     if not value.startswith('"'):
         return value
     match = KEY_STRING.fullmatch(value)
@@ -60,12 +60,12 @@ def unquote(value: str) -> str:
 
 
 async def replay(request: web.Request, new: store.NewRequest, preferred: Preferences) -> web.Response:
-    """The first answer again, byte for byte; nothing is executed. Waits for it while the client would wait."""
-    replayed = {"Idempotent-Replayed": "true"}
+    """Sends the stored response again, byte for byte; waits for it as long as the client would."""
+    headers = {"Idempotent-Replayed": "true"}
     stored = await read_stored_response(request, new)
     if stored.status is None and preferred.wait and await wait_for_end(request, stored.request.id, preferred.wait):
         stored = await read_stored_response(request, new)
-        replayed |= preferred.applied(wait=True)
+        headers |= preferred.applied_header(wait=True)
     first = stored.request
     if stored.status is None or stored.body is None:
         link = f"/api/requests/{first.id}"
@@ -76,19 +76,19 @@ async def replay(request: web.Request, new: store.NewRequest, preferred: Prefere
             {"Retry-After": "1", hdrs.LINK: f'<{link}>; rel="status"'},
         )
     if stored.status == 202:
-        return accepted_response(first, stored.body, replayed)
-    return ended_response(first, stored.status, stored.body, replayed)
+        return accepted_response(first, stored.body, headers)
+    return ended_response(first, stored.status, stored.body, headers)
 
 
 async def read_stored_response(request: web.Request, new: store.NewRequest) -> store.StoredAnswer:
-    """What is stored under the key of a request that means the same.
+    """The response stored under the key of a request.
 
     Raises:
-        Problem: 422 when the key was used for another request, 503 when nothing is stored under it.
+        Problem: 422 if the key was used for another request, 503 if nothing is stored under it.
     """
     stored = await store.stored_answer(request.app[ENGINE].pool, new.request.idempotency_key or "")
     if stored is None:
-        # Nothing was inserted, and nothing is stored under the key: its client has too much waiting.
+        # Neither inserted nor stored: the client has too many waiting requests.
         raise too_much_waiting()
     first = stored.request
     set_log_ids(request, first)

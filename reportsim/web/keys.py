@@ -1,4 +1,4 @@
-"""Every key under which the application and its requests keep something."""
+"""The keys of the application and its requests that several packages use."""
 
 import asyncio
 from collections.abc import Mapping

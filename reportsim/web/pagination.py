@@ -15,12 +15,12 @@ DIGEST_BYTES: Final = 8
 
 
 def make_cursor(last: UUID, filters: store.Filters | UUID) -> str:
-    """An opaque position: the last id seen, and a hash of it with the filters, or the id of what the list is of."""
+    """An opaque position: the last id of a page, with a digest of it and the filters (or the id of the parent)."""
     return base64.urlsafe_b64encode(last.bytes + filters_digest(last.bytes, filters)).decode().rstrip("=")
 
 
 def read_cursor(text: str, filters: store.Filters | UUID) -> UUID:
-    """The id in a cursor that these filters made.
+    """The id in a cursor that was made with these filters.
 
     Raises:
         Problem: 400 for any other text.
@@ -29,19 +29,19 @@ def read_cursor(text: str, filters: store.Filters | UUID) -> UUID:
         raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
     except ValueError:
         raw = b""
-    # Decoding passes over what is no base64; made again, a cursor is the same text.
+    # The decoder skips characters that are not base64, so the text is compared with a newly made cursor.
     if len(raw) != 16 + DIGEST_BYTES or make_cursor(last := UUID(bytes=raw[:16]), filters) != text:
         raise Problem("invalid-cursor", "The cursor does not belong to this list and these filters.")
     return last
 
 
 def filters_digest(id: bytes, filters: store.Filters | UUID) -> bytes:
-    """Ties an id to the filters."""
+    """The digest of an id and the filters."""
     return hashlib.sha256(id + repr(filters).encode()).digest()[:DIGEST_BYTES]
 
 
 def encode_page(rows: Iterable[Request]) -> Iterator[bytes]:
-    """The JSON of the first of some rows, at least of one, that an answer of bounded size has room for."""
+    """The JSON of the first rows that fit into a response of bounded size, at least of one."""
     size = 0
     for row in rows:
         item = dumps(row.as_json())

@@ -1,4 +1,4 @@
-"""The Prefer header (RFC 7240): `respond-async` and `wait`; whatever else it says is ignored."""
+"""The Prefer header (RFC 7240): `respond-async` and `wait`; other preferences are ignored."""
 
 import re
 from dataclasses import dataclass
@@ -9,9 +9,8 @@ from aiohttp import web
 MAX_WAIT_S: Final = 20
 TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 QUOTED: Final = r'"(?>(?:[^"\\]|\\.)*)"'
-# One preference with its parameters. Every repetition is possessive or atomic: a header that fits nowhere is read once,
-# not in every way its blanks could be shared out. Groups are atomic, since possessive ones do not give back what they
-# tried before Python 3.11.5.
+# One preference with its parameters. Every repetition is possessive or atomic, so that matching takes linear time.
+# Groups are atomic instead of possessive: possessive groups have a bug before Python 3.11.5.
 ITEM: Final = re.compile(
     rf"\s*+(?P<name>{TOKEN})\s*+(?>(?:=\s*+(?P<value>{TOKEN}|{QUOTED}))?)"
     rf"(?>(?:\s*+;\s*+(?>(?:{TOKEN}(?>(?:\s*+=\s*+(?:{TOKEN}|{QUOTED}))?))?))*)\s*+(?:,|$)"
@@ -21,20 +20,20 @@ MAX_CHARACTERS: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """What a client would like: to be answered early, and how long it would wait, in seconds."""
+    """Whether a client prefers an asynchronous response, and how many seconds it would wait."""
 
     respond_async: bool = False
     wait: int | None = None
 
-    def applied(self, *, respond_async: bool = False, wait: bool = False) -> dict[str, str]:
-        """The header that says which of them were followed."""
-        words = ["respond-async"] if respond_async else []
-        words += [f"wait={self.wait}"] if wait and self.wait is not None else []
-        return {"Preference-Applied": ", ".join(words)} if words else {}
+    def applied_header(self, *, respond_async: bool = False, wait: bool = False) -> dict[str, str]:
+        """The Preference-Applied header."""
+        items = ["respond-async"] if respond_async else []
+        items += [f"wait={self.wait}"] if wait and self.wait is not None else []
+        return {"Preference-Applied": ", ".join(items)} if items else {}
 
 
 def parse_prefer(text: str) -> Preferences:
-    """Reads the joined header; the first of two equal preferences counts, and what is malformed is ignored."""
+    """Parses the joined header; the first of duplicates counts, and malformed preferences are ignored."""
     found: dict[str, str | None] = {}
     position = 0
     while position < len(text) <= MAX_CHARACTERS:
@@ -51,5 +50,5 @@ def parse_prefer(text: str) -> Preferences:
 
 
 def read_preferences(request: web.Request) -> Preferences:
-    """What the client of a request prefers."""
+    """The preferences of a request."""
     return parse_prefer(", ".join(request.headers.getall("Prefer", [])))

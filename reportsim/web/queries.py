@@ -11,10 +11,10 @@ from reportsim.schemas.strict import Strict
 
 
 def load_query(schema: Strict, request: web.Request) -> dict[str, Any]:
-    """The query parameters, each given once.
+    """Validates the query parameters of a request.
 
     Raises:
-        Problem: 422, naming every parameter that is wrong.
+        Problem: 422 with all invalid parameters.
     """
     errors = [
         {"detail": "Given more than once.", "parameter": name}

@@ -13,7 +13,7 @@ CHECK_S: Final = 1.0
 
 
 async def check_database(request: web.Request) -> tuple[bool, bool]:
-    """Whether the database answers in time, and whether it has exactly this build's migrations."""
+    """Whether the database answers in time, and whether its migrations are exactly those of this build."""
     try:
         async with asyncio.timeout(CHECK_S), request.app[ENGINE].readiness.acquire() as connection:
             return True, await is_current(connection)

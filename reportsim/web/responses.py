@@ -16,17 +16,17 @@ PROBLEM_JSON: Final = "application/problem+json"
 
 
 def json_response(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    """JSON as this service writes it."""
+    """A JSON response, encoded by orjson."""
     return web.Response(status=status, body=dumps(value), content_type="application/json", headers=headers)
 
 
 def progress_headers(row: Request) -> dict[str, str]:
-    """When to look again while a request has not ended; afterwards, where its time went."""
+    """Retry-After while a request has not ended; afterwards, Server-Timing."""
     return {"Server-Timing": server_timing(row)} if row.ended else {"Retry-After": "1"}
 
 
 def accepted_response(row: Request, body: bytes, headers: dict[str, str] | None = None) -> web.Response:
-    """The 202: where to look, and when."""
+    """The 202 of an accepted request."""
     return web.Response(
         status=202,
         body=body,
@@ -40,7 +40,7 @@ def accepted_response(row: Request, body: bytes, headers: dict[str, str] | None 
 
 
 def ended_response(row: Request, status: int, body: bytes, headers: dict[str, str] | None = None) -> web.Response:
-    """The answer to whoever waited for a request's end, with where the time went."""
+    """The response of a request that has ended, with Server-Timing."""
     return web.Response(
         status=status,
         body=body,
@@ -53,20 +53,20 @@ def ended_response(row: Request, status: int, body: bytes, headers: dict[str, st
 
 
 def problem_response(request: web.Request, problem: Problem) -> web.Response:
-    """The answer for a problem."""
+    """The response for a problem, as JSON."""
     headers = {**problem.headers, hdrs.CONTENT_TYPE: PROBLEM_JSON}
     return web.Response(status=problem.status, body=encode_problem(request, problem), headers=headers)
 
 
 def encode_problem(request: web.Request, problem: Problem) -> bytes:
-    """The problem document with the ids of its request, which have nothing in them that JSON would escape.
+    """The problem document with the ids of its request, which need no escaping in JSON.
 
-    What is said again and again is rendered once: a flood of refusals must cost next to nothing.
+    The part without the ids is cached, so that a flood of refusals stays cheap.
     """
     try:
         render = render_problem if len(problem.detail) <= LONGEST_TEXT else render_problem.__wrapped__
         body = render(problem.slug, problem.status, problem.detail, tuple(problem.members.items()))
-    except TypeError:  # members that are not hashable
+    except TypeError:  # unhashable members
         body = dumps(problem.as_json())
     ids = "" if "request_id" in problem.members else f',"request_id":"{request[REQUEST_ID]}"'
     if trace := caller_trace_id(request):
@@ -76,5 +76,5 @@ def encode_problem(request: web.Request, problem: Problem) -> bytes:
 
 @functools.lru_cache(256)
 def render_problem(slug: str, status: int, detail: str, members: tuple[tuple[str, Any], ...]) -> bytes:
-    """A problem document without the ids of a request."""
+    """The problem document without the ids of its request."""
     return dumps(Problem(slug, detail, dict(members), status=status).as_json())

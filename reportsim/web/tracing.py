@@ -8,7 +8,7 @@ from reportsim.web.keys import ENGINE, ROW_ID, TRACE
 
 
 def new_traceparent(request: web.Request) -> str:
-    """The trace that this request belongs to, or starts."""
+    """The traceparent for the row of a request: a child of the caller's, or a new trace."""
     given = request.headers.getall("traceparent") if "traceparent" in request.headers else ()
     context = tracing.parse_traceparent(given)
     entropy = request.app[ENGINE].entropy
@@ -16,13 +16,13 @@ def new_traceparent(request: web.Request) -> str:
 
 
 def set_log_ids(request: web.Request, row: Request) -> None:
-    """Notes for the log which row a request is about, and the trace that the row belongs to."""
+    """Sets the row's id and trace for the access log."""
     request[ROW_ID] = str(row.id)
     request[TRACE] = row.traceparent or ""
 
 
 def caller_trace_id(request: web.Request) -> str | None:
-    """The trace that the caller has started."""
+    """The id of the caller's trace."""
     if "traceparent" not in request.headers:
         return None
     context = tracing.parse_traceparent(request.headers.getall("traceparent"))

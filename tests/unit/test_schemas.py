@@ -236,7 +236,7 @@ class TestPayload:
     @given(SUBMISSIONS)
     def test_asks_for_the_same_when_it_is_sent_back(self, body: dict[str, Any]) -> None:
         found = accepted(body)
-        url = {"callback_url": found.callback.url} if found.callback_url else {}
+        url = {"callback_url": found.callback.url} if found.callback.url else {}
         again = accepted({**found.payload, **url})
         assert again.payload == found.payload
         assert same_meaning(found.fingerprint, again.fingerprint)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from aiohttp import web
+
 # A connection is aborted when its peer has read nothing of its pending output for so long.
 STALL_S: Final = 20.0
 CHECKS_PER_STALL: Final = 20
@@ -121,3 +123,10 @@ def limit_kernel_buffers(listener: socket.socket) -> None:
     if sys.platform == "linux" and listener.family in {socket.AF_INET, socket.AF_INET6}:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * STALL_S))
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_BYTES)
+
+
+async def write_in_chunks(response: web.StreamResponse, data: bytes) -> None:
+    """Writes in chunks, each of which waits until the peer has read the previous one."""
+    view = memoryview(data)
+    for start in range(0, len(data), CHUNK):
+        await response.write(view[start : start + CHUNK])
