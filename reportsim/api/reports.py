@@ -1,4 +1,4 @@
-"""GET /api/reports/{file}: conditional and range downloads (RFC 9110), from files named by request id alone."""
+"""GET /api/reports/{file}: downloads of CSV files, with conditions and ranges (RFC 9110)."""
 
 import asyncio
 import base64
@@ -21,9 +21,9 @@ from reportsim.web.limits.concurrency_limit import DOWNLOAD_LIMIT
 
 log = logging.getLogger("reportsim.http")
 
-# What is longer is sent piece by piece, with the file open; so many may be, in all and of one client.
+# Larger files are sent in chunks, with the file open, under a concurrency limit.
 CHUNK: Final = 256 * 1024
-# Seconds that any download may take, and the bytes per second that one must make besides.
+# The time-out of a download: a constant, and more by a minimum transfer rate.
 BASE_TIMEOUT_S: Final = 60.0
 MIN_BYTES_PER_S: Final = 4096
 RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII | re.IGNORECASE)
@@ -32,14 +32,14 @@ TAG: Final = re.compile(r'(?:W/)?"[^"]*"|\*')
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """A part of a file: its first byte, and how many."""
+    """A range of bytes."""
 
     first: int
     length: int
 
 
 async def download(request: web.Request) -> web.StreamResponse:
-    """A report's CSV file: conditions are decided by the row alone, and only what is sent needs the file."""
+    """The CSV file of a report; conditions are evaluated by the row alone, before the file is opened."""
     engine = request.app[ENGINE]
     id = parse_name(request.match_info["file"])
     row = await store.get_one(engine.pool, id) if id else None
@@ -64,10 +64,10 @@ async def download(request: web.Request) -> web.StreamResponse:
 
 
 def prepare_response(request: web.Request, row: Request) -> tuple[web.StreamResponse, ByteRange]:
-    """Status and headers as the request's conditions and range ask for them, and the part of the file to send.
+    """The response with status and headers by the request's conditions and range, and the range to send.
 
     Raises:
-        Problem: 412 or 416, when they cannot be met.
+        Problem: 412 or 416, if a condition or the range cannot be met.
     """
     assert row.result_payload is not None
     assert row.completed_at is not None
@@ -84,10 +84,10 @@ def prepare_response(request: web.Request, row: Request) -> tuple[web.StreamResp
         hdrs.CONTENT_DISPOSITION: f'attachment; filename="{row.file}"',
     }
     if not precondition_holds(request, etag, modified):
-        raise Problem("precondition-failed", "The file is not the one that the request's condition names.")
+        raise Problem("precondition-failed", "The file does not match the precondition of the request.")
     if is_not_modified(request, etag, modified):
-        kept = {name: headers[name] for name in (hdrs.ETAG, hdrs.CACHE_CONTROL)}
-        return web.Response(status=304, headers=kept), ByteRange(0, 0)
+        headers = {name: headers[name] for name in (hdrs.ETAG, hdrs.CACHE_CONTROL)}
+        return web.Response(status=304, headers=headers), ByteRange(0, 0)
     span = requested_range(request, etag, size)
     if span is None:
         status, span = 200, ByteRange(0, size)
@@ -101,20 +101,20 @@ def prepare_response(request: web.Request, row: Request) -> tuple[web.StreamResp
 
 
 def read_range(handle: BinaryIO, span: ByteRange) -> bytes:
-    """A part of a file.
+    """Reads a range of a file.
 
     Raises:
-        OSError: it cannot be read in its length.
+        OSError: The file is shorter than the range.
     """
     handle.seek(span.first)
     content = handle.read(span.length)
     if len(content) != span.length:
-        raise OSError("the report file was cut")
+        raise OSError("the report file is truncated")
     return content
 
 
 async def send(request: web.Request, response: web.StreamResponse, handle: BinaryIO, span: ByteRange) -> None:
-    """Sends a part of a file, which a client must take with some speed: it can go on where it was by a range."""
+    """Sends a range of a file, with a time-out; a client that is too slow can resume with a range."""
     async with asyncio.timeout(BASE_TIMEOUT_S + span.length / MIN_BYTES_PER_S):
         await response.prepare(request)
         for first in range(span.first, span.first + span.length, CHUNK):
@@ -124,7 +124,7 @@ async def send(request: web.Request, response: web.StreamResponse, handle: Binar
 
 
 def precondition_holds(request: web.Request, etag: str, modified: datetime) -> bool:
-    """Whether If-Match, or else If-Unmodified-Since, lets the request be done (RFC 9110, section 13.2.2)."""
+    """Whether If-Match, or else If-Unmodified-Since, is met (RFC 9110, section 13.2.2)."""
     if hdrs.IF_MATCH in request.headers:
         return not {"*", etag}.isdisjoint(entity_tags(request, hdrs.IF_MATCH))
     since = parse_date_header(request, hdrs.IF_UNMODIFIED_SINCE)
@@ -132,7 +132,7 @@ def precondition_holds(request: web.Request, etag: str, modified: datetime) -> b
 
 
 def is_not_modified(request: web.Request, etag: str, modified: datetime) -> bool:
-    """Whether If-None-Match, or else If-Modified-Since, says that the client has the file already."""
+    """Whether the client has the file already, by If-None-Match or else If-Modified-Since."""
     if hdrs.IF_NONE_MATCH in request.headers:
         known = {tag.removeprefix("W/") for tag in entity_tags(request, hdrs.IF_NONE_MATCH)}
         return not {"*", etag}.isdisjoint(known)
@@ -141,7 +141,7 @@ def is_not_modified(request: web.Request, etag: str, modified: datetime) -> bool
 
 
 def parse_date_header(request: web.Request, header: str) -> datetime | None:
-    """The moment in a header; None for anything that is no date, which counts as not sent."""
+    """The date in a header; None if it is not a date, which is treated like a missing header."""
     try:
         moment = parsedate_to_datetime(request.headers.get(header, ""))
     except (ValueError, OverflowError):
@@ -155,12 +155,12 @@ def entity_tags(request: web.Request, header: str) -> set[str]:
 
 
 def requested_range(request: web.Request, etag: str, size: int) -> ByteRange | None:
-    """The single range that is asked for and may be given; None for the whole file.
+    """The single range that is requested; None for the whole file.
 
-    Several ranges, other units and malformed ranges are ignored, and so is any range of another file (If-Range).
+    Multiple ranges, other units and malformed ranges are ignored, and so is a range of another file (If-Range).
 
     Raises:
-        Problem: 416 when nothing of the range exists.
+        Problem: 416 if the range is beyond the file.
     """
     if request.method != hdrs.METH_GET:
         return None

@@ -24,7 +24,7 @@ class BenchmarkPlan(ReportRequest):
 
     ledger = Text(load_default=BENCHMARK_LEDGER, validate=validate.Length(1, 100))
     rate = Number(
-        load_default=DEFAULTS.rate, validate=plan_bounds("rate"), metadata={"description": "Arrivals a second."}
+        load_default=DEFAULTS.rate, validate=plan_bounds("rate"), metadata={"description": "Arrivals per second."}
     )
     duration_s = Number(
         load_default=DEFAULTS.duration_s,
@@ -45,13 +45,13 @@ class BenchmarkPlan(ReportRequest):
     service_time = fields.Nested(
         ServiceTime,
         allow_none=True,
-        metadata={"description": "An exponential second by default; null: the report's own."},
+        metadata={"description": "Exponential with a mean of one second by default; null: the report's own."},
     )
     client_timeout_s = Number(
         load_default=DEFAULTS.client_timeout_s,
         allow_none=True,
         validate=plan_bounds("client_timeout_s"),
-        metadata={"description": "When sync clients leave; null: never."},
+        metadata={"description": "When sync clients give up; null: never."},
     )
     slo_s = Number(
         load_default=DEFAULTS.slo_s, validate=plan_bounds("slo_s"), metadata={"description": "When a result is late."}
@@ -59,9 +59,9 @@ class BenchmarkPlan(ReportRequest):
     cancel = fields.String(
         load_default=str(DEFAULTS.cancel),
         validate=validate.OneOf(list(Cancel)),
-        metadata={"description": "What the server stops of the work for sync clients that left."},
+        metadata={"description": "Which work of sync clients that gave up the server cancels."},
     )
     ways = YesNo(
         load_default=DEFAULTS.ways,
-        metadata={"description": "Measure polling, long polling and SSE beside the callback; each takes a block."},
+        metadata={"description": "Measure polling, long polling and SSE besides the callback; each takes a block."},
     )

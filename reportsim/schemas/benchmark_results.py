@@ -20,7 +20,7 @@ from reportsim.schemas.responses import ResponseSchema, boolean, date_time, inte
 
 
 class Expected(ResponseSchema):
-    """What to expect, and where 95 % of runs lie."""
+    """The expected value, and the interval that contains 95 % of runs."""
 
     value = number()
     low = number()
@@ -28,21 +28,21 @@ class Expected(ResponseSchema):
 
 
 class Residual(ResponseSchema):
-    """A figure as it was, as the simulation has it for this very load, and as it was expected."""
+    """A metric as measured, as simulated with the load of this run, and as predicted."""
 
     measured = number()
     replayed = number()
     expected = nested(Expected)
-    inside = boolean("Whether the band holds what was measured.")
+    inside = boolean("Whether the interval contains the measurement.")
     explained = boolean("Whether the simulation of the run's own load agrees with what was measured.")
 
 
 class Residuals(object_with(COMPARED, Residual)):  # type: ignore[misc]
-    """Measurement beside theory."""
+    """Measurements compared with theory."""
 
 
 class ObjectiveJudged(ResponseSchema):
-    """One objective and what became of it."""
+    """One objective and its outcome."""
 
     metric = string()
     op = string(validate=validate.OneOf(list(OPERATORS)))
@@ -59,7 +59,7 @@ class ObjectivesJudged(ResponseSchema):
 
 
 class HonestyCheck(ResponseSchema):
-    """Whether the run can be trusted; a failed one forbids it."""
+    """A check of whether the run can be trusted; one that fails makes it untrusted."""
 
     id = string(validate=validate.Regexp(r"H[0-9]{1,2}"))
     name = string()
@@ -78,26 +78,26 @@ class ObjectivesOfSides(object_with_optional(SIDES, lambda: fields.Nested(Object
 
 
 class BlockStarted(ResponseSchema):
-    """A stretch of a run in which one side had the load."""
+    """A period of a run in which one side had the load."""
 
     side = string(validate=validate.OneOf(SIDES))
     block = required(fields.Integer, validate=validate.Range(1))
-    started_at = date_time("The moment 0 of its requests.")
+    started_at = date_time("Time 0 of its requests.")
 
 
 class WayCost(ResponseSchema):
-    """One way to learn a result, and what it costs."""
+    """One delivery method, and what it costs."""
 
     offered = integer()
     results = integer()
     time_to_result_ms = nested(WayTimes)
-    requests = integer("All that went over the wire, in either direction.")
+    requests = integer("All requests, in both directions.")
     requests_per_result = number(allow_none=True)
-    connections = nested(Occupancy, "Held by clients, callbacks that come in included.")
+    connections = nested(Occupancy, "Open connections of clients, including incoming callbacks.")
 
 
 class Ways(object_with(Way, WayCost)):  # type: ignore[misc]
-    """The ways to learn a result, under the same load."""
+    """The delivery methods, under the same load."""
 
 
 class BenchmarkResult(object_with_optional(SIDES, lambda: fields.Nested(BenchmarkSide))):  # type: ignore[misc]

@@ -14,29 +14,29 @@ SIDES: Final = ("sync", "async", "a", "b")
 
 
 def signed_number(about: str = "", **options: Any) -> Any:
-    """A number that may be below 0, or not be there."""
+    """A number that may be negative or null."""
     return required(fields.Float, about, allow_none=True, **options)
 
 
-def nested(shape: Any, about: str = "", **options: Any) -> Any:
-    """An object that is always there."""
-    return required(fields.Nested, about, nested=shape, **options)
+def nested(schema: Any, about: str = "", **options: Any) -> Any:
+    """A required object."""
+    return required(fields.Nested, about, nested=schema, **options)
 
 
-def object_with(names: Any, shape: Any) -> type[ResponseSchema]:
-    """A shape with the same kind of member under each of some names."""
-    made: type[ResponseSchema] = ResponseSchema.from_dict({str(name): nested(shape) for name in names}, name="")  # type: ignore[assignment]
-    return made
+def object_with(names: Any, schema: Any) -> type[ResponseSchema]:
+    """A schema with an object of the same schema under each name."""
+    result: type[ResponseSchema] = ResponseSchema.from_dict({str(name): nested(schema) for name in names}, name="")  # type: ignore[assignment]
+    return result
 
 
 def object_with_optional(names: Any, make: Callable[[], Any]) -> type[ResponseSchema]:
-    """A shape with some members of which those of the run's sides are there."""
-    made: type[ResponseSchema] = ResponseSchema.from_dict({str(name): make() for name in names}, name="")  # type: ignore[assignment]
-    return made
+    """A schema with optional members; those of the run's own sides are present."""
+    result: type[ResponseSchema] = ResponseSchema.from_dict({str(name): make() for name in names}, name="")  # type: ignore[assignment]
+    return result
 
 
 class BlockEstimate(ResponseSchema):
-    """An estimate and its 95 % interval, whose units of sampling are blocks; null for an end that has no bound."""
+    """An estimate with its 95 % interval, sampled by blocks; a null bound is infinite."""
 
     value = signed_number()
     low = signed_number()
@@ -44,29 +44,29 @@ class BlockEstimate(ResponseSchema):
 
 
 class Percentile(ResponseSchema):
-    """A percentile or a mean over the requests with a time, with its 95 % interval from the blocks."""
+    """A percentile or mean of the requests with a time, with its 95 % interval sampled by blocks."""
 
     value = number("Milliseconds; null where there is no time.", allow_none=True)
-    low = signed_number("Null where nothing bounds it from below, or with fewer than four blocks.")
-    high = number("Null where nothing bounds it from above.", allow_none=True)
-    n = integer("Requests that it is over: those with a result, and those whose result was waited for in vain.")
-    censored = boolean("It falls on requests without a result: the true one is at least this long.")
+    low = signed_number("Null without a lower bound, or with fewer than four blocks.")
+    high = number("Null without an upper bound.", allow_none=True)
+    n = integer("Number of requests: those with a result, and those that waited for one in vain.")
+    censored = boolean("It falls on requests without a result, so the true value is at least this.")
 
 
 class TimeSummary(object_with((*LEVELS, "max", "mean"), Percentile)):  # type: ignore[misc]
-    """The percentiles of a time, and its mean, cut off at the shorter time-out of both sides."""
+    """The percentiles of a time, and its mean, censored at the shorter time-out of both sides."""
 
 
 class WayTimes(object_with((*LEVELS, "max"), Percentile)):  # type: ignore[misc]
-    """The percentiles of the time to result by one way."""
+    """The percentiles of the time to result of one delivery method."""
 
 
 class Outcomes(ResponseSchema.from_dict({outcome.label: integer() for outcome in Outcome})):  # type: ignore[misc]
-    """How many requests ended how; they add up to those offered."""
+    """The number of requests by outcome; they add up to those offered."""
 
 
 class Lag(ResponseSchema):
-    """How late requests were sent, in milliseconds."""
+    """The schedule lag, in milliseconds: how late requests were sent."""
 
     p50 = number(allow_none=True)
     p99 = number(allow_none=True)
@@ -75,7 +75,7 @@ class Lag(ResponseSchema):
 
 
 class Segments(ResponseSchema.from_dict({name: signed_number() for name in SEGMENTS})):  # type: ignore[misc]
-    """Where the time to result went on average, in milliseconds."""
+    """The average parts of the time to result, in milliseconds."""
 
 
 class Bounds(ResponseSchema):
@@ -103,23 +103,23 @@ class BenchmarkSide(ResponseSchema):
     offered = integer()
     sent = integer()
     outcomes = nested(Outcomes)
-    duplicates = integer("Callbacks that came more than once.")
+    duplicates = integer("Callbacks that arrived more than once.")
     sched_lag_ms = nested(Lag)
     accept_ms = nested(TimeSummary, "To the first final status.")
-    time_to_result_ms = nested(TimeSummary, "To the result in the client's hands, from when the request was due.")
-    from_send_ms = nested(TimeSummary, "The same from when it was sent, as most tools measure it.")
+    time_to_result_ms = nested(TimeSummary, "Until the client has the result, from when the request was due.")
+    from_send_ms = nested(TimeSummary, "The same from when the request was sent, as most tools measure it.")
     segments_ms = nested(Segments)
     shares = nested(Shares)
     goodput = number("Results within the SLO.", allow_none=True)
     goodput_interval = nested(Bounds)
     throughput = number("Results.", allow_none=True)
     throughput_interval = nested(Bounds)
-    drain_s = number("From the last arrival until nothing was left to do.")
+    drain_s = number("From the last arrival until all work was done.")
     open_connections = nested(Occupancy)
     busy_workers_mean = number(allow_none=True)
     busy_workers_mean_interval = nested(Bounds)
     queue = nested(Occupancy)
-    wasted_share = number("Of all worker time, that which went to clients that had left.", allow_none=True)
+    wasted_share = number("The share of worker time spent for clients that had given up.", allow_none=True)
     wasted_share_interval = nested(Bounds)
 
 
@@ -131,7 +131,7 @@ class Differences(ResponseSchema):
 
 
 class Faster(object_with_optional(SIDES, lambda: fields.Integer(validate=validate.Range(0)))):  # type: ignore[misc]
-    """How often which side had its result first."""
+    """How often each side had its result first."""
 
     tie = integer()
 
@@ -148,12 +148,12 @@ class LevelsCompared(object_with((*LEVELS, "max"), LevelCompared)):  # type: ign
 
 
 class Comparison(object_with_optional((f"only_{side}" for side in SIDES), lambda: fields.Integer())):  # type: ignore[misc]
-    """Both sides against each other, request by request: the same arrival, the same service time."""
+    """Both sides compared request by request, with the same arrival and the same service time."""
 
     pairs = integer("Requests that have a time on both sides.")
     neither = integer()
     difference_ms = nested(Differences)
-    limit_ms = number("Times of both sides are cut off at this before they are subtracted.", allow_none=True)
+    limit_ms = number("Times of both sides are censored at this before they are subtracted.", allow_none=True)
     faster = nested(Faster)
     tie_ms = number("Differences below this are ties.")
     accept_ms = nested(LevelsCompared)

@@ -1,4 +1,4 @@
-"""The shapes of benchmark runs and of their results: also the JSON Schema of what is exported."""
+"""The response schemas of benchmark runs; also the JSON Schema of exports."""
 
 from typing import Final
 
@@ -22,7 +22,7 @@ STATUSES: Final = ("PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED")
 
 
 class BenchmarkLinks(ResponseSchema):
-    """Where to go on."""
+    """Related resources."""
 
     self = uri_reference()
     report = uri_reference("The result as a page; null until there is one.", allow_none=True)
@@ -35,11 +35,9 @@ class Benchmark(ResponseSchema):
     id = uuid()
     status = string("PENDING while it is predicted.", validate=validate.OneOf(STATUSES))
     plan = required(fields.Dict, "The parameters, completed.", keys=fields.String())
-    prediction = required(
-        fields.Dict, "What to expect of it; null while PENDING.", keys=fields.String(), allow_none=True
-    )
+    prediction = required(fields.Dict, "Null while PENDING.", keys=fields.String(), allow_none=True)
     progress = number("From 0 to 1.")
-    result = nested(BenchmarkResult, "Null until it has COMPLETED.", allow_none=True)
+    result = nested(BenchmarkResult, "Null until COMPLETED.", allow_none=True)
     error = nested(Problem, "Why it FAILED.", allow_none=True)
     created_at = date_time()
     started_at = date_time(allow_none=True)
@@ -48,7 +46,7 @@ class Benchmark(ResponseSchema):
 
 
 class PlanDifference(ResponseSchema):
-    """A parameter that two plans do not share."""
+    """A parameter that differs between two plans."""
 
     name = string()
     first = required(fields.Raw, allow_none=True)
@@ -56,20 +54,20 @@ class PlanDifference(ResponseSchema):
 
 
 class FigureCompared(ResponseSchema):
-    """A figure of two runs; outcomes are shares of what was offered."""
+    """A metric of two runs; outcomes are shares of the requests offered."""
 
     metric = string()
     first = number(allow_none=True)
     second = number(allow_none=True)
     first_censored = boolean("Whether the first is only a lower bound.")
     second_censored = boolean("Whether the second is only a lower bound.")
-    difference = signed_number("Second − first; null where one is not there, or only a lower bound.")
+    difference = signed_number("Second − first; null if one is missing or only a lower bound.")
     ratio = number(allow_none=True)
-    apart = boolean("Whether the 95 % intervals of two percentiles have nothing in common.", allow_none=True)
+    apart = boolean("Whether the 95 % intervals of two percentiles are disjoint.", allow_none=True)
 
 
 class RunsCompared(object_with_optional(SIDES, lambda: fields.List(fields.Nested(FigureCompared)))):  # type: ignore[misc]
-    """Two runs beside each other."""
+    """Two runs compared."""
 
     first = uuid()
     second = uuid()
@@ -78,7 +76,7 @@ class RunsCompared(object_with_optional(SIDES, lambda: fields.List(fields.Nested
 
 
 class SelfLink(ResponseSchema):
-    """Where the whole is."""
+    """A link to the whole run."""
 
     self = uri_reference()
 

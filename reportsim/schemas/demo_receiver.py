@@ -23,14 +23,14 @@ class ScriptQuery(Strict):
             error=f"A script is at most {MAX_STEPS} statuses, timeout, reset or slow, separated by commas.",
         ),
         metadata={
-            "description": "One step for each attempt, separated by commas: a status; `timeout`, which is silence for a"
-            " minute; `reset`, which breaks off; `slow`, whose body takes a minute. Afterwards, 200."
+            "description": "One step per attempt, separated by commas: a status; `timeout`, no response for a minute;"
+            " `reset`, a closed connection; `slow`, a body that takes a minute. Afterwards, 200."
         },
     )
 
 
 class InboxQuery(Strict):
-    """Whether JSON is asked for, whatever is accepted, or only the live part of the page."""
+    """Asks for JSON regardless of Accept, or for only the live part of the page."""
 
     format = fields.String(validate=validate.Equal("json"))
     fragment = fields.String(validate=validate.Equal("inbox"))

@@ -18,20 +18,22 @@ class ListQuery(Strict):
 
     limit = Digits(load_default=DEFAULT_PAGE, validate=validate.Range(1, MAX_PAGE))
     cursor = fields.String(
-        metadata={"description": "Where the last page ended, from `next`.", "pattern": r"[A-Za-z0-9_-]+"}
+        metadata={"description": "Where the previous page ended, from `next`.", "pattern": r"[A-Za-z0-9_-]+"}
     )
     status = fields.String(validate=validate.OneOf(list(Status)))
     mode = fields.String(validate=validate.OneOf(list(Mode)))
     callback_status = fields.String(validate=validate.OneOf(list(CallbackStatus)))
-    run = Identifier(metadata={"description": "Only the requests of this benchmark run, which are left out otherwise."})
+    run = Identifier(
+        metadata={"description": "Only requests of this benchmark run; requests of runs are omitted otherwise."}
+    )
 
 
 class LogsQuery(Strict):
-    """The parameters of the callback attempts; as long a page as there is, unless a shorter one is asked for."""
+    """The parameters of the callback attempts; the default page is the largest one."""
 
     limit = Digits(load_default=MAX_PAGE, validate=validate.Range(1, MAX_PAGE))
     cursor = fields.String(
-        metadata={"description": "Where the last page ended, from `next`.", "pattern": r"[A-Za-z0-9_-]+"}
+        metadata={"description": "Where the previous page ended, from `next`.", "pattern": r"[A-Za-z0-9_-]+"}
     )
 
 
@@ -47,6 +49,4 @@ class BenchmarksQuery(Strict):
 class ComparisonQuery(Strict):
     """The parameters of a comparison."""
 
-    with_ = Identifier(
-        required=True, data_key="with", metadata={"description": "The run that it is compared with, from the list."}
-    )
+    with_ = Identifier(required=True, data_key="with", metadata={"description": "The id of the run to compare with."})

@@ -11,12 +11,12 @@ from reportsim.schemas.strict import Strict
 MAX_REDELIVERIES: Final = 200
 DEFAULT_REDELIVERIES: Final = 100
 ORIGIN: Final = validate.Regexp(
-    r"[Hh][Tt][Tt][Pp][Ss]?://[^/?#\s\x00]+\Z", error="Not like https://receiver.example.org."
+    r"[Hh][Tt][Tt][Pp][Ss]?://[^/?#\s\x00]+\Z", error="Not an origin like https://receiver.example.org."
 )
 
 
 class Redelivery(Strict):
-    """Which requests to call back again; those whose series is running never match."""
+    """Selects the requests to call back again; those with a running series never match."""
 
     callback_status = fields.String(
         load_default=CallbackStatus.FAILED, validate=validate.OneOf([CallbackStatus.FAILED, CallbackStatus.SUCCESS])

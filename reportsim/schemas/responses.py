@@ -1,4 +1,4 @@
-"""The shapes of what the service answers. They describe, and load nothing; tests hold them against the answers."""
+"""The schemas of responses. They are documentation only; tests validate responses with them."""
 
 import functools
 from typing import Any
@@ -10,7 +10,7 @@ from reportsim.reports.catalog import CATALOG
 
 
 def required(kind: type[fields.Field[Any]], about: str = "", **options: Any) -> Any:
-    """A member that is always there."""
+    """A required member."""
     metadata = {"description": about} if about else {}
     return kind(required=True, metadata=metadata | options.pop("metadata", {}), **options)
 
@@ -25,7 +25,7 @@ uri_reference = functools.partial(string, metadata={"format": "uri-reference"})
 
 
 class ResponseSchema(Schema):
-    """A shape that may gain members."""
+    """A schema that may gain members."""
 
     class Meta:
         """marshmallow's options."""
@@ -34,41 +34,41 @@ class ResponseSchema(Schema):
 
 
 class InvalidValue(ResponseSchema):
-    """One value that is not valid: a JSON Pointer (RFC 6901) into the body, or the name of a query parameter."""
+    """One invalid value, with a JSON Pointer (RFC 6901) into the body or the name of a query parameter."""
 
-    detail = string("What is wrong with it.")
+    detail = string("What is wrong with the value.")
     pointer = fields.String()
     parameter = fields.String()
-    reason = fields.String(metadata={"description": "A code for programs, where a callback URL is refused."})
+    reason = fields.String(metadata={"description": "A code for programs, if a callback URL is refused."})
 
 
 class Problem(ResponseSchema):
     """A problem document (RFC 9457)."""
 
-    type = uri_reference("The kind of problem, which is also a page for people.")
+    type = uri_reference("The kind of problem; also the URL of a page that explains it.")
     title = string("The kind in words; the same for all problems of a kind.")
     status = required(fields.Integer, "The HTTP status.", validate=validate.Range(400, 599))
     detail = fields.String(metadata={"description": "What happened this time."})
-    instance = fields.String(metadata={"description": "The request that it is about.", "format": "uri-reference"})
-    request_id = fields.String(metadata={"description": "The id to look for in the log."})
+    instance = fields.String(
+        metadata={"description": "The request that the problem is about.", "format": "uri-reference"}
+    )
+    request_id = fields.String(metadata={"description": "The id of the HTTP request in the log."})
     trace_id = fields.String(metadata={"description": "The trace that the request is part of."})
     errors = fields.List(fields.Nested(InvalidValue))
     violated_policies = fields.List(fields.String(), data_key="violated-policies")
 
 
 class Check(ResponseSchema):
-    """An invariant of a report; one that does not hold makes the request fail."""
+    """An invariant of a report; if it does not hold, the request fails."""
 
     name = string()
     ok = boolean()
 
 
 class Timings(ResponseSchema):
-    """Where the time went, in milliseconds."""
+    """The parts of the total time, in milliseconds."""
 
-    queue = number(
-        "From acceptance until a worker slot is taken; `started_at`, when the work begins, is later by the claim."
-    )
+    queue = number("From acceptance until a worker slot is taken; `started_at` is later by the time of the claim.")
     service = number("In the slot.")
     total = number("From acceptance to the end.")
 
@@ -92,7 +92,7 @@ class Result(ResponseSchema):
 
 
 class Links(ResponseSchema):
-    """Where to go on."""
+    """Related resources."""
 
     self = uri_reference()
     report = uri_reference("The CSV file; null until there is one.", allow_none=True)
@@ -105,11 +105,11 @@ class Request(ResponseSchema):
     id = uuid()
     mode = string(validate=validate.OneOf(list(Mode)))
     status = string("COMPLETED and FAILED are final.", validate=validate.OneOf(list(Status)))
-    input_payload = required(fields.Dict, "What was asked for, completed.")
-    result_payload = required(fields.Nested, "Null until the report is done.", nested=Result, allow_none=True)
+    input_payload = required(fields.Dict, "The submission with its defaults filled in.")
+    result_payload = required(fields.Nested, "Null until the report is completed.", nested=Result, allow_none=True)
     callback_url = string(allow_none=True)
     callback_status = string(
-        "Where the latest series of attempts stands.",
+        "The state of the latest series of attempts.",
         validate=validate.OneOf(list(CallbackStatus)),
         allow_none=True,
     )
@@ -130,28 +130,28 @@ class RequestPage(ResponseSchema):
 
 
 class Redelivered(ResponseSchema):
-    """The requests that are called back anew, oldest first."""
+    """The requests that are called back again, oldest first."""
 
-    started = integer("How many series have begun.")
+    started = integer("The number of series that were started.")
     count = integer("The same number.")
     ids = required(fields.List, cls_or_instance=fields.UUID())
-    more = boolean("Whether the limit or the quota was reached, and the same call may find more.")
+    more = boolean("Whether the limit or the quota was reached, so that the same call may find more.")
 
 
 class CallbackLog(ResponseSchema):
-    """A callback attempt whose end the service saw."""
+    """A callback attempt that has ended."""
 
     id = uuid()
     request_id = uuid()
     series = required(fields.Integer, "1, and one more for each redelivery.", validate=validate.Range(1))
     attempt_number = required(fields.Integer, validate=validate.Range(1))
-    status_code = required(fields.Integer, "The receiver's answer, if there was one.", allow_none=True)
+    status_code = required(fields.Integer, "The status of the receiver's response, if there was one.", allow_none=True)
     success = boolean()
     reason = string("Why it failed, as a code.", allow_none=True)
     error_message = string(allow_none=True)
     response_time_ms = number()
     attempted_at = date_time()
-    remote_ip = string("The address that was dialed.", allow_none=True)
+    remote_ip = string("The address of the receiver.", allow_none=True)
     response_excerpt = string(allow_none=True)
     next_attempt_at = date_time(allow_none=True)
 
@@ -160,7 +160,7 @@ class CallbackLogs(ResponseSchema):
     """The callback attempts of a request, oldest first, a page at a time."""
 
     items = required(fields.List, cls_or_instance=fields.Nested(CallbackLog))
-    next = string("Where the next page is.", allow_none=True)
+    next = string("The next page; null on the last one.", allow_none=True)
 
 
 class Ledger(ResponseSchema):
@@ -181,40 +181,40 @@ class Ledgers(ResponseSchema):
 
 
 class Arrival(ResponseSchema):
-    """A callback as it came in at the demo receiver."""
+    """A callback that the demo receiver received."""
 
     received_at = date_time()
     since_accepted_ms = required(
-        fields.Float, "Since its request was accepted, as the signed body says; else null.", allow_none=True
+        fields.Float, "Since its request was accepted, by the signed body; null if not verified.", allow_none=True
     )
     headers = required(fields.Dict, keys=fields.String(), values=fields.String())
     body = string()
-    verified = boolean("Whether the signature holds.")
-    duplicate = boolean("Whether a message of this id was accepted before.")
-    answer = string("The step of the script that was played.")
+    verified = boolean("Whether the signature is valid.")
+    duplicate = boolean("Whether a message with this id was accepted before.")
+    answer = string("The step of the script that was executed.")
 
 
 class Inbox(ResponseSchema):
-    """What arrived in an inbox on this replica, oldest first."""
+    """The callbacks in an inbox of this replica, oldest first."""
 
     inbox = string()
     items = required(fields.List, cls_or_instance=fields.Nested(Arrival))
 
 
 class Received(ResponseSchema):
-    """The demo receiver's answer."""
+    """The response of the demo receiver."""
 
     received = boolean()
 
 
 class Health(ResponseSchema):
-    """The event loop turns."""
+    """The event loop runs."""
 
     status = string(validate=validate.Equal("ok"))
 
 
 class Readiness(ResponseSchema):
-    """Whether work can be taken, and what keeps it from that."""
+    """Whether the service can take work, and the checks that fail."""
 
     status = string(validate=validate.OneOf(["ready", "not ready"]))
     checks = required(fields.Dict, keys=fields.String(), values=fields.Boolean())
@@ -225,11 +225,11 @@ class Event(ResponseSchema):
     """A Server-Sent Event; its data are JSON in one line.
 
     `requests`: `{"items": […]}` with the newest states of requests that changed. `callback`: a row of the callback log.
-    `benchmark`: how far a run is, with its status and each side's connections, queue and workers. `reset`: what you
-    asked to resume from is no longer known; read again.
+    `benchmark`: the progress of a run, with its status and each side's connections, queue and workers. `reset`: the
+    id to resume from is no longer known; read the state again.
     """
 
-    id = fields.String(metadata={"description": "To resume from, by Last-Event-ID."})
+    id = fields.String(metadata={"description": "The id to resume from, sent as Last-Event-ID."})
     event = fields.String()
     data = fields.String()
     retry = fields.Integer()

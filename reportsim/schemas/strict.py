@@ -1,4 +1,4 @@
-"""The base of all schemas that load what clients send."""
+"""The base of all schemas that load client input."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from reportsim.core.problems import MOST_ERRORS
 
 
 class Strict(Schema):
-    """A schema that refuses what it does not know."""
+    """A schema that refuses unknown fields."""
 
     class Meta:
         """marshmallow's options."""
@@ -18,7 +18,7 @@ class Strict(Schema):
 
     @pre_load
     def check_names(self, data: Any, **_: Any) -> Any:
-        """Refuses very many unknown names at once; marshmallow's own time for them grows with their square."""
+        """Refuses many unknown names at once, since marshmallow takes quadratic time for them."""
         if self.unknown == RAISE and isinstance(data, Mapping) and len(data) > MOST_ERRORS:
             known = {field.data_key or name for name, field in self.load_fields.items()}
             unknown = [name for name in data if name not in known]

@@ -1,4 +1,4 @@
-"""Parses JSON strictly: bounded in depth and in the length of numbers, and never ambiguous."""
+"""Parses JSON strictly: bounded in depth and in the length of numbers, and unambiguous."""
 
 import json
 import math
