@@ -1,4 +1,4 @@
-"""The demo receiver: a webhook endpoint inside the service that fails as its URL says, verifies, and remembers."""
+"""The demo receiver: a webhook endpoint that fails by the script in its URL, and stores callbacks."""
 
 import asyncio
 import contextlib
@@ -32,12 +32,12 @@ HANG_S: Final = 60.0
 
 
 def verify(courier: Courier, body: bytes, headers: dict[str, str]) -> bool:
-    """Whether the signature holds, by the library that receivers use."""
+    """Whether one of the signatures is valid, checked with the library that receivers use."""
     return any(is_signed(secret, body, headers) for secret in courier.secrets)
 
 
 def is_signed(secret: bytes, body: bytes, headers: dict[str, str]) -> bool:
-    """Whether one secret made the signature."""
+    """Whether a signature was made with this secret."""
     with contextlib.suppress(WebhookVerificationError, ValueError):
         Webhook(secret).verify(body.decode("utf-8", "replace"), headers)
         return True
@@ -45,7 +45,7 @@ def is_signed(secret: bytes, body: bytes, headers: dict[str, str]) -> bool:
 
 
 def since_accepted_ms(body: bytes, at: datetime) -> float | None:
-    """How long ago the request was accepted that a callback is about; None when the body does not say."""
+    """Milliseconds since the request of a callback was accepted; None if the body does not contain that."""
     with contextlib.suppress(ValueError, RecursionError, LookupError, TypeError):
         accepted = datetime.fromisoformat(json.loads(body)["data"]["created_at"])
         return round((at - accepted).total_seconds() * 1000, 3)
@@ -53,15 +53,15 @@ def since_accepted_ms(body: bytes, at: datetime) -> float | None:
 
 
 def path_inbox(request: web.Request) -> str:
-    """The inbox named in the path."""
+    """The name of the inbox in the path."""
     name = request.match_info["inbox"]
     if not INBOX_NAME.fullmatch(name):
-        raise Problem("not-found", "An inbox has a name of letters, digits, - and _.")
+        raise Problem("not-found", "The name of an inbox consists of letters, digits, - and _.")
     return name
 
 
 def step_for(request: web.Request) -> str:
-    """The step that the attempt's number picks from the script; beyond it, the callback is accepted."""
+    """The step of the script for the number of this attempt; 200 beyond its end."""
     script = list(filter(None, load_query(ScriptQuery(unknown=EXCLUDE), request)["script"].split(",")))
     text = request.headers.get("webhook-attempt", "1")
     number = int(text) if re.fullmatch(r"[1-9][0-9]{0,5}", text) else 1
@@ -69,14 +69,14 @@ def step_for(request: web.Request) -> str:
 
 
 def decode_header(value: str) -> str:
-    """A header's value as a text: aiohttp keeps bytes that are no UTF-8 as halves of surrogate pairs."""
+    """Replaces bytes that are not UTF-8, which aiohttp decodes to lone surrogates."""
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 async def receive(request: web.Request) -> web.StreamResponse:
-    """Takes a callback, keeps it, and answers as the script says.
+    """Receives a callback, stores it, and responds by the script.
 
-    The number of the attempt picks the step of `?script=503,timeout,reset,slow`; beyond its end, and without one,
+    The number of the attempt selects the step of `?script=503,timeout,reset,slow`; beyond its end, and without one,
     every callback is accepted.
     """
     engine = request.app[ENGINE]
@@ -105,7 +105,7 @@ async def receive(request: web.Request) -> web.StreamResponse:
 
 
 async def play(request: web.Request, step: str) -> web.StreamResponse:
-    """One step of a script: an answer, silence, a reset connection, or a body that never ends."""
+    """Executes one step of a script: a status, no response, a reset connection, or a slow body."""
     match step:
         case "timeout":
             await asyncio.sleep(HANG_S)
@@ -128,19 +128,19 @@ async def play(request: web.Request, step: str) -> web.StreamResponse:
 
 
 def receipt_response(status: int) -> web.Response:
-    """The answer of a status: whether it takes the callback."""
+    """The response with a status."""
     return web.json_response({"received": 200 <= status < 300}, status=status)
 
 
 async def show_inbox(request: web.Request) -> web.Response:
-    """What arrived in an inbox on this replica, oldest first: a page for browsers, else JSON."""
+    """The callbacks in an inbox of this replica, oldest first: a page for browsers, else JSON."""
     name = path_inbox(request)
-    # Read before the arrivals, so that the stream goes on from a moment that they include.
+    # Read before the callbacks, so that the event stream continues from a state that they include.
     last_event_id = request.app[ENGINE].hub.last_id
     arrivals = request.app[INBOXES].arrivals(name)
     query = load_query(InboxQuery(unknown=EXCLUDE), request)
-    likes_pages = "format" not in query and "text/html" in request.headers.get(hdrs.ACCEPT, "")
-    if likes_pages or "fragment" in query:
+    html = "format" not in query and "text/html" in request.headers.get(hdrs.ACCEPT, "")
+    if html or "fragment" in query:
         template = "partials/inbox.html" if "fragment" in query else "inbox.html"
         response = render(request, template, inbox=name, arrivals=arrivals, events=stream_url(last_event_id))
     else:

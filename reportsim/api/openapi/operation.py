@@ -1,4 +1,4 @@
-"""How an operation of the API is described: what it takes, its responses, its problems and headers."""
+"""How an operation of the API is described: parameters, body, responses, problems and headers."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -13,43 +13,48 @@ CSV: Final = "text/csv"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseSpec:
-    """An answer that is no problem: its status, what it means, its body and its headers.
+    """A response that is not a problem: its status, description, body and headers.
 
-    `page` says that browsers get a page instead; the status `default` may be any, also one of a problem.
+    With `html`, browsers get a page instead. The status `default` stands for any status.
     """
 
     status: int | Literal["default"]
-    about: str
-    shape: type[Schema] | None = None
-    media: str = JSON
+    description: str
+    schema: type[Schema] | None = None
+    media_type: str = JSON
     headers: tuple[str, ...] = ()
-    page: bool = False
+    html: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """What an endpoint takes and answers; `problems` are those beyond what can happen to every request."""
+    """What an endpoint takes and returns; `problems` are those besides the ones of every request."""
 
     tag: str
-    answers: tuple[ResponseSpec, ...]
+    responses: tuple[ResponseSpec, ...]
     problems: tuple[str, ...] = ()
     body: type[Strict] | None = None
     query: type[Strict] | None = None
     headers: tuple[str, ...] = ()
-    limited: bool = False
-    called_back: bool = False
+    rate_limited: bool = False
+    has_callback: bool = False
 
 
-LIMITED: Final = ("RateLimit", "RateLimit-Policy")
-BODY: Final = (
+RATE_LIMIT_HEADERS: Final = ("RateLimit", "RateLimit-Policy")
+BODY_PROBLEMS: Final = (
     "malformed-request",
     "request-timeout",
     "too-large",
     "unsupported-media-type",
     "invalid-parameters",
 )
-KEYED: Final = ("invalid-idempotency-key", "idempotency-in-progress", "idempotency-mismatch", "quota-exceeded")
+IDEMPOTENCY_PROBLEMS: Final = (
+    "invalid-idempotency-key",
+    "idempotency-in-progress",
+    "idempotency-mismatch",
+    "quota-exceeded",
+)
 SUBMISSION_HEADERS: Final = ("X-Idempotency-Key", "Idempotency-Key", "Prefer", "traceparent", "X-Request-Id")
-ENDED: Final = ("Server-Timing",)
-ACCEPTED: Final = ("Location", "Retry-After", "Idempotent-Replayed", "Preference-Applied", *LIMITED)
+TIMING_HEADERS: Final = ("Server-Timing",)
+ACCEPTED_HEADERS: Final = ("Location", "Retry-After", "Idempotent-Replayed", "Preference-Applied", *RATE_LIMIT_HEADERS)
 REPORT_HEADERS: Final = ("ETag", "Last-Modified", "Repr-Digest", "Accept-Ranges", "Content-Disposition")

@@ -4,19 +4,19 @@ from collections.abc import Mapping
 from typing import Final
 
 from reportsim.api.openapi.operation import (
-    ACCEPTED,
-    BODY,
+    ACCEPTED_HEADERS,
+    BODY_PROBLEMS,
     CSV,
-    ENDED,
-    KEYED,
-    LIMITED,
+    IDEMPOTENCY_PROBLEMS,
+    RATE_LIMIT_HEADERS,
     REPORT_HEADERS,
     SUBMISSION_HEADERS,
+    TIMING_HEADERS,
     Operation,
     ResponseSpec,
 )
-from reportsim.schemas import benchmarks as benchmark_shapes
-from reportsim.schemas import responses
+from reportsim.schemas import benchmarks as benchmark_schemas
+from reportsim.schemas import responses as schemas
 from reportsim.schemas.benchmark_plan import BenchmarkPlan
 from reportsim.schemas.demo_receiver import InboxQuery, ScriptQuery
 from reportsim.schemas.events import EventsQuery
@@ -24,18 +24,18 @@ from reportsim.schemas.queries import BenchmarksQuery, ComparisonQuery, ListQuer
 from reportsim.schemas.redelivery import Redelivery
 from reportsim.schemas.submissions import AsyncSubmission, FailingSubmission, Submission
 
-LATER: Final = (
+ACCEPTED_RESPONSES: Final = (
     ResponseSpec(
         status=202,
-        about="Accepted, after the COMMIT: the request as it was accepted, also to whoever repeats the key.",
-        shape=responses.Request,
-        headers=ACCEPTED,
+        description="Accepted, after the COMMIT: the request as it was accepted, also for a repeated key.",
+        schema=schemas.Request,
+        headers=ACCEPTED_HEADERS,
     ),
     ResponseSpec(
         status=200,
-        about="It ended while the client would wait (`Prefer: wait`), COMPLETED or FAILED.",
-        shape=responses.Request,
-        headers=("Preference-Applied", *ENDED, *LIMITED),
+        description="It ended while the client would wait (`Prefer: wait`), COMPLETED or FAILED.",
+        schema=schemas.Request,
+        headers=("Preference-Applied", *TIMING_HEADERS, *RATE_LIMIT_HEADERS),
     ),
 )
 
@@ -44,75 +44,77 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         tag="Submitting",
         body=Submission,
         headers=SUBMISSION_HEADERS,
-        limited=True,
-        answers=(
+        rate_limited=True,
+        responses=(
             ResponseSpec(
                 status=200,
-                about="The finished report. After `Prefer: respond-async, wait` also a request that FAILED.",
-                shape=responses.Request,
-                headers=("Idempotent-Replayed", "Preference-Applied", *ENDED, *LIMITED),
+                description="The completed report. After `Prefer: respond-async, wait` also a request that FAILED.",
+                schema=schemas.Request,
+                headers=("Idempotent-Replayed", "Preference-Applied", *TIMING_HEADERS, *RATE_LIMIT_HEADERS),
             ),
             ResponseSpec(
                 status=202,
-                about="Accepted for later, with `Prefer: respond-async` alone.",
-                shape=responses.Request,
-                headers=ACCEPTED,
+                description="Accepted for later, with `Prefer: respond-async` alone.",
+                schema=schemas.Request,
+                headers=ACCEPTED_HEADERS,
             ),
         ),
-        problems=(*BODY, *KEYED, "cancelled", "report-failed", "no-capacity"),
+        problems=(*BODY_PROBLEMS, *IDEMPOTENCY_PROBLEMS, "cancelled", "report-failed", "no-capacity"),
     ),
     ("POST", "/api/async"): Operation(
         tag="Submitting",
         body=AsyncSubmission,
         headers=SUBMISSION_HEADERS,
-        limited=True,
-        called_back=True,
-        answers=LATER,
-        problems=(*BODY, *KEYED),
+        rate_limited=True,
+        has_callback=True,
+        responses=ACCEPTED_RESPONSES,
+        problems=(*BODY_PROBLEMS, *IDEMPOTENCY_PROBLEMS),
     ),
     ("POST", "/api/callbacks/simulate-failures"): Operation(
         tag="Callbacks",
         body=FailingSubmission,
         headers=SUBMISSION_HEADERS,
-        limited=True,
-        answers=LATER,
-        problems=(*BODY, *KEYED),
+        rate_limited=True,
+        responses=ACCEPTED_RESPONSES,
+        problems=(*BODY_PROBLEMS, *IDEMPOTENCY_PROBLEMS),
     ),
     ("GET", "/api/requests"): Operation(
         tag="Requests",
         query=ListQuery,
-        answers=(
-            ResponseSpec(status=200, about="One page, newest first.", shape=responses.RequestPage, headers=("Link",)),
+        responses=(
+            ResponseSpec(
+                status=200, description="One page, newest first.", schema=schemas.RequestPage, headers=("Link",)
+            ),
         ),
         problems=("invalid-cursor", "invalid-parameters"),
     ),
     ("GET", "/api/requests/{id}"): Operation(
         tag="Requests",
         headers=("Prefer",),
-        answers=(
+        responses=(
             ResponseSpec(
                 status=200,
-                about="The request, whatever its state: one that failed is also a 200, with an `error`.",
-                shape=responses.Request,
-                headers=("Retry-After", "Preference-Applied", *ENDED),
+                description="The request, whatever its state: one that failed is also a 200, with an `error`.",
+                schema=schemas.Request,
+                headers=("Retry-After", "Preference-Applied", *TIMING_HEADERS),
             ),
         ),
         problems=("not-found",),
     ),
     ("POST", "/api/requests/{id}/cancel"): Operation(
         tag="Requests",
-        answers=(ResponseSpec(status=200, about="The request, which has FAILED now.", shape=responses.Request),),
+        responses=(ResponseSpec(status=200, description="The request, which has FAILED now.", schema=schemas.Request),),
         problems=("not-found", "conflict"),
     ),
     ("POST", "/api/requests/{id}/redeliver"): Operation(
         tag="Callbacks",
-        limited=True,
-        answers=(
+        rate_limited=True,
+        responses=(
             ResponseSpec(
                 status=202,
-                about="A new series of attempts has begun.",
-                shape=responses.Request,
-                headers=("Location", *LIMITED),
+                description="A new series of attempts has started.",
+                schema=schemas.Request,
+                headers=("Location", *RATE_LIMIT_HEADERS),
             ),
         ),
         problems=("not-found", "conflict", "quota-exceeded"),
@@ -120,19 +122,22 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("POST", "/api/requests/redeliver"): Operation(
         tag="Callbacks",
         body=Redelivery,
-        limited=True,
-        answers=(
+        rate_limited=True,
+        responses=(
             ResponseSpec(
-                status=202, about="New series of attempts have begun.", shape=responses.Redelivered, headers=LIMITED
+                status=202,
+                description="New series of attempts have started.",
+                schema=schemas.Redelivered,
+                headers=RATE_LIMIT_HEADERS,
             ),
         ),
-        problems=(*BODY, "quota-exceeded"),
+        problems=(*BODY_PROBLEMS, "quota-exceeded"),
     ),
     ("GET", "/api/requests/{id}/callback-logs"): Operation(
         tag="Callbacks",
-        answers=(
+        responses=(
             ResponseSpec(
-                status=200, about="The attempts, oldest first.", shape=responses.CallbackLogs, headers=("Link",)
+                status=200, description="The attempts, oldest first.", schema=schemas.CallbackLogs, headers=("Link",)
             ),
         ),
         query=LogsQuery,
@@ -144,12 +149,15 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
             *("If-Match", "If-Unmodified-Since", "If-None-Match", "If-Modified-Since"),
             *("Range", "If-Range"),
         ),
-        answers=(
-            ResponseSpec(status=200, about="The file.", media=CSV, headers=REPORT_HEADERS),
+        responses=(
+            ResponseSpec(status=200, description="The file.", media_type=CSV, headers=REPORT_HEADERS),
             ResponseSpec(
-                status=206, about="A part of the file.", media=CSV, headers=(*REPORT_HEADERS, "Content-Range")
+                status=206,
+                description="A range of the file.",
+                media_type=CSV,
+                headers=(*REPORT_HEADERS, "Content-Range"),
             ),
-            ResponseSpec(status=304, about="The client has the file already.", media="", headers=("ETag",)),
+            ResponseSpec(status=304, description="The client has the file already.", media_type="", headers=("ETag",)),
         ),
         problems=(
             "not-found",
@@ -163,14 +171,16 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("GET", "/api/ledgers"): Operation(
         tag="Reports",
-        answers=(ResponseSpec(status=200, about="All ledgers.", shape=responses.Ledgers),),
+        responses=(ResponseSpec(status=200, description="All ledgers.", schema=schemas.Ledgers),),
     ),
     ("GET", "/api/events"): Operation(
         tag="Events",
         query=EventsQuery,
         headers=("Last-Event-ID",),
-        answers=(
-            ResponseSpec(status=200, about="A stream of events.", shape=responses.Event, media="text/event-stream"),
+        responses=(
+            ResponseSpec(
+                status=200, description="A stream of events.", schema=schemas.Event, media_type="text/event-stream"
+            ),
         ),
         problems=("invalid-parameters", "quota-exceeded"),
     ),
@@ -178,37 +188,37 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         tag="Benchmark",
         body=BenchmarkPlan,
         headers=("Prefer",),
-        limited=True,
-        answers=(
+        rate_limited=True,
+        responses=(
             ResponseSpec(
                 status=202,
-                about="The run has been stored and begins.",
-                shape=benchmark_shapes.Benchmark,
-                headers=("Location", "Retry-After", *LIMITED),
+                description="The run has been stored and starts.",
+                schema=benchmark_schemas.Benchmark,
+                headers=("Location", "Retry-After", *RATE_LIMIT_HEADERS),
             ),
             ResponseSpec(
                 status=200,
-                about="It ended while the client would wait (`Prefer: wait`).",
-                shape=benchmark_shapes.Benchmark,
-                headers=("Location", "Preference-Applied", *LIMITED),
+                description="It ended while the client would wait (`Prefer: wait`).",
+                schema=benchmark_schemas.Benchmark,
+                headers=("Location", "Preference-Applied", *RATE_LIMIT_HEADERS),
             ),
         ),
-        problems=(*BODY, "conflict", "quota-exceeded"),
+        problems=(*BODY_PROBLEMS, "conflict", "quota-exceeded"),
     ),
     ("GET", "/api/benchmark"): Operation(
         tag="Benchmark",
         query=BenchmarksQuery,
-        answers=(ResponseSpec(status=200, about="The newest runs.", shape=benchmark_shapes.Benchmarks),),
+        responses=(ResponseSpec(status=200, description="The newest runs.", schema=benchmark_schemas.Benchmarks),),
         problems=("invalid-parameters",),
     ),
     ("GET", "/api/benchmark/{id}"): Operation(
         tag="Benchmark",
         headers=("Prefer",),
-        answers=(
+        responses=(
             ResponseSpec(
                 status=200,
-                about="The run, whatever its state.",
-                shape=benchmark_shapes.Benchmark,
+                description="The run, whatever its state.",
+                schema=benchmark_schemas.Benchmark,
                 headers=("Retry-After", "Preference-Applied"),
             ),
         ),
@@ -217,32 +227,38 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("GET", "/api/benchmark/{id}/comparison"): Operation(
         tag="Benchmark",
         query=ComparisonQuery,
-        answers=(ResponseSpec(status=200, about="Both runs.", shape=benchmark_shapes.RunsCompared),),
+        responses=(ResponseSpec(status=200, description="Both runs.", schema=benchmark_schemas.RunsCompared),),
         problems=("forbidden-origin", "not-found", "conflict", "invalid-parameters"),
     ),
     ("POST", "/api/benchmark/{id}/cancel"): Operation(
         tag="Benchmark",
-        answers=(ResponseSpec(status=200, about="The run, which is CANCELLED now.", shape=benchmark_shapes.Benchmark),),
+        responses=(
+            ResponseSpec(
+                status=200, description="The run, which is CANCELLED now.", schema=benchmark_schemas.Benchmark
+            ),
+        ),
         problems=("not-found", "conflict"),
     ),
     ("GET", "/api/benchmark/{id}/report.html"): Operation(
         tag="Benchmark",
-        answers=(ResponseSpec(status=200, about="The page.", media="text/html"),),
+        responses=(ResponseSpec(status=200, description="The page.", media_type="text/html"),),
         problems=("forbidden-origin", "not-found", "conflict", "quota-exceeded"),
     ),
     ("GET", "/api/benchmark/{id}/samples.csv"): Operation(
         tag="Benchmark",
-        answers=(ResponseSpec(status=200, about="The rows.", media=CSV, headers=("Content-Disposition",)),),
+        responses=(
+            ResponseSpec(status=200, description="The rows.", media_type=CSV, headers=("Content-Disposition",)),
+        ),
         problems=("forbidden-origin", "not-found", "conflict", "quota-exceeded"),
     ),
     ("POST", "/webhook-test/{inbox}"): Operation(
         tag="Callbacks",
         query=ScriptQuery,
         headers=("webhook-attempt",),
-        answers=(
-            ResponseSpec(status=200, about="Taken and kept.", shape=responses.Received),
+        responses=(
+            ResponseSpec(status=200, description="Accepted and stored.", schema=schemas.Received),
             ResponseSpec(
-                status="default", about="Kept, and refused or taken as the script says.", shape=responses.Received
+                status="default", description="Stored, and accepted or refused by the script.", schema=schemas.Received
             ),
         ),
         problems=("request-timeout", "too-large", "not-found", "invalid-parameters"),
@@ -250,30 +266,30 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("GET", "/webhook-test/{inbox}"): Operation(
         tag="Callbacks",
         query=InboxQuery,
-        answers=(
+        responses=(
             ResponseSpec(
                 status=200,
-                about="The last arrivals, oldest first.",
-                shape=responses.Inbox,
+                description="The last callbacks, oldest first.",
+                schema=schemas.Inbox,
                 headers=("Vary",),
-                page=True,
+                html=True,
             ),
         ),
         problems=("not-found", "invalid-parameters"),
     ),
     ("GET", "/healthz"): Operation(
         tag="Operations",
-        answers=(ResponseSpec(status=200, about="It is alive.", shape=responses.Health),),
+        responses=(ResponseSpec(status=200, description="The service is alive.", schema=schemas.Health),),
     ),
     ("GET", "/readyz"): Operation(
         tag="Operations",
-        answers=(
-            ResponseSpec(status=200, about="Ready.", shape=responses.Readiness),
-            ResponseSpec(status=503, about="Not ready.", shape=responses.Readiness, headers=("Retry-After",)),
+        responses=(
+            ResponseSpec(status=200, description="Ready.", schema=schemas.Readiness),
+            ResponseSpec(status=503, description="Not ready.", schema=schemas.Readiness, headers=("Retry-After",)),
         ),
     ),
     ("GET", "/metrics"): Operation(
         tag="Operations",
-        answers=(ResponseSpec(status=200, about="Prometheus' text format.", media="text/plain"),),
+        responses=(ResponseSpec(status=200, description="The text format of Prometheus.", media_type="text/plain"),),
     ),
 }
