@@ -28,7 +28,8 @@ from tests.contract.callbacks import measured_callbacks
 SEED: Final = 20_261_128
 LONGEST_CALLBACK_S: Final = 0.02
 BROWSER: Final = {"Accept": "text/html"}
-PAGES: Final = ("pages", "benchmark_pages", "receiver", "docs")
+PAGES: Final = ("reportsim.pages.", "reportsim.demo_receiver.", "reportsim.api.openapi.page")
+ASSETS: Final = "reportsim.pages.assets"
 # Every name that a page's query or form knows, and some that none does.
 NAMES: Final = sorted(
     {
@@ -70,7 +71,8 @@ def paths(app: web.Application, filled: Mapping[str, str]) -> Iterator[tuple[str
     """Every page and every form."""
     for route in app.router.routes():
         assert route.resource is not None
-        if route.method != "HEAD" and route.handler.__module__.rpartition(".")[2] in PAGES:
+        module = route.handler.__module__
+        if route.method != "HEAD" and module.startswith(PAGES) and module != ASSETS:
             yield route.method, re.sub(r"{(\w+)}", lambda match: filled[match[1]], route.resource.canonical)
 
 
