@@ -1,4 +1,4 @@
-"""How the application comes up and goes down: pools, then the engine, as soon as the database is there."""
+"""Starts and stops the application: the pools, then the engine as soon as the database is available."""
 
 import asyncio
 import contextlib
@@ -17,64 +17,64 @@ from reportsim.web.keys import DRAINING, ENGINE, FAILED, READY, RUNNER, SETTINGS
 
 log = logging.getLogger(__name__)
 
-FIRST_TRY_S: Final = 1.0
-CLOSE_S: Final = 1.0
+START_TIMEOUT_S: Final = 1.0
+POOL_CLOSE_TIMEOUT_S: Final = 1.0
 DEMO_SEED: Final = 42
 TINY_LINES: Final = 40
 
 
 async def pools_context(app: web.Application) -> AsyncIterator[None]:
-    """Opens the pools, which connect when first used."""
+    """Opens the pool; its connections are made on first use."""
     engine = app[ENGINE]
-    async with opened(engine.pool):
+    async with open_pool(engine.pool):
         yield
 
 
 @contextlib.asynccontextmanager
-async def opened(pool: Pool) -> AsyncIterator[None]:
-    """A pool that is closed in good time, whatever its connections are doing."""
+async def open_pool(pool: Pool) -> AsyncIterator[None]:
+    """Opens a pool and closes it within a time-out, also while its connections are in use."""
     await pool
     try:
         yield
     finally:
         try:
-            async with asyncio.timeout(CLOSE_S):
+            async with asyncio.timeout(POOL_CLOSE_TIMEOUT_S):
                 await pool.close()
         except TimeoutError:
             pool.terminate()
 
 
 async def engine_context(app: web.Application) -> AsyncIterator[None]:
-    """Brings the engine up as soon as the database is there, and down before the pool closes."""
+    """Runs the engine as soon as the database is available, and stops it before the pool is closed."""
     stop = asyncio.Event()
-    life = start(live(app, stop), name="engine", handled=(Exception,))
-    life.add_done_callback(lambda life: say_why(app, life))
+    task = start(run_engine(app, stop), name="engine", handled=(Exception,))
+    task.add_done_callback(lambda task: report_engine_failure(app, task))
     ready = start(app[READY].wait(), name="ready")
     try:
-        # The first try is waited for, so that a service with a database starts ready.
-        await asyncio.wait([life, ready], timeout=FIRST_TRY_S, return_when=asyncio.FIRST_COMPLETED)
-        if life.done():
-            await life
+        # Waits for the first attempt, so that a service whose database is available starts ready.
+        await asyncio.wait([task, ready], timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            await task
         yield
     finally:
         ready.cancel()
         stop.set()
         if not app[READY].is_set():
-            life.cancel()
+            task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await life
+            await task
 
 
-def say_why(app: web.Application, life: "asyncio.Task[None]") -> None:
-    """Logs at once what ended the engine, and tells whoever serves the application to stop."""
-    if not life.cancelled() and (error := life.exception()):
+def report_engine_failure(app: web.Application, task: "asyncio.Task[None]") -> None:
+    """Logs an error that ended the engine, and signals the server to stop."""
+    if not task.cancelled() and (error := task.exception()):
         if app[READY].is_set():
             log.critical("the engine has ended: %s", error)
         app[FAILED].set()
 
 
-async def live(app: web.Application, stop: asyncio.Event) -> None:
-    """The engine's life: prepare the database, work, stop."""
+async def run_engine(app: web.Application, stop: asyncio.Event) -> None:
+    """Prepares the database, then runs the engine until it is stopped."""
     await prepare_database(app)
     async with app[ENGINE].running(), app[RUNNER].running():
         app[READY].set()
@@ -82,7 +82,7 @@ async def live(app: web.Application, stop: asyncio.Event) -> None:
 
 
 async def prepare_database(app: web.Application) -> None:
-    """Waits for the database, migrates it, and makes the demo ledgers at the first start."""
+    """Waits for the database, migrates it, and creates the demo ledgers at the first start."""
     settings = app[SETTINGS]
     dsn = settings.database_url or ""
     wait = 0.2
@@ -94,7 +94,7 @@ async def prepare_database(app: web.Application) -> None:
                     log.info("applied migration %s", name)
                 for name, lines in (("demo", settings.demo_lines), ("tiny", TINY_LINES)):
                     if await ledgers.generate_first(connection, name, lines=lines, seed=DEMO_SEED):
-                        log.info("made the ledger %s: %d lines", name, lines)
+                        log.info("created the ledger %s: %d lines", name, lines)
             finally:
                 await connection.close()
         except DatabaseMisconfigured:
@@ -108,7 +108,7 @@ async def prepare_database(app: web.Application) -> None:
 
 
 async def drain(app: web.Application) -> None:
-    """Ends what would keep the server from stopping: open streams."""
+    """Stops taking work, and closes the event streams, which would keep the server from stopping."""
     app[DRAINING].set()
     app[RUNNER].stop()
     app[ENGINE].stop_taking()

@@ -24,7 +24,7 @@ from reportsim.store.embedded_postgres import server as embedded
 from reportsim.store.migrate import migrate
 from reportsim.store.pool import Connection, Pool, connect, create_pool
 from reportsim.web.keys import ENGINE, READY
-from reportsim.web.listener import served
+from reportsim.web.server.listener import serve_app
 from tests.pooler import pooled
 
 # The same examples on every run, however slow the machine: what fails here fails everywhere.
@@ -184,7 +184,7 @@ async def serving(settings: Settings, *, port: int = 0) -> AsyncIterator[Service
     app = build_app(replace(settings, host=address, port=port))
     app[ENGINE].listens_on(address, port)
     with listening:
-        async with served(app, listening, settings, shutdown_s=2.0):
+        async with serve_app(app, listening, settings, shutdown_s=2.0):
             async with asyncio.timeout(10):
                 await app[READY].wait()
             async with aiohttp.ClientSession(url) as client:

@@ -1,45 +1,23 @@
-"""POST /api/requests/redeliver: new series of callbacks for many requests at once."""
-
-from typing import Final
+"""POST /api/requests/redeliver: starts new series of callbacks for many requests at once."""
 
 from aiohttp import web
-from marshmallow import ValidationError, fields, validate
+from marshmallow import ValidationError
 
-from reportsim.api.requests import json_response
 from reportsim.core.callback_policy.urls import Refusal
-from reportsim.core.model import CallbackStatus, Mode, Status
+from reportsim.core.model import CallbackStatus
 from reportsim.core.problems import flatten, invalid
-from reportsim.reports.fields import Moment, Whole
-from reportsim.schemas.requests import Strict
+from reportsim.schemas.redelivery import Redelivery
+from reportsim.schemas.strict_json import parse_json
 from reportsim.store.callbacks import Matching
-from reportsim.web.body import parse_json, read_json
-from reportsim.web.client_address import charging, limited
+from reportsim.web.body import read_json
 from reportsim.web.keys import ENGINE
-
-MOST: Final = 200
-DEFAULT: Final = 100
-ORIGIN: Final = validate.Regexp(
-    r"[Hh][Tt][Tt][Pp][Ss]?://[^/?#\s\x00]+\Z", error="Not like https://receiver.example.org."
-)
+from reportsim.web.limits.rate_limit import charge_quota, rate_limited
+from reportsim.web.responses import json_response
 
 
-class Redelivery(Strict):
-    """Which requests to call back again; those whose series is running never match."""
-
-    callback_status = fields.String(
-        load_default=CallbackStatus.FAILED, validate=validate.OneOf([CallbackStatus.FAILED, CallbackStatus.SUCCESS])
-    )
-    mode = fields.String(validate=validate.OneOf(list(Mode)))
-    status = fields.String(validate=validate.OneOf([Status.COMPLETED, Status.FAILED]))
-    origin = fields.String(validate=[validate.Length(1, 300), ORIGIN])
-    since = Moment()
-    until = Moment()
-    limit = Whole(load_default=DEFAULT, validate=validate.Range(1, MOST))
-
-
-@limited("async")
+@rate_limited("async")
 async def redeliver_many(request: web.Request) -> web.Response:
-    """Starts a new series for the oldest that match, and says which; each costs the async quota as a request does.
+    """Starts a new series for the oldest matching requests; each counts as a request in the async quota.
 
     `more` says that the limit, or what was left of the quota, was reached.
     """
@@ -59,7 +37,7 @@ async def redeliver_many(request: web.Request) -> web.Response:
             raise invalid([{"detail": target.detail, "pointer": "#/origin", "reason": target.reason}])
         data["origin"] = target.origin
     matching = Matching(callback_status=CallbackStatus(data.pop("callback_status")), **data)
-    with charging(request, "async", limit) as charge:
+    with charge_quota(request, "async", limit) as charge:
         started = await engine.redeliver_matching(matching, charge.granted)
         charge.used = len(started)
     ids = [str(item.id) for item in started]

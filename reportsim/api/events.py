@@ -1,57 +1,35 @@
-"""GET /api/events: the hub's messages as Server-Sent Events."""
+"""GET /api/events: the messages of the event hub as Server-Sent Events."""
 
 import asyncio
 import contextlib
 import random
 import re
 import socket
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from aiohttp import hdrs, web
-from marshmallow import ValidationError, fields, pre_load
 
-from reportsim.api.requests import load_query
 from reportsim.core.model import Mode
-from reportsim.reports.fields import Identifier
-from reportsim.schemas.requests import Strict
-from reportsim.web.client_address import client, visit_of
-from reportsim.web.keys import ENGINE, STREAM_PLACES
-from reportsim.web.send_buffers import PIECE
+from reportsim.schemas.events import EventsQuery
+from reportsim.web.benchmark_runs import find_visit
+from reportsim.web.keys import ENGINE
+from reportsim.web.limits.client_address import client_key
+from reportsim.web.limits.concurrency_limit import STREAM_LIMIT
+from reportsim.web.queries import load_query
+from reportsim.web.server.send_buffers import write_in_chunks
 
-ID: Final = re.compile(r"[0-9a-f]{1,32}-[0-9]{1,18}", re.ASCII)
-# Where EventSource polyfills put the id when they reconnect.
-OTHER_NAMES: Final = ("lastEventId", "Last-Event-ID")
+EVENT_ID: Final = re.compile(r"[0-9a-f]{1,32}-[0-9]{1,18}", re.ASCII)
 PING_S: Final = 15.0
 KERNEL_BUFFER: Final = 64 * 1024
 RETRY_MS: Final = 2000
-MOST_STREAMS: Final = 2_000
-# No stream lives for ever, and those that were opened together end apart.
-LONGEST_S: Final = (600.0, 900.0)
-AGAIN_MS: Final = 50
-
-
-class EventsQuery(Strict):
-    """What a stream is about, and where it resumes."""
-
-    request_id = Identifier(metadata={"description": "Only what is about this request."})
-    run = Identifier(metadata={"description": "Only what is about this benchmark run."})
-    last_event_id = fields.String(
-        metadata={"description": "Where to resume; goes after the header. Also `lastEventId` and `Last-Event-ID`."}
-    )
-
-    @pre_load
-    def take_other_names(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """What a polyfill adds to an address on a reconnect is newer than what the address had before."""
-        given = {name: data[name] for name in OTHER_NAMES if data.get(name)}
-        if len(set(given.values())) > 1:
-            raise ValidationError(f"Contradicts {OTHER_NAMES[0]}.", OTHER_NAMES[1])
-        others = {name: value for name, value in data.items() if name not in OTHER_NAMES}
-        return {**others, "last_event_id": next(iter(given.values()))} if given else others
+# Streams have a maximum lifetime; it is random, so that streams opened together do not reconnect together.
+STREAM_LIFETIME_S: Final = (600.0, 900.0)
+RECONNECT_MS: Final = 50
 
 
 async def stream_events(request: web.Request) -> web.StreamResponse:
-    """An open stream: what was missed since `Last-Event-ID`, then what happens."""
+    """Streams events: those missed since `Last-Event-ID`, then new ones."""
     query = load_query(EventsQuery(), request)
     last_id = request.headers.get("Last-Event-ID") or query.get("last_event_id")
     request_id: UUID | None = query.get("request_id")
@@ -65,33 +43,26 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     )
     if request.method == hdrs.METH_HEAD:
         return response
-    of_run = visit_of(request, Mode.ASYNC) is not None
-    places = contextlib.nullcontext() if of_run else request.app[STREAM_PLACES].place(client(request))
-    with places, hub.subscribe(last_id, request_id=request_id, run=query.get("run")) as subscriber:
-        # Whoever resumes keeps the id it came with until what it missed has been read.
-        opened_at = last_id if last_id and ID.fullmatch(last_id) else hub.last_id
-        opening = f"retry: {RETRY_MS}\nid: {opened_at}\n\n"
+    in_run = find_visit(request, Mode.ASYNC) is not None
+    permit = contextlib.nullcontext() if in_run else request.app[STREAM_LIMIT].permit(client_key(request))
+    with permit, hub.subscribe(last_id, request_id=request_id, run=query.get("run")) as subscriber:
+        # A client that resumes keeps its id until it has read the missed events.
+        first_id = last_id if last_id and EVENT_ID.fullmatch(last_id) else hub.last_id
+        opening = f"retry: {RETRY_MS}\nid: {first_id}\n\n"
         loop = asyncio.get_running_loop()
-        ends_at = loop.time() + random.uniform(*LONGEST_S)
+        ends_at = loop.time() + random.uniform(*STREAM_LIFETIME_S)
         await response.prepare(request)
         if (stream := request.get_extra_info("socket")) is not None:
-            # The kernel would keep megabytes for each that does not read.
+            # By default the kernel buffers megabytes for a client that does not read.
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
         try:
-            await write(response, opening.encode())
+            await write_in_chunks(response, opening.encode())
             while (data := await subscriber.read(PING_S)) is not None:
-                await write(response, data or b": ping\n\n")
+                await write_in_chunks(response, data or b": ping\n\n")
                 if loop.time() > ends_at:
-                    await write(response, f"retry: {AGAIN_MS}\n\n".encode())
+                    await write_in_chunks(response, f"retry: {RECONNECT_MS}\n\n".encode())
                     break
             await response.write_eof()
         except ConnectionResetError:
             pass
     return response
-
-
-async def write(response: web.StreamResponse, data: bytes) -> None:
-    """Writes in pieces, each of which waits until the peer has taken the one before."""
-    view = memoryview(data)
-    for start in range(0, len(data), PIECE):
-        await response.write(view[start : start + PIECE])

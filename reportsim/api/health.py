@@ -1,30 +1,24 @@
-"""Health and readiness, for whatever looks after the service."""
-
-import asyncio
-from typing import Final
+"""GET /healthz and /readyz: liveness and readiness checks."""
 
 from aiohttp import web
 
-from reportsim.api.requests import json_response
-from reportsim.store.migrate import MigrationError, is_current
-from reportsim.store.pool import OUTAGES
 from reportsim.web.keys import DRAINING, ENGINE, FAILED, READY
-
-CHECK_S: Final = 1.0
+from reportsim.web.readiness import check_database
+from reportsim.web.responses import json_response
 
 
 async def healthz(request: web.Request) -> web.Response:
-    """Says that the loop turns; nothing else is asked."""
+    """Responds as long as the event loop runs; nothing else is checked."""
     return json_response({"status": "ok"})
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Says whether work can be taken: database there, migrations applied, workers running, room on the disk."""
+    """Whether the service can take work: database, migrations, workers, report files, not stopping."""
     database, migrations = await check_database(request)
     checks = {
         "database": database,
         "migrations": migrations,
-        # What ends unexpectedly in the background drains the workers, then ends the service.
+        # A background task that ends unexpectedly drains the workers, then stops the service.
         "workers": request.app[READY].is_set() and not request.app[FAILED].is_set(),
         "report_files": request.app[ENGINE].files.is_writable(),
         "accepting": not (request.app[DRAINING].is_set() or request.app[ENGINE].worker.draining),
@@ -33,14 +27,3 @@ async def readyz(request: web.Request) -> web.Response:
     failing = [name for name, ok in checks.items() if not ok]
     body = {"status": "ready" if ready else "not ready", "checks": checks, "failing": failing}
     return json_response(body, status=200 if ready else 503, headers={} if ready else {"Retry-After": "1"})
-
-
-async def check_database(request: web.Request) -> tuple[bool, bool]:
-    """Whether the database answers in time, and whether it has exactly this build's migrations."""
-    try:
-        async with asyncio.timeout(CHECK_S), request.app[ENGINE].readiness.acquire() as connection:
-            return True, await is_current(connection)
-    except MigrationError:
-        return True, False
-    except (*OUTAGES, TimeoutError):
-        return False, False

@@ -1,4 +1,4 @@
-"""GET /metrics: what Prometheus reads, gathered when it asks."""
+"""GET /metrics: the metrics for Prometheus, collected on each scrape."""
 
 import asyncio
 import time
@@ -29,44 +29,44 @@ LAG_EVERY_S: Final = 0.1
 
 
 class LoopLag:
-    """How late the event loop is: the worst of the last whole second, and of all time."""
+    """The lag of the event loop: the maximum of the last whole second, and since the start."""
 
     def __init__(self) -> None:
-        """Knows nothing before `run` runs."""
+        """Starts at 0 until `run` measures."""
         self.seconds = 0.0
-        self.largest = 0.0
+        self.max_seconds = 0.0
 
     async def run(self) -> None:
-        """Asks for a wake-up again and again, and notes how late it comes."""
+        """Measures how late the loop wakes up from short sleeps."""
         loop = asyncio.get_running_loop()
         worst, ends = 0.0, loop.time() + 1
         while True:
             due = loop.time() + LAG_EVERY_S
             await asyncio.sleep(LAG_EVERY_S)
             worst = max(worst, loop.time() - due)
-            self.largest = max(self.largest, worst)
+            self.max_seconds = max(self.max_seconds, worst)
             if loop.time() >= ends:
                 self.seconds, worst, ends = worst, 0.0, loop.time() + 1
 
 
 class EngineCollector(Collector):
-    """Reads the engine's own counts at the moment they are asked for."""
+    """Reads the counters of the engine on each scrape."""
 
     def __init__(self, engine: Engine, lag: LoopLag) -> None:
-        """Takes what to read; `backlog` is set before each reading."""
+        """Takes what to read; `backlog` is set before each scrape."""
         self._engine = engine
         self._lag = lag
         self.backlog: Backlog | None = None
 
     def collect(self) -> Iterable[Metric]:
-        """Everything but the HTTP histogram."""
+        """All metrics except those of HTTP responses."""
         engine = self._engine
-        yield labelled("reportsim_build_info", "Version of this build.", "version", {__version__: 1})
+        yield labelled_gauge("reportsim_build_info", "Version of this build.", "version", {__version__: 1})
         yield gauge("reportsim_worker_slots", "Worker slots.", engine.slots.width)
         yield gauge("reportsim_worker_slots_busy", "Worker slots in use.", engine.slots.busy)
         yield gauge("reportsim_sse_subscribers", "Open event streams.", engine.hub.subscribers)
         yield gauge("reportsim_event_loop_lag_seconds", "Worst lag of the last second.", self._lag.seconds)
-        yield gauge("reportsim_event_loop_lag_seconds_max", "Worst lag since the start.", self._lag.largest)
+        yield gauge("reportsim_event_loop_lag_seconds_max", "Worst lag since the start.", self._lag.max_seconds)
         yield gauge("reportsim_database_pool_size", "Connections in the pool.", engine.pool.get_size())
         yield gauge("reportsim_database_pool_idle", "Idle connections in the pool.", engine.pool.get_idle_size())
         yield gauge("reportsim_callbacks_held", "Callbacks this replica is delivering.", len(engine.courier.held))
@@ -78,18 +78,18 @@ class EngineCollector(Collector):
             "reportsim_fences_lost", "Results dropped because another took over.", None, engine.worker.lost_fences
         )
         if self.backlog is not None:
-            yield labelled("reportsim_jobs", "Requests that have not ended.", "state", self.backlog.states)
+            yield labelled_gauge("reportsim_jobs", "Requests that have not ended.", "state", self.backlog.states)
             yield gauge("reportsim_queue_age_seconds", "Age of the oldest waiting request.", self.backlog.age)
             yield gauge("reportsim_callbacks_due", "Callback attempts past their time.", self.backlog.callbacks_due)
 
 
 def gauge(name: str, about: str, value: float) -> Metric:
-    """One number that goes up and down."""
+    """A gauge without labels."""
     return GaugeMetricFamily(name, about, value=value)
 
 
-def labelled(name: str, about: str, label: str, values: dict[str, int]) -> Metric:
-    """Numbers that go up and down, by one label."""
+def labelled_gauge(name: str, about: str, label: str, values: dict[str, int]) -> Metric:
+    """A gauge with one label."""
     family = GaugeMetricFamily(name, about, labels=[label])
     for key, value in values.items():
         family.add_metric([key], value)
@@ -97,7 +97,7 @@ def labelled(name: str, about: str, label: str, values: dict[str, int]) -> Metri
 
 
 def counter(name: str, about: str, label: str | None, values: "dict[str, int] | int") -> Metric:
-    """Numbers that only go up."""
+    """A counter with at most one label."""
     family = CounterMetricFamily(name, about, labels=[label] if label else [])
     for key, value in values.items() if isinstance(values, dict) else [("", values)]:
         family.add_metric([key] if label else [], value)
@@ -105,10 +105,10 @@ def counter(name: str, about: str, label: str | None, values: "dict[str, int] | 
 
 
 class Metrics:
-    """The registry of one application."""
+    """The metrics of one application."""
 
     def __init__(self, engine: Engine) -> None:
-        """Registers everything that can be read."""
+        """Registers all collectors."""
         self.lag = LoopLag()
         self._engine = engine
         self._collector = EngineCollector(engine, self.lag)
@@ -127,7 +127,7 @@ class Metrics:
         self._children: dict[tuple[str, str, str], tuple[Histogram, Counter]] = {}
 
     def observe(self, request: web.Request, status: int, seconds: float) -> None:
-        """Counts one answer; the route is its template, so that labels stay few."""
+        """Counts one response, by the template of its route, so that the number of labels is bounded."""
         resource = request.match_info.route.resource
         method = request.method if request.method in METHODS else "OTHER"
         key = (method, resource.canonical if resource is not None else UNMATCHED, status_label(status))
@@ -139,7 +139,7 @@ class Metrics:
         answers.inc()
 
     async def render(self) -> bytes:
-        """The exposition text; what only the database knows is left out while it is away."""
+        """The exposition text; metrics from the database are omitted while it is unavailable."""
         try:
             async with asyncio.timeout(1):
                 self._collector.backlog = await backlog(self._engine.pool)
@@ -147,46 +147,46 @@ class Metrics:
             self._collector.backlog = None
         pieces = []
         for family in self._registry.collect():
-            # When each series began would be lines of its own behind the family, and nobody reads them.
+            # The `_created` series double the output, and are not used.
             family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
             for first in range(0, max(len(family.samples), 1), SAMPLES_AT_ONCE):
                 pieces.append(render_samples(family, first))
-                # Rendering holds the loop, some microseconds for each sample.
+                # Rendering takes some microseconds of the event loop per sample.
                 await asyncio.sleep(0)
         return b"".join(pieces)
 
 
 def status_label(status: int) -> str:
-    """A status that this service answers by itself; others, which the demo receiver is told to play, by their class."""
+    """The status as a label; statuses that only the demo receiver sends are grouped by class."""
     return str(status) if status in STATUSES else f"{status // 100}xx"
 
 
 def render_samples(family: Metric, first: int) -> bytes:
-    """Some samples of a family in Prometheus' text format, behind its comments where they are its first."""
+    """Some samples of a family in the text format of Prometheus; the first ones follow its comments."""
     part = Metric(family.name, family.documentation, family.type, family.unit)
     part.samples = family.samples[first : first + SAMPLES_AT_ONCE]
-    lines = generate_latest(Registered(part)).splitlines(keepends=True)
+    lines = generate_latest(SingleFamilyRegistry(part)).splitlines(keepends=True)
     return b"".join(line for line in lines if first == 0 or not line.startswith(b"# "))
 
 
-class Registered(CollectorRegistry):
-    """A registry of a part of one family."""
+class SingleFamilyRegistry(CollectorRegistry):
+    """A registry of part of one metric family."""
 
     def __init__(self, part: Metric) -> None:
-        """Registers the part."""
+        """Takes the part."""
         super().__init__()
         self._part = part
 
     def collect(self) -> Iterable[Metric]:
-        """The part."""
+        """Yields the part."""
         return [self._part]
 
 
 METRICS: Final = web.AppKey("METRICS", Metrics)
 
 
-def measure(metrics: Metrics) -> Middleware:
-    """Times every answer; what a client broke off counts as 499."""
+def measure_requests(metrics: Metrics) -> Middleware:
+    """Measures the duration of every response; requests that the client aborted count as 499."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -203,12 +203,12 @@ def measure(metrics: Metrics) -> Middleware:
 
 
 async def show_metrics(request: web.Request) -> web.Response:
-    """The metrics in Prometheus' text format."""
+    """The metrics in the text format of Prometheus."""
     body = await request.app[METRICS].render()
     return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 async def lag_context(app: web.Application) -> AsyncIterator[None]:
-    """Watches the loop as long as the application lives."""
+    """Measures the lag of the loop as long as the application runs."""
     async with in_background(app[METRICS].lag.run(), names=("loop-lag",), on_end=app[FAILED].set):
         yield

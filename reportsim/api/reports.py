@@ -1,4 +1,4 @@
-"""GET /api/reports/{file}: conditional and range downloads (RFC 9110), from files named by request id alone."""
+"""GET /api/reports/{file}: downloads of CSV files, with conditions and ranges (RFC 9110)."""
 
 import asyncio
 import base64
@@ -15,61 +15,59 @@ from reportsim.core.model import Request
 from reportsim.core.problems import Problem, unavailable
 from reportsim.reports.files import parse_name
 from reportsim.store import requests as store
-from reportsim.web.client_address import client
-from reportsim.web.keys import DOWNLOAD_PLACES, ENGINE
+from reportsim.web.keys import ENGINE
+from reportsim.web.limits.client_address import client_key
+from reportsim.web.limits.concurrency_limit import DOWNLOAD_LIMIT
 
 log = logging.getLogger("reportsim.http")
 
-# What is longer is sent piece by piece, with the file open; so many may be, in all and of one client.
+# Larger files are sent in chunks, with the file open, under a concurrency limit.
 CHUNK: Final = 256 * 1024
-MOST_DOWNLOADS: Final = 128
-MOST_DOWNLOADS_EACH: Final = 64
-# Seconds that any download may take, and the bytes per second that one must make besides.
-LONGEST_S: Final = 60.0
-SLOWEST: Final = 4096
+# The time-out of a download: a constant, and more by a minimum transfer rate.
+BASE_TIMEOUT_S: Final = 60.0
+MIN_BYTES_PER_S: Final = 4096
 RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII | re.IGNORECASE)
-HEADERS: Final = ("ETag", "Last-Modified", "Repr-Digest", "Accept-Ranges", "Content-Disposition")
 TAG: Final = re.compile(r'(?:W/)?"[^"]*"|\*')
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """A part of a file: its first byte, and how many."""
+class ByteRange:
+    """A range of bytes."""
 
     first: int
     length: int
 
 
 async def download(request: web.Request) -> web.StreamResponse:
-    """A report's CSV file: conditions are decided by the row alone, and only what is sent needs the file."""
+    """The CSV file of a report; conditions are evaluated by the row alone, before the file is opened."""
     engine = request.app[ENGINE]
     id = parse_name(request.match_info["file"])
     row = await store.get_one(engine.pool, id) if id else None
     if row is None or row.result_payload is None:
         raise Problem("not-found", "There is no such file.")
     await engine.remaker.check(row)
-    response, span = answer_to(request, row)
+    response, span = prepare_response(request, row)
     if response.status == 304 or request.method == hdrs.METH_HEAD:
         return response
     handle = await engine.remaker.open(row)
     with handle:
         if span.length <= CHUNK:
             try:
-                content = read(handle, span)
+                content = read_range(handle, span)
             except OSError as error:
                 log.warning("the file of %s cannot be read: %s", row.id, error)
                 raise unavailable("The file cannot be read at the moment.") from None
             return web.Response(status=response.status, headers=response.headers, body=content)
-        with request.app[DOWNLOAD_PLACES].place(client(request)):
+        with request.app[DOWNLOAD_LIMIT].permit(client_key(request)):
             await send(request, response, handle, span)
     return response
 
 
-def answer_to(request: web.Request, row: Request) -> tuple[web.StreamResponse, Span]:
-    """Status and headers as the request's conditions and range ask for them, and the part of the file to send.
+def prepare_response(request: web.Request, row: Request) -> tuple[web.StreamResponse, ByteRange]:
+    """The response with status and headers by the request's conditions and range, and the range to send.
 
     Raises:
-        Problem: 412 or 416, when they cannot be met.
+        Problem: 412 or 416, if a condition or the range cannot be met.
     """
     assert row.result_payload is not None
     assert row.completed_at is not None
@@ -85,14 +83,14 @@ def answer_to(request: web.Request, row: Request) -> tuple[web.StreamResponse, S
         hdrs.CACHE_CONTROL: "private, max-age=3600, immutable",
         hdrs.CONTENT_DISPOSITION: f'attachment; filename="{row.file}"',
     }
-    if not is_wanted(request, etag, modified):
-        raise Problem("precondition-failed", "The file is not the one that the request's condition names.")
-    if is_known(request, etag, modified):
-        kept = {name: headers[name] for name in (hdrs.ETAG, hdrs.CACHE_CONTROL)}
-        return web.Response(status=304, headers=kept), Span(0, 0)
-    span = wanted_span(request, etag, size)
+    if not precondition_holds(request, etag, modified):
+        raise Problem("precondition-failed", "The file does not match the precondition of the request.")
+    if is_not_modified(request, etag, modified):
+        headers = {name: headers[name] for name in (hdrs.ETAG, hdrs.CACHE_CONTROL)}
+        return web.Response(status=304, headers=headers), ByteRange(0, 0)
+    span = requested_range(request, etag, size)
     if span is None:
-        status, span = 200, Span(0, size)
+        status, span = 200, ByteRange(0, size)
     else:
         status = 206
         headers[hdrs.CONTENT_RANGE] = f"bytes {span.first}-{span.first + span.length - 1}/{size}"
@@ -102,48 +100,48 @@ def answer_to(request: web.Request, row: Request) -> tuple[web.StreamResponse, S
     return response, span
 
 
-def read(handle: BinaryIO, span: Span) -> bytes:
-    """A part of a file.
+def read_range(handle: BinaryIO, span: ByteRange) -> bytes:
+    """Reads a range of a file.
 
     Raises:
-        OSError: it cannot be read in its length.
+        OSError: The file is shorter than the range.
     """
     handle.seek(span.first)
     content = handle.read(span.length)
     if len(content) != span.length:
-        raise OSError("the report file was cut")
+        raise OSError("the report file is truncated")
     return content
 
 
-async def send(request: web.Request, response: web.StreamResponse, handle: BinaryIO, span: Span) -> None:
-    """Sends a part of a file, which a client must take with some speed: it can go on where it was by a range."""
-    async with asyncio.timeout(LONGEST_S + span.length / SLOWEST):
+async def send(request: web.Request, response: web.StreamResponse, handle: BinaryIO, span: ByteRange) -> None:
+    """Sends a range of a file, with a time-out; a client that is too slow can resume with a range."""
+    async with asyncio.timeout(BASE_TIMEOUT_S + span.length / MIN_BYTES_PER_S):
         await response.prepare(request)
         for first in range(span.first, span.first + span.length, CHUNK):
             length = min(CHUNK, span.first + span.length - first)
-            await response.write(read(handle, Span(first, length)))
+            await response.write(read_range(handle, ByteRange(first, length)))
         await response.write_eof()
 
 
-def is_wanted(request: web.Request, etag: str, modified: datetime) -> bool:
-    """Whether If-Match, or else If-Unmodified-Since, lets the request be done (RFC 9110, section 13.2.2)."""
+def precondition_holds(request: web.Request, etag: str, modified: datetime) -> bool:
+    """Whether If-Match, or else If-Unmodified-Since, is met (RFC 9110, section 13.2.2)."""
     if hdrs.IF_MATCH in request.headers:
-        return not {"*", etag}.isdisjoint(tags(request, hdrs.IF_MATCH))
-    since = date(request, hdrs.IF_UNMODIFIED_SINCE)
+        return not {"*", etag}.isdisjoint(entity_tags(request, hdrs.IF_MATCH))
+    since = parse_date_header(request, hdrs.IF_UNMODIFIED_SINCE)
     return since is None or modified <= since
 
 
-def is_known(request: web.Request, etag: str, modified: datetime) -> bool:
-    """Whether If-None-Match, or else If-Modified-Since, says that the client has the file already."""
+def is_not_modified(request: web.Request, etag: str, modified: datetime) -> bool:
+    """Whether the client has the file already, by If-None-Match or else If-Modified-Since."""
     if hdrs.IF_NONE_MATCH in request.headers:
-        known = {tag.removeprefix("W/") for tag in tags(request, hdrs.IF_NONE_MATCH)}
+        known = {tag.removeprefix("W/") for tag in entity_tags(request, hdrs.IF_NONE_MATCH)}
         return not {"*", etag}.isdisjoint(known)
-    since = date(request, hdrs.IF_MODIFIED_SINCE)
+    since = parse_date_header(request, hdrs.IF_MODIFIED_SINCE)
     return since is not None and modified <= since
 
 
-def date(request: web.Request, header: str) -> datetime | None:
-    """The moment in a header; None for anything that is no date, which counts as not sent."""
+def parse_date_header(request: web.Request, header: str) -> datetime | None:
+    """The date in a header; None if it is not a date, which is treated like a missing header."""
     try:
         moment = parsedate_to_datetime(request.headers.get(header, ""))
     except (ValueError, OverflowError):
@@ -151,18 +149,18 @@ def date(request: web.Request, header: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def tags(request: web.Request, header: str) -> set[str]:
+def entity_tags(request: web.Request, header: str) -> set[str]:
     """The entity tags of a conditional header."""
     return set(TAG.findall(",".join(request.headers.getall(header, []))))
 
 
-def wanted_span(request: web.Request, etag: str, size: int) -> Span | None:
-    """The single range that is asked for and may be given; None for the whole file.
+def requested_range(request: web.Request, etag: str, size: int) -> ByteRange | None:
+    """The single range that is requested; None for the whole file.
 
-    Several ranges, other units and malformed ranges are ignored, and so is any range of another file (If-Range).
+    Multiple ranges, other units and malformed ranges are ignored, and so is a range of another file (If-Range).
 
     Raises:
-        Problem: 416 when nothing of the range exists.
+        Problem: 416 if the range is beyond the file.
     """
     if request.method != hdrs.METH_GET:
         return None
@@ -185,4 +183,4 @@ def wanted_span(request: web.Request, etag: str, size: int) -> Span | None:
             f"The file has {size} bytes.",
             headers={hdrs.CONTENT_RANGE: f"bytes */{size}"},
         )
-    return Span(first, last - first + 1)
+    return ByteRange(first, last - first + 1)

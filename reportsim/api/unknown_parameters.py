@@ -1,4 +1,4 @@
-"""The query of a request to the API: no parameter is overlooked, whatever the method and the route."""
+"""Refuses unknown query parameters, on every method and route of the API."""
 
 from typing import Final
 
@@ -6,18 +6,17 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from reportsim.api.openapi.operations import OPERATIONS
-from reportsim.api.requests import load_query
-from reportsim.schemas.requests import Strict
+from reportsim.schemas.strict import Strict
+from reportsim.web.queries import load_query
 
 API: Final = "/api/"
 NO_PARAMETERS: Final = Strict()
 
 
-def check_query() -> Middleware:
-    """Refuses the query parameters that an operation, or a form, does not have.
+def refuse_unknown_parameters() -> Middleware:
+    """Refuses query parameters of operations and forms that have none.
 
-    Operations that have some read them themselves. A page takes what it does not know, such as marks of campaigns; a
-    form has none.
+    Operations with parameters validate them themselves. Pages ignore unknown ones, such as campaign parameters.
     """
 
     @web.middleware
@@ -30,11 +29,13 @@ def check_query() -> Middleware:
 
 
 def has_no_parameters(request: web.Request) -> bool:
-    """Whether the route that a request goes to takes no query parameters."""
+    """Whether the route of a request has no query parameters."""
     match = request.match_info
     if match.http_exception is not None:
         return False
-    operation = OPERATIONS.get(match.handler)
+    resource = match.route.resource
+    method = "GET" if request.method == "HEAD" else request.method
+    operation = OPERATIONS.get((method, resource.canonical)) if resource else None
     if operation is None:
         return request.method == "POST" or request.path.startswith(API)
     return operation.query is None and request.path.startswith(API)

@@ -26,7 +26,7 @@ from reportsim.settings import Settings
 from reportsim.store.embedded_postgres.server import EmbeddedPostgres
 from reportsim.tasks import start
 from reportsim.web.keys import DRAINING, ENGINE, FAILED, READY
-from reportsim.web.listener import served
+from reportsim.web.server.listener import serve_app
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ async def serve(settings: Settings, listening: socket.socket, embedded: Embedded
     async with (
         stopped_by_signals(stop, embedded),
         kept_running(embedded, settings.data_dir),
-        served(app, listening, settings, shutdown_s=max(settings.shutdown_grace_s - LET_GO_S, 0.1)) as server,
+        serve_app(app, listening, settings, shutdown_s=max(settings.shutdown_grace_s - LET_GO_S, 0.1)) as server,
     ):
         await announce(app, stop)
         await first_of(stop, app[FAILED])

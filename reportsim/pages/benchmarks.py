@@ -9,8 +9,6 @@ from uuid import UUID
 from aiohttp import hdrs, web
 from marshmallow import EXCLUDE, fields, validate
 
-from reportsim.api.benchmarks import RUN, existing, plan_of, shown
-from reportsim.api.requests import id_in, load_query
 from reportsim.benchmark.plan import Arrivals, Cancel, Plan
 from reportsim.benchmark.report.render_process import Export, render_export
 from reportsim.benchmark.theory.prediction_process import predict_in_process
@@ -18,17 +16,23 @@ from reportsim.core.problems import Problem, invalid, unavailable
 from reportsim.pages.benchmark_comparison import compared
 from reportsim.pages.benchmark_form import SHAPES, VALUES, plan_body, plan_errors, plan_values
 from reportsim.pages.forms import FORM, read_form
-from reportsim.pages.request_list import stream_url
-from reportsim.pages.templating import page, render
 from reportsim.reports.catalog import CATALOG
 from reportsim.reports.fields import UUID_FORM
-from reportsim.schemas.requests import BenchmarkPlan, Strict, parse, read_submission
+from reportsim.schemas.benchmark_plan import BenchmarkPlan
+from reportsim.schemas.events import stream_url
+from reportsim.schemas.strict import Strict
+from reportsim.schemas.submission_parser import parse_body
 from reportsim.store import benchmarks as store
 from reportsim.store.benchmarks import Benchmark
-from reportsim.web.client_address import limited, raised
-from reportsim.web.expensive_requests import refuse_during_run, refuse_other_sites
+from reportsim.web.benchmark_runs import RUN, build_plan, get_run_or_404, run_as_json
 from reportsim.web.keys import ENGINE, RUNNER
-from reportsim.web.rate_limit import Places
+from reportsim.web.limits.concurrency_limit import ConcurrencyLimit
+from reportsim.web.limits.expensive_requests import refuse_during_run, refuse_other_sites
+from reportsim.web.limits.rate_limit import raise_refusal, rate_limited
+from reportsim.web.queries import load_query
+from reportsim.web.request_lookup import path_id
+from reportsim.web.submission import complete_submission
+from reportsim.web.templating import html_page, render
 
 Json = dict[str, Any]
 
@@ -37,7 +41,7 @@ LISTED: Final = 20
 # Results as pages have them; making one takes a process of its own and half a second.
 REMEMBERED: Final = 16
 CHOICES: Final = {"arrivals": list(Arrivals), "cancel": list(Cancel), "distribution": SHAPES}
-PREDICTIONS: Final = web.AppKey("PREDICTIONS", Places)
+PREDICTION_LIMIT: Final = web.AppKey("PREDICTION_LIMIT", ConcurrencyLimit)
 RESULTS: Final = web.AppKey("RESULTS", OrderedDict[UUID, str])
 # Results are made one after another: pages wait for a moment where exports would be refused.
 MAKING: Final = web.AppKey("MAKING", asyncio.Lock)
@@ -46,7 +50,7 @@ PATIENCE_S: Final = 20.0
 
 def setup(app: web.Application) -> None:
     """Adds what the pages keep."""
-    app[PREDICTIONS] = Places("predictions", MOST_PREDICTIONS)
+    app[PREDICTION_LIMIT] = ConcurrencyLimit("predictions", MOST_PREDICTIONS)
     app[RESULTS] = OrderedDict()
     app[MAKING] = asyncio.Lock()
 
@@ -57,7 +61,7 @@ class RunQuery(Strict):
     fragment = fields.String(validate=validate.Equal("run"))
 
 
-@page
+@html_page
 async def show_benchmarks(request: web.Request) -> web.StreamResponse:
     """A form that starts a run, and the runs there are."""
     if "predict" in request.query:
@@ -100,16 +104,16 @@ async def read_plan(request: web.Request, form: Mapping[str, str]) -> Plan:
     Raises:
         Problem: 422 with all that is wrong with it.
     """
-    parsed = parse(BenchmarkPlan, plan_body(form))
-    await read_submission(request.app[ENGINE], parsed, fresh=True)
-    return plan_of(parsed)
+    parsed = parse_body(BenchmarkPlan, plan_body(form))
+    await complete_submission(request.app[ENGINE], parsed, fresh=True)
+    return build_plan(parsed)
 
 
 async def predicted(request: web.Request, form: Mapping[str, str]) -> Json:
     """What theory expects of the plan that a form describes."""
     plan = await read_plan(request, form)
     refuse_during_run(request)
-    with request.app[PREDICTIONS].place():
+    with request.app[PREDICTION_LIMIT].permit():
         try:
             return {**await predict_in_process(plan), "plan": plan}
         except TimeoutError:
@@ -127,7 +131,7 @@ async def show_prediction(request: web.Request) -> web.StreamResponse:
     return render(request, "partials/prediction.html", status=status, prediction=prediction, problem=problem)
 
 
-@page
+@html_page
 async def start_form(request: web.Request) -> web.StreamResponse:
     """Starts a run, and goes on to its page."""
     form = await read_form(request)
@@ -143,7 +147,7 @@ async def start_form(request: web.Request) -> web.StreamResponse:
         return await benchmarks(request, form, problem)
 
 
-@limited("async", raised)
+@rate_limited("async", raise_refusal)
 async def start_run(request: web.Request) -> web.StreamResponse:
     """Starts the run that a form describes."""
     form = request[FORM]
@@ -151,13 +155,13 @@ async def start_run(request: web.Request) -> web.StreamResponse:
     return web.Response(status=303, headers={hdrs.LOCATION: f"/benchmarks/{id}"})
 
 
-@page
+@html_page
 async def show_benchmark(request: web.Request) -> web.StreamResponse:
     """One run: how far it is, or what came of it."""
     refuse_other_sites(request)
     query = load_query(RunQuery(unknown=EXCLUDE), request)
     last_event_id = request.app[ENGINE].hub.last_id
-    run = await existing(request, id_in(request, RUN))
+    run = await get_run_or_404(request, path_id(request, RUN))
     if run.plan.get("together"):
         return web.Response(status=303, headers={hdrs.LOCATION: f"/?race={run.id}"})
     runner = request.app[RUNNER]
@@ -166,7 +170,7 @@ async def show_benchmark(request: web.Request) -> web.StreamResponse:
         "run": run,
         "values": plan_values(run.plan),
         "plan": Plan.from_json(run.plan),
-        "progress": shown(request, run)["progress"],
+        "progress": run_as_json(request, run)["progress"],
         "live": {mode: side.live() for mode, side in live.sides.items()} if live else None,
         "result": await result_part(request, run),
         "events": stream_url(last_event_id),
@@ -205,24 +209,24 @@ async def make_result(request: web.Request, run: Benchmark) -> None:
         kept.popitem(last=False)
 
 
-@page
+@html_page
 async def cancel_run_form(request: web.Request) -> web.StreamResponse:
     """Ends a run that has not ended, and shows it."""
-    id = id_in(request, RUN)
+    id = path_id(request, RUN)
     if not await request.app[RUNNER].cancel(id):
-        run = await existing(request, id)
+        run = await get_run_or_404(request, id)
         raise Problem("conflict", f"The run has ended: {run.status}.")
     return web.Response(status=303, headers={hdrs.LOCATION: f"/benchmarks/{id}"})
 
 
-@page
+@html_page
 async def compare_runs(request: web.Request) -> web.StreamResponse:
     """Two runs side by side: where their plans differ, and how the results do."""
     refuse_other_sites(request)
     ids = request.query.getall("id", [])
     if len(ids) != 2 or not all(UUID_FORM.fullmatch(id) for id in ids):
         raise invalid([{"detail": "Choose two runs.", "parameter": "id"}])
-    runs = [await existing(request, UUID(id)) for id in ids]
+    runs = [await get_run_or_404(request, UUID(id)) for id in ids]
     for run in runs:
         if run.result is None:
             raise Problem("conflict", f"The run {run.id} has no result: {run.status}.")

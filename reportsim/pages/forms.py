@@ -11,8 +11,9 @@ from aiohttp import web
 
 from reportsim.core.problems import Problem
 from reportsim.reports.catalog import CATALOG
-from reportsim.schemas.requests import options_of
-from reportsim.web.body import check_texts, read_body
+from reportsim.schemas.strict_json import check_strings
+from reportsim.schemas.submission_parser import default_options
+from reportsim.web.body import read_body
 
 FORM: Final = web.RequestKey("FORM", dict[str, str])
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
@@ -33,7 +34,7 @@ async def read_form(request: web.Request) -> dict[str, str]:
     except ValueError:
         raise Problem("malformed-request", "The form cannot be read.") from None
     form = {name: value.strip() for name, value in pairs}
-    check_texts(form)
+    check_strings(form)
     return form
 
 
@@ -41,7 +42,7 @@ def submission(form: Mapping[str, str]) -> dict[str, Any]:
     """The fields that are filled in, as the API takes them; options of other reports are left out."""
     body: dict[str, Any] = {name: form[name] for name in ("report_type", "ledger") if form.get(name)}
     if (report_type := form.get("report_type")) in CATALOG:
-        body |= {name: form[name] for name in options_of(report_type) if form.get(name)}
+        body |= {name: form[name] for name in default_options(report_type) if form.get(name)}
     if "account_codes" in body:
         body["account_codes"] = [code.strip() for code in body["account_codes"].split(",") if code.strip()]
     if "include_zero" in body:

@@ -13,26 +13,37 @@ from aiohttp import hdrs, web
 from marshmallow import EXCLUDE, ValidationError, fields, validate
 from yarl import URL
 
-from reportsim.api.health import check_database
-from reportsim.api.requests import existing, id_in, load_query, why_not_again
-from reportsim.api.submissions import ASYNC, FAILURES, SYNC, new_request, own_receiver, submit_row
 from reportsim.core.model import CallbackStatus, Mode, Request
 from reportsim.core.problems import KINDS, Kind, Problem, flatten, invalid
-from reportsim.pages import templating
 from reportsim.pages.csv_preview import preview
 from reportsim.pages.forms import FORM, form_errors, number, read_form, submission
 from reportsim.pages.race import live as racing
 from reportsim.pages.race import model as races
-from reportsim.pages.request_list import COUNTERS, FILTERS, Counters, HomeQuery, listing, stream_url
-from reportsim.pages.templating import page, render
+from reportsim.pages.request_list import COUNTERS, FILTERS, Counters, HomeQuery, listing
 from reportsim.pages.timeline import course
 from reportsim.reports.catalog import CATALOG
-from reportsim.schemas.requests import AsyncSubmission, FailingSubmission, Parsed, Submission, parse, read_submission
+from reportsim.schemas.events import stream_url
+from reportsim.schemas.submission_parser import ParsedBody, parse_body
+from reportsim.schemas.submissions import AsyncSubmission, FailingSubmission, Submission
 from reportsim.store import benchmarks
 from reportsim.store import callbacks as callback_store
-from reportsim.web.client_address import limited, raised
-from reportsim.web.expensive_requests import refuse_other_sites
-from reportsim.web.keys import DRAINING, ENGINE, READY, RUNNER, SETTINGS, SYNC_PLACES
+from reportsim.web.keys import DRAINING, ENGINE, READY, RUNNER, SETTINGS
+from reportsim.web.limits.concurrency_limit import SYNC_LIMIT
+from reportsim.web.limits.expensive_requests import refuse_other_sites
+from reportsim.web.limits.rate_limit import raise_refusal, rate_limited
+from reportsim.web.queries import load_query
+from reportsim.web.readiness import check_database
+from reportsim.web.request_lookup import explain_redelivery_conflict, get_request_or_404, path_id
+from reportsim.web.submission import (
+    ASYNC_PATH,
+    FAILURES_PATH,
+    SYNC_PATH,
+    complete_submission,
+    demo_receiver_origin,
+    new_request,
+    submit_row,
+)
+from reportsim.web.templating import html_page, render
 
 Json = dict[str, Any]
 
@@ -45,9 +56,8 @@ MOST_LOGS: Final = 100
 
 
 def setup(app: web.Application) -> None:
-    """Adds everything that pages need to the application."""
+    """Adds what the pages keep to the application."""
     app[COUNTERS] = Counters(app[ENGINE].pool, app[ENGINE].clock.monotonic)
-    templating.setup(app)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +70,7 @@ class Fact:
     said: str = ""
 
 
-@page
+@html_page
 async def show_home(request: web.Request) -> web.StreamResponse:
     """What is true of the service, a form to ask for a report, and the list of requests."""
     if not RACE_PARAMETERS.isdisjoint(request.query):
@@ -117,7 +127,7 @@ async def home(
         "working": len(engine.worker.running_ids),
         "attempts": request.app[SETTINGS].callback_attempts,
         "listing": await listing(request, query) if usable else None,
-        "curl": curl(request, ASYNC, {"report_type": "trial_balance"}),
+        "curl": curl(request, ASYNC_PATH, {"report_type": "trial_balance"}),
         "controls": controls,
         "race": await shown_race(request, query, controls) if usable and not is_list(query, request) else None,
         "values": values if values and values.get("mode") != "race" else {},
@@ -176,12 +186,12 @@ def read_race_again(values: Mapping[str, str], problem: Problem | None) -> races
 def has_receiver(request: web.Request) -> bool:
     """Whether the demo receiver's address is known."""
     with contextlib.suppress(Problem):
-        own_receiver(request)
+        demo_receiver_origin(request)
         return True
     return False
 
 
-@page
+@html_page
 async def submit_form(request: web.Request) -> web.StreamResponse:
     """Takes the form of the home page, and goes on to the request that came of it."""
     form = await read_form(request)
@@ -197,18 +207,18 @@ async def submit_form(request: web.Request) -> web.StreamResponse:
         return await home(request, form, problem)
 
 
-@limited("sync", raised)
+@rate_limited("sync", raise_refusal)
 async def submit_sync(request: web.Request) -> web.StreamResponse:
     """Makes a report while the browser waits."""
     form = request[FORM]
-    return await block(request, parse(Submission, submission(form)))
+    return await block(request, parse_body(Submission, submission(form)))
 
 
-async def block(request: web.Request, parsed: Parsed) -> web.StreamResponse:
+async def block(request: web.Request, parsed: ParsedBody) -> web.StreamResponse:
     """Submits a sync request and waits for its end."""
     engine = request.app[ENGINE]
-    new = new_request(request, await read_submission(engine, parsed), Mode.SYNC, SYNC)
-    with request.app[SYNC_PLACES].place(), engine.hub.end_of(new.request.id) as ended:
+    new = new_request(request, await complete_submission(engine, parsed), Mode.SYNC, SYNC_PATH)
+    with request.app[SYNC_LIMIT].permit(), engine.hub.end_of(new.request.id) as ended:
         await submit_row(request, parsed, new)
         # No slot in time: the request's own page says so.
         with contextlib.suppress(Problem):
@@ -216,7 +226,7 @@ async def block(request: web.Request, parsed: Parsed) -> web.StreamResponse:
     return see_other(new.request.id)
 
 
-@limited("async", raised)
+@rate_limited("async", raise_refusal)
 async def submit_async(request: web.Request) -> web.StreamResponse:
     """Accepts a report for later; the demo receiver is called back where no other URL is given."""
     engine = request.app[ENGINE]
@@ -227,15 +237,15 @@ async def submit_async(request: web.Request) -> web.StreamResponse:
         if failures:
             detail = "Only the demo receiver fails when it is told to; leave this at 0, or the callback URL empty."
             raise invalid([{"detail": detail, "pointer": "#/failures"}])
-        parsed, endpoint = parse(AsyncSubmission, {**body, "callback_url": url}), ASYNC
+        parsed, endpoint = parse_body(AsyncSubmission, {**body, "callback_url": url}), ASYNC_PATH
     else:
-        parsed, endpoint = parse(FailingSubmission, {**body, "failures": failures}), FAILURES
-    new = new_request(request, await read_submission(engine, parsed), Mode.ASYNC, endpoint)
+        parsed, endpoint = parse_body(FailingSubmission, {**body, "failures": failures}), FAILURES_PATH
+    new = new_request(request, await complete_submission(engine, parsed), Mode.ASYNC, endpoint)
     await submit_row(request, parsed, new)
     return see_other(new.request.id)
 
 
-@limited("async", raised)
+@rate_limited("async", raise_refusal)
 async def start_race(request: web.Request) -> web.StreamResponse:
     """Starts the race and goes on to it; the controls stay as they are."""
     form = request[FORM]
@@ -261,7 +271,7 @@ class RequestQuery(HomeQuery):
     fragment = fields.String(validate=validate.Equal("detail"))
 
 
-@page
+@html_page
 async def show_request(request: web.Request) -> web.StreamResponse:
     """One request: its state, its result, its callback attempts."""
     return await detail(request)
@@ -272,7 +282,7 @@ async def detail(request: web.Request, problem: Problem | None = None) -> web.Re
     engine = request.app[ENGINE]
     query = load_query(RequestQuery(unknown=EXCLUDE), request)
     last_event_id = engine.hub.last_id
-    row = await existing(engine, id_in(request))
+    row = await get_request_or_404(engine, path_id(request))
     logs = await callback_store.newest_logs(engine.pool, row.id, MOST_LOGS + 1)
     context = {
         "row": row,
@@ -311,28 +321,28 @@ def resubmission(row: Request) -> tuple[str, Json]:
     """The endpoint and the body that ask for the same again."""
     body = dict(row.input_payload)
     if row.mode is Mode.SYNC:
-        return SYNC, body
-    if row.endpoint == FAILURES:
+        return SYNC_PATH, body
+    if row.endpoint == FAILURES_PATH:
         script = URL(row.callback_url or "").query.get("script", "")
-        return FAILURES, {**body, "script": [step for step in script.split(",") if step]}
-    return ASYNC, {**body, **({"callback_url": row.callback_url} if row.callback_url else {})}
+        return FAILURES_PATH, {**body, "script": [step for step in script.split(",") if step]}
+    return ASYNC_PATH, {**body, **({"callback_url": row.callback_url} if row.callback_url else {})}
 
 
-@page
+@html_page
 async def cancel_form(request: web.Request) -> web.StreamResponse:
     """Ends a request that has not ended, and shows it."""
     engine = request.app[ENGINE]
-    id = id_in(request)
+    id = path_id(request)
     if await engine.cancel(id) is None:
-        row = await existing(engine, id)
+        row = await get_request_or_404(engine, id)
         return await detail(request, Problem("conflict", f"The request has ended: {row.status}."))
     return see_other(id)
 
 
-@page
+@html_page
 async def again_form(request: web.Request) -> web.StreamResponse:
     """Asks for the same again, with the limits of its endpoint, and goes on to the new request."""
-    row = await existing(request.app[ENGINE], id_in(request))
+    row = await get_request_or_404(request.app[ENGINE], path_id(request))
     request[ORIGINAL] = row
     try:
         return await (again_sync if row.mode is Mode.SYNC else again_async)(request)
@@ -342,26 +352,26 @@ async def again_form(request: web.Request) -> web.StreamResponse:
         return await detail(request, problem)
 
 
-@limited("sync", raised)
+@rate_limited("sync", raise_refusal)
 async def again_sync(request: web.Request) -> web.StreamResponse:
     """Makes a report again while the browser waits."""
     _, body = resubmission(request[ORIGINAL])
-    return await block(request, parse(Submission, body))
+    return await block(request, parse_body(Submission, body))
 
 
-@limited("async", raised)
+@rate_limited("async", raise_refusal)
 async def again_async(request: web.Request) -> web.StreamResponse:
     """Accepts a report again, for later."""
     engine = request.app[ENGINE]
     endpoint, body = resubmission(request[ORIGINAL])
-    schema = FailingSubmission if endpoint == FAILURES else AsyncSubmission
-    parsed = parse(schema, body)
-    new = new_request(request, await read_submission(engine, parsed), Mode.ASYNC, endpoint)
+    schema = FailingSubmission if endpoint == FAILURES_PATH else AsyncSubmission
+    parsed = parse_body(schema, body)
+    new = new_request(request, await complete_submission(engine, parsed), Mode.ASYNC, endpoint)
     await submit_row(request, parsed, new)
     return see_other(new.request.id)
 
 
-@page
+@html_page
 async def redeliver_form(request: web.Request) -> web.StreamResponse:
     """Starts a new series of callbacks, and shows the request."""
     try:
@@ -372,17 +382,17 @@ async def redeliver_form(request: web.Request) -> web.StreamResponse:
         return await detail(request, problem)
 
 
-@limited("async", raised)
+@rate_limited("async", raise_refusal)
 async def redeliver_from_page(request: web.Request) -> web.StreamResponse:
     """Starts a new series of callbacks, within the limits of what causes them."""
     engine = request.app[ENGINE]
-    id = id_in(request)
+    id = path_id(request)
     if await engine.redeliver(id) is None:
-        raise Problem("conflict", why_not_again(await existing(engine, id)))
+        raise Problem("conflict", explain_redelivery_conflict(await get_request_or_404(engine, id)))
     return see_other(id)
 
 
-@page
+@html_page
 async def show_problem(request: web.Request) -> web.StreamResponse:
     """What a kind of problem means, and what to do about it."""
     kind: Kind | None = KINDS.get(request.match_info["slug"])

@@ -11,13 +11,14 @@ from aiohttp import web
 from marshmallow import fields, validate
 from yarl import URL
 
-from reportsim.api.requests import DEFAULT_PAGE, ListQuery, encode_within_bounds, make_cursor, read_cursor
 from reportsim.core.model import CallbackStatus, Mode, Request, Status
 from reportsim.core.problems import Problem
 from reportsim.reports.fields import UUID_FORM, Digits, Identifier, Text
+from reportsim.schemas.queries import DEFAULT_PAGE, ListQuery
 from reportsim.store import requests as store
 from reportsim.store.pool import Pool
 from reportsim.web.keys import ENGINE
+from reportsim.web.pagination import encode_page, make_cursor, read_cursor
 
 FILTERS: Final = ("status", "mode", "callback_status")
 MOST_IDS: Final = 50
@@ -107,7 +108,7 @@ async def listing(request: web.Request, query: Mapping[str, Any]) -> Listing:
     else:
         before = read_cursor(query["cursor"], filters) if "cursor" in query else None
         rows = await store.page(engine.pool, filters, before=before, limit=limit + 1)
-    room = sum(1 for _ in encode_within_bounds(rows))
+    room = sum(1 for _ in encode_page(rows))
     shown = min(len(rows) if "ids" in query else room, limit)
     more = len(rows) > shown
     rows = rows[:shown]
@@ -185,9 +186,3 @@ def passing(wanted: Mapping[str, Any], counts: Sequence[store.Count]) -> int | N
     filters = {name: wanted[name] for name in FILTERS if name in wanted}
     alike = [count for count in counts if all(getattr(count, name) == value for name, value in filters.items())]
     return sum(count.count for count in alike) if counts else None
-
-
-def stream_url(last_event_id: str, **parameters: UUID | None) -> str:
-    """The event stream that goes on where a page was read."""
-    given = {name: str(value) for name, value in parameters.items() if value}
-    return str(URL("/api/events").with_query({**given, "last_event_id": last_event_id}))

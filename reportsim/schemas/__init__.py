@@ -1,1 +1,1 @@
-"""The marshmallow schemas of what clients send and what the service answers."""
+"""The marshmallow schemas of requests and responses."""

@@ -1,4 +1,4 @@
-"""The shapes of what the service answers. They describe, and load nothing; tests hold them against the answers."""
+"""The schemas of responses. They are documentation only; tests validate responses with them."""
 
 import functools
 from typing import Any
@@ -9,23 +9,23 @@ from reportsim.core.model import CallbackStatus, Mode, Status
 from reportsim.reports.catalog import CATALOG
 
 
-def always(kind: type[fields.Field[Any]], about: str = "", **options: Any) -> Any:
-    """A member that is always there."""
+def required(kind: type[fields.Field[Any]], about: str = "", **options: Any) -> Any:
+    """A required member."""
     metadata = {"description": about} if about else {}
     return kind(required=True, metadata=metadata | options.pop("metadata", {}), **options)
 
 
-text = functools.partial(always, fields.String)
-whole = functools.partial(always, fields.Integer, validate=validate.Range(0))
-number = functools.partial(always, fields.Float, validate=validate.Range(0))
-moment = functools.partial(always, fields.AwareDateTime)
-identifier = functools.partial(always, fields.UUID)
-yes_no = functools.partial(always, fields.Boolean)
-path = functools.partial(text, metadata={"format": "uri-reference"})
+string = functools.partial(required, fields.String)
+integer = functools.partial(required, fields.Integer, validate=validate.Range(0))
+number = functools.partial(required, fields.Float, validate=validate.Range(0))
+date_time = functools.partial(required, fields.AwareDateTime)
+uuid = functools.partial(required, fields.UUID)
+boolean = functools.partial(required, fields.Boolean)
+uri_reference = functools.partial(string, metadata={"format": "uri-reference"})
 
 
-class Shape(Schema):
-    """A shape that may gain members."""
+class ResponseSchema(Schema):
+    """A schema that may gain members."""
 
     class Meta:
         """marshmallow's options."""
@@ -33,211 +33,211 @@ class Shape(Schema):
         unknown = EXCLUDE
 
 
-class InvalidValue(Shape):
-    """One value that is not valid: a JSON Pointer (RFC 6901) into the body, or the name of a query parameter."""
+class InvalidValue(ResponseSchema):
+    """One invalid value, with a JSON Pointer (RFC 6901) into the body or the name of a query parameter."""
 
-    detail = text("What is wrong with it.")
+    detail = string("What is wrong with the value.")
     pointer = fields.String()
     parameter = fields.String()
-    reason = fields.String(metadata={"description": "A code for programs, where a callback URL is refused."})
+    reason = fields.String(metadata={"description": "A code for programs, if a callback URL is refused."})
 
 
-class Problem(Shape):
+class Problem(ResponseSchema):
     """A problem document (RFC 9457)."""
 
-    type = path("The kind of problem, which is also a page for people.")
-    title = text("The kind in words; the same for all problems of a kind.")
-    status = always(fields.Integer, "The HTTP status.", validate=validate.Range(400, 599))
+    type = uri_reference("The kind of problem; also the URL of a page that explains it.")
+    title = string("The kind in words; the same for all problems of a kind.")
+    status = required(fields.Integer, "The HTTP status.", validate=validate.Range(400, 599))
     detail = fields.String(metadata={"description": "What happened this time."})
-    instance = fields.String(metadata={"description": "The request that it is about.", "format": "uri-reference"})
-    request_id = fields.String(metadata={"description": "The id to look for in the log."})
+    instance = fields.String(
+        metadata={"description": "The request that the problem is about.", "format": "uri-reference"}
+    )
+    request_id = fields.String(metadata={"description": "The id of the HTTP request in the log."})
     trace_id = fields.String(metadata={"description": "The trace that the request is part of."})
     errors = fields.List(fields.Nested(InvalidValue))
     violated_policies = fields.List(fields.String(), data_key="violated-policies")
 
 
-class Check(Shape):
-    """An invariant of a report; one that does not hold makes the request fail."""
+class Check(ResponseSchema):
+    """An invariant of a report; if it does not hold, the request fails."""
 
-    name = text()
-    ok = yes_no()
+    name = string()
+    ok = boolean()
 
 
-class Timings(Shape):
-    """Where the time went, in milliseconds."""
+class Timings(ResponseSchema):
+    """The parts of the total time, in milliseconds."""
 
-    queue = number(
-        "From acceptance until a worker slot is taken; `started_at`, when the work begins, is later by the claim."
-    )
+    queue = number("From acceptance until a worker slot is taken; `started_at` is later by the time of the claim.")
     service = number("In the slot.")
     total = number("From acceptance to the end.")
 
 
-class Result(Shape):
+class Result(ResponseSchema):
     """A finished report. Amounts are integers in minor units: with exponent 2, 1234 are 12.34 of the currency."""
 
-    report_type = text(validate=validate.OneOf(list(CATALOG)))
-    file = text("The name of the CSV file.")
-    rows = whole("Lines of the CSV file without its header.")
-    bytes = whole()
-    sha256 = text(validate=validate.Regexp("[0-9a-f]{64}"))
-    currency = text(validate=validate.Regexp("[A-Z]{3}"))
-    exponent = whole("Decimals of the currency.")
+    report_type = string(validate=validate.OneOf(list(CATALOG)))
+    file = string("The name of the CSV file.")
+    rows = integer("Lines of the CSV file without its header.")
+    bytes = integer()
+    sha256 = string(validate=validate.Regexp("[0-9a-f]{64}"))
+    currency = string(validate=validate.Regexp("[A-Z]{3}"))
+    exponent = integer("Decimals of the currency.")
     from_ = fields.Date(data_key="from")
     to = fields.Date()
     as_of = fields.Date()
-    totals = always(fields.Dict, keys=fields.String(), values=fields.Integer())
-    checks = always(fields.List, cls_or_instance=fields.Nested(Check))
-    timings_ms = always(fields.Nested, nested=Timings)
+    totals = required(fields.Dict, keys=fields.String(), values=fields.Integer())
+    checks = required(fields.List, cls_or_instance=fields.Nested(Check))
+    timings_ms = required(fields.Nested, nested=Timings)
 
 
-class Links(Shape):
-    """Where to go on."""
+class Links(ResponseSchema):
+    """Related resources."""
 
-    self = path()
-    report = path("The CSV file; null until there is one.", allow_none=True)
-    callback_logs = path()
+    self = uri_reference()
+    report = uri_reference("The CSV file; null until there is one.", allow_none=True)
+    callback_logs = uri_reference()
 
 
-class Request(Shape):
+class Request(ResponseSchema):
     """A request and its state, as every endpoint shows it."""
 
-    id = identifier()
-    mode = text(validate=validate.OneOf(list(Mode)))
-    status = text("COMPLETED and FAILED are final.", validate=validate.OneOf(list(Status)))
-    input_payload = always(fields.Dict, "What was asked for, completed.")
-    result_payload = always(fields.Nested, "Null until the report is done.", nested=Result, allow_none=True)
-    callback_url = text(allow_none=True)
-    callback_status = text(
-        "Where the latest series of attempts stands.",
+    id = uuid()
+    mode = string(validate=validate.OneOf(list(Mode)))
+    status = string("COMPLETED and FAILED are final.", validate=validate.OneOf(list(Status)))
+    input_payload = required(fields.Dict, "The submission with its defaults filled in.")
+    result_payload = required(fields.Nested, "Null until the report is completed.", nested=Result, allow_none=True)
+    callback_url = string(allow_none=True)
+    callback_status = string(
+        "The state of the latest series of attempts.",
         validate=validate.OneOf(list(CallbackStatus)),
         allow_none=True,
     )
-    callback_attempts = whole("Attempts of the latest series.")
-    idempotency_key = text(allow_none=True)
-    created_at = moment()
-    started_at = moment(allow_none=True)
-    completed_at = moment(allow_none=True)
-    error = always(fields.Nested, "Why it failed.", nested=Problem, allow_none=True)
-    links = always(fields.Nested, nested=Links)
+    callback_attempts = integer("Attempts of the latest series.")
+    idempotency_key = string(allow_none=True)
+    created_at = date_time()
+    started_at = date_time(allow_none=True)
+    completed_at = date_time(allow_none=True)
+    error = required(fields.Nested, "Why it failed.", nested=Problem, allow_none=True)
+    links = required(fields.Nested, nested=Links)
 
 
-class RequestPage(Shape):
+class RequestPage(ResponseSchema):
     """One page of requests, newest first."""
 
-    items = always(fields.List, cls_or_instance=fields.Nested(Request))
-    next = path("The next page; null on the last one.", allow_none=True)
+    items = required(fields.List, cls_or_instance=fields.Nested(Request))
+    next = uri_reference("The next page; null on the last one.", allow_none=True)
 
 
-class Redelivered(Shape):
-    """The requests that are called back anew, oldest first."""
+class Redelivered(ResponseSchema):
+    """The requests that are called back again, oldest first."""
 
-    started = whole("How many series have begun.")
-    count = whole("The same number.")
-    ids = always(fields.List, cls_or_instance=fields.UUID())
-    more = yes_no("Whether the limit or the quota was reached, and the same call may find more.")
+    started = integer("The number of series that were started.")
+    count = integer("The same number.")
+    ids = required(fields.List, cls_or_instance=fields.UUID())
+    more = boolean("Whether the limit or the quota was reached, so that the same call may find more.")
 
 
-class CallbackLog(Shape):
-    """A callback attempt whose end the service saw."""
+class CallbackLog(ResponseSchema):
+    """A callback attempt that has ended."""
 
-    id = identifier()
-    request_id = identifier()
-    series = always(fields.Integer, "1, and one more for each redelivery.", validate=validate.Range(1))
-    attempt_number = always(fields.Integer, validate=validate.Range(1))
-    status_code = always(fields.Integer, "The receiver's answer, if there was one.", allow_none=True)
-    success = yes_no()
-    reason = text("Why it failed, as a code.", allow_none=True)
-    error_message = text(allow_none=True)
+    id = uuid()
+    request_id = uuid()
+    series = required(fields.Integer, "1, and one more for each redelivery.", validate=validate.Range(1))
+    attempt_number = required(fields.Integer, validate=validate.Range(1))
+    status_code = required(fields.Integer, "The status of the receiver's response, if there was one.", allow_none=True)
+    success = boolean()
+    reason = string("Why it failed, as a code.", allow_none=True)
+    error_message = string(allow_none=True)
     response_time_ms = number()
-    attempted_at = moment()
-    remote_ip = text("The address that was dialed.", allow_none=True)
-    response_excerpt = text(allow_none=True)
-    next_attempt_at = moment(allow_none=True)
+    attempted_at = date_time()
+    remote_ip = string("The address of the receiver.", allow_none=True)
+    response_excerpt = string(allow_none=True)
+    next_attempt_at = date_time(allow_none=True)
 
 
-class CallbackLogs(Shape):
+class CallbackLogs(ResponseSchema):
     """The callback attempts of a request, oldest first, a page at a time."""
 
-    items = always(fields.List, cls_or_instance=fields.Nested(CallbackLog))
-    next = text("Where the next page is.", allow_none=True)
+    items = required(fields.List, cls_or_instance=fields.Nested(CallbackLog))
+    next = string("The next page; null on the last one.", allow_none=True)
 
 
-class Ledger(Shape):
+class Ledger(ResponseSchema):
     """A ledger, its window `[from, to)` and its size."""
 
-    name = text()
-    currency = text(validate=validate.Regexp("[A-Z]{3}"))
-    exponent = whole()
-    from_ = always(fields.Date, data_key="from")
-    to = always(fields.Date)
-    lines = whole()
+    name = string()
+    currency = string(validate=validate.Regexp("[A-Z]{3}"))
+    exponent = integer()
+    from_ = required(fields.Date, data_key="from")
+    to = required(fields.Date)
+    lines = integer()
 
 
-class Ledgers(Shape):
+class Ledgers(ResponseSchema):
     """All ledgers."""
 
-    items = always(fields.List, cls_or_instance=fields.Nested(Ledger))
+    items = required(fields.List, cls_or_instance=fields.Nested(Ledger))
 
 
-class Arrival(Shape):
-    """A callback as it came in at the demo receiver."""
+class Arrival(ResponseSchema):
+    """A callback that the demo receiver received."""
 
-    received_at = moment()
-    since_accepted_ms = always(
-        fields.Float, "Since its request was accepted, as the signed body says; else null.", allow_none=True
+    received_at = date_time()
+    since_accepted_ms = required(
+        fields.Float, "Since its request was accepted, by the signed body; null if not verified.", allow_none=True
     )
-    headers = always(fields.Dict, keys=fields.String(), values=fields.String())
-    body = text()
-    verified = yes_no("Whether the signature holds.")
-    duplicate = yes_no("Whether a message of this id was accepted before.")
-    answer = text("The step of the script that was played.")
+    headers = required(fields.Dict, keys=fields.String(), values=fields.String())
+    body = string()
+    verified = boolean("Whether the signature is valid.")
+    duplicate = boolean("Whether a message with this id was accepted before.")
+    answer = string("The step of the script that was executed.")
 
 
-class Inbox(Shape):
-    """What arrived in an inbox on this replica, oldest first."""
+class Inbox(ResponseSchema):
+    """The callbacks in an inbox of this replica, oldest first."""
 
-    inbox = text()
-    items = always(fields.List, cls_or_instance=fields.Nested(Arrival))
-
-
-class Received(Shape):
-    """The demo receiver's answer."""
-
-    received = yes_no()
+    inbox = string()
+    items = required(fields.List, cls_or_instance=fields.Nested(Arrival))
 
 
-class Health(Shape):
-    """The event loop turns."""
+class Received(ResponseSchema):
+    """The response of the demo receiver."""
 
-    status = text(validate=validate.Equal("ok"))
-
-
-class Readiness(Shape):
-    """Whether work can be taken, and what keeps it from that."""
-
-    status = text(validate=validate.OneOf(["ready", "not ready"]))
-    checks = always(fields.Dict, keys=fields.String(), values=fields.Boolean())
-    failing = always(fields.List, cls_or_instance=fields.String())
+    received = boolean()
 
 
-class Event(Shape):
+class Health(ResponseSchema):
+    """The event loop runs."""
+
+    status = string(validate=validate.Equal("ok"))
+
+
+class Readiness(ResponseSchema):
+    """Whether the service can take work, and the checks that fail."""
+
+    status = string(validate=validate.OneOf(["ready", "not ready"]))
+    checks = required(fields.Dict, keys=fields.String(), values=fields.Boolean())
+    failing = required(fields.List, cls_or_instance=fields.String())
+
+
+class Event(ResponseSchema):
     """A Server-Sent Event; its data are JSON in one line.
 
     `requests`: `{"items": […]}` with the newest states of requests that changed. `callback`: a row of the callback log.
-    `benchmark`: how far a run is, with its status and each side's connections, queue and workers. `reset`: what you
-    asked to resume from is no longer known; read again.
+    `benchmark`: the progress of a run, with its status and each side's connections, queue and workers. `reset`: the
+    id to resume from is no longer known; read the state again.
     """
 
-    id = fields.String(metadata={"description": "To resume from, by Last-Event-ID."})
+    id = fields.String(metadata={"description": "The id to resume from, sent as Last-Event-ID."})
     event = fields.String()
     data = fields.String()
     retry = fields.Integer()
 
 
-class CallbackEvent(Shape):
+class CallbackEvent(ResponseSchema):
     """The body of a callback: the same bytes on every attempt."""
 
-    type = text(validate=validate.OneOf(["report.completed", "report.failed"]))
-    timestamp = moment("When the request ended.")
-    data = always(fields.Nested, "The request, its links absolute.", nested=Request)
+    type = string(validate=validate.OneOf(["report.completed", "report.failed"]))
+    timestamp = date_time("When the request ended.")
+    data = required(fields.Nested, "The request, its links absolute.", nested=Request)

@@ -1,35 +1,28 @@
-"""Reads JSON bodies the way a careful service does: bounded in size, time and depth, and never ambiguous."""
+"""Reads request bodies within bounds of size and time, and decompresses them."""
 
 import asyncio
-import json
-import math
-import re
 import zlib
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import hdrs, web
 
 from reportsim.core.problems import Problem
 
-MOST_BYTES: Final = 64 * 1024
-DEEPEST: Final = 32
+MAX_BODY_BYTES: Final = 64 * 1024
 ENCODINGS: Final = frozenset({"identity", "gzip", "deflate"})
-LONGEST_S: Final = 10.0
-MOST_DIGITS: Final = 300
-BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
-UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
+READ_TIMEOUT_S: Final = 10.0
 
 
 async def read_json(request: web.Request) -> bytes:
     """The bytes of a JSON body, empty when there is none.
 
     Raises:
-        Problem: 400, 408, 413 or 415, whatever is wrong with the body.
+        Problem: 400, 408, 413 or 415.
     """
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower() not in ENCODINGS:
         raise Problem(
             "unsupported-media-type",
-            "Send the body as it is, or as gzip.",
+            "Send the body uncompressed, or as gzip.",
             headers={hdrs.ACCEPT_ENCODING: "gzip, deflate"},
         )
     raw = await read_body(request)
@@ -41,153 +34,70 @@ async def read_json(request: web.Request) -> bytes:
 
 
 def is_utf8(charset: str | None) -> bool:
-    """Whether a charset parameter names UTF-8, or nothing."""
+    """Whether a charset parameter is UTF-8 or missing."""
     return charset is None or charset.lower() in {"utf-8", "utf8"}
 
 
-async def read_body(request: web.Request, most: int = MOST_BYTES) -> bytes:
+async def read_body(request: web.Request, max_bytes: int = MAX_BODY_BYTES) -> bytes:
     """The bytes of the body, within bounds of size and time."""
-    if (request.content_length or 0) > most:
-        raise too_large(most)
+    if (request.content_length or 0) > max_bytes:
+        raise body_too_large(max_bytes)
     try:
         if request.content.is_eof():
             raw = await request.read()
         else:
-            async with asyncio.timeout(LONGEST_S):
+            async with asyncio.timeout(READ_TIMEOUT_S):
                 raw = await request.read()
     except TimeoutError:
         raise Problem(
             "request-timeout", "The body did not arrive in time.", headers={hdrs.CONNECTION: "close"}
         ) from None
     except web.HTTPRequestEntityTooLarge:
-        raise too_large(most) from None
+        raise body_too_large(max_bytes) from None
     except web.RequestPayloadError:
-        raise undecodable() from None
-    if len(raw) > most:
-        raise too_large(most)
-    return decode(raw, request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower(), most)
+        raise undecodable_body() from None
+    if len(raw) > max_bytes:
+        raise body_too_large(max_bytes)
+    return decode(raw, request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower(), max_bytes)
 
 
-def decode(raw: bytes, encoding: str, most: int) -> bytes:
-    """A body as it was before its sender compressed it; no more of it is made than may be.
+def decode(raw: bytes, encoding: str, max_bytes: int) -> bytes:
+    """Decompresses a body, at most to its maximum size.
 
     Raises:
-        Problem: 400 for what is not of that encoding, 413 for what is too much.
+        Problem: 400 if it is not in that encoding, 413 if it is too large.
     """
     if not raw or encoding not in {"gzip", "deflate"}:
         return raw
-    # Some senders leave out the two bytes in which zlib's header says what follows.
-    bare = encoding == "deflate" and raw[0] & 0x0F != zlib.DEFLATED
+    # Some clients send raw deflate data, without the header of zlib.
+    if encoding == "gzip":
+        window_bits = zlib.MAX_WBITS | 16
+    elif raw[0] & 0x0F == zlib.DEFLATED:
+        window_bits = zlib.MAX_WBITS
+    else:
+        window_bits = -zlib.MAX_WBITS
     content = b""
     try:
         while raw:
-            stream = zlib.decompressobj(31 if encoding == "gzip" else -zlib.MAX_WBITS if bare else zlib.MAX_WBITS)
-            content += stream.decompress(raw, most + 1 - len(content))
-            if len(content) > most:
-                raise too_large(most)
+            stream = zlib.decompressobj(window_bits)
+            content += stream.decompress(raw, max_bytes + 1 - len(content))
+            if len(content) > max_bytes:
+                raise body_too_large(max_bytes)
             if not stream.eof:
-                raise undecodable()
+                raise undecodable_body()
             raw = stream.unused_data
     except zlib.error:
-        raise undecodable() from None
+        raise undecodable_body() from None
     return content
 
 
-def undecodable() -> Problem:
-    """The 400 for a body that its headers describe wrongly."""
+def undecodable_body() -> Problem:
+    """The 400 for a body that is not in the encoding of its headers."""
     return Problem(
-        "malformed-request", "The body cannot be decoded as its headers say.", headers={hdrs.CONNECTION: "close"}
+        "malformed-request", "The body cannot be decoded with its Content-Encoding.", headers={hdrs.CONNECTION: "close"}
     )
 
 
-def too_large(most: int) -> Problem:
-    """The 413; the connection is closed, since the rest of the body is not read."""
-    return Problem("too-large", f"A body has at most {most:,} bytes.", headers={hdrs.CONNECTION: "close"})
-
-
-def parse_json(raw: bytes) -> Any:
-    """Parses JSON text that means the same to everyone.
-
-    Refused are invalid UTF-8, duplicate names, NaN and infinities, numbers beyond a double's range or of more than 300
-    digits, NUL and lone surrogates in texts, and nesting deeper than 32.
-    """
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        raise malformed("The body is not valid UTF-8.") from None
-    if nesting(text) > DEEPEST:
-        raise malformed(f"The body is nested deeper than {DEEPEST} levels.")
-    try:
-        value = json.loads(
-            text,
-            object_pairs_hook=unique,
-            parse_constant=refuse_constant,
-            parse_int=whole,
-            parse_float=finite,
-        )
-    except json.JSONDecodeError as error:
-        raise malformed(f"The body is not JSON: {error.msg} at character {error.pos}.") from None
-    # UTF-8 has no surrogates and JSON no bare NUL: only an escape can make one.
-    if "\\u" in text:
-        check_texts(value)
-    return value
-
-
-def malformed(detail: str) -> Problem:
-    """The 400 for a body that cannot be read."""
-    return Problem("malformed-request", detail)
-
-
-def nesting(text: str) -> int:
-    """How deep brackets nest, looking away inside texts."""
-    depth = deepest = 0
-    for match in BRACKET.finditer(text):
-        if match[0] in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif match[0] in "]}":
-            depth -= 1
-    return deepest
-
-
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose names are all different."""
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise malformed("An object names a member twice.")
-    return value
-
-
-def refuse_constant(name: str) -> None:
-    """NaN and infinities are not JSON."""
-    raise malformed(f"{name} is not JSON.")
-
-
-def whole(digits: str) -> int:
-    """An integer of a bearable length."""
-    if len(digits) > MOST_DIGITS:
-        raise malformed("A number has too many digits.")
-    return int(digits)
-
-
-def finite(digits: str) -> float:
-    """A number within a double's range."""
-    value = float(digits)
-    if not math.isfinite(value):
-        raise malformed("A number is out of range.")
-    return value
-
-
-def check_texts(value: Any) -> None:
-    """Refuses texts that no database can keep."""
-    match value:
-        case str():
-            if UNSTORABLE.search(value):
-                raise malformed("A text has a NUL or half a surrogate pair.")
-        case dict():
-            for name, item in value.items():
-                check_texts(name)
-                check_texts(item)
-        case list():
-            for item in value:
-                check_texts(item)
+def body_too_large(max_bytes: int) -> Problem:
+    """The 413; it closes the connection, since the rest of the body is not read."""
+    return Problem("too-large", f"The body may have at most {max_bytes:,} bytes.", headers={hdrs.CONNECTION: "close"})

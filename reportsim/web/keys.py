@@ -1,4 +1,4 @@
-"""Every key under which the application and its requests keep something."""
+"""The keys of the application and its requests that several packages use."""
 
 import asyncio
 from collections.abc import Mapping
@@ -10,17 +10,10 @@ from reportsim.benchmark.active_run import RunRequest
 from reportsim.benchmark.runner import Runner
 from reportsim.engine.engine import Engine
 from reportsim.settings import Settings
-from reportsim.web.rate_limit import Limits, Network, Places
 
 SETTINGS: Final = web.AppKey("SETTINGS", Settings)
 ENGINE: Final = web.AppKey("ENGINE", Engine)
 RUNNER: Final = web.AppKey("RUNNER", Runner)
-DOWNLOAD_PLACES: Final = web.AppKey("DOWNLOAD_PLACES", Places)
-EXPORT_PLACES: Final = web.AppKey("EXPORT_PLACES", Places)
-LIMITS: Final = web.AppKey("LIMITS", Limits)
-SYNC_PLACES: Final = web.AppKey("SYNC_PLACES", Places)
-STREAM_PLACES: Final = web.AppKey("STREAM_PLACES", Places)
-TRUSTED: Final = web.AppKey("TRUSTED", tuple[Network, ...])
 READY: Final = web.AppKey("READY", asyncio.Event)
 DRAINING: Final = web.AppKey("DRAINING", asyncio.Event)
 FAILED: Final = web.AppKey("FAILED", asyncio.Event)
@@ -30,4 +23,4 @@ ROW_ID: Final = web.RequestKey("ROW_ID", str)
 TRACE: Final = web.RequestKey("TRACE", str)
 VISIT: Final = web.RequestKey("VISIT", RunRequest)
 EXTRA_HEADERS: Final = web.RequestKey("EXTRA_HEADERS", Mapping[str, str])
-BEGUN: Final = web.RequestKey("BEGUN", web.StreamResponse)
+STARTED_RESPONSE: Final = web.RequestKey("BEGUN", web.StreamResponse)

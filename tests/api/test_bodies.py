@@ -124,7 +124,7 @@ async def test_an_announced_excess_is_refused_before_it_arrives(service: Service
 
 
 async def test_a_body_that_drips_is_given_up(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body_reader, "LONGEST_S", 0.1)
+    monkeypatch.setattr(body_reader, "READ_TIMEOUT_S", 0.1)
     status, headers = await raw(service, b"Content-Type: application/json\r\nContent-Length: 50", b"{")
     assert status == 408
     assert headers["connection"] == "close"

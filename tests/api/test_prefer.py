@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from reportsim.settings import Settings
-from reportsim.web.prefer import MOST_CHARACTERS, Preferences, parse_prefer
+from reportsim.web.prefer import MAX_CHARACTERS, Preferences, parse_prefer
 from tests.api.calls import FAILING, TINY, held_for, read, submit
 from tests.conftest import Service, serving
 
@@ -144,7 +144,7 @@ def test_reading_preferences_is_bounded_work(bounded: None) -> None:
     starts = ("", "a", "a=b", 'a="b"', "a;", "a;b=c")
     parts = (" ", ";", ";  ", " ; ", "; a", ";a =", ' ;a= "b"', ';a="', '"\\"', "a", "=")
     for start, part, end in itertools.product(starts, parts, ("@", '"', "\\", "(,wait=5")):
-        text = start + part * ((MOST_CHARACTERS - len(start) - len(end)) // len(part)) + end
+        text = start + part * ((MAX_CHARACTERS - len(start) - len(end)) // len(part)) + end
         assert parse_prefer(text).respond_async is False
 
 

@@ -4,11 +4,10 @@ import asyncio
 import contextlib
 from typing import Any
 
-from reportsim.api import benchmarks
 from reportsim.pages.benchmarks import RESULTS
 from reportsim.settings import Settings
-from reportsim.web import send_buffers
-from reportsim.web.keys import EXPORT_PLACES
+from reportsim.web.limits.concurrency_limit import EXPORT_LIMIT, MAX_EXPORTS, MAX_EXPORTS_PER_CLIENT
+from reportsim.web.server import send_buffers
 from tests.benchmark.test_runs import SMALL, ended, started
 from tests.conftest import Service, serving
 from tests.contract.test_slow_clients import becomes, ends, get, unread
@@ -27,15 +26,15 @@ async def test_slow_readers_of_exports_keep_nobody_from_results(settings: Settin
         assert run["result"], run
         samples, report, page = run["links"]["samples"], run["links"]["report"], f"/benchmarks/{id}"
         async with contextlib.AsyncExitStack() as stack:
-            places = service.app[EXPORT_PLACES]
-            mine = [stack.enter_context(places.place("127.0.0.1")) for _ in range(benchmarks.MOST_EXPORTS_EACH)]
+            places = service.app[EXPORT_LIMIT]
+            mine = [stack.enter_context(places.permit("127.0.0.1")) for _ in range(MAX_EXPORTS_PER_CLIENT)]
             # A client that has its places is told so; others have theirs.
             assert await status(service, samples) == 429
             assert await status(service, report) == 429
-            stack.enter_context(places.place("192.0.2.1"))
-            assert len(mine) < benchmarks.MOST_EXPORTS
+            stack.enter_context(places.permit("192.0.2.1"))
+            assert len(mine) < MAX_EXPORTS
             # All places taken: pages are drawn all the same, each once for all who look.
-            stack.enter_context(places.place("192.0.2.2"))
+            stack.enter_context(places.permit("192.0.2.2"))
             assert set(await asyncio.gather(*(status(service, page) for _ in range(5)))) == {200}
             assert len(service.app[RESULTS]) == 1
         assert await status(service, samples) == 200
@@ -51,13 +50,13 @@ async def test_slow_readers_of_exports_keep_nobody_from_results(settings: Settin
 
 async def test_an_export_that_is_not_read_gives_its_place_back(settings: Settings, monkeypatch: Any) -> None:
     monkeypatch.setattr(send_buffers, "STALL_S", 0.3)
-    monkeypatch.setattr("reportsim.api.benchmarks.finished", found)
+    monkeypatch.setattr("reportsim.api.benchmarks.get_finished_run", found)
     monkeypatch.setattr("reportsim.benchmark.report.render_process.read_pieces", endless)
     async with serving(settings) as service:
-        places = service.app[EXPORT_PLACES]
+        places = service.app[EXPORT_LIMIT]
         async with unread(service.url, get("/api/benchmark/01a20c3d/samples.csv")) as client:
-            await becomes(lambda: places._sum == 1)
-            await becomes(lambda: places._sum == 0)
+            await becomes(lambda: places._permits.total() == 1)
+            await becomes(lambda: places._permits.total() == 0)
             assert await ends(client)
 
 

@@ -118,7 +118,7 @@ async def test_an_export_whose_process_dies_breaks_off(service: Service, monkeyp
         return Run(), (b"", b"")
 
     monkeypatch.setattr("reportsim.benchmark.report.render_process.pieces", dying)
-    monkeypatch.setattr("reportsim.api.benchmarks.finished", found)
+    monkeypatch.setattr("reportsim.api.benchmarks.get_finished_run", found)
     received = await whatever_comes(service, f"/api/benchmark/{os.urandom(16).hex()[:8]}/samples.csv")
     assert received.count(b"HTTP/1.1") == 1
     assert received.endswith(b"<reset>")

@@ -13,8 +13,8 @@ import pytest
 from reportsim.cli import serve as command
 from reportsim.cli.errors import CommandError
 from reportsim.settings import Settings
-from reportsim.web import listener as server
 from reportsim.web.prefer import parse_prefer
+from reportsim.web.server import listener as server
 from tests.api.calls import until
 from tests.conftest import serving
 from tests.contract.raw import connected, exchange, first_reply
@@ -42,7 +42,7 @@ async def test_one_connection_too_many_is_told_so_and_closed(settings: Settings)
 
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nX-Slow: ", GET], ids=["nothing", "half", "whole"])
 async def test_a_silent_connection_is_closed(settings: Settings, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "SILENT_S", 0.2)
+    monkeypatch.setattr(server, "IDLE_TIMEOUT_S", 0.2)
     async with serving(settings) as service, asyncio.timeout(5), connected(service.url) as (reader, writer):
         writer.write(sent)
         if sent == GET:
@@ -51,7 +51,7 @@ async def test_a_silent_connection_is_closed(settings: Settings, sent: bytes, mo
 
 
 def test_the_bounds_of_silence_are_those_that_were_measured() -> None:
-    assert 10 <= server.SILENT_S <= 15
+    assert 10 <= server.IDLE_TIMEOUT_S <= 15
     assert Settings().shutdown_grace_s <= 10
     for much in ("999", "9" * 10, "0" * 10 + "21", "9" * 900):
         assert parse_prefer(f"wait={much}").wait == 20
@@ -59,18 +59,18 @@ def test_the_bounds_of_silence_are_those_that_were_measured() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no limits to raise")
 def test_there_are_never_more_connections_than_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = [(1_024, 4_096)]
+    limits = [(2_048, 4_096)]
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
     monkeypatch.setattr(resource, "setrlimit", lambda _, new: limits.append(new))
-    assert server.allowed_connections(100) == 100
-    assert limits == [(1_024, 4_096)]
-    assert server.allowed_connections(1_000) == 1_000
-    assert limits[-1] == (1_000 + server.SPARE_FILES, 4_096)
-    assert server.allowed_connections(100_000) == 4_096 - server.SPARE_FILES
+    assert server.connection_limit(100) == 100
+    assert limits == [(2_048, 4_096)]
+    assert server.connection_limit(1_000) == 1_000
+    assert limits[-1] == (1_000 + server.RESERVED_FILES, 4_096)
+    assert server.connection_limit(100_000) == 4_096 - server.RESERVED_FILES
     limits.append((1_024, resource.RLIM_INFINITY))
-    assert server.allowed_connections(100_000) == 100_000
+    assert server.connection_limit(100_000) == 100_000
     limits.append((64, 64))
-    assert server.allowed_connections(100_000) == 1
+    assert server.connection_limit(100_000) == 1
 
 
 @pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("0.0.0.0", True)])

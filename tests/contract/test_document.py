@@ -5,14 +5,14 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from reportsim.api.events import MOST_STREAMS
 from reportsim.api.openapi.parameters import REQUEST_HEADERS
 from reportsim.core.problems import KINDS, MOST_ERRORS
-from reportsim.demo_receiver.handlers import MOST_BODY
+from reportsim.demo_receiver.handlers import MAX_CALLBACK_BODY_BYTES
 from reportsim.engine.leases import PRUNE_BATCH
 from reportsim.pages.forms import FORM_TYPE
-from reportsim.schemas.requests import REMEMBERED, REMEMBERED_BYTES
-from reportsim.web.body import MOST_BYTES
+from reportsim.schemas.submission_parser import MAX_CACHED_BODIES, MAX_CACHED_BYTES
+from reportsim.web.body import MAX_BODY_BYTES
+from reportsim.web.limits.concurrency_limit import MAX_STREAMS
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "http-contract.md").read_text(encoding="utf-8")
@@ -46,11 +46,11 @@ def test_every_kind_of_problem_stands_beside_its_status() -> None:
 def test_figures_in_the_text_are_those_of_the_code() -> None:
     assert f"batches of {PRUNE_BATCH:,}." in TEXT
     assert f"lists {MOST_ERRORS} errors" in TEXT
-    assert f"up to {REMEMBERED_BYTES // 1024} KiB are remembered, {REMEMBERED} of them" in " ".join(TEXT.split())
-    assert f"{MOST_STREAMS:,} streams in all" in TEXT
+    assert f"up to {MAX_CACHED_BYTES // 1024} KiB are remembered, {MAX_CACHED_BODIES} of them" in " ".join(TEXT.split())
+    assert f"{MAX_STREAMS:,} streams in all" in TEXT
     too_large = KINDS["too-large"].about
-    assert f"at most {MOST_BYTES // 1024} KiB" in too_large
-    assert f"receiver {MOST_BODY // 1024} KiB" in too_large
+    assert f"at most {MAX_BODY_BYTES // 1024} KiB" in too_large
+    assert f"receiver {MAX_CALLBACK_BODY_BYTES // 1024} KiB" in too_large
     assert FORM_TYPE in KINDS["unsupported-media-type"].about
 
 

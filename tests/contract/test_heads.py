@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from reportsim.web.request_head import LONGEST_COOKIES, LONGEST_LINE, MOST_HEAD
+from reportsim.web.server.request_head import MAX_COOKIES, MAX_HEAD, MAX_LINE
 from tests.conftest import Service
 from tests.contract.raw import Reply, connected, exchange, first_reply
 
@@ -21,14 +21,14 @@ def cookie(size: int) -> str:
     return "Cookie: " + ("a=" + "x" * size)[:size]
 
 
-@pytest.mark.parametrize("size", [8_190, 8_300, 20_000, LONGEST_COOKIES])
+@pytest.mark.parametrize("size", [8_190, 8_300, 20_000, MAX_COOKIES])
 async def test_cookies_of_other_ports_are_no_hindrance(service: Service, size: int) -> None:
     for path in ("/", "/healthz", "/static/0/style.css"):
         reply = await exchange(service.url, get(path, BROWSER, cookie(size)))
         assert reply.status == 200
 
 
-SIZES = [LONGEST_COOKIES + 1, 100_000, MOST_HEAD, 150_000, 400_000, 2_000_000]
+SIZES = [MAX_COOKIES + 1, 100_000, MAX_HEAD, 150_000, 400_000, 2_000_000]
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -43,7 +43,7 @@ async def test_more_of_them_are_refused_in_the_words_of_the_client(service: Serv
     check_problem(await exchange(service.url, get(path, cookie(size))), 431, "header-too-large", "Cookie")
 
 
-@pytest.mark.parametrize("size", [LONGEST_LINE + 1, 30_000, 200_000, 1_000_000])
+@pytest.mark.parametrize("size", [MAX_LINE + 1, 30_000, 200_000, 1_000_000])
 async def test_other_headers_and_request_lines_that_are_too_long_are_named(service: Service, size: int) -> None:
     check_page(await exchange(service.url, get("/", BROWSER, f"X-Long: {'y' * size}")), 431, "X-Long")
     reply = await exchange(service.url, get("/api/requests", f"X-Long: {'y' * size}"))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from reportsim.settings import Settings
-from reportsim.web.middleware import host_name, served_hosts
+from reportsim.web.middleware.origin import allowed_hosts, host_name
 from tests.conftest import Service, serving
 from tests.contract.raw import exchange
 
@@ -70,8 +70,8 @@ async def test_a_rebound_name_can_neither_read_nor_write(service: Service) -> No
 
 @pytest.mark.parametrize("host", ["127.0.0.3", "0.0.0.0", "::", "reports.internal"])
 def test_where_it_listens_makes_no_other_name_served(settings: Settings, host: str) -> None:
-    assert "evil.example" not in served_hosts(replace(settings, host=host))
-    assert ("reports.internal" in served_hosts(replace(settings, host=host))) is (host == "reports.internal")
+    assert "evil.example" not in allowed_hosts(replace(settings, host=host))
+    assert ("reports.internal" in allowed_hosts(replace(settings, host=host))) is (host == "reports.internal")
 
 
 async def test_a_target_in_absolute_form_goes_before_the_header(service: Service) -> None:
@@ -98,5 +98,5 @@ async def test_a_probe_without_a_host_is_served(service: Service) -> None:
 
 @pytest.mark.parametrize("entry", ["Reports.example.org", "reports.example.org.", "reports.example.org:8443"])
 def test_a_host_can_be_set_as_it_is_written_anywhere(settings: Settings, entry: str) -> None:
-    assert "reports.example.org" in served_hosts(replace(settings, allowed_hosts=(entry,)))
+    assert "reports.example.org" in allowed_hosts(replace(settings, allowed_hosts=(entry,)))
     assert host_name("REPORTS.example.org.:443") == "reports.example.org"

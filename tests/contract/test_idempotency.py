@@ -15,10 +15,13 @@ from hypothesis import strategies as st
 from reportsim.core.model import Ledger
 from reportsim.reports.catalog import CATALOG
 from reportsim.reports.spool import HEADER
-from reportsim.schemas.requests import AsyncSubmission, accept, parse, same_meaning
+from reportsim.schemas.strict_json import parse_json
+from reportsim.schemas.submission_parser import parse_body
+from reportsim.schemas.submissions import AsyncSubmission
 from reportsim.settings import Settings
 from reportsim.store import requests as store
-from reportsim.web.body import parse_json
+from reportsim.web.fingerprint import same_meaning
+from reportsim.web.submission import build_submission
 from tests.api.calls import TINY, held_for, listed, read, until
 from tests.conftest import Service, serving
 
@@ -172,7 +175,9 @@ BODIES = st.fixed_dictionaries(
 
 
 def fingerprint(raw: bytes) -> bytes:
-    return accept(parse(AsyncSubmission, parse_json(raw)), CATALOG["trial_balance"], LEDGER, None).fingerprint
+    return build_submission(
+        parse_body(AsyncSubmission, parse_json(raw)), CATALOG["trial_balance"], LEDGER, None
+    ).fingerprint
 
 
 def written(data: st.DataObject, body: dict[str, Any]) -> bytes:

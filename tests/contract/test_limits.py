@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from reportsim.api import events
 from reportsim.core.problems import Problem
 from reportsim.settings import Settings
-from reportsim.web.rate_limit import MOST_CLIENTS, Limits, Places
+from reportsim.web.limits import concurrency_limit
+from reportsim.web.limits.concurrency_limit import ConcurrencyLimit
+from reportsim.web.limits.rate_limit import MAX_CLIENTS, RateLimits
 from tests.api.calls import TINY, held_for, read, until
 from tests.conftest import Service, serving
 from tests.contract.raw import connected
@@ -91,7 +92,7 @@ async def test_of_two_headers_that_disagree_neither_is_believed(settings: Settin
 
 @pytest.mark.slow
 def test_a_million_addresses_take_no_more_room_than_the_bound() -> None:
-    limits = Limits({"sync": 30})
+    limits = RateLimits({"sync": 30})
 
     async def come(first: int, last: int) -> None:
         for n in range(first, last):
@@ -104,26 +105,26 @@ def test_a_million_addresses_take_no_more_room_than_the_bound() -> None:
     asyncio.run(come(160_000, 1_000_000))
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(limits) == MOST_CLIENTS
+    assert len(limits) == MAX_CLIENTS
     # What was traced replaces what was there before tracing began; the table is at most this large.
-    assert after - before < MOST_CLIENTS * 1_500
+    assert after - before < MAX_CLIENTS * 1_500
 
 
-# Places
+# ConcurrencyLimit
 
 
 def test_places_are_given_back_whatever_happens() -> None:
-    places = Places("things", 2, 1)
+    places = ConcurrencyLimit("things", 2, 1)
     for _ in range(3):
-        with pytest.raises(ZeroDivisionError), places.place("a"):
+        with pytest.raises(ZeroDivisionError), places.permit("a"):
             raise ZeroDivisionError
-    with places.place("a"), places.place("b"):
+    with places.permit("a"), places.permit("b"):
         for client, status in (("a", 429), ("b", 429), ("c", 503)):
-            with pytest.raises(Problem) as refused, places.place(client):
+            with pytest.raises(Problem) as refused, places.permit(client):
                 pass
             assert refused.value.status == status
             assert int(refused.value.headers["Retry-After"]) >= 1
-    with places.place("a"):
+    with places.permit("a"):
         pass
 
 
@@ -157,7 +158,7 @@ async def test_a_body_that_comes_slowly_takes_no_place(settings: Settings) -> No
 async def test_a_client_has_so_many_streams_and_all_together_so_many(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "MOST_STREAMS", 3)
+    monkeypatch.setattr(concurrency_limit, "MAX_STREAMS", 3)
     limited = replace(settings, streams_per_client=2, trusted_proxies=("127.0.0.0/8",))
     async with serving(limited) as service:
         mine = [await service.client.get("/api/events") for _ in range(2)]

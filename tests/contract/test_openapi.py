@@ -22,7 +22,7 @@ from reportsim.core.model import callback_event
 from reportsim.core.problems import KINDS
 from reportsim.reports.catalog import CATALOG
 from reportsim.schemas import responses as shapes
-from reportsim.schemas.requests import PARAMETERS_OF_DISTRIBUTION
+from reportsim.schemas.service_time import PARAMETERS_OF_DISTRIBUTION
 from reportsim.settings import Settings
 from reportsim.store import requests as store
 from tests.api.calls import FAILING, TINY, held_for, logs_of, processing, read, submit

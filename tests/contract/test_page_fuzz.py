@@ -18,7 +18,7 @@ from reportsim.pages.benchmark_form import SHAPES, VALUES
 from reportsim.pages.race.model import RaceForm
 from reportsim.pages.request_list import HomeQuery
 from reportsim.reports.catalog import CATALOG
-from reportsim.schemas.requests import options_of
+from reportsim.schemas.submission_parser import default_options
 from reportsim.settings import Settings
 from reportsim.store.benchmarks import AlreadyRunning
 from tests.api.calls import TINY, UNKNOWN, submit
@@ -28,14 +28,15 @@ from tests.contract.callbacks import measured_callbacks
 SEED: Final = 20_261_128
 LONGEST_CALLBACK_S: Final = 0.02
 BROWSER: Final = {"Accept": "text/html"}
-PAGES: Final = ("pages", "benchmark_pages", "receiver", "docs")
+PAGES: Final = ("reportsim.pages.", "reportsim.demo_receiver.", "reportsim.api.openapi.page")
+ASSETS: Final = "reportsim.pages.assets"
 # Every name that a page's query or form knows, and some that none does.
 NAMES: Final = sorted(
     {
         *HomeQuery().fields,
         *RaceForm().fields,
         *VALUES,
-        *(option for report in CATALOG for option in options_of(report)),
+        *(option for report in CATALOG for option in default_options(report)),
         *("mode", "callback_url", "failures", "service_time_ms", "predict", "id", "format", "script", "__proto__", ""),
     }
 )
@@ -70,7 +71,8 @@ def paths(app: web.Application, filled: Mapping[str, str]) -> Iterator[tuple[str
     """Every page and every form."""
     for route in app.router.routes():
         assert route.resource is not None
-        if route.method != "HEAD" and route.handler.__module__.rpartition(".")[2] in PAGES:
+        module = route.handler.__module__
+        if route.method != "HEAD" and module.startswith(PAGES) and module != ASSETS:
             yield route.method, re.sub(r"{(\w+)}", lambda match: filled[match[1]], route.resource.canonical)
 
 

@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 import pytest
 
 from reportsim.core.problems import LONGEST_TEXT, MOST_ERRORS
-from reportsim.schemas import requests
+from reportsim.schemas.submission_parser import ParsedBody, parse_raw, parse_valid_body
+from reportsim.schemas.submissions import Submission
 from reportsim.settings import Settings
 from tests.conftest import Service, serving
 from tests.contract.callbacks import measured_callbacks
@@ -39,7 +40,7 @@ POSTS = (
 @pytest.mark.parametrize("body", HUGE.values(), ids=HUGE)
 async def test_a_refusal_is_small_and_quick_and_not_kept(service: Service, body: dict[str, Any]) -> None:
     data = json.dumps(body, separators=(",", ":")).encode()
-    kept = requests.parse_valid.cache_info().currsize
+    kept = parse_valid_body.cache_info().currsize
     for path in POSTS:
         for _ in range(2):
             with measured_callbacks() as taken:
@@ -51,7 +52,7 @@ async def test_a_refusal_is_small_and_quick_and_not_kept(service: Service, body:
             errors = json.loads(text)["errors"]
             assert 1 <= len(errors) <= MOST_ERRORS
             assert all(len(value) <= LONGEST_TEXT + 1 for error in errors for value in error.values())
-    assert requests.parse_valid.cache_info().currsize == kept
+    assert parse_valid_body.cache_info().currsize == kept
 
 
 async def test_what_is_not_listed_is_counted(service: Service) -> None:
@@ -82,13 +83,13 @@ async def test_a_query_of_very_many_names_is_refused_quickly(service: Service) -
 
 
 def test_only_short_valid_bodies_are_remembered() -> None:
-    def parse(body: dict[str, Any]) -> requests.Parsed:
-        return requests.parse_raw(requests.Submission, json.dumps(body).encode())
+    def parse(body: dict[str, Any]) -> ParsedBody:
+        return parse_raw(Submission, json.dumps(body).encode())
 
     short, long = {"ledger": "tiny"}, {**LEDGER, "account_codes": ["x" * 60] * 900}
     assert parse(short) is parse(short)
     assert parse(long) is not parse(long)
-    assert not parse(long).remembered
+    assert not parse(long).cached
     assert parse({"x": 1}) is not parse({"x": 1})
 
 

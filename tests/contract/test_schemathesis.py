@@ -30,6 +30,7 @@ MOST_RUNS = 3
 SHORT_RUN: dict[str, Any] = {
     "rate": 8,
     "duration_s": 1,
+    "blocks": None,
     "workers": 2,
     "service_time": {"distribution": "fixed", "mean_ms": 1},
 }

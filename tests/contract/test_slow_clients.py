@@ -14,8 +14,8 @@ import pytest
 from reportsim.core.identifiers import UUID7Generator
 from reportsim.settings import Settings
 from reportsim.store import requests as store
-from reportsim.web import listener, send_buffers
-from reportsim.web.send_buffers import SendBuffers
+from reportsim.web.server import listener, send_buffers
+from reportsim.web.server.send_buffers import SendBuffers
 from tests.api.calls import read, submit
 from tests.conftest import Service, serving
 
@@ -105,7 +105,7 @@ async def test_an_answer_that_is_not_read_ends_with_its_connection(
         path = await large_file(service) if kind == "download" else paths[kind]
         asked = get(path) * (1 if kind in {"list", "download"} else MANY)
         async with unread(service.url, asked) as client:
-            await becomes(lambda: buffers[0].ended == 1)
+            await becomes(lambda: buffers[0].aborted == 1)
             assert await ends(client)
         assert (len(buffers[0]), buffers[0].total) == (0, 0)
 
@@ -116,7 +116,7 @@ async def test_a_stream_that_is_not_read_ends_too(settings: Settings, buffers: l
             while not buffers[0]:
                 service.engine.hub.publish_event("stats", {"much": "x" * 500_000})
                 await asyncio.sleep(0)
-            await becomes(lambda: buffers[0].ended == 1)
+            await becomes(lambda: buffers[0].aborted == 1)
             assert await ends(client)
         await becomes(lambda: service.engine.hub.subscribers == 0)
 
@@ -136,7 +136,7 @@ async def test_who_takes_a_little_now_and_then_is_waited_for(
                 taken += len(await loop.sock_recv(client, 20_000))
                 await asyncio.sleep(send_buffers.STALL_S / 100)
             assert taken > 0
-            assert buffers[0].ended == 0
+            assert buffers[0].aborted == 0
         # Half away is away: nobody is there to read.
         async with unread(service.url, get(path)) as client:
             await becomes(lambda: len(buffers[0]) == 1)
@@ -147,11 +147,11 @@ async def test_who_takes_a_little_now_and_then_is_waited_for(
 async def test_a_connection_that_is_closed_with_bytes_waiting_ends(
     settings: Settings, buffers: list[SendBuffers], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listener, "SILENT_S", 0.05)
+    monkeypatch.setattr(listener, "IDLE_TIMEOUT_S", 0.05)
     async with serving(settings) as service:
         await large_rows(service, 20)
         async with unread(service.url, get("/api/requests?limit=20", "Connection: close")) as client:
-            await becomes(lambda: buffers[0].ended == 1)
+            await becomes(lambda: buffers[0].aborted == 1)
             assert await ends(client)
 
 
@@ -159,19 +159,19 @@ async def test_a_client_holds_so_many_bytes_and_all_together_so_many(
     settings: Settings, buffers: list[SendBuffers], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(send_buffers, "STALL_S", 60.0)
-    monkeypatch.setattr(send_buffers, "MOST_BYTES_EACH", 2_000_000)
+    monkeypatch.setattr(send_buffers, "MAX_BYTES_PER_CLIENT", 2_000_000)
     async with serving(settings) as service, contextlib.AsyncExitStack() as stack:
         await large_rows(service, 20)
         first = await stack.enter_async_context(unread(service.url, get("/api/requests?limit=20")))
         await becomes(lambda: len(buffers[0]) == 1)
         for _ in range(5):
             await stack.enter_async_context(unread(service.url, get("/api/requests?limit=20")))
-        await becomes(lambda: buffers[0].ended >= 2 and buffers[0].total <= 2_000_000)
+        await becomes(lambda: buffers[0].aborted >= 2 and buffers[0].total <= 2_000_000)
         # The one that has waited longest went first.
         assert await ends(first)
-        monkeypatch.setattr(send_buffers, "MOST_BYTES", 0)
+        monkeypatch.setattr(send_buffers, "MAX_BYTES", 0)
         async with unread(service.url, get("/api/requests?limit=20")):
-            await becomes(lambda: len(buffers[0]) == 0 and buffers[0].ended == 7)
+            await becomes(lambda: len(buffers[0]) == 0 and buffers[0].aborted == 7)
 
 
 async def becomes(condition: Callable[[], bool]) -> None:

@@ -34,11 +34,11 @@ async def test_a_stream_ends_after_a_while_and_goes_on_where_it_was(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "PING_S", 0.05)
-    monkeypatch.setattr(events, "LONGEST_S", (0.1, 0.2))
+    monkeypatch.setattr(events, "STREAM_LIFETIME_S", (0.1, 0.2))
     async with asyncio.timeout(5), service.client.get("/api/events") as stream:
         text = (await stream.read()).decode()  # to its clean end
     # The browser is asked to come back at once, and then to be patient again.
-    assert text.endswith(f"retry: {events.AGAIN_MS}\n\n")
+    assert text.endswith(f"retry: {events.RECONNECT_MS}\n\n")
     last_id = text.split("id: ")[1].split("\n")[0]
     id = await submit(service, "/api/sync")
     async with asyncio.timeout(5), service.client.get("/api/events", headers={"Last-Event-ID": last_id}) as stream:
@@ -52,7 +52,7 @@ async def test_an_id_of_the_caller_puts_nothing_into_the_stream(
     service: Service, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
 ) -> None:
     monkeypatch.setattr(events, "PING_S", 0.02)
-    monkeypatch.setattr(events, "LONGEST_S", (0.05, 0.1))
+    monkeypatch.setattr(events, "STREAM_LIFETIME_S", (0.05, 0.1))
     for made_up in (
         "abc-1%0Adata:%20made-up",
         "abc-1%0D%0A%0D%0Aevent:%20made-up",

@@ -16,7 +16,7 @@ from reportsim.__main__ import VERBS
 from reportsim.app import build_app
 from reportsim.core.callback_policy.addresses import AllowList
 from reportsim.reports.catalog import CATALOG
-from reportsim.schemas.requests import PARAMETERS_OF_DISTRIBUTION
+from reportsim.schemas.service_time import PARAMETERS_OF_DISTRIBUTION
 from reportsim.settings import Settings
 from reportsim.store.pool import connect
 from tests.conftest import Service, on_database, serving

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from reportsim.web.listener import SPARE_FILES
+from reportsim.web.server.listener import RESERVED_FILES
 from tests.api.calls import TINY
 from tests.contract.raw import exchange
 from tests.contract.test_slow_clients import get, unread
@@ -64,7 +64,7 @@ async def test_a_server_without_descriptors_takes_connections_again(server: Serv
 @pytest.mark.slow
 @pytest.mark.usefixtures("files")
 async def test_clients_that_read_nothing_take_neither_memory_nor_descriptors(own_dsn: str, tmp_path: Path) -> None:
-    environ = {"REPORTSIM_DEMO_LINES": "20000", "REPORTSIM_CONNECTIONS_MAX": str(FILES - SPARE_FILES)}
+    environ = {"REPORTSIM_DEMO_LINES": "20000", "REPORTSIM_CONNECTIONS_MAX": str(FILES - RESERVED_FILES)}
     async with ServerProcess(own_dsn, tmp_path, **environ) as server, server.client() as api:
         process = psutil.Process(server.pid)
         process.rlimit(psutil.RLIMIT_NOFILE, (FILES, process.rlimit(psutil.RLIMIT_NOFILE)[1]))

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reportsim.core.problems import Problem
-from reportsim.web.body import DEEPEST, MOST_DIGITS, parse_json
+from reportsim.schemas.strict_json import MAX_DEPTH, MAX_DIGITS, parse_json
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 VALUES = st.recursive(
@@ -62,7 +62,7 @@ HOSTILE = {
     "minus infinity": b"[-Infinity]",
     "a number beyond a double": b'{"a": 1e400}',
     "a negative number beyond a double": b'{"a": -1e400}',
-    "a number of very many digits": b"[" + b"9" * (MOST_DIGITS + 1) + b"]",
+    "a number of very many digits": b"[" + b"9" * (MAX_DIGITS + 1) + b"]",
     "a number longer than Python reads": b"[" + b"9" * 5_000 + b"]",
     "a leading zero": b"[01]",
     "a plus sign": b"[+1]",
@@ -71,7 +71,7 @@ HOSTILE = {
     "a name twice": b'{"a": 1, "a": 2}',
     "a name twice in two spellings": b'{"a": 1, "\\u0061": 2}',
     "a name twice deep inside": b'[{"x": {"a": 1, "a": 1}}]',
-    "one level too deep": b"[" * (DEEPEST + 1) + b"]" * (DEEPEST + 1),
+    "one level too deep": b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1),
     "a tower of brackets": b"[" * 60_000,
     "a tower of objects": b'{"a":' * 10_000,
     "brackets closed before they are opened": b"]" * 100 + b"[" * 60_000,
@@ -124,10 +124,10 @@ def test_no_damaged_body_raises_anything_but_a_problem(value: Any, data: st.Data
     [
         (b'{"a": "\\ud83d\\ude00"}', {"a": "😀"}),
         (b'  {"a": 1}\r\n\t', {"a": 1}),
-        (b"[" * DEEPEST + b"]" * DEEPEST, None),
+        (b"[" * MAX_DEPTH + b"]" * MAX_DEPTH, None),
         (b'"[[[[{{{{"', "[[[[{{{{"),
         (b'["' + b"[" * 1_000 + b'"]', ["[" * 1_000]),
-        (b"[" + b"9" * MOST_DIGITS + b"]", [int("9" * MOST_DIGITS)]),
+        (b"[" + b"9" * MAX_DIGITS + b"]", [int("9" * MAX_DIGITS)]),
         (b"[1e308, 5e-324, -0]", [1e308, 5e-324, 0]),
         (b"null", None),
         (b"1", 1),
@@ -140,7 +140,7 @@ def test_what_is_only_unusual_is_read(raw: bytes, value: Any) -> None:
 
 
 def test_the_largest_number_of_digits_still_has_a_finite_size() -> None:
-    [number] = parse_json(b"[" + b"9" * MOST_DIGITS + b"]")
+    [number] = parse_json(b"[" + b"9" * MAX_DIGITS + b"]")
     assert math.isfinite(number)
     assert math.isfinite(float(number))
 

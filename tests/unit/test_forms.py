@@ -12,7 +12,8 @@ from reportsim.pages.forms import number, submission
 from reportsim.pages.race import model as races
 from reportsim.pages.race.model import expected, read_controls
 from reportsim.pages.service_time_form import DISTRIBUTIONS, service_time
-from reportsim.schemas.requests import BenchmarkPlan, parse
+from reportsim.schemas.benchmark_plan import BenchmarkPlan
+from reportsim.schemas.submission_parser import parse_body
 
 NUMERALS = st.one_of(
     st.integers().map(str),
@@ -37,7 +38,7 @@ def test_a_number_is_finite(text: str) -> None:
 @given(st.sampled_from(DISTRIBUTIONS), NUMERALS, NUMERALS, NUMERALS)
 def test_a_plan_of_any_figures_is_taken_or_refused(shape: str, mean: str, sigma: str, share: str) -> None:
     body = plan_body({"distribution": shape, "mean_ms": mean, "sigma": sigma, "slow_share": share, "rate": mean})
-    parsed = parse(BenchmarkPlan, body)
+    parsed = parse_body(BenchmarkPlan, body)
     assert parsed.errors or parsed.data["service_time"]["distribution"] == shape
 
 
@@ -45,7 +46,7 @@ def test_a_plan_of_any_figures_is_taken_or_refused(shape: str, mean: str, sigma:
 @pytest.mark.parametrize("shape", ["lognormal", "bimodal"])
 def test_figures_out_of_bounds_are_passed_on_to_be_refused(shape: str, sigma: float, share: float) -> None:
     built = service_time(shape, mean_ms=100, sigma=sigma, slow_share=share)
-    assert parse(BenchmarkPlan, {"service_time": built}).errors
+    assert parse_body(BenchmarkPlan, {"service_time": built}).errors
 
 
 @given(st.dictionaries(st.sampled_from([*races.RaceForm().fields, "x"]), NUMERALS))

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from reportsim.demo_receiver import inboxes as module
-from reportsim.demo_receiver.inboxes import MOST_ARRIVALS, MOST_BYTES, MOST_INBOXES, OVERHEAD, Arrival, Inboxes
+from reportsim.demo_receiver.inboxes import MAX_ARRIVALS, MAX_BYTES, MAX_INBOXES, OVERHEAD, Arrival, Inboxes
 
 
 def arrival(*, body: str = "{}", id: str = "msg_1", verified: bool = True, step: str = "200") -> Arrival:
@@ -22,27 +22,27 @@ def arrival(*, body: str = "{}", id: str = "msg_1", verified: bool = True, step:
 
 def test_the_last_arrivals_of_the_last_inboxes_are_kept() -> None:
     inboxes = Inboxes()
-    for number in range(MOST_INBOXES + 10):
+    for number in range(MAX_INBOXES + 10):
         inboxes.add(str(number), arrival())
         inboxes.add("busy", arrival(id=f"msg_{number}"))
-    assert len(inboxes._inboxes) == MOST_INBOXES
+    assert len(inboxes._inboxes) == MAX_INBOXES
     assert inboxes.arrivals("0") == []
     assert [kept.headers["webhook-id"] for kept in inboxes.arrivals("busy")] == [
-        f"msg_{number}" for number in range(MOST_INBOXES + 10 - MOST_ARRIVALS, MOST_INBOXES + 10)
+        f"msg_{number}" for number in range(MAX_INBOXES + 10 - MAX_ARRIVALS, MAX_INBOXES + 10)
     ]
 
 
 def test_the_bytes_of_all_are_bounded() -> None:
     inboxes = Inboxes()
-    for number in range(MOST_BYTES // 1_000_000 * 3):
+    for number in range(MAX_BYTES // 1_000_000 * 3):
         inboxes.add(str(number), arrival(body="x" * 1_000_000))
-        assert inboxes._size <= MOST_BYTES + 1_002_000
+        assert inboxes._size <= MAX_BYTES + 1_002_000
     assert inboxes._size == sum(kept.size for inbox in inboxes._inboxes.values() for kept in inbox.arrivals)
     assert 25 < len(inboxes._inboxes) < 35
 
 
 def test_the_inbox_in_use_is_kept_whatever_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_BYTES", 10)
+    monkeypatch.setattr(module, "MAX_BYTES", 10)
     inboxes = Inboxes()
     for name in "aab":
         inboxes.add(name, arrival())

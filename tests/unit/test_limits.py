@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportsim.web.rate_limit import Limits, Verdict, bucket_key, client_of, forwarded_for, parse_networks
+from reportsim.web.limits.client_address import address_key, forwarded_for, parse_networks, resolve_client
+from reportsim.web.limits.rate_limit import Decision, RateLimits
 
 QUOTAS = st.one_of(st.integers(1, 120), st.sampled_from([600, 997, 6_000, 1_000_000]))
 # Times that a double holds exactly: what adding them up would lose is not the bucket's fault.
@@ -35,19 +36,21 @@ class FakeLoop:
 class Client:
     """One who asks under a clock that only the test moves."""
 
-    def __init__(self, limits: Limits, *, start: float = 1000.0, name: str = "192.0.2.1", policy: str = "sync") -> None:
+    def __init__(
+        self, limits: RateLimits, *, start: float = 1000.0, name: str = "192.0.2.1", policy: str = "sync"
+    ) -> None:
         self.limits = limits
         self.loop = FakeLoop(start)
         self.name = name
         self.policy = policy
 
-    def ask(self) -> Verdict:
+    def ask(self) -> Decision:
         before = _get_running_loop()
         _set_running_loop(cast(asyncio.AbstractEventLoop, self.loop))
         try:
             self.limits.take(self.policy, self.name).send(None)
         except StopIteration as returned:
-            verdict: Verdict = returned.value
+            verdict: Decision = returned.value
             return verdict
         finally:
             _set_running_loop(before)
@@ -57,7 +60,7 @@ class Client:
         self.loop.now += seconds
 
 
-def told(verdict: Verdict) -> tuple[int, int]:
+def told(verdict: Decision) -> tuple[int, int]:
     """What the header promises: requests possible now, and seconds until one more is."""
     match = RATE_LIMIT.fullmatch(verdict.headers["RateLimit"])
     assert match
@@ -65,7 +68,7 @@ def told(verdict: Verdict) -> tuple[int, int]:
 
 
 def test_a_burst_of_the_quota_passes_and_one_more_does_not() -> None:
-    client = Client(Limits({"sync": 30}))
+    client = Client(RateLimits({"sync": 30}))
     burst = [client.ask() for _ in range(30)]
     assert all(verdict.allowed for verdict in burst)
     assert [told(verdict)[0] for verdict in burst] == list(range(29, -1, -1))
@@ -76,7 +79,7 @@ def test_a_burst_of_the_quota_passes_and_one_more_does_not() -> None:
 
 
 def test_the_quota_comes_back_evenly() -> None:
-    client = Client(Limits({"sync": 30}))
+    client = Client(RateLimits({"sync": 30}))
     while client.ask().allowed:
         pass
     client.wait(1.9)
@@ -88,7 +91,7 @@ def test_the_quota_comes_back_evenly() -> None:
 
 
 def test_a_refusal_costs_nothing() -> None:
-    client = Client(Limits({"sync": 2}))
+    client = Client(RateLimits({"sync": 2}))
     while client.ask().allowed:
         pass
     for _ in range(100):
@@ -98,7 +101,7 @@ def test_a_refusal_costs_nothing() -> None:
 
 
 def test_clients_and_policies_have_buckets_of_their_own() -> None:
-    limits = Limits({"sync": 1, "async": 1})
+    limits = RateLimits({"sync": 1, "async": 1})
     clients = [
         Client(limits),
         Client(limits, name="192.0.2.2"),
@@ -108,13 +111,13 @@ def test_clients_and_policies_have_buckets_of_their_own() -> None:
 
 
 def test_a_quota_of_zero_does_not_apply() -> None:
-    limits = Limits({"sync": 0, "async": 1})
+    limits = RateLimits({"sync": 0, "async": 1})
     assert not limits.applies("sync")
     assert limits.applies("async")
 
 
 def test_retry_after_is_never_zero() -> None:
-    client = Client(Limits({"sync": 1_000_000}))
+    client = Client(RateLimits({"sync": 1_000_000}))
     while (verdict := client.ask()).allowed and told(verdict)[0] > 999_990:
         assert verdict.retry_after == 1
 
@@ -122,7 +125,7 @@ def test_retry_after_is_never_zero() -> None:
 @given(QUOTAS, STARTS, st.lists(st.tuples(st.integers(0, 200), SECONDS), max_size=30))
 def test_who_follows_the_headers_is_never_refused(quota: int, start: float, plan: list[tuple[int, float]]) -> None:
     """As many at once as r allows, or one after t seconds; rests in between change nothing."""
-    client = Client(Limits({"sync": quota}), start=start)
+    client = Client(RateLimits({"sync": quota}), start=start)
     verdict = client.ask()
     for burst, rest in plan:
         left, seconds = told(verdict)
@@ -137,7 +140,7 @@ def test_who_follows_the_headers_is_never_refused(quota: int, start: float, plan
 
 @given(QUOTAS, STARTS, st.lists(SECONDS, max_size=30))
 def test_who_retries_after_the_time_told_is_served(quota: int, start: float, waits: list[float]) -> None:
-    client = Client(Limits({"sync": min(quota, 1_000)}), start=start)
+    client = Client(RateLimits({"sync": min(quota, 1_000)}), start=start)
     for wait in waits:
         client.wait(wait)
         while (verdict := client.ask()).allowed:
@@ -148,7 +151,7 @@ def test_who_retries_after_the_time_told_is_served(quota: int, start: float, wai
 
 @given(QUOTAS, STARTS, st.lists(SECONDS, max_size=30))
 def test_the_headers_promise_no_less_than_there_is(quota: int, start: float, waits: list[float]) -> None:
-    client = Client(Limits({"sync": min(quota, 1_000)}), start=start)
+    client = Client(RateLimits({"sync": min(quota, 1_000)}), start=start)
     for wait in waits:
         client.wait(wait)
         verdict = client.ask()
@@ -165,7 +168,7 @@ def test_the_headers_promise_no_less_than_there_is(quota: int, start: float, wai
 @given(QUOTAS, st.lists(SECONDS, min_size=1, max_size=200))
 def test_no_more_passes_than_a_burst_and_the_refill(quota: int, waits: list[float]) -> None:
     quota = min(quota, 120)
-    client = Client(Limits({"sync": quota}))
+    client = Client(RateLimits({"sync": quota}))
     passed = 0
     for wait in waits:
         client.wait(wait)
@@ -174,7 +177,7 @@ def test_no_more_passes_than_a_burst_and_the_refill(quota: int, waits: list[floa
 
 
 def test_buckets_are_bounded_and_the_one_seen_longest_ago_goes_first() -> None:
-    limits = Limits({"sync": 1}, most_clients=3)
+    limits = RateLimits({"sync": 1}, max_clients=3)
     clients = [Client(limits, name=f"192.0.2.{n}") for n in range(4)]
     for client in clients[:3]:
         assert client.ask().allowed
@@ -186,7 +189,7 @@ def test_buckets_are_bounded_and_the_one_seen_longest_ago_goes_first() -> None:
 
 
 def test_very_many_clients_take_no_more_room() -> None:
-    limits = Limits({"sync": 1, "async": 1}, most_clients=100)
+    limits = RateLimits({"sync": 1, "async": 1}, max_clients=100)
     for n in range(1_000):
         for policy in ("sync", "async"):
             Client(limits, name=f"198.51.100.{n}", policy=policy).ask()
@@ -222,15 +225,15 @@ class TestClient:
         ],
     )
     def test_is_the_last_one_that_trusted_proxies_vouch_for(self, peer: str, forwarded: list[str], client: str) -> None:
-        assert client_of(peer, forwarded, self.TRUSTED) == client
+        assert resolve_client(peer, forwarded, self.TRUSTED) == client
 
     @given(st.lists(st.text(max_size=40), max_size=5))
     def test_is_the_peer_whatever_is_said_when_nobody_is_trusted(self, forwarded: list[str]) -> None:
-        assert client_of("192.0.2.1", forwarded, ()) == "192.0.2.1"
+        assert resolve_client("192.0.2.1", forwarded, ()) == "192.0.2.1"
 
     @given(st.text(max_size=40), st.lists(st.text(max_size=60), max_size=5))
     def test_any_text_is_read_without_an_error(self, peer: str, forwarded: list[str]) -> None:
-        bucket_key(client_of(peer, forwarded, self.TRUSTED))
+        address_key(resolve_client(peer, forwarded, self.TRUSTED))
 
 
 class TestForwarded:
@@ -250,11 +253,11 @@ class TestForwarded:
 
     @pytest.mark.parametrize("value", ["for=unknown", "for=_hidden", "proto=https", 'for="_gazonk"', "by=203.0.113.43"])
     def test_a_hop_that_hides_is_no_address(self, value: str) -> None:
-        assert client_of("10.0.0.1", forwarded_for([value]), TestClient.TRUSTED) == "10.0.0.1"
+        assert resolve_client("10.0.0.1", forwarded_for([value]), TestClient.TRUSTED) == "10.0.0.1"
 
     @given(st.lists(st.text(max_size=60), max_size=4))
     def test_any_text_is_read_without_an_error(self, values: list[str]) -> None:
-        client_of("10.0.0.1", forwarded_for(values), TestClient.TRUSTED)
+        resolve_client("10.0.0.1", forwarded_for(values), TestClient.TRUSTED)
 
 
 class TestKey:
@@ -273,12 +276,12 @@ class TestKey:
         ],
     )
     def test_is_the_address_or_its_64(self, address: str, key: str) -> None:
-        assert bucket_key(address) == key
+        assert address_key(address) == key
 
     @given(st.ip_addresses(v=6, network="2001:db8:5:6::/64"))
     def test_is_one_for_all_that_one_user_has(self, address: object) -> None:
-        assert bucket_key(str(address)) == "2001:db8:5:6::/64"
+        assert address_key(str(address)) == "2001:db8:5:6::/64"
 
     @given(st.ip_addresses(v=4), st.ip_addresses(v=4))
     def test_tells_ipv4_addresses_apart(self, one: object, other: object) -> None:
-        assert (bucket_key(str(one)) == bucket_key(str(other))) == (one == other)
+        assert (address_key(str(one)) == address_key(str(other))) == (one == other)

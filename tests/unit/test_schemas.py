@@ -18,18 +18,11 @@ from reportsim.core.problems import Problem
 from reportsim.engine.delivery.ssrf_guard import Guard
 from reportsim.engine.engine import Engine
 from reportsim.reports.catalog import CATALOG
-from reportsim.schemas.requests import (
-    Accepted,
-    AsyncSubmission,
-    FailingSubmission,
-    ServiceTime,
-    Simulate,
-    Submission,
-    parse,
-    parse_raw,
-    read_submission,
-    same_meaning,
-)
+from reportsim.schemas.service_time import ServiceTime
+from reportsim.schemas.submission_parser import parse_body, parse_raw
+from reportsim.schemas.submissions import AsyncSubmission, FailingSubmission, Simulate, Submission
+from reportsim.web.fingerprint import same_meaning
+from reportsim.web.submission import ValidSubmission, complete_submission
 
 DEMO = Ledger(
     ledger_id=1,
@@ -58,15 +51,17 @@ class Ledgers:
         return self.known.get(name)
 
 
-def accepted(body: Any, base: type[Submission] = AsyncSubmission, *, ledgers: dict[str, Ledger] = LEDGERS) -> Accepted:
+def accepted(
+    body: Any, base: type[Submission] = AsyncSubmission, *, ledgers: dict[str, Ledger] = LEDGERS
+) -> ValidSubmission:
     """The submission in a body, given as a value or as its bytes."""
     engine = cast(Engine, SimpleNamespace(ledgers=Ledgers(ledgers), guard=Guard(AllowList(), [])))
-    parsed = parse_raw(base, body) if isinstance(body, bytes) else parse(base, body)
-    reading = read_submission(engine, parsed)
+    parsed = parse_raw(base, body) if isinstance(body, bytes) else parse_body(base, body)
+    reading = complete_submission(engine, parsed)
     try:
         reading.send(None)
     except StopIteration as returned:
-        return cast(Accepted, returned.value)
+        return cast(ValidSubmission, returned.value)
     raise AssertionError("it waited")
 
 
@@ -159,7 +154,7 @@ class TestMeaning:
         def meaning(body: dict[str, Any]) -> tuple[Any, ...]:
             found = accepted(body)
             payload = {**found.payload, "simulate": body.get("simulate")}
-            return payload, found.callback_url
+            return payload, found.callback.url
 
         assert same(one, other) == (meaning(one) == meaning(other))
 
@@ -220,7 +215,7 @@ class TestPayload:
                 "from": "2025-01-01",
                 "to": "2026-01-01",
             }
-            assert (found.report.name, found.ledger, found.callback_url) == ("trial_balance", DEMO, None)
+            assert (found.report.name, found.ledger, found.callback.url) == ("trial_balance", DEMO, None)
 
     def test_keeps_what_was_asked_for_and_draws_a_seed_once(self) -> None:
         service = {"distribution": "uniform", "min_ms": 0, "max_ms": 60_000}
@@ -241,7 +236,7 @@ class TestPayload:
     @given(SUBMISSIONS)
     def test_asks_for_the_same_when_it_is_sent_back(self, body: dict[str, Any]) -> None:
         found = accepted(body)
-        url = {"callback_url": found.callback_url} if found.callback_url else {}
+        url = {"callback_url": found.callback.url} if found.callback.url else {}
         again = accepted({**found.payload, **url})
         assert again.payload == found.payload
         assert same_meaning(found.fingerprint, again.fingerprint)

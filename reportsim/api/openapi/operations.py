@@ -1,193 +1,163 @@
-"""What each endpoint takes and answers: `/openapi.json` is made from this table and from the schemas that validate."""
+"""What each endpoint takes and answers, by method and path; the OpenAPI document is made from this table."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Mapping
+from typing import Final
 
-from aiohttp import web
-from marshmallow import Schema
-
-from reportsim.api import benchmarks, callbacks, events, metrics, reports, requests, submissions
-from reportsim.api import health as ops
-from reportsim.demo_receiver import handlers as receiver
-from reportsim.schemas import benchmarks as benchmark_shapes
-from reportsim.schemas import responses
-from reportsim.schemas.requests import (
-    AsyncSubmission,
-    BenchmarkPlan,
-    FailingSubmission,
-    Strict,
-    Submission,
+from reportsim.api.openapi.operation import (
+    ACCEPTED_HEADERS,
+    BODY_PROBLEMS,
+    CSV,
+    IDEMPOTENCY_PROBLEMS,
+    RATE_LIMIT_HEADERS,
+    REPORT_HEADERS,
+    SUBMISSION_HEADERS,
+    TIMING_HEADERS,
+    Operation,
+    ResponseSpec,
 )
+from reportsim.schemas import benchmarks as benchmark_schemas
+from reportsim.schemas import responses as schemas
+from reportsim.schemas.benchmark_plan import BenchmarkPlan
+from reportsim.schemas.demo_receiver import InboxQuery, ScriptQuery
+from reportsim.schemas.events import EventsQuery
+from reportsim.schemas.queries import BenchmarksQuery, ComparisonQuery, ListQuery, LogsQuery
+from reportsim.schemas.redelivery import Redelivery
+from reportsim.schemas.submissions import AsyncSubmission, FailingSubmission, Submission
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-JSON: Final = "application/json"
-CSV: Final = "text/csv"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """An answer that is no problem: its status, what it means, its body and its headers.
-
-    `page` says that browsers get a page instead; the status `default` may be any, also one of a problem.
-    """
-
-    status: int | Literal["default"]
-    about: str
-    shape: type[Schema] | None = None
-    media: str = JSON
-    headers: tuple[str, ...] = ()
-    page: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """What an endpoint takes and answers; `problems` are those beyond what can happen to every request."""
-
-    tag: str
-    answers: tuple[Answer, ...]
-    problems: tuple[str, ...] = ()
-    body: type[Strict] | None = None
-    query: type[Strict] | None = None
-    headers: tuple[str, ...] = ()
-    limited: bool = False
-    called_back: bool = False
-
-
-LIMITED: Final = ("RateLimit", "RateLimit-Policy")
-BODY: Final = (
-    "malformed-request",
-    "request-timeout",
-    "too-large",
-    "unsupported-media-type",
-    "invalid-parameters",
-)
-KEYED: Final = ("invalid-idempotency-key", "idempotency-in-progress", "idempotency-mismatch", "quota-exceeded")
-SUBMISSION_HEADERS: Final = ("X-Idempotency-Key", "Idempotency-Key", "Prefer", "traceparent", "X-Request-Id")
-ENDED: Final = ("Server-Timing",)
-ACCEPTED: Final = ("Location", "Retry-After", "Idempotent-Replayed", "Preference-Applied", *LIMITED)
-
-LATER: Final = (
-    Answer(
+ACCEPTED_RESPONSES: Final = (
+    ResponseSpec(
         status=202,
-        about="Accepted, after the COMMIT: the request as it was accepted, also to whoever repeats the key.",
-        shape=responses.Request,
-        headers=ACCEPTED,
+        description="Accepted, after the COMMIT: the request as it was accepted, also for a repeated key.",
+        schema=schemas.Request,
+        headers=ACCEPTED_HEADERS,
     ),
-    Answer(
+    ResponseSpec(
         status=200,
-        about="It ended while the client would wait (`Prefer: wait`), COMPLETED or FAILED.",
-        shape=responses.Request,
-        headers=("Preference-Applied", *ENDED, *LIMITED),
+        description="It ended while the client would wait (`Prefer: wait`), COMPLETED or FAILED.",
+        schema=schemas.Request,
+        headers=("Preference-Applied", *TIMING_HEADERS, *RATE_LIMIT_HEADERS),
     ),
 )
 
-OPERATIONS: Final[Mapping[Handler, Operation]] = {
-    submissions.create_sync: Operation(
+OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
+    ("POST", "/api/sync"): Operation(
         tag="Submitting",
         body=Submission,
         headers=SUBMISSION_HEADERS,
-        limited=True,
-        answers=(
-            Answer(
+        rate_limited=True,
+        responses=(
+            ResponseSpec(
                 status=200,
-                about="The finished report. After `Prefer: respond-async, wait` also a request that FAILED.",
-                shape=responses.Request,
-                headers=("Idempotent-Replayed", "Preference-Applied", *ENDED, *LIMITED),
+                description="The completed report. After `Prefer: respond-async, wait` also a request that FAILED.",
+                schema=schemas.Request,
+                headers=("Idempotent-Replayed", "Preference-Applied", *TIMING_HEADERS, *RATE_LIMIT_HEADERS),
             ),
-            Answer(
+            ResponseSpec(
                 status=202,
-                about="Accepted for later, with `Prefer: respond-async` alone.",
-                shape=responses.Request,
-                headers=ACCEPTED,
+                description="Accepted for later, with `Prefer: respond-async` alone.",
+                schema=schemas.Request,
+                headers=ACCEPTED_HEADERS,
             ),
         ),
-        problems=(*BODY, *KEYED, "cancelled", "report-failed", "no-capacity"),
+        problems=(*BODY_PROBLEMS, *IDEMPOTENCY_PROBLEMS, "cancelled", "report-failed", "no-capacity"),
     ),
-    submissions.create_async: Operation(
+    ("POST", "/api/async"): Operation(
         tag="Submitting",
         body=AsyncSubmission,
         headers=SUBMISSION_HEADERS,
-        limited=True,
-        called_back=True,
-        answers=LATER,
-        problems=(*BODY, *KEYED),
+        rate_limited=True,
+        has_callback=True,
+        responses=ACCEPTED_RESPONSES,
+        problems=(*BODY_PROBLEMS, *IDEMPOTENCY_PROBLEMS),
     ),
-    submissions.simulate_failures: Operation(
+    ("POST", "/api/callbacks/simulate-failures"): Operation(
         tag="Callbacks",
         body=FailingSubmission,
         headers=SUBMISSION_HEADERS,
-        limited=True,
-        answers=LATER,
-        problems=(*BODY, *KEYED),
+        rate_limited=True,
+        responses=ACCEPTED_RESPONSES,
+        problems=(*BODY_PROBLEMS, *IDEMPOTENCY_PROBLEMS),
     ),
-    requests.list_requests: Operation(
+    ("GET", "/api/requests"): Operation(
         tag="Requests",
-        query=requests.ListQuery,
-        answers=(Answer(status=200, about="One page, newest first.", shape=responses.RequestPage, headers=("Link",)),),
+        query=ListQuery,
+        responses=(
+            ResponseSpec(
+                status=200, description="One page, newest first.", schema=schemas.RequestPage, headers=("Link",)
+            ),
+        ),
         problems=("invalid-cursor", "invalid-parameters"),
     ),
-    requests.get_request: Operation(
+    ("GET", "/api/requests/{id}"): Operation(
         tag="Requests",
         headers=("Prefer",),
-        answers=(
-            Answer(
+        responses=(
+            ResponseSpec(
                 status=200,
-                about="The request, whatever its state: one that failed is also a 200, with an `error`.",
-                shape=responses.Request,
-                headers=("Retry-After", "Preference-Applied", *ENDED),
+                description="The request, whatever its state: one that failed is also a 200, with an `error`.",
+                schema=schemas.Request,
+                headers=("Retry-After", "Preference-Applied", *TIMING_HEADERS),
             ),
         ),
         problems=("not-found",),
     ),
-    requests.cancel_request: Operation(
+    ("POST", "/api/requests/{id}/cancel"): Operation(
         tag="Requests",
-        answers=(Answer(status=200, about="The request, which has FAILED now.", shape=responses.Request),),
+        responses=(ResponseSpec(status=200, description="The request, which has FAILED now.", schema=schemas.Request),),
         problems=("not-found", "conflict"),
     ),
-    requests.redeliver: Operation(
+    ("POST", "/api/requests/{id}/redeliver"): Operation(
         tag="Callbacks",
-        limited=True,
-        answers=(
-            Answer(
+        rate_limited=True,
+        responses=(
+            ResponseSpec(
                 status=202,
-                about="A new series of attempts has begun.",
-                shape=responses.Request,
-                headers=("Location", *LIMITED),
+                description="A new series of attempts has started.",
+                schema=schemas.Request,
+                headers=("Location", *RATE_LIMIT_HEADERS),
             ),
         ),
         problems=("not-found", "conflict", "quota-exceeded"),
     ),
-    callbacks.redeliver_many: Operation(
+    ("POST", "/api/requests/redeliver"): Operation(
         tag="Callbacks",
-        body=callbacks.Redelivery,
-        limited=True,
-        answers=(
-            Answer(
-                status=202, about="New series of attempts have begun.", shape=responses.Redelivered, headers=LIMITED
+        body=Redelivery,
+        rate_limited=True,
+        responses=(
+            ResponseSpec(
+                status=202,
+                description="New series of attempts have started.",
+                schema=schemas.Redelivered,
+                headers=RATE_LIMIT_HEADERS,
             ),
         ),
-        problems=(*BODY, "quota-exceeded"),
+        problems=(*BODY_PROBLEMS, "quota-exceeded"),
     ),
-    requests.get_callback_logs: Operation(
+    ("GET", "/api/requests/{id}/callback-logs"): Operation(
         tag="Callbacks",
-        answers=(
-            Answer(status=200, about="The attempts, oldest first.", shape=responses.CallbackLogs, headers=("Link",)),
+        responses=(
+            ResponseSpec(
+                status=200, description="The attempts, oldest first.", schema=schemas.CallbackLogs, headers=("Link",)
+            ),
         ),
-        query=requests.LogsQuery,
+        query=LogsQuery,
         problems=("not-found", "invalid-parameters", "invalid-cursor"),
     ),
-    reports.download: Operation(
+    ("GET", "/api/reports/{file}"): Operation(
         tag="Reports",
         headers=(
             *("If-Match", "If-Unmodified-Since", "If-None-Match", "If-Modified-Since"),
             *("Range", "If-Range"),
         ),
-        answers=(
-            Answer(status=200, about="The file.", media=CSV, headers=reports.HEADERS),
-            Answer(status=206, about="A part of the file.", media=CSV, headers=(*reports.HEADERS, "Content-Range")),
-            Answer(status=304, about="The client has the file already.", media="", headers=("ETag",)),
+        responses=(
+            ResponseSpec(status=200, description="The file.", media_type=CSV, headers=REPORT_HEADERS),
+            ResponseSpec(
+                status=206,
+                description="A range of the file.",
+                media_type=CSV,
+                headers=(*REPORT_HEADERS, "Content-Range"),
+            ),
+            ResponseSpec(status=304, description="The client has the file already.", media_type="", headers=("ETag",)),
         ),
         problems=(
             "not-found",
@@ -199,115 +169,127 @@ OPERATIONS: Final[Mapping[Handler, Operation]] = {
             "no-capacity",
         ),
     ),
-    requests.list_ledgers: Operation(
+    ("GET", "/api/ledgers"): Operation(
         tag="Reports",
-        answers=(Answer(status=200, about="All ledgers.", shape=responses.Ledgers),),
+        responses=(ResponseSpec(status=200, description="All ledgers.", schema=schemas.Ledgers),),
     ),
-    events.stream_events: Operation(
+    ("GET", "/api/events"): Operation(
         tag="Events",
-        query=events.EventsQuery,
+        query=EventsQuery,
         headers=("Last-Event-ID",),
-        answers=(Answer(status=200, about="A stream of events.", shape=responses.Event, media="text/event-stream"),),
+        responses=(
+            ResponseSpec(
+                status=200, description="A stream of events.", schema=schemas.Event, media_type="text/event-stream"
+            ),
+        ),
         problems=("invalid-parameters", "quota-exceeded"),
     ),
-    benchmarks.create_benchmark: Operation(
+    ("POST", "/api/benchmark/both"): Operation(
         tag="Benchmark",
         body=BenchmarkPlan,
         headers=("Prefer",),
-        limited=True,
-        answers=(
-            Answer(
+        rate_limited=True,
+        responses=(
+            ResponseSpec(
                 status=202,
-                about="The run has been stored and begins.",
-                shape=benchmark_shapes.Benchmark,
-                headers=("Location", "Retry-After", *LIMITED),
+                description="The run has been stored and starts.",
+                schema=benchmark_schemas.Benchmark,
+                headers=("Location", "Retry-After", *RATE_LIMIT_HEADERS),
             ),
-            Answer(
+            ResponseSpec(
                 status=200,
-                about="It ended while the client would wait (`Prefer: wait`).",
-                shape=benchmark_shapes.Benchmark,
-                headers=("Location", "Preference-Applied", *LIMITED),
+                description="It ended while the client would wait (`Prefer: wait`).",
+                schema=benchmark_schemas.Benchmark,
+                headers=("Location", "Preference-Applied", *RATE_LIMIT_HEADERS),
             ),
         ),
-        problems=(*BODY, "conflict", "quota-exceeded"),
+        problems=(*BODY_PROBLEMS, "conflict", "quota-exceeded"),
     ),
-    benchmarks.list_benchmarks: Operation(
+    ("GET", "/api/benchmark"): Operation(
         tag="Benchmark",
-        query=benchmarks.BenchmarksQuery,
-        answers=(Answer(status=200, about="The newest runs.", shape=benchmark_shapes.Benchmarks),),
+        query=BenchmarksQuery,
+        responses=(ResponseSpec(status=200, description="The newest runs.", schema=benchmark_schemas.Benchmarks),),
         problems=("invalid-parameters",),
     ),
-    benchmarks.get_benchmark: Operation(
+    ("GET", "/api/benchmark/{id}"): Operation(
         tag="Benchmark",
         headers=("Prefer",),
-        answers=(
-            Answer(
+        responses=(
+            ResponseSpec(
                 status=200,
-                about="The run, whatever its state.",
-                shape=benchmark_shapes.Benchmark,
+                description="The run, whatever its state.",
+                schema=benchmark_schemas.Benchmark,
                 headers=("Retry-After", "Preference-Applied"),
             ),
         ),
         problems=("not-found",),
     ),
-    benchmarks.compare_benchmarks: Operation(
+    ("GET", "/api/benchmark/{id}/comparison"): Operation(
         tag="Benchmark",
-        query=benchmarks.ComparisonQuery,
-        answers=(Answer(status=200, about="Both runs.", shape=benchmark_shapes.RunsCompared),),
+        query=ComparisonQuery,
+        responses=(ResponseSpec(status=200, description="Both runs.", schema=benchmark_schemas.RunsCompared),),
         problems=("forbidden-origin", "not-found", "conflict", "invalid-parameters"),
     ),
-    benchmarks.cancel_benchmark: Operation(
+    ("POST", "/api/benchmark/{id}/cancel"): Operation(
         tag="Benchmark",
-        answers=(Answer(status=200, about="The run, which is CANCELLED now.", shape=benchmark_shapes.Benchmark),),
+        responses=(
+            ResponseSpec(
+                status=200, description="The run, which is CANCELLED now.", schema=benchmark_schemas.Benchmark
+            ),
+        ),
         problems=("not-found", "conflict"),
     ),
-    benchmarks.show_report: Operation(
+    ("GET", "/api/benchmark/{id}/report.html"): Operation(
         tag="Benchmark",
-        answers=(Answer(status=200, about="The page.", media="text/html"),),
+        responses=(ResponseSpec(status=200, description="The page.", media_type="text/html"),),
         problems=("forbidden-origin", "not-found", "conflict", "quota-exceeded"),
     ),
-    benchmarks.download_samples: Operation(
+    ("GET", "/api/benchmark/{id}/samples.csv"): Operation(
         tag="Benchmark",
-        answers=(Answer(status=200, about="The rows.", media=CSV, headers=("Content-Disposition",)),),
+        responses=(
+            ResponseSpec(status=200, description="The rows.", media_type=CSV, headers=("Content-Disposition",)),
+        ),
         problems=("forbidden-origin", "not-found", "conflict", "quota-exceeded"),
     ),
-    receiver.receive: Operation(
+    ("POST", "/webhook-test/{inbox}"): Operation(
         tag="Callbacks",
-        query=receiver.ScriptQuery,
+        query=ScriptQuery,
         headers=("webhook-attempt",),
-        answers=(
-            Answer(status=200, about="Taken and kept.", shape=responses.Received),
-            Answer(status="default", about="Kept, and refused or taken as the script says.", shape=responses.Received),
+        responses=(
+            ResponseSpec(status=200, description="Accepted and stored.", schema=schemas.Received),
+            ResponseSpec(
+                status="default", description="Stored, and accepted or refused by the script.", schema=schemas.Received
+            ),
         ),
         problems=("request-timeout", "too-large", "not-found", "invalid-parameters"),
     ),
-    receiver.show_inbox: Operation(
+    ("GET", "/webhook-test/{inbox}"): Operation(
         tag="Callbacks",
-        query=receiver.InboxQuery,
-        answers=(
-            Answer(
+        query=InboxQuery,
+        responses=(
+            ResponseSpec(
                 status=200,
-                about="The last arrivals, oldest first.",
-                shape=responses.Inbox,
+                description="The last callbacks, oldest first.",
+                schema=schemas.Inbox,
                 headers=("Vary",),
-                page=True,
+                html=True,
             ),
         ),
         problems=("not-found", "invalid-parameters"),
     ),
-    ops.healthz: Operation(
+    ("GET", "/healthz"): Operation(
         tag="Operations",
-        answers=(Answer(status=200, about="It is alive.", shape=responses.Health),),
+        responses=(ResponseSpec(status=200, description="The service is alive.", schema=schemas.Health),),
     ),
-    ops.readyz: Operation(
+    ("GET", "/readyz"): Operation(
         tag="Operations",
-        answers=(
-            Answer(status=200, about="Ready.", shape=responses.Readiness),
-            Answer(status=503, about="Not ready.", shape=responses.Readiness, headers=("Retry-After",)),
+        responses=(
+            ResponseSpec(status=200, description="Ready.", schema=schemas.Readiness),
+            ResponseSpec(status=503, description="Not ready.", schema=schemas.Readiness, headers=("Retry-After",)),
         ),
     ),
-    metrics.show_metrics: Operation(
+    ("GET", "/metrics"): Operation(
         tag="Operations",
-        answers=(Answer(status=200, about="Prometheus' text format.", media="text/plain"),),
+        responses=(ResponseSpec(status=200, description="The text format of Prometheus.", media_type="text/plain"),),
     ),
 }

@@ -1,4 +1,4 @@
-"""The API, described: for programs at /openapi.json, for people at /docs."""
+"""GET /openapi.json and /docs: the description of the API."""
 
 import functools
 from typing import Final
@@ -8,33 +8,33 @@ from aiohttp import web
 from reportsim.api.openapi.document import document
 from reportsim.core.json import dumps
 from reportsim.engine.engine import DEMO_PATH
-from reportsim.pages.templating import page, render
 from reportsim.web.keys import ENGINE
-from reportsim.web.middleware import PAGE_POLICY
+from reportsim.web.middleware.response_headers import PAGE_POLICY
+from reportsim.web.templating import html_page, render
 
-# Swagger UI's own style sheet has its icons in data: URLs; everything else is as strict as on other pages.
+# The style sheet of Swagger UI has icons in data: URLs; everything else is as strict as on other pages.
 POLICY: Final = PAGE_POLICY.replace("img-src 'self'", "img-src 'self' data:")
 DOCUMENT: Final = web.AppKey("DOCUMENT", bytes)
-# Stands for the demo receiver, whose address is known once the service listens.
+# A placeholder for the demo receiver, whose address is known once the service listens.
 RECEIVER: Final = "http://receiver.invalid/"
 
 
 def setup(app: web.Application) -> None:
-    """Has the document made before the service listens: making it takes longer than the loop may stand still."""
+    """Builds the document before the service listens, since that blocks the loop for too long."""
     app.on_startup.append(make_document)
 
 
 async def make_document(app: web.Application) -> None:
-    """Keeps the document, which is the same for all applications of a process that have the same routes."""
+    """Builds the document, or reuses that of another application of this process with the same routes."""
     routes = tuple((route.method, route.resource.canonical) for route in app.router.routes() if route.resource)
-    if routes not in (made := documents()):
-        made[routes] = dumps(document(app, RECEIVER))
-    app[DOCUMENT] = made[routes]
+    if routes not in (built := documents()):
+        built[routes] = dumps(document(app, RECEIVER))
+    app[DOCUMENT] = built[routes]
 
 
 @functools.cache
 def documents() -> dict[tuple[tuple[str, str], ...], bytes]:
-    """The documents that the process has made, by their routes."""
+    """The documents of this process, by their routes."""
     return {}
 
 
@@ -45,9 +45,9 @@ async def show_document(request: web.Request) -> web.Response:
     return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-cache"})
 
 
-@page
+@html_page
 async def show_docs(request: web.Request) -> web.StreamResponse:
-    """The API in the browser, with every request to try out."""
+    """Swagger UI, in which every operation can be tried out."""
     response = render(request, "docs.html")
     response.headers["Content-Security-Policy"] = POLICY
     return response

@@ -1,0 +1,52 @@
+"""Finds the benchmark run named in a path or header, and builds plans from bodies."""
+
+from dataclasses import replace
+from typing import Any, Final
+from uuid import UUID
+
+from aiohttp import web
+
+from reportsim.benchmark.active_run import RunRequest
+from reportsim.benchmark.load.messages import INDEX_HEADER, RUN_HEADER
+from reportsim.benchmark.plan import Plan, PlanError
+from reportsim.benchmark.results.stored_run import upgrade_plan, upgrade_result
+from reportsim.core.model import Mode
+from reportsim.core.problems import invalid
+from reportsim.schemas.submission_parser import ParsedBody
+from reportsim.store import benchmarks as store
+from reportsim.store.benchmarks import Benchmark
+from reportsim.web.keys import ENGINE, RUNNER
+from reportsim.web.request_lookup import not_found
+
+RUN: Final = "run"
+
+
+def build_plan(parsed: ParsedBody) -> Plan:
+    """Builds the plan of a valid body.
+
+    Raises:
+        Problem: 422 for values that contradict each other.
+    """
+    try:
+        return Plan.from_json(parsed.data)
+    except PlanError as error:
+        raise invalid([{"detail": f"{str(error)[0].upper()}{str(error)[1:]}.", "pointer": "#"}]) from None
+
+
+def run_as_json(request: web.Request, run: Benchmark) -> dict[str, Any]:
+    """A run as the API returns it, with its progress."""
+    return run.as_json(request.app[RUNNER].progress_of(run.id))
+
+
+async def get_run_or_404(request: web.Request, id: UUID) -> Benchmark:
+    """Reads a run, upgraded from the format of older versions; 404 if it does not exist."""
+    run = await store.get(request.app[ENGINE].pool, id)
+    if run is None:
+        raise not_found(RUN)
+    return replace(run, plan=upgrade_plan(run.plan), result=upgrade_result(run.result))
+
+
+def find_visit(request: web.Request, mode: Mode) -> RunRequest | None:
+    """The benchmark run that a request belongs to by its header, and its part in it."""
+    token = request.headers.get(RUN_HEADER)
+    return request.app[RUNNER].find_request(mode, token, request.headers.get(INDEX_HEADER)) if token else None

@@ -1,0 +1,1 @@
+"""Limits on rates and on concurrency, and the client that they apply to."""

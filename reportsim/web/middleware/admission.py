@@ -1,0 +1,50 @@
+"""Refuses new work while the service is not ready, and callbacks of the service itself."""
+
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from reportsim.core.problems import Problem, unavailable
+from reportsim.core.signing import is_signed_by
+from reportsim.engine.engine import DEMO_PATH
+from reportsim.web.body import read_body
+from reportsim.web.keys import DRAINING, ENGINE, READY
+from reportsim.web.middleware.origin import SAFE_METHODS
+
+# Callbacks may be larger than request bodies of the API.
+MAX_CALLBACK_BYTES: Final = 1024 * 1024
+
+
+def refuse_new_work() -> Middleware:
+    """Refuses new work until the service is ready and while it stops, except callbacks to the demo receiver."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.method not in SAFE_METHODS and not request.path.startswith(DEMO_PATH):
+            if request.app[DRAINING].is_set():
+                raise unavailable("The service is stopping.")
+            if not request.app[READY].is_set():
+                raise unavailable("The service is waiting for its database.")
+        return await handler(request)
+
+    return middleware
+
+
+def refuse_own_callbacks() -> Middleware:
+    """Refuses callbacks of this service that a relay sends back to it, except at the demo receiver.
+
+    The service never calls its own address, but another host may forward what it receives. Such a URL could be used to
+    make the service cancel or redeliver requests with its own signature.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        signed = "webhook-signature" in request.headers and request.method not in SAFE_METHODS
+        if signed and not request.path.startswith(DEMO_PATH):
+            body = await read_body(request, MAX_CALLBACK_BYTES)
+            if is_signed_by(request.app[ENGINE].courier.secrets, request.headers, body):
+                raise Problem("own-callback", "This is a callback of this service; only /webhook-test/ accepts those.")
+        return await handler(request)
+
+    return middleware

@@ -1,0 +1,1 @@
+"""The listening socket and its connections, below aiohttp's middleware."""

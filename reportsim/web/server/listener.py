@@ -1,0 +1,88 @@
+"""The listening socket: how many connections it accepts, and how long each may be idle."""
+
+import asyncio
+import contextlib
+import resource
+import socket
+from collections.abc import AsyncIterator
+from typing import Final
+
+from aiohttp import web
+
+from reportsim.settings import Settings
+from reportsim.web.limits.concurrency_limit import MAX_DOWNLOADS
+from reportsim.web.server.connection import Connection, RefusedConnection
+from reportsim.web.server.request_head import MAX_HEAD, MAX_HEADERS, MAX_LINE
+from reportsim.web.server.send_buffers import SendBuffers, limit_kernel_buffers
+
+BACKLOG: Final = 2048
+# Between two requests, and from the start of a connection to the end of its first headers.
+IDLE_TIMEOUT_S: Final = 15.0
+# File descriptors for everything but client connections: database, reports, callbacks, log, files being sent.
+RESERVED_FILES: Final = 1024 + MAX_DOWNLOADS
+
+
+@contextlib.asynccontextmanager
+async def serve_app(
+    app: web.Application, listener: socket.socket, settings: Settings, *, shutdown_s: float
+) -> AsyncIterator[web.Server]:
+    """Serves an application on a bound socket as long as the block lasts."""
+    # aiohttp waits twice for handlers: once before it cancels their reading, and once after.
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=shutdown_s / 2)
+    buffers = SendBuffers()
+    limit_kernel_buffers(listener)
+    try:
+        await runner.setup()
+        assert runner.server is not None
+        factory = ConnectionFactory(runner.server, app, buffers, connection_limit(settings.connections_max))
+        server = await asyncio.get_running_loop().create_server(factory, sock=listener, backlog=BACKLOG)
+        try:
+            yield runner.server
+        finally:
+            server.close()
+    finally:
+        await runner.cleanup()
+        buffers.close()
+
+
+class ConnectionFactory:
+    """Makes the protocol of each connection; connections beyond the limit are refused with a 503."""
+
+    def __init__(self, server: web.Server, app: web.Application, buffers: SendBuffers, limit: int) -> None:
+        """Takes the server of accepted connections, and the buffers that watch slow readers."""
+        self._server = server
+        self._app = app
+        self._buffers = buffers
+        self._limit = limit
+        self._room = limit
+
+    def __call__(self) -> asyncio.BaseProtocol:
+        """The protocol of the next connection; open connections are counted only when the last count is used up."""
+        if self._room <= 0:
+            self._room = self._limit - len(self._server.connections)
+        if self._room <= 0:
+            return RefusedConnection()
+        self._room -= 1
+        return Connection(
+            self._server,
+            app=self._app,
+            buffers=self._buffers,
+            loop=asyncio.get_running_loop(),
+            access_log=None,
+            keepalive_timeout=IDLE_TIMEOUT_S,
+            max_line_size=MAX_LINE,
+            max_field_size=MAX_HEAD,
+            max_headers=MAX_HEADERS,
+            # Bodies are decompressed by `read_body`, which bounds their size.
+            auto_decompress=False,
+        )
+
+
+def connection_limit(wanted: int) -> int:
+    """The number of connections that the limit on open files permits; raises the soft limit as far as needed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + RESERVED_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else max(min(wanted, soft - RESERVED_FILES), 1)

@@ -1,0 +1,29 @@
+"""The trace context of a request, and the ids that its log line carries."""
+
+from aiohttp import web
+
+from reportsim.core import tracing
+from reportsim.core.model import Request
+from reportsim.web.keys import ENGINE, ROW_ID, TRACE
+
+
+def new_traceparent(request: web.Request) -> str:
+    """The traceparent for the row of a request: a child of the caller's, or a new trace."""
+    given = request.headers.getall("traceparent") if "traceparent" in request.headers else ()
+    context = tracing.parse_traceparent(given)
+    entropy = request.app[ENGINE].entropy
+    return (tracing.child(context, entropy) if context else tracing.new_trace(entropy=entropy)).traceparent
+
+
+def set_log_ids(request: web.Request, row: Request) -> None:
+    """Sets the row's id and trace for the access log."""
+    request[ROW_ID] = str(row.id)
+    request[TRACE] = row.traceparent or ""
+
+
+def caller_trace_id(request: web.Request) -> str | None:
+    """The id of the caller's trace."""
+    if "traceparent" not in request.headers:
+        return None
+    context = tracing.parse_traceparent(request.headers.getall("traceparent"))
+    return context.trace_id if context else None
