@@ -16,8 +16,7 @@ from reportsim.demo_receiver import inboxes
 from reportsim.engine.engine import Engine
 from reportsim.lifecycle import drain, engine_context, pools_context
 from reportsim.pages import benchmarks as benchmark_pages
-from reportsim.pages import home as pages
-from reportsim.pages import templating
+from reportsim.pages import home, problem, request, templating
 from reportsim.settings import Settings
 from reportsim.store.pool import create_pool, share_connections
 from reportsim.web.keys import (
@@ -86,7 +85,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
     app.cleanup_ctx.append(lag_context)
     app.cleanup_ctx.append(pools_context)
     app.cleanup_ctx.append(engine_context)
-    pages.setup(app)
+    home.setup(app)
     benchmark_pages.setup(app)
     docs.setup(app)
     add_routes(app)
@@ -118,19 +117,19 @@ def add_routes(app: web.Application) -> None:
             web.get("/api/benchmark/{id}/samples.csv", benchmarks.download_samples),
             web.post("/webhook-test/{inbox}", receiver.receive),
             web.get("/webhook-test/{inbox}", receiver.show_inbox),
-            web.get("/", pages.show_home),
-            web.post("/", pages.submit_form),
-            web.get("/requests/{id}", pages.show_request),
-            web.post("/requests/{id}/cancel", pages.cancel_form),
-            web.post("/requests/{id}/again", pages.again_form),
-            web.post("/requests/{id}/redeliver", pages.redeliver_form),
+            web.get("/", home.show_home),
+            web.post("/", home.submit_form),
+            web.get("/requests/{id}", request.show_request),
+            web.post("/requests/{id}/cancel", request.cancel_request),
+            web.post("/requests/{id}/again", request.repeat_request),
+            web.post("/requests/{id}/redeliver", request.redeliver_callback),
             web.get("/benchmarks", benchmark_pages.show_benchmarks),
-            web.post("/benchmarks", benchmark_pages.start_form),
+            web.post("/benchmarks", benchmark_pages.submit_form),
             web.get("/benchmarks/prediction", benchmark_pages.show_prediction),
             web.get("/benchmarks/compare", benchmark_pages.compare_runs),
             web.get("/benchmarks/{id}", benchmark_pages.show_benchmark),
-            web.post("/benchmarks/{id}/cancel", benchmark_pages.cancel_run_form),
-            web.get("/problems/{slug}", pages.show_problem),
+            web.post("/benchmarks/{id}/cancel", benchmark_pages.cancel_run),
+            web.get("/problems/{slug}", problem.show_problem),
             web.get("/docs", docs.show_docs),
             web.get("/openapi.json", docs.show_document),
             web.get("/healthz", ops.healthz),

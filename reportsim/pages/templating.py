@@ -1,4 +1,4 @@
-"""Templates as answers, and problems as pages for people."""
+"""Renders templates, and problems as pages."""
 
 import functools
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ from jinja2.bccache import Bucket, BytecodeCache
 from reportsim import __version__
 from reportsim.core.problems import Problem
 from reportsim.pages.assets import ASSETS, Assets, send_asset, send_icon
-from reportsim.pages.filters import COUNTS, FORMATS
+from reportsim.pages.filters import COUNTS, FILTERS
 from reportsim.web.keys import REQUEST_ID, SETTINGS
 from reportsim.web.middleware import problem_response
 from reportsim.web.request_head import ENDPOINTS, likes_pages
@@ -21,33 +21,33 @@ from reportsim.web.request_head import ENDPOINTS, likes_pages
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Compiled(BytecodeCache):
-    """Templates that were compiled once by a process, for all applications in it."""
+class TemplateCache(BytecodeCache):
+    """The compiled templates, shared by all applications in a process."""
 
     def __init__(self) -> None:
-        """Holds nothing yet."""
-        self._kept: dict[str, bytes] = {}
+        """Creates an empty cache."""
+        self._bytecode: dict[str, bytes] = {}
 
     def load_bytecode(self, bucket: Bucket) -> None:
-        """Gives a template what was compiled, if its source is still the same."""
-        if (kept := self._kept.get(bucket.key)) is not None:
-            bucket.bytecode_from_string(kept)
+        """Loads the bytecode of a template whose source has not changed."""
+        if (bytecode := self._bytecode.get(bucket.key)) is not None:
+            bucket.bytecode_from_string(bytecode)
 
     def dump_bytecode(self, bucket: Bucket) -> None:
-        """Keeps what was compiled."""
-        self._kept[bucket.key] = bucket.bytecode_to_string()
+        """Stores the bytecode of a template."""
+        self._bytecode[bucket.key] = bucket.bytecode_to_string()
 
 
 @functools.cache
-def compiled() -> Compiled:
-    """The process's templates."""
-    return Compiled()
+def template_cache() -> TemplateCache:
+    """The cache of this process."""
+    return TemplateCache()
 
 
 def setup(app: web.Application) -> None:
     """Adds templates and static files to the application."""
     debug = app[SETTINGS].debug
-    app[ASSETS] = assets = Assets(resources.files("reportsim") / "static", fresh=debug)
+    app[ASSETS] = assets = Assets(resources.files("reportsim") / "static", reload=debug)
     environment = aiohttp_jinja2.setup(
         app,
         loader=PackageLoader("reportsim.templates", ""),
@@ -56,11 +56,13 @@ def setup(app: web.Application) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
         default_helpers=False,
-        filters=FORMATS,
-        bytecode_cache=compiled(),
+        filters=FILTERS,
+        bytecode_cache=template_cache(),
     )
-    environment.globals.update(static=assets.url, vendored=assets.vendored, version=__version__, COUNTS=COUNTS)
-    # Compiling takes up to a tenth of a second, for which nobody shall wait.
+    environment.globals.update(
+        static=assets.url, vendored_file=assets.vendored_file, version=__version__, COUNTS=COUNTS
+    )
+    # Compile all at start: it takes up to 100 ms, which would delay the first requests.
     for name in environment.list_templates(extensions=["html"]):
         environment.get_template(name)
     app.router.add_get("/static/{digest}/{name:.+}", send_asset)
@@ -68,12 +70,12 @@ def setup(app: web.Application) -> None:
 
 
 def render(request: web.Request, template: str, *, status: int = 200, **context: Any) -> web.Response:
-    """A template as an answer."""
+    """Renders a template as a response."""
     return aiohttp_jinja2.render_template(template, request, context, status=status)
 
 
 def error_page(request: web.Request, problem: Problem) -> web.Response:
-    """A problem for people: the same facts as its document."""
+    """A problem as a page, with the same facts as the JSON document."""
     document = {"request_id": request.get(REQUEST_ID), **problem.as_json()}
     response = render(request, "error.html", status=problem.status, problem=document)
     response.headers.update(problem.headers)
@@ -81,23 +83,23 @@ def error_page(request: web.Request, problem: Problem) -> web.Response:
 
 
 def bare_page(app: web.Application, problem: Problem) -> bytes:
-    """A problem for people whose request could not be read."""
+    """A problem as a page for a request that could not be parsed."""
     template = app[aiohttp_jinja2.APP_KEY].get_template("error.html")
     return template.render(problem={"request_id": None, **problem.as_json()}).encode()
 
 
 def answer_problem(request: web.Request, problem: Problem) -> web.Response:
-    """A problem as its client likes it: a page for a browser that asks for no endpoint, else the document."""
+    """A problem as a page if a browser asked for a page, else as a JSON document."""
     if request.path.startswith(ENDPOINTS):
         return problem_response(request, problem)
-    likes = likes_pages(request.path, request.headers.get(hdrs.ACCEPT, ""))
-    response = error_page(request, problem) if likes else problem_response(request, problem)
+    wants_page = likes_pages(request.path, request.headers.get(hdrs.ACCEPT, ""))
+    response = error_page(request, problem) if wants_page else problem_response(request, problem)
     response.headers[hdrs.VARY] = hdrs.ACCEPT
     return response
 
 
 def page(handler: Handler) -> Handler:
-    """Tells the problems of a page by a page, whatever the client accepts."""
+    """Answers the problems of a page handler with a page, whatever the client accepts."""
 
     @functools.wraps(handler)
     async def wrapper(request: web.Request) -> web.StreamResponse:

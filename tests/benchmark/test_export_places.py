@@ -5,7 +5,7 @@ import contextlib
 from typing import Any
 
 from reportsim.api import benchmarks
-from reportsim.pages.benchmarks import RESULTS
+from reportsim.pages.benchmarks import RESULT_CACHE
 from reportsim.settings import Settings
 from reportsim.web import send_buffers
 from reportsim.web.keys import EXPORT_PLACES
@@ -37,7 +37,7 @@ async def test_slow_readers_of_exports_keep_nobody_from_results(settings: Settin
             # All places taken: pages are drawn all the same, each once for all who look.
             stack.enter_context(places.place("192.0.2.2"))
             assert set(await asyncio.gather(*(status(service, page) for _ in range(5)))) == {200}
-            assert len(service.app[RESULTS]) == 1
+            assert len(service.app[RESULT_CACHE]) == 1
         assert await status(service, samples) == 200
         async with service.client.get(report) as answer:
             policy = answer.headers["Content-Security-Policy"]

@@ -12,10 +12,10 @@ import pytest
 from aiohttp import web
 
 from reportsim.benchmark.runner import Runner
-from reportsim.engine import simulate
+from reportsim.core import service_time
 from reportsim.pages import benchmarks
-from reportsim.pages.benchmark_form import SHAPES, VALUES
-from reportsim.pages.race.model import RaceForm
+from reportsim.pages.benchmark_form import PRESETS, SERVICE_TIMES, VALUES
+from reportsim.pages.race.controls import RaceForm
 from reportsim.pages.request_list import HomeQuery
 from reportsim.reports.catalog import CATALOG
 from reportsim.schemas.requests import options_of
@@ -28,7 +28,7 @@ from tests.contract.callbacks import measured_callbacks
 SEED: Final = 20_261_128
 LONGEST_CALLBACK_S: Final = 0.02
 BROWSER: Final = {"Accept": "text/html"}
-PAGES: Final = ("pages", "benchmark_pages", "receiver", "docs")
+PAGES: Final = ("reportsim.pages.", "reportsim.demo_receiver.", "reportsim.api.openapi.page")
 # Every name that a page's query or form knows, and some that none does.
 NAMES: Final = sorted(
     {
@@ -36,14 +36,27 @@ NAMES: Final = sorted(
         *RaceForm().fields,
         *VALUES,
         *(option for report in CATALOG for option in options_of(report)),
-        *("mode", "callback_url", "failures", "service_time_ms", "predict", "id", "format", "script", "__proto__", ""),
+        *(
+            "mode",
+            "callback_url",
+            "failures",
+            "service_time_ms",
+            "predict",
+            "preset",
+            "id",
+            "format",
+            "script",
+            "__proto__",
+            "",
+        ),
     }
 )
 VALUES_TO_TRY: Final = (
     *("", "0", "1", "-1", "2", "12", "0.5", "1e308", "-1e308", "1e-320", "1e999", "nan", "inf", "-inf", "-0", "1_0"),
     *("9" * 309, "9" * 400, "9" * 4_300, "9" * 5_000, "-" + "9" * 400, "0." + "0" * 400 + "1", "0x10", "１２", " 7 "),
     *("-40", "40", "1e200", "-1e200", "60000", "60001", "3600", "86401", "99999999999999999999"),
-    *SHAPES,
+    *SERVICE_TIMES,
+    *(preset.name for preset in PRESETS),
     *CATALOG,
     *("sync", "async", "race", "both", "demo", "tiny", "list", "detail", "run", "inbox", "json", "poisson", "burst"),
     *("ramp", "queued", "running", "PENDING", "COMPLETED", "2025-02-30", "0001-01-01", "9999-12-31", "month"),
@@ -70,7 +83,8 @@ def paths(app: web.Application, filled: Mapping[str, str]) -> Iterator[tuple[str
     """Every page and every form."""
     for route in app.router.routes():
         assert route.resource is not None
-        if route.method != "HEAD" and route.handler.__module__.rpartition(".")[2] in PAGES:
+        module = route.handler.__module__
+        if route.method != "HEAD" and module.startswith(PAGES) and module != "reportsim.pages.assets":
             yield route.method, re.sub(r"{(\w+)}", lambda match: filled[match[1]], route.resource.canonical)
 
 
@@ -86,7 +100,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(benchmarks, "foresee", predict)
     monkeypatch.setattr(Runner, "start", refuse)
-    monkeypatch.setattr(simulate, "LONGEST_MS", 20.0)
+    monkeypatch.setattr(service_time, "LONGEST_MS", 20.0)
 
 
 async def send(service: Service, method: str, path: str, case: list[tuple[str, Any]]) -> None:

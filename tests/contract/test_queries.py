@@ -18,7 +18,7 @@ def routes(app: web.Application) -> Iterator[tuple[str, str]]:
     for route in app.router.routes():
         assert route.resource is not None
         path = re.sub(r"{(\w+)}", lambda match: FILLED.get(match[1], "x"), route.resource.canonical)
-        is_form = route.method == "POST" and route.handler.__module__.endswith("pages")
+        is_form = route.method == "POST" and route.handler.__module__.startswith("reportsim.pages.")
         if path.startswith("/api/") or is_form:
             yield route.method, path
 
