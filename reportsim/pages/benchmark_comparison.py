@@ -1,6 +1,6 @@
 """Two finished runs side by side, as text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,18 +34,35 @@ class ComparedMetric:
     apart: bool
 
 
-def describe_comparison(first: Benchmark, second: Benchmark) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class ParameterDifference:
+    """A parameter in which the plans of two runs differ."""
+
+    name: str
+    first: str
+    second: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunComparison:
+    """Two runs compared."""
+
+    same_load: bool
+    differences: Sequence[ParameterDifference]
+    sides: Mapping[str, Sequence[ComparedMetric]]
+
+
+def describe_comparison(first: Benchmark, second: Benchmark) -> RunComparison:
     """The differences between the plans, and the metrics of each side."""
     found = compare_runs(first.as_json(), second.as_json())
-    return {
-        "same_load": found["same_load"],
-        "differences": [
-            (row["name"], format_parameter(row["first"]), format_parameter(row["second"])) for row in found["plan"]
+    return RunComparison(
+        same_load=found["same_load"],
+        differences=[
+            ParameterDifference(row["name"], format_parameter(row["first"]), format_parameter(row["second"]))
+            for row in found["plan"]
         ],
-        "sides": {
-            name: [describe_metric(row) for row in found[name] if is_shown(row)] for name in SIDES if name in found
-        },
-    }
+        sides={name: [describe_metric(row) for row in found[name] if is_shown(row)] for name in SIDES if name in found},
+    )
 
 
 def is_shown(row: Json) -> bool:

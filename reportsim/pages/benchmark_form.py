@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from reportsim.benchmark.plan import FEWEST_BLOCKS, Plan
 from reportsim.core.problems import Problem
-from reportsim.pages.forms import number
+from reportsim.pages.forms import parse_number
 from reportsim.pages.service_time_form import DISTRIBUTIONS, service_time
 
 NUMBERS: Final = ("rate", "duration_s", "blocks", "seed", "workers", "client_timeout_s", "slo_s")
@@ -59,7 +59,7 @@ def plan_body(form: Mapping[str, str]) -> dict[str, Any]:
 
     An empty time-out means that clients never give up.
     """
-    body: dict[str, Any] = {name: number(form[name]) for name in NUMBERS if form.get(name)}
+    body: dict[str, Any] = {name: parse_number(form[name]) for name in NUMBERS if form.get(name)}
     body |= {name: form[name] for name in TEXTS if form.get(name)}
     if form.get("ways"):
         body["ways"] = True
@@ -68,7 +68,7 @@ def plan_body(form: Mapping[str, str]) -> dict[str, Any]:
     if (distribution := form.get("distribution")) == OWN_TIME:
         body["service_time"] = None
     elif distribution:
-        parameters = {name: number(form.get(name) or VALUES[name]) for name in ("mean_ms", "sigma", "slow_share")}
+        parameters = {name: parse_number(form.get(name) or VALUES[name]) for name in ("mean_ms", "sigma", "slow_share")}
         body["service_time"] = service_time(distribution, **parameters)
     return body
 

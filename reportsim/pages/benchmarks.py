@@ -25,6 +25,7 @@ from reportsim.reports.fields import UUID_FORM
 from reportsim.schemas.requests import BenchmarkPlan, Strict, parse, read_submission
 from reportsim.store import benchmarks as store
 from reportsim.store.benchmarks import Benchmark
+from reportsim.web.body import check_texts
 from reportsim.web.client_address import limited, raised
 from reportsim.web.expensive_requests import refuse_during_run, refuse_other_sites
 from reportsim.web.keys import ENGINE, RUNNER
@@ -101,8 +102,9 @@ async def read_plan(request: web.Request, form: Mapping[str, str]) -> Plan:
     """The plan that a form describes.
 
     Raises:
-        Problem: 422 with all that is wrong with it.
+        Problem: 400 or 422 with all that is wrong with it.
     """
+    check_texts(dict(form))
     parsed = parse(BenchmarkPlan, plan_body(form))
     await read_submission(request.app[ENGINE], parsed, fresh=True)
     return plan_of(parsed)
@@ -229,4 +231,4 @@ async def compare_runs(request: web.Request) -> web.StreamResponse:
     for run in runs:
         if run.result is None:
             raise Problem("conflict", f"The run {run.id} has no result: {run.status}.")
-    return render(request, "comparison.html", runs=runs, **describe_comparison(*runs))
+    return render(request, "comparison.html", runs=runs, comparison=describe_comparison(*runs))

@@ -14,10 +14,10 @@ from reportsim.api.submissions import ASYNC, FAILURES, own_receiver
 from reportsim.core.model import Ledger
 from reportsim.core.problems import Problem, invalid
 from reportsim.pages import templating
-from reportsim.pages.forms import FORM, form_errors, number, read_form, submission
+from reportsim.pages.forms import FORM, form_errors, parse_number, read_form, submission_body
 from reportsim.pages.race.handlers import RACE_PARAMETERS, find_race, parse_controls, parse_refused_controls, start_race
 from reportsim.pages.request import accept, curl_command, submit_and_wait
-from reportsim.pages.request_list import COUNTERS, FILTERS, Counters, HomeQuery, listing, stream_url
+from reportsim.pages.request_list import FILTERS, REQUEST_COUNTS, HomeQuery, RequestCounts, load_listing, stream_url
 from reportsim.pages.templating import page, render
 from reportsim.reports.catalog import CATALOG
 from reportsim.schemas.requests import AsyncSubmission, FailingSubmission, Submission, parse
@@ -36,7 +36,7 @@ SHOWN_IN_FORM: Final = frozenset({"invalid-parameters", "quota-exceeded", "confl
 
 def setup(app: web.Application) -> None:
     """Adds templates, static files and the request counters to the application."""
-    app[COUNTERS] = Counters(app[ENGINE].pool, app[ENGINE].clock.monotonic)
+    app[REQUEST_COUNTS] = RequestCounts(app[ENGINE].pool, app[ENGINE].clock.monotonic)
     templating.setup(app)
 
 
@@ -79,7 +79,7 @@ async def render_home(
         "workers": engine.slots.width,
         "busy_workers": len(engine.worker.running_ids),
         "attempts": request.app[SETTINGS].callback_attempts,
-        "listing": await listing(request, query) if usable else None,
+        "listing": await load_listing(request, query) if usable else None,
         "curl": curl_command(request, ASYNC, {"report_type": "trial_balance"}),
         "controls": controls,
         "race": await find_race(request, query, controls) if usable and not is_list(query, request) else None,
@@ -166,15 +166,15 @@ async def submit_form(request: web.Request) -> web.StreamResponse:
 async def submit_sync(request: web.Request) -> web.StreamResponse:
     """Submits a sync request and waits for its end."""
     form = request[FORM]
-    return await submit_and_wait(request, parse(Submission, submission(form)))
+    return await submit_and_wait(request, parse(Submission, submission_body(form)))
 
 
 @limited("async", raised)
 async def submit_async(request: web.Request) -> web.StreamResponse:
     """Submits an async request; without a callback URL the demo receiver is called."""
     form = request[FORM]
-    body = submission(form)
-    failures = number(form.get("failures", "") or "0")
+    body = submission_body(form)
+    failures = parse_number(form.get("failures", "") or "0")
     if not (url := form.get("callback_url")):
         return await accept(request, parse(FailingSubmission, {**body, "failures": failures}), FAILURES)
     if failures:

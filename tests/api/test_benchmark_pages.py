@@ -78,6 +78,13 @@ async def test_a_refused_plan_starts_nothing(service: Service, form: dict[str, s
     assert await benchmarks.newest(service.engine.pool, 1) == []
 
 
+async def test_a_nul_in_a_query_is_refused(service: Service) -> None:
+    for path in ("/benchmarks/prediction", "/benchmarks"):
+        for name in ("ledger", "report_type", "rate"):
+            text = await get_page(service, URL(path).with_query({"predict": "yes", name: "a\0b"}), 400)
+            assert "NUL" in text
+
+
 async def test_runs_are_listed_shown_and_compared(service: Service) -> None:
     first, second = [str(await finished_run(service.engine)) for _ in range(2)]
     text = await get_page(service, "/benchmarks")

@@ -33,7 +33,7 @@ async def test_a_request_is_followed_live(service: Any, browser: Browser, compla
 
     asking = await open_page(context, complaints, service.url)
     await asking.get_by_text("Request a single report").click()
-    await asking.get_by_label("Failed callback attempts").fill("2")
+    await asking.get_by_label("Callback failures").fill("2")
     await asking.get_by_label("Service time, ms").fill("300")
     await asking.get_by_role("button", name="Accept and call back (async)").click()
     await asking.wait_for_url("**/requests/*")

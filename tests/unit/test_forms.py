@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from marshmallow import ValidationError
 
 from reportsim.pages.benchmark_form import plan_body
-from reportsim.pages.forms import number, submission
+from reportsim.pages.forms import parse_number, submission_body
 from reportsim.pages.race import controls as race_controls
 from reportsim.pages.race.controls import RaceForm, read_controls
 from reportsim.pages.race.prediction import predict_race
@@ -26,12 +26,12 @@ NUMERALS = st.one_of(
 
 @pytest.mark.parametrize("text", ["9" * 309, "-" + "9" * 400, "9" * 4_300, "9" * 5_000, "1e400", "nan", "-inf"])
 def test_a_number_that_is_beyond_a_double_stays_the_text_that_it_is(text: str) -> None:
-    assert number(text) == text
+    assert parse_number(text) == text
 
 
 @given(NUMERALS)
 def test_a_number_is_finite(text: str) -> None:
-    value = number(text)
+    value = parse_number(text)
     assert value == text if isinstance(value, str) else math.isfinite(value)
 
 
@@ -67,7 +67,7 @@ def test_a_race_is_predicted_where_no_waits_are_set() -> None:
     st.dictionaries(st.sampled_from(["report_type", "ledger", "from", "service_time_ms", "account_codes"]), NUMERALS)
 )
 def test_a_submission_of_any_texts_has_a_body(form: dict[str, str]) -> None:
-    assert isinstance(submission(form), dict)
+    assert isinstance(submission_body(form), dict)
 
 
 def test_one_schema_serves_all_names_of_a_query(monkeypatch: pytest.MonkeyPatch) -> None:

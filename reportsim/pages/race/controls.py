@@ -8,7 +8,7 @@ from marshmallow import EXCLUDE, Schema, fields, validate
 
 from reportsim.benchmark.plan import Arrivals, Plan
 from reportsim.core.service_time import LONGEST_MS, ServiceTime
-from reportsim.pages.forms import number
+from reportsim.pages.forms import parse_number
 from reportsim.pages.race.density_chart import DensityChart, draw_density
 from reportsim.pages.service_time_form import DISTRIBUTIONS, service_time
 from reportsim.reports.fields import Number, Whole
@@ -82,5 +82,5 @@ def read_controls(given: Mapping[str, str]) -> RaceControls:
     """
     form = RaceForm()
     texts = {name: given[name] for name in form.fields if name in given}
-    numbers = {name: number(value) for name, value in texts.items() if name != "distribution"}
+    numbers = {name: parse_number(value) for name, value in texts.items() if name != "distribution"}
     return RaceControls(**form.load({**texts, **numbers}))
