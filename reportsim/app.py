@@ -18,9 +18,9 @@ from reportsim.demo_receiver.inboxes import INBOXES, Inboxes
 from reportsim.engine.engine import Engine
 from reportsim.lifecycle import drain, engine_context, pools_context
 from reportsim.pages import benchmarks as benchmark_pages
-from reportsim.pages import home as pages
+from reportsim.pages import home, problem, request
 from reportsim.pages.assets import ASSETS, Assets, send_asset, send_icon
-from reportsim.pages.filters import COUNTS, FORMATS
+from reportsim.pages.filters import COUNTS, FILTERS
 from reportsim.settings import Settings
 from reportsim.store.pool import create_pool, share_connections
 from reportsim.web import templating
@@ -59,7 +59,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
     app.cleanup_ctx.append(lag_context)
     app.cleanup_ctx.append(pools_context)
     app.cleanup_ctx.append(engine_context)
-    pages.setup(app)
+    home.setup(app)
     benchmark_pages.setup(app)
     add_templates(app, settings)
     openapi_page.setup(app)
@@ -90,9 +90,9 @@ def add_limits(app: web.Application, settings: Settings) -> None:
 
 def add_templates(app: web.Application, settings: Settings) -> None:
     """Adds the static files and the templates that refer to them."""
-    app[ASSETS] = assets = Assets(resources.files("reportsim") / "static", fresh=settings.debug)
-    variables = {"static": assets.url, "vendored": assets.vendored, "version": __version__, "COUNTS": COUNTS}
-    templating.setup(app, filters=FORMATS, variables=variables, reload=settings.debug)
+    app[ASSETS] = assets = Assets(resources.files("reportsim") / "static", reload=settings.debug)
+    variables = {"static": assets.url, "vendored_file": assets.vendored_file, "version": __version__, "COUNTS": COUNTS}
+    templating.setup(app, filters=FILTERS, variables=variables, reload=settings.debug)
 
 
 def add_routes(app: web.Application) -> None:
@@ -130,19 +130,19 @@ def api_routes() -> list[web.RouteDef]:
 def page_routes() -> list[web.RouteDef]:
     """The HTML pages, their forms, and the static files."""
     return [
-        web.get("/", pages.show_home),
-        web.post("/", pages.submit_form),
-        web.get("/requests/{id}", pages.show_request),
-        web.post("/requests/{id}/cancel", pages.cancel_form),
-        web.post("/requests/{id}/again", pages.again_form),
-        web.post("/requests/{id}/redeliver", pages.redeliver_form),
+        web.get("/", home.show_home),
+        web.post("/", home.submit_form),
+        web.get("/requests/{id}", request.show_request),
+        web.post("/requests/{id}/cancel", request.cancel_request),
+        web.post("/requests/{id}/again", request.repeat_request),
+        web.post("/requests/{id}/redeliver", request.redeliver_callback),
         web.get("/benchmarks", benchmark_pages.show_benchmarks),
-        web.post("/benchmarks", benchmark_pages.start_form),
+        web.post("/benchmarks", benchmark_pages.submit_form),
         web.get("/benchmarks/prediction", benchmark_pages.show_prediction),
         web.get("/benchmarks/compare", benchmark_pages.compare_runs),
         web.get("/benchmarks/{id}", benchmark_pages.show_benchmark),
-        web.post("/benchmarks/{id}/cancel", benchmark_pages.cancel_run_form),
-        web.get("/problems/{slug}", pages.show_problem),
+        web.post("/benchmarks/{id}/cancel", benchmark_pages.cancel_run),
+        web.get("/problems/{slug}", problem.show_problem),
         web.get("/static/{digest}/{name:.+}", send_asset),
         web.get("/favicon.ico", send_icon),
     ]

@@ -1,4 +1,4 @@
-"""Static files: read once, sent from memory, kept by browsers for as long as their content stays."""
+"""Static files: read once, sent from memory, cached by browsers until their content changes."""
 
 import functools
 import gzip
@@ -25,38 +25,38 @@ TYPES: Final = {
 
 @dataclass(frozen=True)
 class Asset:
-    """A static file as it is sent, and the digest that its URL carries."""
+    """A static file and the digest in its URL."""
 
     body: bytes
     content_type: str
     digest: str
 
     @functools.cached_property
-    def zipped(self) -> bytes:
-        """The body as most browsers want it."""
+    def gzipped(self) -> bytes:
+        """The body, compressed with gzip."""
         return gzip.compress(self.body, mtime=0)
 
 
 @dataclass(frozen=True, slots=True)
-class Vendored:
-    """Where a page gets a file of others, and the hash that its browser holds it against."""
+class VendoredFile:
+    """The URL of a third-party file and its hash for subresource integrity."""
 
     url: str
     integrity: str
 
 
 class Assets:
-    """The package's static files, read once: no URL ever reaches the file system."""
+    """The package's static files, read once, so that no URL reaches the file system."""
 
-    def __init__(self, folder: Traversable, *, fresh: bool) -> None:
-        """Reads a folder; `fresh` reads it again at each use, for those who work on it."""
+    def __init__(self, folder: Traversable, *, reload: bool) -> None:
+        """Reads a folder; with `reload` again at each use, for development."""
         self._folder = folder
-        self._fresh = fresh
-        self._assets = loaded(folder)  # type: ignore[arg-type]
+        self._reload = reload
+        self._assets = load_assets(folder)  # type: ignore[arg-type]
 
     def get(self, name: str) -> Asset | None:
         """A file by its path in the folder."""
-        if self._fresh:
+        if self._reload:
             self._assets = dict(read_assets(self._folder))
         return self._assets.get(name)
 
@@ -67,21 +67,21 @@ class Assets:
             raise LookupError(f"there is no static file {name}")
         return f"/static/{asset.digest}/{name}"
 
-    def vendored(self, package: str, file: str) -> "Vendored":
-        """A file of a package that others made, as vendor.json lists it."""
+    def vendored_file(self, package: str, file: str) -> VendoredFile:
+        """A file of a third-party package that vendor.json lists."""
         listed = self.get("vendor/vendor.json")
         for row in json.loads(listed.body) if listed else []:
             if row["name"] == package:
-                return Vendored(self.url(f"vendor/{package}-{row['version']}/{file}"), row["files"][file])
+                return VendoredFile(self.url(f"vendor/{package}-{row['version']}/{file}"), row["files"][file])
         raise LookupError(f"there is no vendored package {package}")
 
 
 @functools.cache
-def loaded(folder: Traversable) -> dict[str, Asset]:
-    """The files of a folder, read and compressed once by a process: at its start, where nobody waits for the loop."""
+def load_assets(folder: Traversable) -> dict[str, Asset]:
+    """The files of a folder, read and compressed once per process, before the event loop serves requests."""
     assets = dict(read_assets(folder))
     for asset in assets.values():
-        _ = asset.zipped
+        _ = asset.gzipped
     return assets
 
 
@@ -101,23 +101,23 @@ def read_assets(folder: Traversable, prefix: str = "") -> Iterable[tuple[str, As
 
 
 async def send_asset(request: web.Request) -> web.Response:
-    """A static file: kept for ever under its own digest, asked for again under any other."""
+    """A static file: immutable under its own digest, revalidated under any other."""
     asset = request.app[ASSETS].get(request.match_info["name"])
     if asset is None:
-        raise Problem("not-found", "There is no such file.")
+        raise Problem("not-found", "There is no static file of this name.")
     exact = request.match_info.get("digest") == asset.digest
-    zipped = "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, "")
+    accepts_gzip = "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, "")
     headers = {
         hdrs.CACHE_CONTROL: "public, max-age=31536000, immutable" if exact else "no-cache",
         hdrs.VARY: hdrs.ACCEPT_ENCODING,
         hdrs.CONTENT_TYPE: asset.content_type,
     }
-    if zipped:
+    if accepts_gzip:
         headers[hdrs.CONTENT_ENCODING] = "gzip"
-    return web.Response(body=asset.zipped if zipped else asset.body, headers=headers)
+    return web.Response(body=asset.gzipped if accepts_gzip else asset.body, headers=headers)
 
 
 async def send_icon(request: web.Request) -> web.Response:
-    """The icon, for pages that cannot name one, like JSON in a browser."""
+    """The icon for responses that cannot name one, such as JSON in a browser."""
     request.match_info["name"] = "favicon.svg"
     return await send_asset(request)

@@ -1,6 +1,6 @@
-"""Two finished runs side by side, in the words of people."""
+"""Two finished runs side by side, as text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,22 +11,22 @@ from reportsim.store.benchmarks import Benchmark
 
 Json = Mapping[str, Any]
 CLOCKS: Final = {"time_to_result_ms": "time to result", "accept_ms": "until the client was free"}
-FIGURES: Final = {
-    "goodput": "good results per second",
+METRICS: Final = {
+    "goodput": "results within the SLO per second",
     "throughput": "results per second",
-    "drain_s": "until empty after the last arrival",
-    "open_connections.mean": "connections held, mean",
-    "open_connections.max": "connections held, most",
+    "drain_s": "time to empty after the last arrival",
+    "open_connections.mean": "open connections, mean",
+    "open_connections.max": "open connections, max",
     "busy_workers_mean": "busy workers, mean",
-    "queue.mean": "in the queue, mean",
-    "queue.max": "in the queue, most",
-    "wasted_share": "work for clients that left",
+    "queue.mean": "requests in the queue, mean",
+    "queue.max": "requests in the queue, max",
+    "wasted_share": "worker time for clients that had left",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """One figure of both runs; `apart` where chance does not explain the difference."""
+class ComparedMetric:
+    """One metric of both runs; `apart` if their intervals do not overlap."""
 
     name: str
     first: str
@@ -34,42 +34,64 @@ class Figure:
     apart: bool
 
 
-def compared(first: Benchmark, second: Benchmark) -> dict[str, Any]:
-    """Where the plans differ, and how the figures of each side do."""
+@dataclass(frozen=True, slots=True)
+class ParameterDifference:
+    """A parameter in which the plans of two runs differ."""
+
+    name: str
+    first: str
+    second: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunComparison:
+    """Two runs compared."""
+
+    same_load: bool
+    differences: Sequence[ParameterDifference]
+    sides: Mapping[str, Sequence[ComparedMetric]]
+
+
+def describe_comparison(first: Benchmark, second: Benchmark) -> RunComparison:
+    """The differences between the plans, and the metrics of each side."""
     found = compare_runs(first.as_json(), second.as_json())
-    return {
-        "same_load": found["same_load"],
-        "differences": [(row["name"], told(row["first"]), told(row["second"])) for row in found["plan"]],
-        "sides": {name: [figure(row) for row in found[name] if is_shown(row)] for name in SIDES if name in found},
-    }
+    return RunComparison(
+        same_load=found["same_load"],
+        differences=[
+            ParameterDifference(row["name"], format_parameter(row["first"]), format_parameter(row["second"]))
+            for row in found["plan"]
+        ],
+        sides={name: [describe_metric(row) for row in found[name] if is_shown(row)] for name in SIDES if name in found},
+    )
 
 
 def is_shown(row: Json) -> bool:
-    """Whether a figure says anything: an outcome that neither run had, or a number that neither knows, does not."""
+    """Whether either run has a value: no request of either may have had an outcome, or a metric may be unknown."""
     if row["metric"].startswith("outcomes."):
         return bool(row["first"] or row["second"])
     return row["first"] is not None or row["second"] is not None
 
 
-def figure(row: Json) -> Figure:
-    """A row of the comparison as it is told."""
+def describe_metric(row: Json) -> ComparedMetric:
+    """A row of the comparison as text."""
     clock, _, level = row["metric"].partition(".")
     if clock in CLOCKS:
         name = f"{CLOCKS[clock]}, {level.replace('_', '.')}"
     elif clock == "outcomes":
         name = WORDS[level]
     else:
-        name = FIGURES[row["metric"]]
+        name = METRICS[row["metric"]]
     first, second = (
-        f"{'≥ ' if row[f'{which}_censored'] else ''}{said(row['metric'], row[which])}" for which in ("first", "second")
+        f"{'≥ ' if row[f'{which}_censored'] else ''}{format_value(row['metric'], row[which])}"
+        for which in ("first", "second")
     )
-    return Figure(name, first, second, bool(row["apart"]))
+    return ComparedMetric(name, first, second, bool(row["apart"]))
 
 
-def said(metric: str, value: float | None) -> str:
+def format_value(metric: str, value: float | None) -> str:
     """A value in its unit."""
     if value is None:
-        return "too few"
+        return "unknown"
     if metric.partition(".")[0] in CLOCKS:
         return duration(value / 1000)
     if metric == "drain_s":
@@ -77,8 +99,10 @@ def said(metric: str, value: float | None) -> str:
     return percent(value) if metric.startswith("outcomes.") or metric == "wasted_share" else three(value)
 
 
-def told(value: Any) -> str:
-    """A parameter as text."""
+def format_parameter(value: Any) -> str:
+    """A parameter of a plan as text."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {told(item)}" for name, item in value.items())
-    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+        return ", ".join(f"{name} {format_parameter(item)}" for name, item in value.items())
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value is None else str(value)

@@ -1,22 +1,43 @@
-"""The form of the benchmark page, as the API takes it."""
+"""The form of the benchmark page: its fields, its presets, and the plan that it describes."""
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.plan import FEWEST_BLOCKS, Plan
 from reportsim.core.problems import Problem
-from reportsim.pages.forms import number
+from reportsim.pages.forms import parse_number
 from reportsim.pages.service_time_form import DISTRIBUTIONS, service_time
 
-NUMBERS: Final = ("rate", "duration_s", "seed", "workers", "client_timeout_s", "slo_s")
-TEXTS: Final = ("arrivals", "cancel", "report_type", "ledger")
+NUMBERS: Final = ("rate", "duration_s", "blocks", "seed", "workers", "client_timeout_s", "slo_s")
+TEXTS: Final = ("both", "arrivals", "cancel", "report_type", "ledger")
 OWN_TIME: Final = "the report’s own"
-SHAPES: Final = (*DISTRIBUTIONS, OWN_TIME)
-# A run of half a minute that shows something: nine tenths of four workers' time.
+SERVICE_TIMES: Final = (*DISTRIBUTIONS, OWN_TIME)
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A length of a run, and what it can resolve."""
+
+    name: str
+    duration_s: int
+    blocks: int
+    resolves: str
+
+
+# Intervals shrink with the square root of the number of requests.
+PRESETS: Final = (
+    Preset("quick", 10, 10, "a first look in half a minute: large differences, p50 and p95"),
+    Preset("proper", 60, 20, "a result to defend, in about two minutes: differences half as large, and p99"),
+    Preset("thorough", 300, 20, "in about ten minutes: differences a fifth as large, and p99 at high load"),
+)
+# The quick preset at 90 % load.
 VALUES: Final[Mapping[str, str]] = {
     "rate": "20",
     "duration_s": "10",
+    "blocks": "10",
+    "both": "",
     "arrivals": "poisson",
     "workers": "4",
     "distribution": "exponential",
@@ -34,26 +55,26 @@ VALUES: Final[Mapping[str, str]] = {
 
 
 def plan_body(form: Mapping[str, str]) -> dict[str, Any]:
-    """The fields that are filled in, as `POST /api/benchmark/both` takes them.
+    """The body of `POST /api/benchmark/both` from the fields that are filled in.
 
     An empty time-out means that clients never give up.
     """
-    body: dict[str, Any] = {name: number(form[name]) for name in NUMBERS if form.get(name)}
+    body: dict[str, Any] = {name: parse_number(form[name]) for name in NUMBERS if form.get(name)}
     body |= {name: form[name] for name in TEXTS if form.get(name)}
     if form.get("ways"):
         body["ways"] = True
     if form.get("client_timeout_s") == "":
         body["client_timeout_s"] = None
-    if (shape := form.get("distribution")) == OWN_TIME:
+    if (distribution := form.get("distribution")) == OWN_TIME:
         body["service_time"] = None
-    elif shape:
-        figures = {name: number(form.get(name) or VALUES[name]) for name in ("mean_ms", "sigma", "slow_share")}
-        body["service_time"] = service_time(shape, **figures)
+    elif distribution:
+        parameters = {name: parse_number(form.get(name) or VALUES[name]) for name in ("mean_ms", "sigma", "slow_share")}
+        body["service_time"] = service_time(distribution, **parameters)
     return body
 
 
 def plan_errors(problem: Problem | None) -> dict[str, str]:
-    """What is wrong with each field of the form."""
+    """The error of each field of the form."""
     errors: dict[str, str] = {}
     for error in problem.members.get("errors", ()) if problem else ():
         pointer = re.sub(r"^#/service_time/", "#/", error.get("pointer", ""))
@@ -63,12 +84,23 @@ def plan_errors(problem: Problem | None) -> dict[str, str]:
 
 
 def plan_values(plan: Mapping[str, Any]) -> dict[str, str]:
-    """A plan as the API shows it, as the form has it."""
+    """The fields of the form for a plan from the API."""
     values = {name: "" if plan.get(name) is None else f"{plan[name]}" for name in (*NUMBERS, *TEXTS) if name in plan}
+    if (plan.get("blocks") or 0) < FEWEST_BLOCKS:
+        values["blocks"] = ""
     values["ways"] = "yes" if plan.get("ways") else ""
-    shape = plan.get("service_time")
-    if shape is None:
+    service = plan.get("service_time")
+    if service is None:
         return {**values, "distribution": OWN_TIME}
     mean_ms = 1000 * Plan.from_json(plan).service.mean_s
-    kept = {name: f"{shape[name]}" for name in ("sigma", "slow_share") if name in shape}
-    return {**values, "distribution": shape["distribution"], "mean_ms": f"{mean_ms:.6g}", **kept}
+    kept = {name: f"{service[name]}" for name in ("sigma", "slow_share") if name in service}
+    return {**values, "distribution": service["distribution"], "mean_ms": f"{mean_ms:.6g}", **kept}
+
+
+def form_values(given: Mapping[str, str]) -> dict[str, str]:
+    """The fields of the form: the defaults, what was given, and the preset that was chosen."""
+    values = {**VALUES, **{name: given[name] for name in VALUES if name in given}}
+    for preset in PRESETS:
+        if preset.name == given.get("preset"):
+            values |= {"duration_s": str(preset.duration_s), "blocks": str(preset.blocks)}
+    return values

@@ -1,4 +1,4 @@
-"""The benchmark's pages: the form with what to expect, a run as it goes, its result, two runs side by side."""
+"""The benchmark pages: the form with a prediction, a run, its result, and two runs compared."""
 
 import asyncio
 from collections import OrderedDict
@@ -13,14 +13,15 @@ from reportsim.benchmark.plan import Arrivals, Cancel, Plan
 from reportsim.benchmark.report.render_process import Export, render_export
 from reportsim.benchmark.theory.prediction_process import predict_in_process
 from reportsim.core.problems import Problem, invalid, unavailable
-from reportsim.pages.benchmark_comparison import compared
-from reportsim.pages.benchmark_form import SHAPES, VALUES, plan_body, plan_errors, plan_values
+from reportsim.pages.benchmark_comparison import describe_comparison
+from reportsim.pages.benchmark_form import PRESETS, SERVICE_TIMES, form_values, plan_body, plan_errors, plan_values
 from reportsim.pages.forms import FORM, read_form
 from reportsim.reports.catalog import CATALOG
 from reportsim.reports.fields import UUID_FORM
 from reportsim.schemas.benchmark_plan import BenchmarkPlan
 from reportsim.schemas.events import stream_url
 from reportsim.schemas.strict import Strict
+from reportsim.schemas.strict_json import check_strings
 from reportsim.schemas.submission_parser import parse_body
 from reportsim.store import benchmarks as store
 from reportsim.store.benchmarks import Benchmark
@@ -38,21 +39,21 @@ Json = dict[str, Any]
 
 MOST_PREDICTIONS: Final = 2
 LISTED: Final = 20
-# Results as pages have them; making one takes a process of its own and half a second.
-REMEMBERED: Final = 16
-CHOICES: Final = {"arrivals": list(Arrivals), "cancel": list(Cancel), "distribution": SHAPES}
-PREDICTION_LIMIT: Final = web.AppKey("PREDICTION_LIMIT", ConcurrencyLimit)
-RESULTS: Final = web.AppKey("RESULTS", OrderedDict[UUID, str])
-# Results are made one after another: pages wait for a moment where exports would be refused.
-MAKING: Final = web.AppKey("MAKING", asyncio.Lock)
-PATIENCE_S: Final = 20.0
+# Rendering a result takes half a second in a process of its own.
+MOST_CACHED_RESULTS: Final = 16
+CHOICES: Final = {"arrivals": list(Arrivals), "cancel": list(Cancel), "distribution": SERVICE_TIMES}
+PREDICTIONS: Final = web.AppKey("PREDICTIONS", ConcurrencyLimit)
+RESULT_CACHE: Final = web.AppKey("RESULT_CACHE", OrderedDict[UUID, str])
+# Results are rendered one after another: a page waits where an export would be refused.
+RENDER_LOCK: Final = web.AppKey("RENDER_LOCK", asyncio.Lock)
+RENDER_TIMEOUT_S: Final = 20.0
 
 
 def setup(app: web.Application) -> None:
-    """Adds what the pages keep."""
-    app[PREDICTION_LIMIT] = ConcurrencyLimit("predictions", MOST_PREDICTIONS)
-    app[RESULTS] = OrderedDict()
-    app[MAKING] = asyncio.Lock()
+    """Adds the state of the benchmark pages to the application."""
+    app[PREDICTIONS] = ConcurrencyLimit("predictions", MOST_PREDICTIONS)
+    app[RESULT_CACHE] = OrderedDict()
+    app[RENDER_LOCK] = asyncio.Lock()
 
 
 class RunQuery(Strict):
@@ -63,20 +64,22 @@ class RunQuery(Strict):
 
 @html_page
 async def show_benchmarks(request: web.Request) -> web.StreamResponse:
-    """A form that starts a run, and the runs there are."""
+    """The form that starts a run, and the list of runs."""
     if "predict" in request.query:
         refuse_other_sites(request)
-    return await benchmarks(request, request.query)
+    return await render_benchmarks(request, request.query)
 
 
-async def benchmarks(request: web.Request, given: Mapping[str, str], problem: Problem | None = None) -> web.Response:
-    """The page; after a refused form with what was typed, and why it was refused."""
+async def render_benchmarks(
+    request: web.Request, given: Mapping[str, str], problem: Problem | None = None
+) -> web.Response:
+    """The page; after a refused form with its values and the problem."""
     engine, runner = request.app[ENGINE], request.app[RUNNER]
     last_event_id = engine.hub.last_id
     prediction = None
     if "predict" in given and problem is None:
         try:
-            prediction = await predicted(request, given)
+            prediction = await predict(request, given)
         except Problem as refused:
             if refused.slug != "invalid-parameters":
                 raise
@@ -85,7 +88,8 @@ async def benchmarks(request: web.Request, given: Mapping[str, str], problem: Pr
     context = {
         "runs": runs,
         "progress": {run.id: runner.progress_of(run.id) for run in runs},
-        "values": {**VALUES, **{name: given[name] for name in VALUES if name in given}},
+        "values": form_values(given),
+        "presets": PRESETS,
         "choices": {**CHOICES, "ledger": [ledger.name for ledger in await engine.ledgers.all()]},
         "reports": CATALOG.values(),
         "errors": plan_errors(problem),
@@ -102,18 +106,19 @@ async def read_plan(request: web.Request, form: Mapping[str, str]) -> Plan:
     """The plan that a form describes.
 
     Raises:
-        Problem: 422 with all that is wrong with it.
+        Problem: 400 or 422 with all that is wrong with it.
     """
+    check_strings(dict(form))
     parsed = parse_body(BenchmarkPlan, plan_body(form))
     await complete_submission(request.app[ENGINE], parsed, fresh=True)
     return build_plan(parsed)
 
 
-async def predicted(request: web.Request, form: Mapping[str, str]) -> Json:
-    """What theory expects of the plan that a form describes."""
+async def predict(request: web.Request, form: Mapping[str, str]) -> Json:
+    """The prediction of theory for the plan that a form describes."""
     plan = await read_plan(request, form)
     refuse_during_run(request)
-    with request.app[PREDICTION_LIMIT].permit():
+    with request.app[PREDICTIONS].permit():
         try:
             return {**await predict_in_process(plan), "plan": plan}
         except TimeoutError:
@@ -121,10 +126,10 @@ async def predicted(request: web.Request, form: Mapping[str, str]) -> Json:
 
 
 async def show_prediction(request: web.Request) -> web.StreamResponse:
-    """What to expect of a plan, as a part of the page; a problem is a line in it."""
+    """The prediction for a plan as a part of the page, or why there is none."""
     refuse_other_sites(request)
     try:
-        prediction, problem = await predicted(request, request.query), None
+        prediction, problem = await predict(request, request.query), None
     except Problem as refused:
         prediction, problem = None, refused
     status = problem.status if problem else 200
@@ -132,24 +137,24 @@ async def show_prediction(request: web.Request) -> web.StreamResponse:
 
 
 @html_page
-async def start_form(request: web.Request) -> web.StreamResponse:
-    """Starts a run, and goes on to its page."""
+async def submit_form(request: web.Request) -> web.StreamResponse:
+    """Starts a run and redirects to its page."""
     form = await read_form(request)
     request[FORM] = form
     try:
         return await start_run(request)
     except store.AlreadyRunning:
-        busy = Problem("conflict", "A run is in progress; two at once would measure each other.")
-        return await benchmarks(request, form, busy)
+        busy = Problem("conflict", "A run is in progress. Two at once would distort each other’s results.")
+        return await render_benchmarks(request, form, busy)
     except Problem as problem:
         if problem.slug not in {"invalid-parameters", "quota-exceeded"}:
             raise
-        return await benchmarks(request, form, problem)
+        return await render_benchmarks(request, form, problem)
 
 
 @rate_limited("async", raise_refusal)
 async def start_run(request: web.Request) -> web.StreamResponse:
-    """Starts the run that a form describes."""
+    """Starts the run that the form describes."""
     form = request[FORM]
     id = await request.app[RUNNER].start(await read_plan(request, form))
     return web.Response(status=303, headers={hdrs.LOCATION: f"/benchmarks/{id}"})
@@ -157,7 +162,7 @@ async def start_run(request: web.Request) -> web.StreamResponse:
 
 @html_page
 async def show_benchmark(request: web.Request) -> web.StreamResponse:
-    """One run: how far it is, or what came of it."""
+    """One run: its progress or its result."""
     refuse_other_sites(request)
     query = load_query(RunQuery(unknown=EXCLUDE), request)
     last_event_id = request.app[ENGINE].hub.last_id
@@ -172,46 +177,46 @@ async def show_benchmark(request: web.Request) -> web.StreamResponse:
         "plan": Plan.from_json(run.plan),
         "progress": run_as_json(request, run)["progress"],
         "live": {mode: side.live() for mode, side in live.sides.items()} if live else None,
-        "result": await result_part(request, run),
+        "result": await render_result(request, run),
         "events": stream_url(last_event_id),
     }
     return render(request, "partials/run.html" if "fragment" in query else "benchmark.html", **context)
 
 
-async def result_part(request: web.Request, run: Benchmark) -> str | None:
-    """The result with its plots, as markup; made once and kept while others are not looked at more often."""
+async def render_result(request: web.Request, run: Benchmark) -> str | None:
+    """The result with its charts as HTML, from a least-recently-used cache."""
     if run.result is None:
         return None
-    kept = request.app[RESULTS]
-    if run.id not in kept:
+    cache = request.app[RESULT_CACHE]
+    if run.id not in cache:
         refuse_during_run(request, run.id)
         try:
-            async with asyncio.timeout(PATIENCE_S), request.app[MAKING]:
-                await make_result(request, run)
+            async with asyncio.timeout(RENDER_TIMEOUT_S), request.app[RENDER_LOCK]:
+                await add_to_cache(request, run)
         except TimeoutError:
-            raise unavailable("Many results are being drawn.") from None
-    if (found := kept.get(run.id)) is not None:
-        kept.move_to_end(run.id)
-    return found
+            raise unavailable("Too many results are being rendered.") from None
+    if (html := cache.get(run.id)) is not None:
+        cache.move_to_end(run.id)
+    return html
 
 
-async def make_result(request: web.Request, run: Benchmark) -> None:
-    """Draws a result, unless somebody else has done so meanwhile."""
-    kept = request.app[RESULTS]
-    if run.id in kept or (samples := await store.samples(request.app[ENGINE].pool, run.id)) is None:
+async def add_to_cache(request: web.Request, run: Benchmark) -> None:
+    """Renders a result, unless another page did so while this one waited."""
+    cache = request.app[RESULT_CACHE]
+    if run.id in cache or (samples := await store.samples(request.app[ENGINE].pool, run.id)) is None:
         return
     async with render_export(Export.PART, run.as_json(), samples) as pieces:
-        made = b"".join([piece async for piece in pieces])
-    if not made:
-        raise Problem("internal-error", "The result could not be drawn.")
-    kept[run.id] = made.decode()
-    while len(kept) > REMEMBERED:
-        kept.popitem(last=False)
+        html = b"".join([piece async for piece in pieces])
+    if not html:
+        raise Problem("internal-error", "The result could not be rendered.")
+    cache[run.id] = html.decode()
+    while len(cache) > MOST_CACHED_RESULTS:
+        cache.popitem(last=False)
 
 
 @html_page
-async def cancel_run_form(request: web.Request) -> web.StreamResponse:
-    """Ends a run that has not ended, and shows it."""
+async def cancel_run(request: web.Request) -> web.StreamResponse:
+    """Cancels a run that has not ended and redirects to it."""
     id = path_id(request, RUN)
     if not await request.app[RUNNER].cancel(id):
         run = await get_run_or_404(request, id)
@@ -221,7 +226,7 @@ async def cancel_run_form(request: web.Request) -> web.StreamResponse:
 
 @html_page
 async def compare_runs(request: web.Request) -> web.StreamResponse:
-    """Two runs side by side: where their plans differ, and how the results do."""
+    """Two runs side by side: how their plans differ, and their results."""
     refuse_other_sites(request)
     ids = request.query.getall("id", [])
     if len(ids) != 2 or not all(UUID_FORM.fullmatch(id) for id in ids):
@@ -230,4 +235,4 @@ async def compare_runs(request: web.Request) -> web.StreamResponse:
     for run in runs:
         if run.result is None:
             raise Problem("conflict", f"The run {run.id} has no result: {run.status}.")
-    return render(request, "comparison.html", runs=runs, **compared(*runs))
+    return render(request, "comparison.html", runs=runs, comparison=describe_comparison(*runs))

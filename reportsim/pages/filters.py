@@ -1,4 +1,4 @@
-"""How values read on pages."""
+"""Template filters: how values are shown on pages."""
 
 import json
 import re
@@ -8,17 +8,17 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
+from reportsim.core import number_format
 from reportsim.core.model import CallbackLog, Request, rfc3339
-from reportsim.core.number_format import three
 from reportsim.reports.catalog import CATALOG
 
-FIGURE: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,4})?", re.ASCII)
-# Figures of a result that count things; all others are money in minor units.
+NUMBER: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,4})?", re.ASCII)
+# The totals of a result that are counts; all others are amounts in minor units.
 COUNTS: Final = frozenset({"accounts", "rows", "entries", "transactions"})
 
 
-def moment(value: datetime | None, *, precise: bool = False, day: bool = True) -> Markup:
-    """A moment in UTC, to the second or the millisecond, with or without its day; a dash for none."""
+def timestamp(value: datetime | None, *, precise: bool = False, day: bool = True) -> Markup:
+    """A time in UTC, to the second or the millisecond, with or without the date; a dash for None."""
     if value is None:
         return Markup("–")
     at = value.astimezone(UTC)
@@ -27,37 +27,32 @@ def moment(value: datetime | None, *, precise: bool = False, day: bool = True) -
     return Markup('<time datetime="{}">{}</time>').format(rfc3339(value), text)
 
 
-def after(value: datetime, milliseconds: float) -> datetime:
-    """A moment some milliseconds later."""
+def add_ms(value: datetime, milliseconds: float) -> datetime:
+    """A time some milliseconds later."""
     return value + timedelta(milliseconds=milliseconds)
 
 
-def pause(log: CallbackLog) -> str:
-    """The wait between an attempt's end and the next one."""
+def retry_delay(log: CallbackLog) -> str:
+    """The wait between the end of an attempt and the next one."""
     if log.next_attempt_at is None:
         return "–"
-    return duration((log.next_attempt_at - after(log.attempted_at, log.response_time_ms)).total_seconds() * 1000)
+    return duration((log.next_attempt_at - add_ms(log.attempted_at, log.response_time_ms)).total_seconds() * 1000)
 
 
 def duration(milliseconds: float) -> str:
     """A duration with three digits and a unit that fits."""
-    if milliseconds < 999.5:
-        return f"{milliseconds:.3g} ms"
-    seconds = milliseconds / 1000
-    if seconds < 99.95:
-        return f"{seconds:.3g} s"
-    return f"{int(seconds // 60):,} min {int(seconds % 60)} s"
+    return number_format.duration(milliseconds / 1000)
 
 
 def slot_taken_at(row: Request) -> datetime | None:
-    """When a worker slot was taken for a request; its work begins when the claim has come back from the database."""
+    """When a worker slot was taken for a request, which is before the claim returned from the database."""
     if row.result_payload is None or row.started_at is None:
         return row.started_at
     return row.created_at + timedelta(milliseconds=row.result_payload["timings_ms"]["queue"])
 
 
-def took(row: Request) -> str:
-    """How long a request took, from acceptance to its end."""
+def elapsed(row: Request) -> str:
+    """The time from the acceptance of a request to its end."""
     if row.completed_at is None:
         return "–"
     return duration((row.completed_at - row.created_at).total_seconds() * 1000)
@@ -80,39 +75,39 @@ def size(count: int) -> str:
     return f"{value:,.3g} GB"
 
 
-def is_figure(cell: str) -> bool:
+def is_number(cell: str) -> bool:
     """Whether a cell of a CSV file is an amount or a count."""
-    return FIGURE.fullmatch(cell) is not None
+    return NUMBER.fullmatch(cell) is not None
 
 
-def words(name: str) -> str:
-    """A name of the API as words."""
+def humanize(name: str) -> str:
+    """A name from the API with spaces."""
     return name.replace("_", " ")
 
 
-def titled(report_type: str) -> str:
+def report_title(report_type: str) -> str:
     """The title of a report type."""
     report = CATALOG.get(report_type)
-    return report.title if report else words(report_type)
+    return report.title if report else humanize(report_type)
 
 
-def pretty(value: Any) -> str:
-    """JSON for people."""
+def as_json(value: Any) -> str:
+    """A value as indented JSON."""
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-FORMATS: Final[dict[str, Callable[..., Any]]] = {
-    "after": after,
+FILTERS: Final[dict[str, Callable[..., Any]]] = {
+    "add_ms": add_ms,
+    "as_json": as_json,
     "duration": duration,
-    "is_figure": is_figure,
-    "moment": moment,
+    "elapsed": elapsed,
+    "humanize": humanize,
+    "is_number": is_number,
     "money": money,
-    "pause": pause,
-    "pretty": pretty,
+    "report_title": report_title,
+    "retry_delay": retry_delay,
     "size": size,
     "slot_taken_at": slot_taken_at,
-    "three": three,
-    "titled": titled,
-    "took": took,
-    "words": words,
+    "three": number_format.three,
+    "timestamp": timestamp,
 }

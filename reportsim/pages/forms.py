@@ -1,4 +1,4 @@
-"""The form of the home page, read the way the API reads bodies."""
+"""Reads forms under the same limits as request bodies of the API."""
 
 import contextlib
 import math
@@ -21,10 +21,10 @@ MOST_FIELDS: Final = 50
 
 
 async def read_form(request: web.Request) -> dict[str, str]:
-    """The fields of a form that is sent the plain way.
+    """The fields of a URL-encoded form.
 
     Raises:
-        Problem: 400, 408, 413 or 415, whatever is wrong with the body.
+        Problem: 400, 408, 413 or 415 if the body is not acceptable.
     """
     if request.content_type != FORM_TYPE:
         raise Problem("unsupported-media-type", f"Send {FORM_TYPE}.")
@@ -32,14 +32,14 @@ async def read_form(request: web.Request) -> dict[str, str]:
     try:
         pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
     except ValueError:
-        raise Problem("malformed-request", "The form cannot be read.") from None
+        raise Problem("malformed-request", "The form is not valid URL-encoded data.") from None
     form = {name: value.strip() for name, value in pairs}
     check_strings(form)
     return form
 
 
-def submission(form: Mapping[str, str]) -> dict[str, Any]:
-    """The fields that are filled in, as the API takes them; options of other reports are left out."""
+def submission_body(form: Mapping[str, str]) -> dict[str, Any]:
+    """The body of a submission from the fields that are filled in, without the options of other reports."""
     body: dict[str, Any] = {name: form[name] for name in ("report_type", "ledger") if form.get(name)}
     if (report_type := form.get("report_type")) in CATALOG:
         body |= {name: form[name] for name in default_options(report_type) if form.get(name)}
@@ -48,12 +48,12 @@ def submission(form: Mapping[str, str]) -> dict[str, Any]:
     if "include_zero" in body:
         body["include_zero"] = True
     if milliseconds := form.get("service_time_ms"):
-        body["simulate"] = {"service_time": {"distribution": "fixed", "mean_ms": number(milliseconds)}}
+        body["simulate"] = {"service_time": {"distribution": "fixed", "mean_ms": parse_number(milliseconds)}}
     return body
 
 
-def number(text: str) -> int | float | str:
-    """A number within a double's range, or the text that is none, for the schema to refuse."""
+def parse_number(text: str) -> int | float | str:
+    """The finite number in a text, or the text itself, which the schema refuses."""
     for kind in (int, float):
         with contextlib.suppress(ValueError, OverflowError):
             value = kind(text)
@@ -62,7 +62,7 @@ def number(text: str) -> int | float | str:
 
 
 def form_errors(problem: Problem | None) -> dict[str, str]:
-    """What is wrong with each field of the form."""
+    """The error of each field of the form."""
     errors: dict[str, str] = {}
     for error in problem.members.get("errors", ()) if problem else ():
         name = re.sub(r"#/simulate/service_time.*", "#/service_time_ms", error.get("pointer", ""))

@@ -1,4 +1,4 @@
-"""The list of requests as the home page shows it: rows, filters with their counts, pages."""
+"""The list of requests on the home page: its rows, its filters with counts, and its pagination."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -22,20 +22,20 @@ from reportsim.web.pagination import encode_page, make_cursor, read_cursor
 
 FILTERS: Final = ("status", "mode", "callback_status")
 MOST_IDS: Final = 50
-# Rows are rendered in one go, which holds the event loop: a fifth of a millisecond each.
+# Rendering blocks the event loop for about 0.2 ms per row.
 LARGEST_PAGE: Final = 100
-# The newest requests that the filters count, and for how long the counts are kept.
-COUNTED: Final = 10_000
-FRESH_S: Final = 1.0
+# The counts of the filters cover the newest requests, and are cached for a second.
+COUNTED_REQUESTS: Final = 10_000
+COUNTS_TTL_S: Final = 1.0
 LONGEST_SEARCH: Final = 255
 # The end of an id, as the list shows it.
-ENDING: Final = re.compile(r"[0-9a-f-]{4,36}", re.ASCII)
-# Greater than the id of any request to come.
-NEVER: Final = "g"
+ID_SUFFIX: Final = re.compile(r"[0-9a-f-]{4,36}", re.ASCII)
+# Greater than any id, so that no request is new to the list.
+MAX_ID: Final = "g"
 
 
 class HomeQuery(ListQuery):
-    """The list's parameters, whether only its live part is asked for, and of which rows."""
+    """The parameters of the list, and of its live part."""
 
     limit = Digits(load_default=DEFAULT_PAGE, validate=validate.Range(1, LARGEST_PAGE))
     fragment = fields.String(validate=validate.OneOf(["list", "race"]))
@@ -44,11 +44,11 @@ class HomeQuery(ListQuery):
     q = Text(validate=validate.Length(max=LONGEST_SEARCH))
 
 
-class Counters:
-    """How the newest requests are distributed, a second old at most."""
+class RequestCounts:
+    """The counts of the newest requests by status, mode and callback status, at most a second old."""
 
     def __init__(self, pool: Pool, monotonic: Callable[[], float]) -> None:
-        """Counts when first asked."""
+        """Counts at the first read."""
         self._pool = pool
         self._monotonic = monotonic
         self._counts: Sequence[store.Count] = ()
@@ -56,18 +56,18 @@ class Counters:
 
     async def read(self) -> Sequence[store.Count]:
         """The counts."""
-        if self._monotonic() - self._read_at >= FRESH_S:
+        if self._monotonic() - self._read_at >= COUNTS_TTL_S:
             self._read_at = self._monotonic()
-            self._counts = await store.counts(self._pool, COUNTED)
+            self._counts = await store.counts(self._pool, COUNTED_REQUESTS)
         return self._counts
 
 
-COUNTERS: Final = web.AppKey("COUNTERS", Counters)
+REQUEST_COUNTS: Final = web.AppKey("REQUEST_COUNTS", RequestCounts)
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A choice of a filter, and how many of the newest requests it leaves; None when that is not known."""
+    """A choice of a filter, and how many of the newest requests match it; None if that is not known."""
 
     text: str
     url: str
@@ -77,16 +77,16 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """A part of the list, and everything that leads elsewhere from it.
+    """A page of the list, and its links.
 
-    A request with an id above `bound` that is not among the rows, yet passes the filters, is new to the list.
+    A request that matches the filters, has an id above `bound` and is not in the rows is new to the list.
     """
 
     rows: Sequence[Request]
     groups: Mapping[str, Sequence[Link]]
     counted: int
     filtered: bool
-    searched: str | None
+    search_text: str | None
     first: bool
     bound: str
     live: str
@@ -94,17 +94,17 @@ class Listing:
     older: str | None
 
 
-async def listing(request: web.Request, query: Mapping[str, Any]) -> Listing:
-    """One page of the list, or the rows that `ids` names."""
+async def load_listing(request: web.Request, query: Mapping[str, Any]) -> Listing:
+    """One page of the list, or the rows with the given `ids`."""
     engine = request.app[ENGINE]
     chosen = {name: query[name] for name in (*FILTERS, "run") if name in query}
     filters = store.Filters(**chosen)
     limit = query["limit"]
-    searched = query.get("q", "").strip() or None
+    search_text = query.get("q", "").strip() or None
     if "ids" in query:
         rows = sorted(await store.get(engine.pool, parse_ids(query["ids"])), key=lambda row: row.id, reverse=True)
-    elif searched:
-        rows = await search(engine.pool, searched, limit)
+    elif search_text:
+        rows = await search(engine.pool, search_text, limit)
     else:
         before = read_cursor(query["cursor"], filters) if "cursor" in query else None
         rows = await store.page(engine.pool, filters, before=before, limit=limit + 1)
@@ -113,33 +113,39 @@ async def listing(request: web.Request, query: Mapping[str, Any]) -> Listing:
     more = len(rows) > shown
     rows = rows[:shown]
     kept = {**chosen, **({"limit": limit} if limit != DEFAULT_PAGE else {})}
-    sought = {"q": searched} if searched else {}
+    sought = {"q": search_text} if search_text else {}
     first = "cursor" not in query
-    last_id = str(rows[-1].id) if more else ""
     return Listing(
         rows=rows,
-        groups=filter_links(kept, [] if "run" in query else await request.app[COUNTERS].read()),
-        counted=COUNTED,
+        groups=filter_links(kept, [] if "run" in query else await request.app[REQUEST_COUNTS].read()),
+        counted=COUNTED_REQUESTS,
         filtered=any(name in chosen for name in FILTERS),
-        searched=searched,
+        search_text=search_text,
         first=first,
-        bound=NEVER if searched else last_id if first else id_prefix(engine.clock.now()),
-        live=home_url({**kept, **sought, "fragment": "list"}, cursor=query.get("cursor"), place=""),
+        bound=MAX_ID if search_text else new_request_bound(rows, engine.clock.now(), first=first, more=more),
+        live=home_url({**kept, **sought, "fragment": "list"}, cursor=query.get("cursor"), fragment=""),
         newest=home_url(kept),
         older=home_url(kept, cursor=make_cursor(rows[-1].id, filters)) if more else None,
     )
 
 
+def new_request_bound(rows: Sequence[Request], now: datetime, *, first: bool, more: bool) -> str:
+    """The id above which requests are new to the list: on the first page the last id, elsewhere the current time."""
+    if not first:
+        return id_prefix(now)
+    return str(rows[-1].id) if more else ""
+
+
 async def search(pool: Pool, text: str, limit: int) -> list[Request]:
-    """The requests that a text means: an id or its end, or an idempotency key."""
+    """The requests with an id, the end of an id, or an idempotency key."""
     lower = text.lower()
     id = UUID(lower) if UUID_FORM.fullmatch(lower) else None
-    ending = lower if ENDING.fullmatch(lower) else None
-    return await store.search(pool, id=id, key=text, ending=ending, among=COUNTED, limit=limit)
+    ending = lower if ID_SUFFIX.fullmatch(lower) else None
+    return await store.search(pool, id=id, key=text, ending=ending, among=COUNTED_REQUESTS, limit=limit)
 
 
 def parse_ids(text: str) -> list[UUID]:
-    """The ids of a list separated by commas."""
+    """The ids of a comma-separated list."""
     ids = [part for part in text.split(",") if part]
     if len(ids) > MOST_IDS or not all(UUID_FORM.fullmatch(part) for part in ids):
         error = {"detail": f"Give at most {MOST_IDS} ids, separated by commas.", "parameter": "ids"}
@@ -148,19 +154,19 @@ def parse_ids(text: str) -> list[UUID]:
 
 
 def id_prefix(at: datetime) -> str:
-    """What the ids start with that are made at a moment."""
+    """The prefix of the ids generated at a time."""
     digits = f"{int(at.timestamp() * 1000):012x}"
     return f"{digits[:8]}-{digits[8:]}"
 
 
-def home_url(parameters: Mapping[str, Any], *, cursor: str | None = None, place: str = "requests") -> str:
-    """The home page with some parameters, from a place on."""
+def home_url(parameters: Mapping[str, Any], *, cursor: str | None = None, fragment: str = "requests") -> str:
+    """The URL of the home page with some parameters and a fragment."""
     kept = {name: str(value) for name, value in parameters.items()}
-    return str(URL("/").with_query(kept | ({"cursor": cursor} if cursor else {})).with_fragment(place))
+    return str(URL("/").with_query(kept | ({"cursor": cursor} if cursor else {})).with_fragment(fragment))
 
 
 def filter_links(kept: Mapping[str, Any], counts: Sequence[store.Count]) -> dict[str, list[Link]]:
-    """The choices of each filter, which leave the other filters as they are."""
+    """The choices of each filter, which keep the other filters."""
     choices: dict[str, type[Mode | Status | CallbackStatus]] = {
         "status": Status,
         "mode": Mode,
@@ -174,15 +180,15 @@ def filter_links(kept: Mapping[str, Any], counts: Sequence[store.Count]) -> dict
                 text=value or "all",
                 url=home_url({**others, name: value} if value else others),
                 current=kept.get(name) == value,
-                count=passing({**others, name: value} if value else others, counts),
+                count=count_matching({**others, name: value} if value else others, counts),
             )
             for value in (None, *values)
         ]
     return groups
 
 
-def passing(wanted: Mapping[str, Any], counts: Sequence[store.Count]) -> int | None:
-    """How many of the counted requests pass the filters."""
+def count_matching(wanted: Mapping[str, Any], counts: Sequence[store.Count]) -> int | None:
+    """How many of the counted requests match the filters."""
     filters = {name: wanted[name] for name in FILTERS if name in wanted}
     alike = [count for count in counts if all(getattr(count, name) == value for name, value in filters.items())]
     return sum(count.count for count in alike) if counts else None

@@ -1,4 +1,4 @@
-"""Service times as forms have them: a shape, a mean, and at most one figure more."""
+"""Service times in forms: a distribution, its mean, and at most one more parameter."""
 
 import math
 from typing import Any, Final
@@ -7,14 +7,14 @@ from reportsim.core.service_time import LONGEST_MS
 
 DISTRIBUTIONS: Final = ("fixed", "exponential", "lognormal", "bimodal")
 LARGEST_SIGMA: Final = 10
-# How much longer the slow ones of a bimodal distribution take.
-SLOWER: Final = 6
+# How many times longer slow requests of a bimodal distribution take.
+SLOW_FACTOR: Final = 6
 
 
 def service_time(distribution: str, *, mean_ms: Any, sigma: Any, slow_share: Any) -> dict[str, Any]:
-    """The distribution as the API has it; its mean is the same whatever its shape, but for what is cut off.
+    """The distribution as in the API; all have the same mean, apart from truncation.
 
-    What is out of its bounds, or no number at all, is passed on for the schema to refuse.
+    Values that are out of bounds or not numbers are passed on, so that the schema refuses them.
     """
     if distribution == "lognormal":
         valid = is_within(mean_ms, LONGEST_MS) and is_within(sigma, LARGEST_SIGMA)
@@ -22,8 +22,8 @@ def service_time(distribution: str, *, mean_ms: Any, sigma: Any, slow_share: Any
         return {"distribution": distribution, "median_ms": median_ms, "sigma": sigma, "max_ms": LONGEST_MS}
     if distribution == "bimodal":
         valid = is_within(mean_ms, LONGEST_MS) and is_within(slow_share, 1)
-        fast_ms = round(mean_ms / (1 + (SLOWER - 1) * slow_share), 3) if valid else mean_ms
-        slow_ms = SLOWER * fast_ms if valid else mean_ms
+        fast_ms = round(mean_ms / (1 + (SLOW_FACTOR - 1) * slow_share), 3) if valid else mean_ms
+        slow_ms = SLOW_FACTOR * fast_ms if valid else mean_ms
         return {"distribution": distribution, "fast_ms": fast_ms, "slow_ms": slow_ms, "slow_share": slow_share}
     return {"distribution": distribution, "mean_ms": mean_ms}
 

@@ -1,4 +1,4 @@
-"""The course of one request on a time axis: its queue, its work, the attempts of its callback and the waits between."""
+"""The timeline of one request: its time in the queue, its service, its callback attempts and the waits between them."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,70 +14,70 @@ MOST_TICKS: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of time: start and width in percent of the axis."""
+    """A bar on the time axis: its start and width in percent of the axis."""
 
     kind: str
     start: float
     width: float
     text: str
     open: bool = False
-    """Whether it goes on."""
+    """Whether it has not ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A time axis from 0 to some milliseconds."""
+    """A time axis that starts at 0."""
 
-    longest_ms: float
+    length_ms: float
 
     def percent(self, milliseconds: float) -> float:
-        """A moment as percent of the axis."""
-        return round(100 * milliseconds / self.longest_ms, 3)
+        """A time in percent of the axis."""
+        return round(100 * milliseconds / self.length_ms, 3)
 
     def span(self, kind: str, start_ms: float, end_ms: float, text: str, *, open: bool = False) -> Span:
-        """A stretch of time."""
+        """A bar between two times."""
         start = self.percent(start_ms)
         return Span(kind, start, max(self.percent(end_ms) - start, 0.0), text, open)
 
     @property
     def ticks(self) -> list[tuple[float, str]]:
-        """Round moments with their words, the last one well before the end."""
-        step = round_step(self.longest_ms / MOST_TICKS)
-        count = int(self.longest_ms * 0.95 / step)
+        """Round times and their labels, the last one well before the end."""
+        step = round_step(self.length_ms / MOST_TICKS)
+        count = int(self.length_ms * 0.95 / step)
         return [(self.percent(number * step), duration(number * step)) for number in range(1, count + 1)]
 
 
 def round_step(least: float) -> float:
-    """The smallest of 1, 2 and 5 times a power of ten that is at least so much."""
+    """The smallest of 1, 2 and 5 times a power of ten that is not below a bound."""
     power: float = 10 ** math.floor(math.log10(max(least, 1e-3)))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """What happened to a request, for eyes and in words."""
+class Timeline:
+    """What happened to a request, as bars and in words."""
 
     axis: Axis
     spans: Sequence[Span]
-    words: str
+    description: str
 
 
-def course(row: Request, logs: Iterable[CallbackLog], now: datetime) -> Course:
-    """The course up to now, or to the end of the first series of callbacks."""
+def draw_timeline(row: Request, logs: Iterable[CallbackLog], now: datetime) -> Timeline:
+    """The timeline up to now, or to the end of the first series of callback attempts."""
     series = [log for log in logs if log.series == 1]
-    end = last_moment(row, series, now)
+    end = end_of_axis(row, series, now)
     axis = Axis(max(milliseconds(row.created_at, end), 1.0))
-    spans = [*work(axis, row, end), *attempts(axis, row, series)]
-    return Course(axis, spans, "; ".join(span.text for span in spans))
+    spans = [*service_spans(axis, row, end), *callback_spans(axis, row, series)]
+    return Timeline(axis, spans, "; ".join(span.text for span in spans))
 
 
 def milliseconds(start: datetime, end: datetime) -> float:
-    """The time between two moments."""
+    """The milliseconds between two times."""
     return (end - start).total_seconds() * 1000
 
 
-def last_moment(row: Request, series: Sequence[CallbackLog], now: datetime) -> datetime:
-    """The moment at which the axis ends."""
+def end_of_axis(row: Request, series: Sequence[CallbackLog], now: datetime) -> datetime:
+    """When the axis ends."""
     if not row.ended:
         return now
     assert row.completed_at is not None
@@ -87,26 +87,28 @@ def last_moment(row: Request, series: Sequence[CallbackLog], now: datetime) -> d
     return max(ends)
 
 
-def work(axis: Axis, row: Request, end: datetime) -> Iterator[Span]:
-    """The queue and the work."""
+def service_spans(axis: Axis, row: Request, end: datetime) -> Iterator[Span]:
+    """The time in the queue and with the worker."""
     started = slot_taken_at(row) or row.completed_at or end
     waited, served = milliseconds(row.created_at, started), milliseconds(started, row.completed_at or end)
-    begun = row.started_at is not None
-    yield axis.span("queue", 0, waited, f"in the queue for {duration(waited)}", open=not begun and not row.ended)
-    if begun:
+    has_started = row.started_at is not None
+    yield axis.span("queue", 0, waited, f"in the queue for {duration(waited)}", open=not has_started and not row.ended)
+    if has_started:
         failed = row.status is Status.FAILED
-        text = f"{'failed after' if failed else 'with the worker for'} {duration(served)}"
-        yield axis.span("vain" if failed else "work", waited, waited + served, text, open=not row.ended)
+        text = f"failed after {duration(served)}" if failed else f"with the worker for {duration(served)}"
+        yield axis.span("wasted" if failed else "work", waited, waited + served, text, open=not row.ended)
 
 
-def attempts(axis: Axis, row: Request, series: Sequence[CallbackLog]) -> Iterator[Span]:
-    """The attempts and the waits after those that failed."""
+def callback_spans(axis: Axis, row: Request, series: Sequence[CallbackLog]) -> Iterator[Span]:
+    """The callback attempts and the waits between them."""
     for log in series:
         start = milliseconds(row.created_at, log.attempted_at)
         end = start + log.response_time_ms
-        said = "delivered" if log.success else f"failed ({log.status_code or log.reason})"
+        outcome = "delivered" if log.success else f"failed ({log.status_code or log.reason})"
         kind = "call" if log.success else "miss"
-        yield axis.span(kind, start, end, f"attempt {log.attempt_number} {said} after {duration(log.response_time_ms)}")
+        yield axis.span(
+            kind, start, end, f"attempt {log.attempt_number} {outcome} after {duration(log.response_time_ms)}"
+        )
         if log.next_attempt_at is not None:
             wait = milliseconds(row.created_at, log.next_attempt_at) - end
-            yield axis.span("pause", end, end + wait, f"a wait of {duration(wait)}")
+            yield axis.span("pause", end, end + wait, f"retry after {duration(wait)}")

@@ -1,17 +1,17 @@
-// The benchmark: what to expect of the form as it is, and a run's curves while it goes.
+// The benchmark: the prediction for the values of the form, and the curves of a run while it goes on.
 
 const plan = document.getElementById('plan')
-const PAUSE_MS = 350
+const DEBOUNCE_MS = 350
 
-// Expecting: theory takes a second of another process, so an older question is dropped when a newer one comes.
-let waiting, asking
+// Predict: this takes a second on the server, so a newer request aborts the older one.
+let timer, pending
 async function predict () {
-  asking?.abort()
-  asking = new AbortController()
+  pending?.abort()
+  pending = new AbortController()
   const old = document.getElementById('prediction')
   old.classList.add('pending')
   try {
-    const response = await fetch(`${plan.dataset.predict}?${new URLSearchParams(new FormData(plan))}`, { signal: asking.signal })
+    const response = await fetch(`${plan.dataset.predict}?${new URLSearchParams(new FormData(plan))}`, { signal: pending.signal })
     const page = new DOMParser().parseFromString(await response.text(), 'text/html')
     const next = page.getElementById('prediction')
     if (next) old.replaceWith(document.importNode(next, true))
@@ -20,15 +20,16 @@ async function predict () {
   }
 }
 if (plan) {
-  plan.addEventListener('input', () => { clearTimeout(waiting); waiting = setTimeout(predict, PAUSE_MS) })
+  plan.addEventListener('input', () => { clearTimeout(timer); timer = setTimeout(predict, DEBOUNCE_MS) })
   predict()
 }
 
-// Running: each event has both sides at this moment.
+// Run: each event has the current values of both sides, whose names are in the page.
 const CHARTS = ['open_connections', 'queue']
 const dark = matchMedia('(prefers-color-scheme: dark)')
+const sides = document.getElementById('run')?.dataset.sides.split(' ') ?? []
 const times = []
-const values = Object.fromEntries(CHARTS.map(name => [name, { sync: [], async: [] }]))
+const values = Object.fromEntries(CHARTS.map(name => [name, sides.map(() => [])]))
 let charts = []
 
 function draw () {
@@ -48,14 +49,14 @@ function draw () {
       axes: [{ ...axis, values: (_, ticks) => ticks.map(tick => `${tick} s`) }, { ...axis, size: 36 }],
       series: [
         { label: 's' },
-        { label: 'sync', stroke: colour('sync'), width: 2.5, points: { show: false } },
-        { label: 'async', stroke: colour('async'), width: 2.5, dash: [6, 3], points: { show: false } }
+        { label: sides[0], stroke: colour('first'), width: 2.5, points: { show: false } },
+        { label: sides[1], stroke: colour('second'), width: 2.5, dash: [6, 3], points: { show: false } }
       ]
     }, data(name), place))
   }
 }
 
-const data = name => [times, values[name].sync, values[name].async]
+const data = name => [times, ...values[name]]
 let started
 
 addEventListener('benchmark', ({ detail }) => {
@@ -74,7 +75,7 @@ addEventListener('benchmark', ({ detail }) => {
   }
   started ??= performance.now()
   times.push((performance.now() - started) / 1000)
-  for (const name of CHARTS) for (const side of ['sync', 'async']) values[name][side].push(detail.live[side][name])
+  for (const name of CHARTS) sides.forEach((side, index) => values[name][index].push(detail.live[side][name]))
   if (!charts.length || !document.contains(charts[0].root)) draw()
   charts.forEach((chart, index) => chart.setData(data(CHARTS[index])))
 })

@@ -1,34 +1,34 @@
-// The race: its controls redraw what to expect, and while it runs its bars grow between two looks at the service.
+// The race: its controls redraw the prediction; while it runs, the bars grow between two polls.
 
 const race = document.getElementById('race')
 const form = document.getElementById('race-form')
 const calm = matchMedia('(prefers-reduced-motion: reduce)')
-const LOOK_MS = 300
+const POLL_MS = 300
 const paused = () => 'paused' in document.documentElement.dataset
 
-// Redrawing: the server renders, the parts with these ids are replaced.
-const PARTS = ['race-head', 'distribution', 'lanes']
-let asked = 0
+// Redraw: the server renders, the elements with these ids are replaced.
+const PARTS = ['race-head', 'distribution', 'race-sides']
+let latest = 0
 let drawnAt = performance.now()
 
 async function draw (url) {
-  const mine = ++asked
+  const mine = ++latest
   const response = await fetch(url)
   const page = new DOMParser().parseFromString(await response.text(), 'text/html')
   const next = page.getElementById('race')
-  if (!response.ok || !next || mine !== asked) return
-  const open = document.querySelector('#lanes details')?.open
+  if (!response.ok || !next || mine !== latest) return
+  const open = document.querySelector('#race-sides details')?.open
   for (const id of PARTS) {
     const [old, fresh] = [document.getElementById(id), page.getElementById(id)]
     if (!old.isEqualNode(fresh)) old.replaceWith(document.importNode(fresh, true))
   }
-  if (open) document.querySelector('#lanes details').open = true
+  if (open) document.querySelector('#race-sides details').open = true
   drawnAt = performance.now()
-  const raced = 'racing' in race.dataset
-  race.toggleAttribute('data-racing', 'racing' in next.dataset)
+  const wasRunning = 'running' in race.dataset
+  race.toggleAttribute('data-running', 'running' in next.dataset)
   race.dataset.race = next.dataset.race
   form.querySelector('.big').replaceWith(document.importNode(page.querySelector('#race-form .big'), true))
-  if (raced && !('racing' in race.dataset)) dispatchEvent(new CustomEvent('say', { detail: document.querySelector('#lanes .verdict').textContent }))
+  if (wasRunning && !('running' in race.dataset)) dispatchEvent(new CustomEvent('say', { detail: document.querySelector('#race-sides .verdict').textContent }))
 }
 
 const preview = () => `${form.dataset.preview}&${new URLSearchParams(new FormData(form))}`
@@ -37,12 +37,12 @@ let waiting
 form.addEventListener('input', ({ target }) => {
   const value = target.parentElement.querySelector('.value')
   if (value) value.textContent = value.textContent.replace(/^[\d.]+/, target.value)
-  if ('racing' in race.dataset) return
+  if ('running' in race.dataset) return
   clearTimeout(waiting)
   waiting = setTimeout(() => draw(preview()).catch(() => {}), 120)
 })
 
-// Running: sent without leaving the page; without script the same form does it by a redirect.
+// Start: posted without leaving the page; without JavaScript the same form redirects.
 form.addEventListener('submit', async event => {
   if (event.submitter?.value !== 'race') return
   event.preventDefault()
@@ -70,8 +70,8 @@ async function run () {
   if (running) return
   running = true
   requestAnimationFrame(grow)
-  while ('racing' in race.dataset) {
-    await new Promise(resolve => setTimeout(resolve, calm.matches ? 1000 : LOOK_MS))
+  while ('running' in race.dataset) {
+    await new Promise(resolve => setTimeout(resolve, calm.matches ? 1000 : POLL_MS))
     if (!document.hidden && !paused()) await draw(current()).catch(() => {})
   }
   running = false
@@ -79,15 +79,15 @@ async function run () {
 
 let grownAt = 0
 function grow (moment) {
-  if (!('racing' in race.dataset)) return
+  if (!('running' in race.dataset)) return
   requestAnimationFrame(grow)
   if (paused() || (calm.matches && moment - grownAt < 1000)) return
   grownAt = moment
-  const lanes = document.getElementById('lanes')
-  const { now, longest } = lanes.dataset
+  const sides = document.getElementById('race-sides')
+  const { now, length } = sides.dataset
   if (Number(now) === 0) return
-  const at = Math.min(100 * (Number(now) + performance.now() - drawnAt) / longest, 100)
-  for (const bar of lanes.querySelectorAll('[data-open]')) bar.setAttribute('width', `${Math.max(at - parseFloat(bar.getAttribute('x')), 0)}%`)
+  const at = Math.min(100 * (Number(now) + performance.now() - drawnAt) / length, 100)
+  for (const bar of sides.querySelectorAll('[data-open]')) bar.setAttribute('width', `${Math.max(at - parseFloat(bar.getAttribute('x')), 0)}%`)
 }
 
-if ('racing' in race.dataset) run()
+if ('running' in race.dataset) run()

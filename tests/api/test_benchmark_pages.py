@@ -1,4 +1,4 @@
-"""The benchmark's pages as a browser without JavaScript gets them, and the race's way through the API's rows."""
+"""The benchmark pages and the race, as a browser without JavaScript gets them."""
 
 import re
 from uuid import UUID
@@ -39,10 +39,10 @@ async def get_page(service: Service, path: str | URL, status: int = 200) -> str:
 
 async def test_the_form_says_what_to_expect(service: Service) -> None:
     text = await get_page(service, "/benchmarks")
-    assert "No run yet." in text
-    assert "Theory says before the run" in text
+    assert "No runs yet." in text
+    assert "Queueing theory predicts the result before the run" in text
     text = await get_page(service, "/benchmarks?predict=yes&rate=200&duration_s=5")
-    assert "more than the workers can do" in text
+    assert "more than the workers can serve" in text
     assert 'value="200"' in text
     part = await get_page(service, "/benchmarks/prediction?rate=5&duration_s=5&client_timeout_s=")
     assert "No sync client will time out, since none gives up" in part
@@ -63,6 +63,9 @@ async def test_the_form_says_what_to_expect(service: Service) -> None:
         ({"distribution": "odd", "mean_ms": "5"}, "Must be one of"),
         ({"ledger": "none"}, "There is no such ledger."),
         ({"arrivals": "never"}, "Must be one of"),
+        ({"blocks": "3"}, "Must be greater than or equal to 4"),
+        ({"blocks": "20", "duration_s": "10"}, "at least 1 s"),
+        ({"both": "neither"}, "Must be one of"),
     ],
 )
 async def test_a_refused_plan_starts_nothing(service: Service, form: dict[str, str], said: str) -> None:
@@ -70,9 +73,16 @@ async def test_a_refused_plan_starts_nothing(service: Service, form: dict[str, s
         text = await answer.text()
         assert answer.status == 422
         assert said in text
-        assert "nothing was started" in text
+        assert "no run was started" in text
     assert said in await get_page(service, URL("/benchmarks/prediction").with_query(form), 422)
     assert await benchmarks.newest(service.engine.pool, 1) == []
+
+
+async def test_a_nul_in_a_query_is_refused(service: Service) -> None:
+    for path in ("/benchmarks/prediction", "/benchmarks"):
+        for name in ("ledger", "report_type", "rate"):
+            text = await get_page(service, URL(path).with_query({"predict": "yes", name: "a\0b"}), 400)
+            assert "NUL" in text
 
 
 async def test_runs_are_listed_shown_and_compared(service: Service) -> None:
@@ -89,7 +99,7 @@ async def test_runs_are_listed_shown_and_compared(service: Service) -> None:
     assert again
     assert 'name="rate" value="4.8"' in again[1]
     text = await get_page(service, URL("/benchmarks/compare").with_query([("id", first), ("id", second)]))
-    assert "the same plan twice" in text
+    assert "both runs have the same plan" in text
     assert "<td>≥ 8 s</td><td>≥ 8 s</td>" in text
     await get_page(service, f"/benchmarks/compare?id={first}", 422)
     await get_page(service, f"/benchmarks/compare?id={first}&id={UNKNOWN}", 404)
@@ -107,12 +117,49 @@ async def test_a_run_is_started_shown_and_cancelled(service: Service) -> None:
     assert 'http-equiv="refresh"' in text
     async with service.client.post("/benchmarks", data=form) as answer:
         assert answer.status == 409
-        assert "two at once would measure each other" in await answer.text()
+        assert "Two at once would distort each other" in await answer.text()
     async with service.client.post(f"{path}/cancel", allow_redirects=False) as answer:
         assert (answer.status, answer.headers["Location"]) == (303, path)
     assert "CANCELLED" in await get_page(service, path)
     async with service.client.post(f"{path}/cancel") as answer:
         assert answer.status == 409
+
+
+@pytest.mark.parametrize(
+    ("preset", "duration_s", "blocks"), [("quick", 10, 10), ("proper", 60, 20), ("thorough", 300, 20)]
+)
+async def test_a_preset_sets_the_length_and_keeps_the_other_fields(
+    service: Service, preset: str, duration_s: int, blocks: int
+) -> None:
+    given = {**VALUES, "rate": "7", "duration_s": "33", "blocks": "5", "seed": "9"}
+    text = await get_page(service, URL("/benchmarks").with_query({**given, "preset": preset}))
+    inputs = dict(re.findall(r'<input id="(\w+)" [^>]*value="([^"]*)"', text))
+    assert (inputs["duration_s"], inputs["blocks"]) == (str(duration_s), str(blocks))
+    assert (inputs["rate"], inputs["seed"]) == ("7", "9")
+    pressed = re.findall(r'value="(\w+)" aria-pressed="true"', text)
+    assert pressed == [preset]
+    # Without JavaScript the form itself asks for the preset.
+    assert text.count('formmethod="get" formnovalidate name="preset"') == 3
+
+
+async def test_an_a_a_run_is_shown_with_its_sides(service: Service) -> None:
+    form = {**VALUES, "duration_s": "20", "blocks": "5", "rate": "1", "both": "async"}
+    async with service.client.post("/benchmarks", data=form, allow_redirects=False) as answer:
+        assert answer.status == 303
+        path = answer.headers["Location"]
+    text = await get_page(service, path)
+    assert "sides a and b are both async" in text
+    assert 'data-sides="a b"' in text
+    assert re.findall(r'<th scope="col">(\w+)</th>', text) == ["a", "b"]
+    assert {"a.queue", "b.queue"} <= set(re.findall(r'data-figure="([\w.]+)"', text))
+    assert "5 block pairs of 4 s" in text
+    await service.client.post(f"{path}/cancel")
+    text = await get_page(service, path)
+    again = re.search(r'<form action="/benchmarks" method="get">(.*?)</form>', text, re.DOTALL)
+    assert again
+    assert 'name="both" value="async"' in again[1]
+    assert 'name="blocks" value="5"' in again[1]
+    assert "A/A async" in await get_page(service, "/benchmarks")
 
 
 async def ended(service: Service, id: UUID) -> benchmarks.Benchmark:
@@ -134,7 +181,7 @@ async def test_a_race_runs_both_sides_at_once(service: Service) -> None:
 
     async def seen_running() -> bool:
         text = await get_page(service, url.update_query(fragment="race"))
-        return "data-open" in text and "data-racing" in text
+        return "data-open" in text and "data-running" in text
 
     await until(seen_running, timeout=10)
     run = await ended(service, id)
@@ -163,6 +210,8 @@ async def test_a_race_runs_both_sides_at_once(service: Service) -> None:
     [
         {},
         {"client_timeout_s": ""},
+        {"blocks": "8"},
+        {"both": "async"},
         {"distribution": OWN_TIME},
         {"distribution": "bimodal", "slow_share": "0.25"},
         {"distribution": "lognormal", "sigma": "0.5"},

@@ -302,7 +302,7 @@ class TestPage:
         async with service.client.get("/webhook-test/mine?fragment=inbox") as answer:
             text = await answer.text()
         assert text.lstrip().startswith('<article id="inbox"')
-        assert "Nothing has arrived" in text
+        assert "This replica has received nothing here" in text
 
     async def test_json_can_be_asked_for_all_the_same(self, service: Service) -> None:
         for query, accept in (("", "*/*"), ("", "application/json"), ("?format=json", "text/html")):
@@ -318,4 +318,4 @@ class TestPage:
         text = await get_page(service, "/webhook-test/evil")
         assert "<script>alert" not in text
         assert "<b onclick" not in text
-        assert "not ours" in text
+        assert "not verified" in text

@@ -16,8 +16,7 @@ from aiohttp import web
 from yarl import URL
 
 from reportsim.core.problems import KINDS
-from reportsim.pages import filters, request_list
-from reportsim.pages import home as pages
+from reportsim.pages import filters, home, request_list
 from reportsim.settings import Settings
 from tests.conftest import Service, serving
 
@@ -70,7 +69,7 @@ async def submitted(service: Service, **form: str) -> str:
 
 async def test_the_first_page_says_what_is_true_and_what_to_do(service: Service) -> None:
     text = await get_page(service, "/")
-    for said in ("Ready", "database ready", "<b>demo</b> 2,000 lines", "4 workers, 0 at work", "demo receiver ready"):
+    for said in ("Ready", "database ready", "<b>demo</b> 2,000 lines", "4 workers, 0 busy", "demo receiver ready"):
         assert said in text
     assert "No requests yet" in text
     assert '<table id="list"' not in text
@@ -129,7 +128,10 @@ async def test_a_refused_form_comes_back_as_it_was_filled_in(service: Service) -
         ({"mode": "sync", "ledger": "none"}, "There is no such ledger."),
         ({"mode": "sync", "report_type": "trial_balance", "from": "2025-03-01", "to": "2025-02-01"}, "is empty"),
         ({"mode": "async", "callback_url": "http://localhost/x"}, "is this machine"),
-        ({"mode": "async", "callback_url": "http://example.org/", "failures": "1"}, "Only the demo receiver fails"),
+        (
+            {"mode": "async", "callback_url": "http://example.org/", "failures": "1"},
+            "Only the demo receiver can be told to fail",
+        ),
         ({"mode": "async", "failures": "21"}, "Must be greater than or equal to 0 and less than or equal to 20"),
         ({"mode": "async", "failures": "9" * 5000}, "Not a whole number."),
         ({"mode": "sync", "service_time_ms": "nan"}, "Not a number."),
@@ -259,18 +261,18 @@ async def test_a_page_shows_the_first_rows_of_the_file(service: Service) -> None
     async with service.client.post("/api/sync", json={}) as answer:
         row = await answer.json()
     text = await get_page(service, f"/requests/{row['id']}")
-    assert f"The first 8 of {row['result_payload']['rows']} rows" in text
+    assert f"First 8 of {row['result_payload']['rows']} rows" in text
     assert "<td>Bank</td>" in text
     service.engine.files.remove([UUID(row["id"])])
     text = await get_page(service, f"/requests/{row['id']}")
-    assert "a download makes it again" in text
+    assert "A download generates it again" in text
     assert "<td>Bank</td>" not in text
 
 
 async def test_the_race_can_be_previewed_without_running(service: Service) -> None:
     text = await get_page(service, "/?distribution=fixed&mean_ms=2000&requests=4&workers=1&client_timeout_s=3")
-    assert "4 sync requests; clients connected for 11 s in all; 1 results, 3 gave up" in text
-    assert "4 async requests; clients connected for 16 ms in all; 4 results;" in text
+    assert "4 sync requests; clients connected for 11 s in total; 1 result, 3 gave up" in text
+    assert "4 async requests; clients connected for 16 ms in total; 4 results;" in text
     part = await get_page(service, "/?fragment=race&distribution=lognormal&sigma=1.5")
     assert "<html" not in part
     assert "Service times: lognormal" in part
@@ -460,7 +462,7 @@ async def test_without_the_database_the_page_says_so(service: Service, monkeypat
     async def check_database(request: web.Request) -> tuple[bool, bool]:
         return False, False
 
-    monkeypatch.setattr(pages, "check_database", check_database)
+    monkeypatch.setattr(home, "check_database", check_database)
     text = await get_page(service, "/", 503)
     assert "Not ready" in text
     assert "The database does not answer" in text
@@ -474,11 +476,11 @@ def test_figures_read_as_people_write_them() -> None:
     assert filters.duration(0) == "0 ms"
     assert filters.duration(31.44) == "31.4 ms"
     assert filters.duration(999.9) == "1 s"
-    assert filters.duration(125_000) == "2 min 5 s"
+    assert filters.duration(125_000) == "125 s"
     assert filters.size(1790) == "1.79 kB"
     assert filters.size(66_000_000_000) == "66 GB"
-    assert filters.moment(None) == "–"
-    assert ">2026-01-02 03:04:05<" in filters.moment(datetime(2026, 1, 2, 3, 4, 5, 678000, UTC))
+    assert filters.timestamp(None) == "–"
+    assert ">2026-01-02 03:04:05<" in filters.timestamp(datetime(2026, 1, 2, 3, 4, 5, 678000, UTC))
 
 
 def test_the_prefix_of_ids_sorts_between_earlier_and_later_ones() -> None:

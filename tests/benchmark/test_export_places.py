@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from typing import Any
 
-from reportsim.pages.benchmarks import RESULTS
+from reportsim.pages.benchmarks import RESULT_CACHE
 from reportsim.settings import Settings
 from reportsim.web.limits.concurrency_limit import EXPORT_LIMIT, MAX_EXPORTS, MAX_EXPORTS_PER_CLIENT
 from reportsim.web.server import send_buffers
@@ -36,7 +36,7 @@ async def test_slow_readers_of_exports_keep_nobody_from_results(settings: Settin
             # All places taken: pages are drawn all the same, each once for all who look.
             stack.enter_context(places.permit("192.0.2.2"))
             assert set(await asyncio.gather(*(status(service, page) for _ in range(5)))) == {200}
-            assert len(service.app[RESULTS]) == 1
+            assert len(service.app[RESULT_CACHE]) == 1
         assert await status(service, samples) == 200
         async with service.client.get(report) as answer:
             policy = answer.headers["Content-Security-Policy"]

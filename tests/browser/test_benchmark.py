@@ -1,4 +1,4 @@
-"""The benchmark in a real Chromium: expected, started, watched, read, exported, compared."""
+"""The benchmark in a real Chromium: predicted, started, watched, read, exported, compared."""
 
 import asyncio
 from pathlib import Path
@@ -17,12 +17,12 @@ QUERY = "&".join(f"{name}={value}" for name, value in QUICK.items())
 
 
 @pytest.mark.slow
-async def test_a_run_is_expected_watched_and_exported(service: Any, browser: Browser, complaints: Complaints) -> None:
+async def test_a_run_is_predicted_watched_and_exported(service: Any, browser: Browser, complaints: Complaints) -> None:
     context = await browser.new_context()
     page = await open_page(context, complaints, f"{service.url}/benchmarks?{QUERY}")
     await expect(page.locator("#prediction")).to_contain_text("sync client", timeout=2 * LATE_MS)
     await page.get_by_label("Requests per second").fill("200")
-    await expect(page.locator("#prediction")).to_contain_text("more than the workers can do", timeout=2 * LATE_MS)
+    await expect(page.locator("#prediction")).to_contain_text("more than the workers can serve", timeout=2 * LATE_MS)
     await page.get_by_label("Requests per second").fill("20")
     await page.get_by_role("button", name="Start the run").click()
     await page.wait_for_url("**/benchmarks/*-*")
@@ -34,22 +34,22 @@ async def test_a_run_is_expected_watched_and_exported(service: Any, browser: Bro
     await expect(page.get_by_role("table", name="Honesty checks")).to_contain_text("H5")
 
     async with page.expect_download() as download:
-        await page.get_by_role("link", name="Export as one page").click()
+        await page.get_by_role("link", name="Download the report").click()
     file = await (await download.value).path()
     assert "<svg" in await asyncio.to_thread(Path(file).read_text)
     async with page.expect_download() as download:
-        await page.get_by_role("link", name="Every request as CSV").click()
+        await page.get_by_role("link", name="Download all samples as CSV").click()
     file = await (await download.value).path()
     assert len((await asyncio.to_thread(Path(file).read_text)).splitlines()) == 81
 
     await page.get_by_role("button", name="Change and run again").click()
-    await expect(page.get_by_label("Its mean, ms")).to_have_value("50")
+    await expect(page.get_by_label("Mean service time, ms")).to_have_value("50")
     await finished_run(service.engine)
     await page.goto(f"{service.url}/benchmarks")
     for box in await page.get_by_role("checkbox", name="Compare the run").all():
         await box.check()
-    await page.get_by_role("button", name="Compare the two").click()
-    await expect(page.get_by_role("heading", name="What was different")).to_be_visible()
+    await page.get_by_role("button", name="Compare the two selected runs").click()
+    await expect(page.get_by_role("heading", name="Differences between the plans")).to_be_visible()
     await expect(page.locator("main")).to_contain_text("mean_ms 2000")
     await expect(page.locator("main")).to_contain_text("time to result, p50")
     await context.close()
@@ -62,7 +62,7 @@ async def test_a_run_needs_no_javascript(service: Any, browser: Browser, complai
     page = await context.new_page()
     complaints.attend(page)
     await page.goto(f"{service.url}/benchmarks?{QUERY}")
-    await page.get_by_role("button", name="What to expect").click()
+    await page.get_by_role("button", name="Predict the result").click()
     await expect(page.locator("#prediction")).to_contain_text("sync client", timeout=2 * LATE_MS)
     await page.get_by_role("button", name="Start the run").click()
     await page.wait_for_url("**/benchmarks/*-*")
@@ -78,6 +78,6 @@ async def test_what_is_wrong_with_a_plan_is_said_before_and_after(
     page = await open_page(context, complaints, f"{service.url}/benchmarks?rate=5000&duration_s=600")
     await expect(page.locator("#prediction")).to_contain_text("must not exceed 200,000", timeout=2 * LATE_MS)
     await page.get_by_role("button", name="Start the run").click()
-    await expect(page.get_by_role("alert").filter(has_text="nothing was started")).to_contain_text("200,000")
+    await expect(page.get_by_role("alert").filter(has_text="no run was started")).to_contain_text("200,000")
     await context.close()
     assert [text for text in complaints.heard if "422" not in text] == []

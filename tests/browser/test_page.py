@@ -32,10 +32,10 @@ async def test_a_request_is_followed_live(service: Any, browser: Browser, compla
     await expect(watching.locator("#status")).to_contain_text("Live")
 
     asking = await open_page(context, complaints, service.url)
-    await asking.get_by_text("Ask for a single report").click()
-    await asking.get_by_label("Callback fails first").fill("2")
+    await asking.get_by_text("Request a single report").click()
+    await asking.get_by_label("Callback failures").fill("2")
     await asking.get_by_label("Service time, ms").fill("300")
-    await asking.get_by_role("button", name="Answer 202, call back (async)").click()
+    await asking.get_by_role("button", name="Accept and call back (async)").click()
     await asking.wait_for_url("**/requests/*")
     await asking.evaluate("window.mark = 'same'")
 
@@ -49,12 +49,12 @@ async def test_a_request_is_followed_live(service: Any, browser: Browser, compla
     attempts = asking.locator(".attempts tbody tr")
     await expect(attempts).to_have_count(3, timeout=LATE_MS)
     await expect(attempts.nth(0)).to_contain_text("The receiver answered 503.")
-    await expect(attempts.nth(0)).to_contain_text("after a wait of")
+    await expect(attempts.nth(0)).to_contain_text("after ")
     await expect(asking.get_by_role("img", name="attempt 2 failed (503)")).to_be_visible()
-    course = asking.locator("#course .course")
-    await expect(course.locator(".miss")).to_have_count(2)
-    await expect(course.locator(".pause")).to_have_count(2)
-    await expect(course.locator(".call")).to_have_count(1)
+    timeline = asking.locator("#timeline .timeline")
+    await expect(timeline.locator(".miss")).to_have_count(2)
+    await expect(timeline.locator(".pause")).to_have_count(2)
+    await expect(timeline.locator(".call")).to_have_count(1)
     await expect(attempts.nth(2)).to_contain_text("delivered")
     await expect(asking.get_by_text("debits equal credits")).to_be_visible()
     assert await same_document(asking)
@@ -68,7 +68,7 @@ async def test_a_request_is_followed_live(service: Any, browser: Browser, compla
 async def test_an_inbox_is_followed_live(service: Any, browser: Browser, complaints: Complaints) -> None:
     context = await browser.new_context()
     page = await open_page(context, complaints, f"{service.url}/webhook-test/mine")
-    await expect(page.get_by_text("Nothing has arrived here")).to_be_visible()
+    await expect(page.get_by_text("This replica has received nothing here")).to_be_visible()
     url = f"{service.url}/webhook-test/mine?script=503"
     await service.client.post("/api/async", json={"ledger": "tiny", "callback_url": url})
     arrivals = page.locator("#inbox tbody tr")
@@ -104,7 +104,7 @@ async def test_new_requests_wait_where_they_would_disturb(
     await expect(page.get_by_role("link", name="new – show")).to_be_hidden()
 
     await page.goto(f"{service.url}/?mode=sync")
-    await expect(page.get_by_text("No request is like this.")).to_be_visible()
+    await expect(page.get_by_text("No request matches these filters.")).to_be_visible()
     await service.client.post("/api/async", json={"ledger": "tiny"})
     await service.client.post("/api/sync", json={"ledger": "tiny"})
     await expect(rows).to_have_count(1, timeout=LATE_MS)
@@ -186,9 +186,9 @@ async def test_everything_works_without_javascript(service: Any, browser: Browse
     page.set_default_timeout(LATE_MS)
     complaints.attend(page)
     await page.goto(service.url)
-    await page.get_by_text("Ask for a single report").click()
+    await page.get_by_text("Request a single report").click()
     await page.get_by_label("Report", exact=True).select_option("balance_sheet")
-    await page.get_by_role("button", name="Block and wait (sync)").click()
+    await page.get_by_role("button", name="Wait for the report (sync)").click()
     await page.wait_for_url("**/requests/*")
     await expect(page.locator("#summary")).to_contain_text("COMPLETED")
     async with page.expect_download() as download:
@@ -198,7 +198,7 @@ async def test_everything_works_without_javascript(service: Any, browser: Browse
     assert text.startswith("section,")
     await page.get_by_role("link", name="All requests").click()
     await page.get_by_role("navigation", name="Filters").get_by_role("link", name="FAILED").first.click()
-    await expect(page.get_by_text("No request is like this.")).to_be_visible()
+    await expect(page.get_by_text("No request matches these filters.")).to_be_visible()
     await context.close()
     assert complaints.heard == []
 

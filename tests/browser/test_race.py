@@ -1,4 +1,4 @@
-"""The race in a real Chromium: from one button to both lanes' end, and the same without JavaScript."""
+"""The race in a real Chromium: from the button to the end of both sides, and the same without JavaScript."""
 
 from typing import Any
 
@@ -14,62 +14,62 @@ QUICK = "/?requests=4&workers=1&distribution=fixed&mean_ms=500&client_timeout_s=
 
 async def expect_a_finished_race(page: Page) -> None:
     """Four clients, one worker, half a second each: two have their report in time, two gave up."""
-    await expect(page.locator("#lanes .verdict")).to_contain_text(
-        "2 of 4 gave up. Async clients waited", timeout=2 * LATE_MS
+    await expect(page.locator("#race-sides .verdict")).to_contain_text(
+        "2 of 4 gave up. Async clients were connected", timeout=2 * LATE_MS
     )
-    await expect(page.locator("#lanes .verdict")).to_contain_text("all 4 were called back with their report.")
-    await expect(page.locator("#lanes")).to_contain_text("The same bytes in all 8 files of both lanes: sha256")
-    sync, later = page.locator(".lane.sync"), page.locator(".lane.async")
+    await expect(page.locator("#race-sides .verdict")).to_contain_text("all 4 were called back with their report.")
+    await expect(page.locator("#race-sides")).to_contain_text("All 8 files of both sides are identical: sha256")
+    sync, async_ = page.locator(".race-side.sync"), page.locator(".race-side.async")
     await expect(sync.locator(".gone")).to_have_count(2)
-    await expect(sync.locator(".vain")).not_to_have_count(0)
+    await expect(sync.locator(".wasted")).not_to_have_count(0)
     await expect(sync.locator(".call")).to_have_count(0)
     # Each callback failed once and was delivered after a wait.
-    await expect(later.locator(".miss")).to_have_count(4)
-    await expect(later.locator(".pause")).to_have_count(4)
-    await expect(later.locator(".call")).to_have_count(4)
-    await expect(later.locator(".gone")).to_have_count(0)
+    await expect(async_.locator(".miss")).to_have_count(4)
+    await expect(async_.locator(".pause")).to_have_count(4)
+    await expect(async_.locator(".call")).to_have_count(4)
+    await expect(async_.locator(".gone")).to_have_count(0)
 
 
 async def test_the_race_is_followed_to_its_end(service: Any, browser: Browser, complaints: Complaints) -> None:
     context = await browser.new_context()
     page = await open_page(context, complaints, service.url + QUICK)
-    await expect(page.locator("#lanes .verdict")).to_contain_text("What to expect")
+    await expect(page.locator("#race-sides .verdict")).to_contain_text("Predicted by simulating")
     await page.get_by_role("button", name="Run the race").click()
-    # It grows before the eyes of who looks: bars that have not ended.
-    await expect(page.locator("#lanes rect[data-open]").first).to_be_attached(timeout=LATE_MS)
+    # It is drawn while it runs: some bars have not ended.
+    await expect(page.locator("#race-sides rect[data-open]").first).to_be_attached(timeout=LATE_MS)
     await expect_a_finished_race(page)
     await expect(page.get_by_role("button", name="Run the race")).to_be_enabled()
     await expect(page.get_by_role("status")).to_contain_text("gave up")
     assert await same_document(page)
     await page.get_by_text("As a table").click()
-    await expect(page.locator("#lanes-table tbody tr")).to_have_count(8)
-    # The address is that of the race: whoever gets it sees the same.
+    await expect(page.locator("#race-table tbody tr")).to_have_count(8)
+    # The address is that of the race: everyone who opens it sees the same.
     await page.reload()
     await expect_a_finished_race(page)
     await context.close()
     assert complaints.heard == []
 
 
-async def test_sliders_redraw_what_to_expect(service: Any, browser: Browser, complaints: Complaints) -> None:
+async def test_sliders_redraw_the_prediction(service: Any, browser: Browser, complaints: Complaints) -> None:
     context = await browser.new_context()
     page = await open_page(context, complaints, service.url)
     # By keyboard alone: past the link that skips the head, on to the slider.
     await page.keyboard.press("Tab")
     await expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     await page.keyboard.press("Enter")
-    slider = page.get_by_label("Sync gives up after")
+    slider = page.get_by_label("Sync client time-out")
     for _ in range(20):
         if await slider.evaluate("node => node === document.activeElement"):
             break
         await page.keyboard.press("Tab")
     for _ in range(10):
         await page.keyboard.press("ArrowLeft")
-    await expect(page.locator("#distribution")).to_contain_text("P(S > 1 s)")
-    await page.get_by_label("Its distribution").select_option("lognormal")
+    await expect(page.locator("#distribution")).to_contain_text("Service time above 1 s")
+    await page.get_by_label("Distribution").select_option("lognormal")
     await expect(page.get_by_role("img", name="Service times: lognormal")).to_be_visible()
     await expect(page.get_by_label("Spread σ")).to_be_visible()
-    await page.get_by_label("Requests a lane").fill("20")
-    await expect(page.get_by_role("img", name="Expected: 20 sync requests")).to_be_visible()
+    await page.get_by_label("Requests per side").fill("20")
+    await expect(page.get_by_role("img", name="Predicted: 20 sync requests")).to_be_visible()
     assert await same_document(page)
     await context.close()
     assert complaints.heard == []
@@ -93,9 +93,9 @@ async def test_a_second_race_has_to_wait(service: Any, browser: Browser, complai
     page = await open_page(context, complaints, service.url + "/?requests=4&workers=1&distribution=fixed&mean_ms=3000")
     other = await open_page(context, complaints, service.url + QUICK)
     await page.get_by_role("button", name="Run the race").click()
-    await expect(page.locator("#lanes rect[data-open]").first).to_be_attached(timeout=LATE_MS)
+    await expect(page.locator("#race-sides rect[data-open]").first).to_be_attached(timeout=LATE_MS)
     await other.get_by_role("button", name="Run the race").click()
-    await expect(other.get_by_role("alert")).to_contain_text("two at once would disturb each other", timeout=LATE_MS)
+    await expect(other.get_by_role("alert")).to_contain_text("Two at once would distort each other", timeout=LATE_MS)
     await expect(other.get_by_role("button", name="Run the race")).to_be_enabled()
     await context.close()
     assert [text for text in complaints.heard if "409" not in text] == []

@@ -14,8 +14,8 @@ from aiohttp import web
 from reportsim.benchmark.runner import Runner
 from reportsim.core import service_time
 from reportsim.pages import benchmarks
-from reportsim.pages.benchmark_form import SHAPES, VALUES
-from reportsim.pages.race.model import RaceForm
+from reportsim.pages.benchmark_form import PRESETS, SERVICE_TIMES, VALUES
+from reportsim.pages.race.controls import RaceForm
 from reportsim.pages.request_list import HomeQuery
 from reportsim.reports.catalog import CATALOG
 from reportsim.schemas.submission_parser import default_options
@@ -37,14 +37,27 @@ NAMES: Final = sorted(
         *RaceForm().fields,
         *VALUES,
         *(option for report in CATALOG for option in default_options(report)),
-        *("mode", "callback_url", "failures", "service_time_ms", "predict", "id", "format", "script", "__proto__", ""),
+        *(
+            "mode",
+            "callback_url",
+            "failures",
+            "service_time_ms",
+            "predict",
+            "preset",
+            "id",
+            "format",
+            "script",
+            "__proto__",
+            "",
+        ),
     }
 )
 VALUES_TO_TRY: Final = (
     *("", "0", "1", "-1", "2", "12", "0.5", "1e308", "-1e308", "1e-320", "1e999", "nan", "inf", "-inf", "-0", "1_0"),
     *("9" * 309, "9" * 400, "9" * 4_300, "9" * 5_000, "-" + "9" * 400, "0." + "0" * 400 + "1", "0x10", "１２", " 7 "),
     *("-40", "40", "1e200", "-1e200", "60000", "60001", "3600", "86401", "99999999999999999999"),
-    *SHAPES,
+    *SERVICE_TIMES,
+    *(preset.name for preset in PRESETS),
     *CATALOG,
     *("sync", "async", "race", "both", "demo", "tiny", "list", "detail", "run", "inbox", "json", "poisson", "burst"),
     *("ramp", "queued", "running", "PENDING", "COMPLETED", "2025-02-30", "0001-01-01", "9999-12-31", "month"),

@@ -1,4 +1,4 @@
-"""The pictures on pages: the course of a request, the lanes of a race, a distribution with the patience of clients."""
+"""The charts on pages: the timeline of a request, the sides of a race, the density of service times."""
 
 import math
 from dataclasses import replace
@@ -15,11 +15,13 @@ from marshmallow import ValidationError
 from reportsim.benchmark.schedule import make_schedule
 from reportsim.core.model import CallbackLog, CallbackStatus, Mode, Request, Status
 from reportsim.core.service_time import ServiceTime
-from reportsim.pages.csv_preview import preview
-from reportsim.pages.race.density_chart import picture
-from reportsim.pages.race.live import deliveries, told_lanes
-from reportsim.pages.race.model import Lane, Lap, expected, read_controls
-from reportsim.pages.timeline import Axis, course
+from reportsim.pages.csv_preview import read_preview
+from reportsim.pages.race.controls import read_controls
+from reportsim.pages.race.density_chart import draw_density
+from reportsim.pages.race.live import attempts_by_index, sides_from_rows
+from reportsim.pages.race.model import RaceRequest, RaceSide
+from reportsim.pages.race.prediction import predict_race
+from reportsim.pages.timeline import Axis, draw_timeline
 from reportsim.store.benchmarks import Attempted
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
@@ -67,19 +69,19 @@ def an_attempt(number: int, start: float, took: float, success: bool, following:
     )
 
 
-def test_a_course_waits_as_long_as_the_result_says() -> None:
+def test_a_timeline_waits_as_long_as_the_result_says() -> None:
     """What the claim takes in the database is time with the worker, in the figures and in the picture."""
     timings = {"queue": 0.012, "service": 399.988, "total": 400.0}
     done = replace(a_request(), started_at=at(7), result_payload={"timings_ms": timings})
-    drawn = course(done, [], at(5_000))
-    assert "in the queue for 0.012 ms" in drawn.words
-    assert "with the worker for 400 ms" in drawn.words
-    assert "in the queue for 7" in course(replace(done, result_payload=None), [], at(5_000)).words
+    drawn = draw_timeline(done, [], at(5_000))
+    assert "in the queue for 0.012 ms" in drawn.description
+    assert "with the worker for 400 ms" in drawn.description
+    assert "in the queue for 7" in draw_timeline(replace(done, result_payload=None), [], at(5_000)).description
 
 
-def test_a_course_has_every_stretch_in_its_place() -> None:
+def test_a_timeline_has_every_stretch_in_its_place() -> None:
     logs = [an_attempt(1, 400, 100, False, 900), an_attempt(2, 900, 100, True, None)]
-    drawn = course(a_request(), logs, at(5_000))
+    drawn = draw_timeline(a_request(), logs, at(5_000))
     assert [(span.kind, span.start, span.width) for span in drawn.spans] == [
         ("queue", 0, 10),
         ("work", 10, 30),
@@ -87,19 +89,19 @@ def test_a_course_has_every_stretch_in_its_place() -> None:
         ("pause", 50, 40),
         ("call", 90, 10),
     ]
-    assert "attempt 1 failed (503) after 100 ms" in drawn.words
+    assert "attempt 1 failed (503) after 100 ms" in drawn.description
     assert not any(span.open for span in drawn.spans)
 
 
-def test_a_course_goes_on_until_now_and_reaches_the_next_attempt() -> None:
+def test_a_timeline_goes_on_until_now_and_reaches_the_next_attempt() -> None:
     row = replace(a_request(), status=Status.PROCESSING, completed_at=None, callback_status=CallbackStatus.PENDING)
-    drawn = course(row, [], at(500))
+    drawn = draw_timeline(row, [], at(500))
     assert [(span.kind, span.open) for span in drawn.spans] == [("queue", False), ("work", True)]
     assert sum(span.width for span in drawn.spans) == pytest.approx(100)
     waiting = replace(a_request(), callback_status=CallbackStatus.PENDING)
-    drawn = course(waiting, [an_attempt(1, 400, 100, False, 1_000)], at(600))
+    drawn = draw_timeline(waiting, [an_attempt(1, 400, 100, False, 1_000)], at(600))
     assert drawn.spans[-1].kind == "pause"
-    assert drawn.axis.longest_ms == 1_000
+    assert drawn.axis.length_ms == 1_000
 
 
 @given(st.floats(0.01, 1e7))
@@ -139,56 +141,56 @@ def test_the_share_above_a_time_is_that_of_the_draws(parameters: dict[str, objec
 
 
 @given(PARAMETERS, st.floats(0.2, 30))
-def test_a_picture_stays_in_its_frame(parameters: dict[str, object], patience: float) -> None:
-    drawn = picture(ServiceTime(parameters, 60_000), patience)
+def test_a_picture_stays_in_its_frame(parameters: dict[str, object], timeout: float) -> None:
+    drawn = draw_density(ServiceTime(parameters, 60_000), timeout)
     numbers = [float(word.strip("MLZ")) for word in f"{drawn.curve} {drawn.beyond}".split() if word.strip("MLZ")]
     assert all(0 <= number <= 100 for number in numbers)
-    assert 0 < drawn.patience < 100
+    assert 0 < drawn.timeout < 100
 
 
 def test_the_expected_race_is_that_of_the_drawn_service_times() -> None:
     controls = read_controls({"distribution": "fixed", "mean_ms": "1000", "requests": "6", "workers": "2"})
-    race = expected(controls, WAITS)
-    sync, later = race.lanes
-    assert [lap.left for lap in sync.laps] == [1000, 1000, 2000, 2000, 3000, 3000]
+    race = predict_race(controls, WAITS)
+    sync, later = race.sides
+    assert [request.disconnected for request in sync.requests] == [1000, 1000, 2000, 2000, 3000, 3000]
     assert sync.gave_up == 0
-    assert sync.held_ms == 12_000
-    assert later.held_ms < 50
-    assert [round(lap.result, -2) for lap in later.laps] == [1000, 1000, 2000, 2000, 3000, 3000]
+    assert sync.connected_ms == 12_000
+    assert later.connected_ms < 50
+    assert [round(request.result, -2) for request in later.requests] == [1000, 1000, 2000, 2000, 3000, 3000]
 
 
-def test_clients_that_give_up_leave_work_for_nobody() -> None:
+def test_clients_that_give_up_waste_worker_time() -> None:
     controls = read_controls(
         {"distribution": "fixed", "mean_ms": "1000", "requests": "4", "workers": "1", "client_timeout_s": "1.5"}
     )
-    sync, later = expected(controls, WAITS).lanes
+    sync, later = predict_race(controls, WAITS).sides
     assert (sync.gave_up, len(sync.results)) == (3, 1)
     assert (later.gave_up, len(later.results)) == (0, 4)
-    kinds = [[span.kind for span in lap.spans(Axis(4_000), 4_000)] for lap in sync.laps]
+    kinds = [[span.kind for span in request.spans(Axis(4_000), 4_000)] for request in sync.requests]
     assert kinds[0] == ["hold", "queue", "work"]
-    assert kinds[1][-2:] == ["work", "vain"]
-    assert kinds[3][-1] == "vain"
+    assert kinds[1][-2:] == ["work", "wasted"]
+    assert kinds[3][-1] == "wasted"
     assert "work" not in kinds[3]
 
 
 def test_failing_callbacks_cost_their_waits() -> None:
-    plain = expected(read_controls({}), WAITS).lanes[1]
-    failing = expected(read_controls({"callback_failures": "2"}), WAITS).lanes[1]
-    for first, second in zip(plain.laps, failing.laps, strict=True):
+    plain = predict_race(read_controls({}), WAITS).sides[1]
+    failing = predict_race(read_controls({"callback_failures": "2"}), WAITS).sides[1]
+    for first, second in zip(plain.requests, failing.requests, strict=True):
         assert second.result - first.result == pytest.approx(6_000, abs=20)
         assert [attempt.delivered for attempt in second.attempts] == [False, False, True]
 
 
 def test_what_has_not_ended_goes_on_until_now() -> None:
-    lap = Lap(number=1, mode=Mode.SYNC, started=100)
-    spans = lap.spans(Axis(1_000), 500)
+    request = RaceRequest(number=1, mode=Mode.SYNC, started=100)
+    spans = request.spans(Axis(1_000), 500)
     assert [(span.kind, span.start, span.width, span.open) for span in spans] == [
         ("hold", 0, 50, True),
         ("queue", 0, 10, False),
         ("work", 10, 40, True),
     ]
-    lane = Lane(mode=Mode.SYNC, laps=[lap], now=500)
-    assert (lane.held_ms, lane.results, lane.median_ms) == (500, [], None)
+    side = RaceSide(mode=Mode.SYNC, requests=[request], now=500)
+    assert (side.connected_ms, side.results, side.median_ms) == (500, [], None)
 
 
 def test_another_replica_draws_the_lanes_from_their_rows() -> None:
@@ -216,12 +218,12 @@ def test_another_replica_draws_the_lanes_from_their_rows() -> None:
         a_row("sync", 1, 400, None),
         a_row("async", 1, None, None),
     ]
-    sync, later = told_lanes(plan, rows, indices, deliveries(rows, indices), at(700))
+    sync, later = sides_from_rows(plan, rows, indices, attempts_by_index(rows, indices), at(700))
     assert (sync.now, sync.gave_up, sync.results) == (700, 1, [400])
-    assert [(lap.left, lap.gave_up) for lap in sync.laps] == [(400, False), (500, True)]
+    assert [(request.disconnected, request.gave_up) for request in sync.requests] == [(400, False), (500, True)]
     assert later.results == [415]
-    assert [span.kind for span in later.laps[1].spans(Axis(1_000), 700)] == ["hold", "queue"]
-    assert [len(lane.laps) for lane in told_lanes(plan, [], indices, {}, at(0))] == [0, 0]
+    assert [span.kind for span in later.requests[1].spans(Axis(1_000), 700)] == ["hold", "queue"]
+    assert [len(side.requests) for side in sides_from_rows(plan, [], indices, {}, at(0))] == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -244,13 +246,13 @@ def test_the_mean_is_the_same_whatever_the_distribution(sigma: float, share: flo
 
 def test_a_preview_is_the_first_rows_and_never_a_part_of_one(tmp_path: Path) -> None:
     file = tmp_path / "report.csv"
-    assert preview(file) is None
+    assert read_preview(file) is None
     file.write_text('a,b\n1,"x, y"\n2,"line\nbreak"\n')
-    found = preview(file)
+    found = read_preview(file)
     assert found is not None
     assert (found.header, found.rows, found.more) == (["a", "b"], [["1", "x, y"], ["2", "line\nbreak"]], False)
     file.write_text("a,b\n" + f'1,"{"z" * 9_000}"\n' * 5)
-    found = preview(file)
+    found = read_preview(file)
     assert found is not None
     assert [len(row[1]) for row in found.rows] == [9_000]
     assert found.more

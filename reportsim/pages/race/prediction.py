@@ -1,0 +1,63 @@
+"""The race as the event simulation predicts it, before anything runs."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from reportsim.benchmark.schedule import make_schedule
+from reportsim.benchmark.theory.simulation import simulate
+from reportsim.core.model import Mode
+from reportsim.pages.race.controls import RaceControls
+from reportsim.pages.race.model import NONE, Attempt, Race, RaceRequest, RaceSide, last_ms
+
+# The time that a 202 or a callback is assumed to take.
+ACCEPT_MS: Final = 4.0
+
+
+def predict_race(controls: RaceControls, waits_s: Sequence[float]) -> Race:
+    """Simulates the race with the same service times that the server will draw."""
+    services_s = make_schedule(controls.plan).services
+    flow = simulate([0.0] * len(services_s), services_s, workers=controls.workers)
+    sides = []
+    for mode in Mode:
+        requests = [
+            predict_request(controls, mode, number, 1000 * start, 1000 * end, waits_s)
+            for number, (start, end) in enumerate(zip(flow.starts, flow.ends, strict=True), 1)
+        ]
+        sides.append(RaceSide(mode=mode, requests=requests, now=last_ms(requests)))
+    return Race(sides=sides, predicted=True)
+
+
+def predict_request(
+    controls: RaceControls, mode: Mode, number: int, started: float, ended: float, waits_s: Sequence[float]
+) -> RaceRequest:
+    """One request of one side, given when the worker starts and ends."""
+    timeout_ms = 1000 * controls.client_timeout_s
+    if mode is Mode.SYNC:
+        gave_up = ended > timeout_ms
+        disconnected = min(ended, timeout_ms)
+        result = NONE if gave_up else ended
+        return RaceRequest(
+            number=number,
+            mode=mode,
+            disconnected=disconnected,
+            started=started,
+            ended=ended,
+            result=result,
+            gave_up=gave_up,
+        )
+    last_wait = waits_s[-1] if waits_s else 0.0
+    waits = [*waits_s, *[last_wait] * controls.callback_failures][: controls.callback_failures]
+    attempts, at = [], ended
+    for wait in waits:
+        attempts.append(Attempt(start=at, end=at + ACCEPT_MS, delivered=False))
+        at += ACCEPT_MS + 1000 * wait
+    attempts.append(Attempt(start=at, end=at + ACCEPT_MS, delivered=True))
+    return RaceRequest(
+        number=number,
+        mode=mode,
+        disconnected=ACCEPT_MS,
+        started=started,
+        ended=ended,
+        result=at + ACCEPT_MS,
+        attempts=attempts,
+    )
