@@ -15,7 +15,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from reportsim.api.requests import json_response, load_query
 from reportsim.core.problems import Problem
 from reportsim.demo_receiver.inboxes import INBOXES, Arrival
-from reportsim.engine.delivery.dispatcher import Courier
+from reportsim.engine.delivery.dispatcher import Dispatcher
 from reportsim.pages.request_list import stream_url
 from reportsim.pages.templating import render
 from reportsim.schemas.requests import STEP, Strict
@@ -55,9 +55,9 @@ class InboxQuery(Strict):
     fragment = fields.String(validate=validate.Equal("inbox"))
 
 
-def verify(courier: Courier, body: bytes, headers: dict[str, str]) -> bool:
+def verify(dispatcher: Dispatcher, body: bytes, headers: dict[str, str]) -> bool:
     """Whether the signature holds, by the library that receivers use."""
-    return any(is_signed(secret, body, headers) for secret in courier.secrets)
+    return any(is_signed(secret, body, headers) for secret in dispatcher.secrets)
 
 
 def is_signed(secret: bytes, body: bytes, headers: dict[str, str]) -> bool:
@@ -110,7 +110,7 @@ async def receive(request: web.Request) -> web.StreamResponse:
     headers = {name.lower(): readable(value) for name, value in request.headers.items() if SHOWN_HEADERS.match(name)}
     inboxes = request.app[INBOXES]
     at = engine.clock.now()
-    verified = verify(engine.courier, body, headers)
+    verified = verify(engine.dispatcher, body, headers)
     arrival = Arrival(
         at=at,
         since_accepted_ms=since_accepted_ms(body, at) if verified else None,

@@ -24,23 +24,24 @@ from reportsim.core.identifiers import Entropy, UUID7Generator
 from reportsim.core.model import CallbackLog, Mode, Request, Status
 from reportsim.core.problems import Problem, unavailable
 from reportsim.core.stored_response import blocking_answer
-from reportsim.engine.delivery.dispatcher import Courier, Policy
-from reportsim.engine.delivery.ssrf_guard import Guard
-from reportsim.engine.event_hub import Hub
-from reportsim.engine.leases import Leases, Sweeper, running
-from reportsim.engine.ledger_cache import Ledgers
-from reportsim.engine.regenerate import Remaker
-from reportsim.engine.replication import Replicas
+from reportsim.engine.delivery.dispatcher import DeliveryPolicy, Dispatcher
+from reportsim.engine.delivery.ssrf_guard import SsrfGuard
+from reportsim.engine.event_hub import EventHub
+from reportsim.engine.leases import Leases
+from reportsim.engine.ledger_cache import LedgerCache
+from reportsim.engine.regeneration import ReportRegenerator
+from reportsim.engine.replication import Replication
 from reportsim.engine.slots import Slots
+from reportsim.engine.sweeper import Sweeper
 from reportsim.engine.worker import Observer, Worker, make_report
 from reportsim.reports.files import ReportFiles
 from reportsim.settings import Settings
 from reportsim.store import callbacks as callback_store
 from reportsim.store import requests as store
 from reportsim.store.batcher import Batcher
-from reportsim.store.engine_connections import Lines
+from reportsim.store.engine_connections import EngineConnections
 from reportsim.store.pool import OUTAGES, Pool, persist, share_connections
-from reportsim.tasks import start
+from reportsim.tasks import in_background, start
 
 log = logging.getLogger(__name__)
 
@@ -79,23 +80,23 @@ class Engine:
         self.owner = uuid.uuid4()
         self.pool = pool
         shares = share_connections(dsn, settings.pool_size)
-        self._lines = Lines(dsn, statement_cache=settings.statement_cache, size=shares.engine)
-        self._report_lines = Lines(dsn, statement_cache=settings.statement_cache, size=shares.reports)
-        self.readiness = Lines(dsn, statement_cache=0, size=1, cancel_timeout=0.0)
+        self._connections = EngineConnections(dsn, statement_cache=settings.statement_cache, size=shares.engine)
+        self._report_connections = EngineConnections(dsn, statement_cache=settings.statement_cache, size=shares.reports)
+        self.readiness = EngineConnections(dsn, statement_cache=0, size=1, cancel_timeout=0.0)
         self.clock = clock
         self.entropy = Entropy()
         self.new_id = UUID7Generator(entropy=self.entropy)
         self.counts = Counts()
-        self.hub = Hub()
+        self.hub = EventHub()
         self.slots = Slots(settings.workers)
         self.files = ReportFiles(settings.reports_dir, settings.reports_max_mb * 1_000_000)
-        self.remaker = Remaker(
-            lines=self._report_lines, files=self.files, slots=self.slots, timeout=settings.sync_timeout
+        self.regenerator = ReportRegenerator(
+            connections=self._report_connections, files=self.files, slots=self.slots, timeout=settings.sync_timeout
         )
-        self.ledgers = Ledgers(pool)
+        self.ledgers = LedgerCache(pool)
         self.base_url = settings.public_url or f"http://{settings.host}:{settings.port}"
         self.demo: OwnReceiver | None = None
-        self.guard = Guard(settings.callback_allow, [])
+        self.guard = SsrfGuard(settings.callback_allow, [])
         self.secret_texts: tuple[str, ...] = ()
         self._settings = settings
         self._lease = timedelta(seconds=settings.lease_s)
@@ -104,11 +105,11 @@ class Engine:
         self._changing: set[asyncio.Task[Any]] = set()
         self.worker = self._worker(self.owner, self.slots)
         self._workers = {self.owner: self.worker}
-        self.courier = Courier(
-            lines=self._lines,
+        self.dispatcher = Dispatcher(
+            connections=self._connections,
             owner=self.owner,
             lease=self._lease,
-            policy=Policy(
+            policy=DeliveryPolicy(
                 waits=settings.callback_waits,
                 jitter=settings.callback_jitter,
                 attempts=settings.callback_attempts,
@@ -124,8 +125,10 @@ class Engine:
             demo=lambda: self.demo,
         )
         self._inserts: Batcher[store.NewRequest, bool] = Batcher(self._insert, name="insert")
-        self._leases = Leases(dsn=dsn, owner=self.owner, lease=self._lease, worker=self.worker, courier=self.courier)
-        self._replicas = Replicas(
+        self._leases = Leases(
+            dsn=dsn, owner=self.owner, lease=self._lease, worker=self.worker, dispatcher=self.dispatcher
+        )
+        self._replication = Replication(
             dsn=dsn,
             pool=pool,
             hub=self.hub,
@@ -135,7 +138,7 @@ class Engine:
         self._sweeper = Sweeper(
             pool=pool,
             worker=self.worker,
-            courier=self.courier,
+            dispatcher=self.dispatcher,
             files=self.files,
             retention=timedelta(hours=settings.retention_hours),
             accepted=self.counts.accepted.total,
@@ -143,16 +146,16 @@ class Engine:
 
     def _worker(self, owner: UUID, slots: Slots, observer: Observer | None = None, *, only_own: bool = False) -> Worker:
         return Worker(
-            lines=self._lines,
+            connections=self._connections,
             owner=owner,
             lease=self._lease,
             slots=slots,
             clock=self.clock,
-            make=functools.partial(make_report, self._report_lines, self.files),
+            make=functools.partial(make_report, self._report_connections, self.files),
             discard=lambda request_id: self.files.remove([request_id]),
             published=self.publish,
             ended=self._ended,
-            courier=self.owner,
+            dispatcher=self.owner,
             only_own=only_own,
             observer=observer,
         )
@@ -177,15 +180,20 @@ class Engine:
         candidate = signing.new_secret()
         given = self._settings.webhook_secret
         texts = given or (await persist(lambda: callback_store.keep_secret(self.pool, candidate)),)
-        self.courier.secrets = [signing.parse_secret(text) for text in texts]
+        self.dispatcher.secrets = [signing.parse_secret(text) for text in texts]
         self.secret_texts = tuple(texts)
         if opened := self._settings.callback_allow.networks:
             log.warning("callbacks may also go to %s", ", ".join(map(str, opened)))
         async with self.hub.running(), self._inserts.running():
             try:
                 async with (
-                    running(self._leases, self._sweeper, self._replicas),
-                    self.courier.running(self._grace),
+                    in_background(
+                        self._leases.run(),
+                        self._sweeper.run(),
+                        self._replication.run(),
+                        names=("leases", "sweeper", "replication"),
+                    ),
+                    self.dispatcher.running(self._grace),
                     self.worker.running(self._grace),
                 ):
                     yield self
@@ -194,13 +202,13 @@ class Engine:
                     await asyncio.wait(self._changing, timeout=self._grace())
                 try:
                     async with asyncio.timeout(RELEASE_S):
-                        await store.release(self.pool, self.owner, self.courier.held)
+                        await store.release(self.pool, self.owner, self.dispatcher.held)
                 except (*OUTAGES, TimeoutError) as error:
                     log.warning(
                         "what was held here is free when its leases end: %s", str(error) or type(error).__name__
                     )
-                self._lines.close()
-                self._report_lines.close()
+                self._connections.close()
+                self._report_connections.close()
                 self.readiness.close()
                 self.files.close()
 
@@ -234,7 +242,7 @@ class Engine:
 
     async def _insert(self, new: Sequence[store.NewRequest]) -> list[bool]:
         """Inserts many, and makes known those that are new: also where whoever submitted one has left meanwhile."""
-        inserted = await store.insert(self._lines, self._lease, new, self._bounds)
+        inserted = await store.insert(self._connections, self._lease, new, self._bounds)
         accepted = [item for item, fresh in zip(new, inserted, strict=True) if fresh]
         self.publish([item.request for item in accepted])
         for item in accepted:
@@ -304,7 +312,7 @@ class Engine:
         self._stop_working(failed)
         self.files.remove(request.id for request in failed)
         self.publish(failed)
-        await self.courier.take(request for request in failed if request.callback_url)
+        await self.dispatcher.take(request for request in failed if request.callback_url)
         return failed[0] if failed else None
 
     async def drop(self, owner: UUID, ids: Sequence[UUID], states: Sequence[Status]) -> None:
@@ -357,14 +365,14 @@ class Engine:
         started = await series
         self.publish(started)
         for request in started:
-            self.courier.offer(request)
+            self.dispatcher.offer(request)
         return started
 
     def publish(self, requests: list[Request]) -> None:
         """Makes new states known, here and to the other replicas; after their commit."""
         news = set(self.hub.publish(requests))
         # What a benchmark runs is nobody's affair but this replica's.
-        self._replicas.tell([request.id for request in requests if request.run_id is None and request.id in news])
+        self._replication.tell([request.id for request in requests if request.run_id is None and request.id in news])
 
     def stop_taking(self) -> None:
         """Claims nothing any more but what clients of this replica are waiting for; from now on the grace time runs."""
@@ -380,16 +388,16 @@ class Engine:
     @property
     def is_polling(self) -> bool:
         """Whether this database's notifications do not reach us."""
-        return self._replicas.polling
+        return self._replication.polling
 
     def _ended(self, request: Request) -> None:
         self.counts.ended[request.status] += 1
         if request.callback_url:
-            self.courier.offer(request)
+            self.dispatcher.offer(request)
 
     def _logged(self, row: CallbackLog, run: UUID | None) -> None:
         self.counts.deliveries["success" if row.success else row.reason or "status"] += 1
-        self._replicas.told_of(row)
+        self._replication.told_of(row)
         self.hub.publish_log(row, run)
 
     def _heard(self, requests: list[Request]) -> None:

@@ -220,7 +220,7 @@ class Subscriber:
         return None if self.closed else b""
 
 
-class Hub:
+class EventHub:
     """Where transitions become events, and where those who wait for an end are told."""
 
     def __init__(self) -> None:
@@ -430,7 +430,7 @@ class Hub:
                 subscriber.close()
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator["Hub"]:
+    async def running(self) -> AsyncIterator["EventHub"]:
         """Runs the tick as long as the block lasts."""
         async with in_background(self.run(), names=("hub",)):
             try:

@@ -81,7 +81,7 @@ class Observer(Protocol):
         ...
 
 
-class Unobserved:
+class NullObserver:
     """Does not want to know."""
 
     def queued(self, id: UUID) -> None:
@@ -100,10 +100,10 @@ def is_passed_over(request: Request, rule: store.PassOver | None) -> bool:
     return rule is not None and request.client == rule.client and request.planned_s > rule.longer_than_s
 
 
-async def make_report(lines: Lends, files: ReportFiles, request: Request) -> Made:
+async def make_report(connections: Lends, files: ReportFiles, request: Request) -> Made:
     """Writes a request's report into its file."""
     with files.draft(request.id) as draft:
-        report = await generate(lines, request, draft)
+        report = await generate(connections, request, draft)
     return Made(report, draft.sha256, draft.bytes)
 
 
@@ -113,7 +113,7 @@ class Worker:
     def __init__(
         self,
         *,
-        lines: Fetches,
+        connections: Fetches,
         owner: UUID,
         lease: timedelta,
         slots: Slots,
@@ -122,17 +122,17 @@ class Worker:
         discard: Callable[[UUID], None],
         published: Callable[[list[Request]], None],
         ended: Callable[[Request], None],
-        courier: UUID | None = None,
+        dispatcher: UUID | None = None,
         only_own: bool = False,
         observer: Observer | None = None,
     ) -> None:
         """Makes a worker.
 
         `make` does the work and `discard` undoes it when the request fails all the same; `published` takes new
-        states, `ended` the requests that this worker ended. `courier` is who owns their callbacks, if not this owner;
+        states, `ended` the requests that this worker ended. `dispatcher` owns their callbacks, by default this owner;
         a worker of `only_own` claims nothing but what belongs to its owner from the beginning.
         """
-        self._lines = lines
+        self._connections = connections
         self._owner = owner
         self._lease = lease
         self._slots = slots
@@ -142,7 +142,7 @@ class Worker:
         self._published = published
         self._ended = ended
         self._only_own = only_own
-        self._observer = observer or Unobserved()
+        self._observer = observer or NullObserver()
         self._hinted = asyncio.Event()
         self._works: dict[UUID, Work] = {}
         self._expected: dict[UUID, Request] = {}
@@ -154,7 +154,7 @@ class Worker:
         self.lost_fences = 0
         self.draining = False
         self._finish: Batcher[store.Finish, bool] = Batcher(
-            lambda ends: store.finish(lines, owner, lease, ends, courier), name="finish"
+            lambda ends: store.finish(connections, owner, lease, ends, dispatcher), name="finish"
         )
 
     @property
@@ -266,7 +266,7 @@ class Worker:
                         limit,
                         claimed,
                         lambda room, pass_over: store.take_over(
-                            self._lines, self._owner, room, self._lease, now, pass_over
+                            self._connections, self._owner, room, self._lease, now, pass_over
                         ),
                     )
                 if len(claimed) < limit:
@@ -276,7 +276,7 @@ class Worker:
                 limit,
                 claimed,
                 lambda room, pass_over: store.claim(
-                    self._lines,
+                    self._connections,
                     self._owner,
                     room,
                     self._lease,
@@ -290,7 +290,7 @@ class Worker:
             more = len(claimed) == limit and (
                 left_out
                 or any(request.id not in self._expected for request in claimed)
-                or (not only_own and await store.anyones_wait(self._lines))
+                or (not only_own and await store.anyones_wait(self._connections))
             )
         finally:
             self._table_first |= more
@@ -370,7 +370,7 @@ class Worker:
     async def _write_begun(self, before: float) -> None:
         late = [work for work in self._works.values() if not work.written and work.holds_slot and work.began <= before]
         if late:
-            written = await store.begin(self._lines, self._owner, self._lease, [work.request for work in late])
+            written = await store.begin(self._connections, self._owner, self._lease, [work.request for work in late])
             for work in late:
                 work.written = work.request.id in written
             self._published([work.request for work in late if work.written])
@@ -487,7 +487,7 @@ class Worker:
 
     async def _has_ended(self, request: Request) -> bool:
         """Whether an end that was refused stands all the same, because it was written and only the answer got lost."""
-        found = await persist(lambda: store.get(self._lines, [request.id]))
+        found = await persist(lambda: store.get(self._connections, [request.id]))
         if any((row.tries, row.completed_at) == (request.tries, request.completed_at) for row in found):
             return True
         self.lost_fences += 1

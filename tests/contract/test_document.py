@@ -9,7 +9,7 @@ from reportsim.api.events import MOST_STREAMS
 from reportsim.api.openapi.parameters import REQUEST_HEADERS
 from reportsim.core.problems import KINDS, MOST_ERRORS
 from reportsim.demo_receiver.handlers import MOST_BODY
-from reportsim.engine.leases import PRUNE_BATCH
+from reportsim.engine.sweeper import PRUNE_BATCH
 from reportsim.pages.forms import FORM_TYPE
 from reportsim.schemas.requests import REMEMBERED, REMEMBERED_BYTES
 from reportsim.web.body import MOST_BYTES

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from reportsim.core.callback_policy.addresses import AllowList
-from reportsim.engine import leases, worker
+from reportsim.engine import sweeper, worker
 from reportsim.settings import Settings
 from tests.engine.receiver import Receiver, receiving
 
@@ -14,8 +14,8 @@ from tests.engine.receiver import Receiver, receiving
 def restless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks ten times as often for what fell through, so that no test waits long for it."""
     monkeypatch.setattr(worker, "LOOK_EVERY_S", 0.1)
-    monkeypatch.setattr(leases, "SWEEP_EVERY_S", 0.1)
-    monkeypatch.setattr(leases, "LATE", timedelta(seconds=0.1))
+    monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", 0.1)
+    monkeypatch.setattr(sweeper, "LATE", timedelta(seconds=0.1))
 
 
 @pytest.fixture

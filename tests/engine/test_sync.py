@@ -11,7 +11,7 @@ import pytest
 from reportsim.core.model import Status
 from reportsim.engine import engine as engines
 from reportsim.engine import worker
-from reportsim.engine.worker import Unobserved
+from reportsim.engine.worker import NullObserver
 from reportsim.settings import Settings
 from reportsim.store import notifications
 from reportsim.store import requests as store
@@ -169,7 +169,7 @@ async def test_what_is_read_of_waiting_requests_of_a_run_changes_nothing_of_thei
     monkeypatch.setattr(worker, "LOOK_EVERY_S", 30.0)
     async with serving(settings) as service:
         engine, owner, run = service.engine, uuid4(), uuid4()
-        async with engine.run_worker(owner, 1, Unobserved()):
+        async with engine.run_worker(owner, 1, NullObserver()):
             fields: dict[str, Any] = {"mode": "sync", "owner": owner, "run_id": run}
             busy = await submit(engine, job(60_000, **fields))
             waiting = [await submit(engine, job(20, **fields)) for _ in range(4)]

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from reportsim.core.model import CallbackStatus, Request, Status
-from reportsim.engine import leases, worker
+from reportsim.engine import sweeper, worker
 from reportsim.reports import generate
 from reportsim.settings import Settings
 from reportsim.store import requests as store
@@ -45,7 +45,7 @@ class TestFastPath:
     ) -> None:
         """With every periodic look put off for an hour, only the hint of the submission is left."""
         monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
-        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
         async with serving(settings) as service:
             for _ in range(5):
                 request = await submit(service.engine, new())
@@ -55,7 +55,7 @@ class TestFastPath:
         self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
-        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
         async with serving(settings) as service:
             engine = service.engine
             insert = engine._inserts._flush
@@ -107,7 +107,7 @@ class TestFastPath:
         self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
-        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
         async with serving(replace(settings, workers=1)) as service:
             requests = [await submit(service.engine, job(20)) for _ in range(5)]
             for request in requests:
@@ -120,7 +120,7 @@ class TestOwnRequests:
     async def test_begin_without_a_claim_and_are_written_once(
         self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
         monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
         monkeypatch.setattr(worker, "MOMENT_S", NEVER_S)
         async with serving(settings) as service:
@@ -161,7 +161,7 @@ class TestOwnRequests:
     async def test_that_were_begun_are_never_claimed_a_second_time(
         self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
         monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
         monkeypatch.setattr(worker, "MOMENT_S", NEVER_S)
         async with serving(replace(settings, workers=3)) as service:
@@ -267,10 +267,10 @@ class TestOwnRequests:
     async def test_that_memory_has_no_room_for_begin_in_their_turn(
         self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
         monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
         monkeypatch.setattr(worker, "MOST_EXPECTED", 2)
-        async with serving(settings) as service, service.engine.run_worker(OTHER, 1, worker.Unobserved()):
+        async with serving(settings) as service, service.engine.run_worker(OTHER, 1, worker.NullObserver()):
             requests = [await submit(service.engine, job(20, owner=OTHER)) for _ in range(10)]
             done = [await finished(pool, request) for request in requests]
         starts = [each.started_at for each in done if each.started_at]
@@ -280,11 +280,11 @@ class TestOwnRequests:
     async def test_that_memory_never_heard_of_follow_each_other_at_once(
         self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
         monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
         async with serving(settings) as service:
             requests = await inserted(pool, *(new(owner=OTHER) for _ in range(5)))
-            async with service.engine.run_worker(OTHER, 1, worker.Unobserved()) as own:
+            async with service.engine.run_worker(OTHER, 1, worker.NullObserver()) as own:
                 own.hint()
                 for request in requests:
                     assert (await finished(pool, request)).status is Status.COMPLETED
@@ -292,7 +292,7 @@ class TestOwnRequests:
     async def test_do_not_hide_what_comes_for_anyone_while_the_table_is_asked(
         self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
         monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
         async with serving(replace(settings, workers=1)) as service:
             engine = service.engine
@@ -316,7 +316,7 @@ class TestOwnRequests:
     async def test_begin_though_another_statement_is_at_their_rows(
         self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
         monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
         async with serving(replace(settings, workers=1)) as service:
             engine = service.engine
@@ -628,7 +628,7 @@ class TestTakeovers:
     async def test_an_end_whose_answer_was_lost_counts_and_is_announced(
         self, service: Service, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
         finishes = service.engine.worker._finish
         write = finishes._flush
         losses = 1

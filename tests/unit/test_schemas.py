@@ -15,7 +15,7 @@ from marshmallow import Schema
 from reportsim.core.callback_policy.addresses import AllowList
 from reportsim.core.model import Ledger
 from reportsim.core.problems import Problem
-from reportsim.engine.delivery.ssrf_guard import Guard
+from reportsim.engine.delivery.ssrf_guard import SsrfGuard
 from reportsim.engine.engine import Engine
 from reportsim.reports.catalog import CATALOG
 from reportsim.schemas.requests import (
@@ -60,7 +60,7 @@ class Ledgers:
 
 def accepted(body: Any, base: type[Submission] = AsyncSubmission, *, ledgers: dict[str, Ledger] = LEDGERS) -> Accepted:
     """The submission in a body, given as a value or as its bytes."""
-    engine = cast(Engine, SimpleNamespace(ledgers=Ledgers(ledgers), guard=Guard(AllowList(), [])))
+    engine = cast(Engine, SimpleNamespace(ledgers=Ledgers(ledgers), guard=SsrfGuard(AllowList(), [])))
     parsed = parse_raw(base, body) if isinstance(body, bytes) else parse(base, body)
     reading = read_submission(engine, parsed)
     try:

@@ -1,6 +1,6 @@
 """Callback delivery: an in-process queue for speed, the table for certainty.
 
-What ends is queued here; `lanes` says whose turn it is on the wire. What finds no room here goes back to the table.
+What ends is queued here; `queues` says whose turn it is on the wire. What finds no room here goes back to the table.
 Waits between attempts run on the loop's clock while they are short, and stand in the table too, where the sweeper
 finds those that a crash left behind.
 """
@@ -24,11 +24,11 @@ from reportsim.core.clock import Clock
 from reportsim.core.identifiers import Entropy
 from reportsim.core.json import dumps
 from reportsim.core.model import CallbackLog, CallbackStatus, Request, callback_event
-from reportsim.engine.delivery.attempt import Outcome, Reason, attempt
-from reportsim.engine.delivery.destination_queues import Lanes, Place, Standing
+from reportsim.engine.delivery.attempt import AttemptResult, Reason, attempt
+from reportsim.engine.delivery.destination_queues import DestinationHealth, DestinationQueues, Permit
 from reportsim.engine.delivery.http_client import Client, open_client
-from reportsim.engine.delivery.pacing import Pace
-from reportsim.engine.delivery.ssrf_guard import Guard, Shortage
+from reportsim.engine.delivery.rate_limiter import DestinationRateLimiter
+from reportsim.engine.delivery.ssrf_guard import ResourceShortage, SsrfGuard
 from reportsim.store import callbacks as store
 from reportsim.store.batcher import Batcher, Overloaded
 from reportsim.store.pool import OUTAGES, Fetches, persist
@@ -47,7 +47,7 @@ REMEMBERED_ATTEMPTS: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class DeliveryPolicy:
     """How callbacks are made: the settings that delivery depends on."""
 
     waits: tuple[float, ...]
@@ -57,17 +57,17 @@ class Policy:
     rate: float
 
 
-class Courier:
+class Dispatcher:
     """Delivers the callbacks of ended requests, at least once each."""
 
     def __init__(
         self,
         *,
-        lines: Fetches,
+        connections: Fetches,
         owner: UUID,
         lease: timedelta,
-        policy: Policy,
-        guard: Guard,
+        policy: DeliveryPolicy,
+        guard: SsrfGuard,
         published: Callable[[list[Request]], None],
         logged: Callable[[CallbackLog, UUID | None], None],
         clock: Clock,
@@ -75,8 +75,8 @@ class Courier:
         base_url: Callable[[], str],
         demo: Callable[[], OwnReceiver | None],
     ) -> None:
-        """Makes a courier; `demo` is where this replica's own demo receiver listens."""
-        self._lines = lines
+        """Makes a dispatcher; `demo` is where this replica's own demo receiver listens."""
+        self._connections = connections
         self._owner = owner
         self._lease = lease
         self._policy = policy
@@ -89,8 +89,10 @@ class Courier:
         self.secrets: Sequence[bytes] = ()
         self._new_id = new_id
         self._entropy = Entropy()
-        self._queue: asyncio.Queue[Request] = asyncio.Queue()  # bounded by the lanes
-        self._lanes: Lanes[Request] = Lanes(Pace(policy.rate) if policy.rate else None)
+        self._queue: asyncio.Queue[Request] = asyncio.Queue()  # bounded by the queues
+        self._queues: DestinationQueues[Request] = DestinationQueues(
+            DestinationRateLimiter(policy.rate) if policy.rate else None
+        )
         self._resting: asyncio.TimerHandle | None = None
         self._held: set[UUID] = set()
         self._declined: deque[UUID] = deque(maxlen=MOST_DECLINED)
@@ -98,10 +100,10 @@ class Courier:
         self._tasks: set[asyncio.Task[None]] = set()
         self._claiming: set[asyncio.Task[None]] = set()
         self._claims: Batcher[store.Claim, Request | None] = Batcher(
-            lambda claims: store.claim(lines, owner, lease, claims), name="claim-callback"
+            lambda claims: store.claim(connections, owner, lease, claims), name="claim-callback"
         )
         self._records: Batcher[store.Attempt, bool] = Batcher(
-            lambda attempts: store.record(lines, owner, attempts), name="record-attempt"
+            lambda attempts: store.record(connections, owner, attempts), name="record-attempt"
         )
 
     @property
@@ -115,7 +117,7 @@ class Courier:
             return False
         # Receivers of its own are called as fast as they answer.
         paced = request.run_id is None and not request.callback_demo
-        if not self._lanes.take(origin(request), paced=paced):
+        if not self._queues.take(origin(request), paced=paced):
             self._declined.append(request.id)
             return False
         self._held.add(request.id)
@@ -123,15 +125,15 @@ class Courier:
         return True
 
     @contextlib.asynccontextmanager
-    async def running(self, grace: Callable[[], float]) -> AsyncIterator["Courier"]:
+    async def running(self, grace: Callable[[], float]) -> AsyncIterator["Dispatcher"]:
         """Delivers as long as the block lasts; then attempts on the wire get `grace` seconds."""
         async with self._claims.running(grace), self._records.running(grace), open_client(self._guard) as client:
             await self._remember()
             try:
-                async with in_background(self._dispatch(client), names=("courier",)):
+                async with in_background(self._dispatch(client), names=("dispatcher",)):
                     yield self
             finally:
-                self._lanes.clear()
+                self._queues.clear()
                 self._stop_waiting()
                 if tasks := self._tasks | self._claiming:
                     await asyncio.wait(tasks, timeout=grace())
@@ -144,13 +146,13 @@ class Courier:
     async def _remember(self) -> None:
         """Learns of destinations what the log says: after a start they are not all new."""
         try:
-            found = await store.last_attempts(self._lines, REMEMBERED_ATTEMPTS)
+            found = await store.last_attempts(self._connections, REMEMBERED_ATTEMPTS)
         except OUTAGES as error:
             log.warning("what is known of destinations could not be read: %r", error)
             return
         for last in found:
-            if standing := standing_of(last.reason, last.response_time_ms):
-                self._lanes.learn(last.origin, standing)
+            if health := health_of(last.reason, last.response_time_ms):
+                self._queues.learn(last.origin, health)
 
     def _stop_waiting(self) -> None:
         if self._resting is not None:
@@ -163,76 +165,76 @@ class Courier:
     async def _dispatch(self, client: Client) -> None:
         while True:
             request = await self._queue.get()
-            self._lanes.add(origin(request), request)
+            self._queues.add(origin(request), request)
             self._pump(client)
 
     def _pump(self, client: Client) -> None:
         """Starts deliveries while there is room on the wire."""
-        while place := self._lanes.next():
-            task = start(self._deliver(client, place), name=f"deliver-{place.item.id}", handled=(Exception,))
+        while permit := self._queues.next():
+            task = start(self._deliver(client, permit), name=f"deliver-{permit.item.id}", handled=(Exception,))
             self._tasks.add(task)
-            task.add_done_callback(functools.partial(self._delivered, client, place))
-        if self._resting is None and (pause := self._lanes.pause) is not None:
+            task.add_done_callback(functools.partial(self._delivered, client, permit))
+        if self._resting is None and (pause := self._queues.pause) is not None:
             self._resting = asyncio.get_running_loop().call_later(pause, self._rested, client)
 
     def _rested(self, client: Client) -> None:
         self._resting = None
         self._pump(client)
 
-    async def _deliver(self, client: Client, place: Place[Request]) -> None:
-        request = place.item
-        new = self._lanes.is_new(place)
+    async def _deliver(self, client: Client, permit: Permit[Request]) -> None:
+        request = permit.item
+        new = self._queues.is_new(permit)
         giving_up = (
-            asyncio.get_running_loop().call_later(PROMPT_MS / 1000, self._give_up, client, place) if new else None
+            asyncio.get_running_loop().call_later(PROMPT_MS / 1000, self._give_up, client, permit) if new else None
         )
         try:
-            outcome = await self._attempt(client, request, known=place.track.known)
-        except Shortage as shortage:
-            self._leave(place, None)
+            outcome = await self._attempt(client, request, known=permit.group.known)
+        except ResourceShortage as shortage:
+            self._leave(permit, None)
             await self._defer(request, shortage)
             return
         except BaseException:
-            self._leave(place, None)
+            self._leave(permit, None)
             raise
         finally:
             if giving_up is not None:
                 giving_up.cancel()
-        self._leave(place, standing_of(outcome.reason, outcome.response_time_ms))
+        self._leave(permit, health_of(outcome.reason, outcome.response_time_ms))
         self._pump(client)
         await self._record(request, outcome)
 
-    def _give_up(self, client: Client, place: Place[Request]) -> None:
-        self._lanes.give_up(place)
+    def _give_up(self, client: Client, permit: Permit[Request]) -> None:
+        self._queues.give_up(permit)
         self._pump(client)
 
-    async def _defer(self, request: Request, shortage: Shortage) -> None:
+    async def _defer(self, request: Request, shortage: ResourceShortage) -> None:
         """Puts off what could not be tried; it does not count as an attempt."""
         wait = DEFER_S * (0.5 + random.random())
         log.warning("the callback of %s is put off by %.1f s: %s", request.id, wait, shortage)
         try:
-            await store.give_back(self._lines, self._owner, [request.id], timedelta(seconds=wait))
+            await store.give_back(self._connections, self._owner, [request.id], timedelta(seconds=wait))
         except OUTAGES as error:
             log.warning("the callback of %s waits for the end of its lease: %r", request.id, error)
         self._held.discard(request.id)
         self._wait(request, wait)
 
-    def _leave(self, place: Place[Request], standing: Standing | None) -> None:
-        for request in self._lanes.leave(place, standing):
+    def _leave(self, permit: Permit[Request], health: DestinationHealth | None) -> None:
+        for request in self._queues.leave(permit, health):
             self._held.discard(request.id)
             self._declined.append(request.id)
 
-    def _delivered(self, client: Client, place: Place[Request], task: "asyncio.Task[None]") -> None:
+    def _delivered(self, client: Client, permit: Permit[Request], task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
-        self._lanes.written(place)
+        self._queues.written(permit)
         if task.cancelled():
             return
         if error := task.exception():
             # No longer held, its lease runs out, and the sweeper makes the attempt again.
-            self._held.discard(place.item.id)
+            self._held.discard(permit.item.id)
             log.error("a delivery ended badly", exc_info=error)
         self._pump(client)
 
-    async def _record(self, request: Request, outcome: Outcome) -> None:
+    async def _record(self, request: Request, outcome: AttemptResult) -> None:
         number = request.callback_attempts + 1
         over = outcome.success or outcome.final or number >= self._policy.attempts
         wait = None if over else self._wait_after(number, outcome)
@@ -288,7 +290,7 @@ class Courier:
         if wait is not None:
             self._wait(moved, wait)
 
-    def _wait_after(self, number: int, outcome: Outcome) -> float:
+    def _wait_after(self, number: int, outcome: AttemptResult) -> float:
         return wait_after(
             number,
             self._policy.waits,
@@ -301,12 +303,14 @@ class Courier:
         """Where the links of a callback lead: as its first attempt said, wherever the service listens by now."""
         return request.callback_base or self._base_url()
 
-    async def _attempt(self, client: Client, request: Request, *, known: bool) -> Outcome:
+    async def _attempt(self, client: Client, request: Request, *, known: bool) -> AttemptResult:
         body = dumps(callback_event(request, self._base(request)))
         target = self._target(request)
         if isinstance(target, Refusal):
             message = f"{target.reason}: {target.detail}"
-            return Outcome(success=False, reason=Reason.REFUSED, error_message=message, response_time_ms=0, final=True)
+            return AttemptResult(
+                success=False, reason=Reason.REFUSED, error_message=message, response_time_ms=0, final=True
+            )
         now = self._clock.now()
         headers = signing.headers(self.secrets, message_id(request), int(now.timestamp()), body)
         headers["webhook-attempt"] = str(request.callback_attempts + 1)
@@ -358,12 +362,12 @@ class Courier:
         """Takes on what has been due for `late` and is held by nobody, as far as there is room; says how many."""
         if declined := [id for id in self._declined if id not in self._held]:
             self._declined.clear()
-            await store.give_back(self._lines, self._owner, declined)
+            await store.give_back(self._connections, self._owner, declined)
         taken = 0
         for _ in range(MOST_SWEEPS):
-            rooms, elsewhere = self._lanes.rooms, self._lanes.room_elsewhere
+            rooms, elsewhere = self._queues.rooms, self._queues.room_elsewhere
             found = await store.claim_due(
-                self._lines,
+                self._connections,
                 self._owner,
                 self._lease,
                 SWEEP,
@@ -386,19 +390,19 @@ def message_id(request: Request) -> str:
 
 
 def origin(request: Request) -> str:
-    """The key of a request's lane."""
+    """The key of a request's queue."""
     return request.callback_origin or ""
 
 
-def standing_of(reason: str | None, response_time_ms: float) -> Standing | None:
+def health_of(reason: str | None, response_time_ms: float) -> DestinationHealth | None:
     """What an attempt says of its destination; nothing when it was never on the wire."""
     match reason:
         case None | Reason.STATUS:
-            return Standing.PROMPT if response_time_ms <= PROMPT_MS else Standing.LATE
+            return DestinationHealth.PROMPT if response_time_ms <= PROMPT_MS else DestinationHealth.LATE
         case Reason.REFUSED:
             return None
         case _:
-            return Standing.SILENT
+            return DestinationHealth.SILENT
 
 
 def demo_url(receiver: OwnReceiver, path: str) -> str:

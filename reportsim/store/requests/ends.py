@@ -47,12 +47,12 @@ RETURNING r.id, r.tries
 
 
 async def finish(
-    pool: Fetches, owner: UUID, lease: timedelta, ends: Sequence[Finish], courier: UUID | None = None
+    pool: Fetches, owner: UUID, lease: timedelta, ends: Sequence[Finish], dispatcher: UUID | None = None
 ) -> list[bool]:
     """Ends many requests and takes the lease of each first callback; False where the fence refuses.
 
     A row that still waits is ended by the work that its owner began without writing that down.
-    `courier` is who delivers them; the owner itself where none is given.
+    `dispatcher` is who delivers them; the owner itself where none is given.
     """
     rows = await pool.fetch(
         FINISH,
@@ -66,7 +66,7 @@ async def finish(
         [end.completed_at for end in ends],
         [end.answer_status for end in ends],
         [end.answer_body for end in ends],
-        courier or owner,
+        dispatcher or owner,
         [end.started_at for end in ends],
     )
     written = {(row["id"], row["tries"]) for row in rows}
