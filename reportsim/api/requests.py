@@ -208,7 +208,7 @@ async def cancel_request(request: web.Request) -> web.Response:
     """Ends a request that has not ended."""
     engine = request.app[ENGINE]
     id = id_in(request)
-    cancelled = await engine.cancel(id)
+    cancelled = await engine.changes.cancel(id)
     if cancelled is None:
         row = await existing(engine, id)
         raise Problem("conflict", f"The request has ended: {row.status}.")
@@ -220,7 +220,7 @@ async def redeliver(request: web.Request) -> web.StreamResponse:
     """Starts a new series of callbacks."""
     engine = request.app[ENGINE]
     id = id_in(request)
-    started = await engine.redeliver(id)
+    started = await engine.changes.redeliver(id)
     if started is None:
         raise Problem("conflict", why_not_again(await existing(engine, id)))
     return json_response(started.as_json(), status=202, headers={"Location": f"/api/requests/{id}"})

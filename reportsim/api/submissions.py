@@ -17,7 +17,7 @@ from reportsim.core.model import CallbackStatus, Mode, Request, Status
 from reportsim.core.problems import Problem, invalid, unavailable
 from reportsim.core.service_time import draw
 from reportsim.core.stored_response import blocking_answer, server_timing
-from reportsim.engine.delivery.dispatcher import demo_url
+from reportsim.engine.delivery.sender import demo_url
 from reportsim.engine.engine import DEMO_PATH, too_much_waiting
 from reportsim.schemas.requests import (
     Accepted,
@@ -66,7 +66,7 @@ async def create_sync(request: web.Request) -> web.StreamResponse:
         new, accepted = await submit_row(request, parsed, new)
         if not accepted:
             return await replay(request, new, preferred)
-        found = await engine.blocking_end(new.request.id, end, patient=visit is not None)
+        found = await engine.blocking.wait_for_end(new.request.id, end, patient=visit is not None)
     return ended_response(found, *blocking_answer(found))
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from reportsim.engine.delivery.dispatcher import Dispatcher
-from reportsim.engine.worker import Worker
+from reportsim.engine.worker.worker import Worker
 from reportsim.store import requests as store
 from reportsim.store.pool import OUTAGES, Connection, connect
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from reportsim.core.model import Request
 from reportsim.core.problems import Problem, unavailable
-from reportsim.engine.slots import Slots
+from reportsim.engine.worker.slots import Slots
 from reportsim.reports.catalog import CATALOG
 from reportsim.reports.files import ReportFiles
 from reportsim.reports.generate import LedgerDeleted, generate

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from reportsim.core.identifiers import uuid7
 from reportsim.engine.delivery.dispatcher import Dispatcher
-from reportsim.engine.worker import Worker
+from reportsim.engine.worker.worker import Worker
 from reportsim.reports.files import ReportFiles
 from reportsim.store import queue_stats
 from reportsim.store import requests as store
@@ -65,7 +65,7 @@ class Sweeper:
                 while await self._dispatcher.sweep(late):
                     pass
                 late = LATE
-                self._worker.hint()
+                self._worker.wake()
                 await self.look_at_growth()
                 if time.monotonic() - pruned >= PRUNE_EVERY_S:
                     await self.prune()

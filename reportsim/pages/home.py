@@ -212,7 +212,7 @@ async def block(request: web.Request, parsed: Parsed) -> web.StreamResponse:
         await submit_row(request, parsed, new)
         # No slot in time: the request's own page says so.
         with contextlib.suppress(Problem):
-            await engine.blocking_end(new.request.id, ended)
+            await engine.blocking.wait_for_end(new.request.id, ended)
     return see_other(new.request.id)
 
 
@@ -323,7 +323,7 @@ async def cancel_form(request: web.Request) -> web.StreamResponse:
     """Ends a request that has not ended, and shows it."""
     engine = request.app[ENGINE]
     id = id_in(request)
-    if await engine.cancel(id) is None:
+    if await engine.changes.cancel(id) is None:
         row = await existing(engine, id)
         return await detail(request, Problem("conflict", f"The request has ended: {row.status}."))
     return see_other(id)
@@ -377,7 +377,7 @@ async def redeliver_from_page(request: web.Request) -> web.StreamResponse:
     """Starts a new series of callbacks, within the limits of what causes them."""
     engine = request.app[ENGINE]
     id = id_in(request)
-    if await engine.redeliver(id) is None:
+    if await engine.changes.redeliver(id) is None:
         raise Problem("conflict", why_not_again(await existing(engine, id)))
     return see_other(id)
 

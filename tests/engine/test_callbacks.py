@@ -199,7 +199,7 @@ class TestOwners:
     async def test_an_attempt_whose_end_could_not_be_written_is_made_again(
         self, service: Service, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        records = service.engine.dispatcher._records
+        records = service.engine.dispatcher._recorder.records
         submit_record = records.submit
         failures = 1
 
@@ -427,7 +427,7 @@ async def test_a_redelivery_goes_out_at_once_in_a_series_of_its_own(
     async with serving(settings) as service:
         request = await submit(service.engine, new(callback_url=receiver.url()))
         await finished(pool, request)
-        started: Any = await service.engine.redeliver(request.id)
+        started: Any = await service.engine.changes.redeliver(request.id)
         assert started.callback_series == 2
         assert (await finished(pool, request)).callback_status is CallbackStatus.SUCCESS
         assert await attempts(pool, request) == [(1, 1), (2, 1)]
@@ -452,7 +452,7 @@ async def test_a_redelivery_goes_out_at_once_though_whoever_asked_for_it_left_af
         return started
 
     monkeypatch.setattr(store, "redeliver", leave_then)
-    client = asyncio.create_task(service.engine.redeliver(request.id))
+    client = asyncio.create_task(service.engine.changes.redeliver(request.id))
     with pytest.raises(asyncio.CancelledError):
         await client
     await finished(pool, request)
@@ -487,7 +487,7 @@ async def test_a_redelivery_of_many_goes_out_at_once(
         for request in requests:
             await finished(pool, request)
         receiver.status = lambda _: 200
-        calls = [service.engine.redeliver_matching(store.Matching(), 20) for _ in range(4)]
+        calls = [service.engine.changes.redeliver_matching(store.Matching(), 20) for _ in range(4)]
         started = [request.id for found in await asyncio.gather(*calls) for request in found]
         assert sorted(started) == [request.id for request in requests]
         for request in requests:
@@ -501,7 +501,7 @@ async def test_a_cancelled_request_is_announced_at_once(
     monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
     async with serving(settings) as service:
         request = await submit(service.engine, job(60_000, callback_url=receiver.url()))
-        await service.engine.cancel(request.id)
+        await service.engine.changes.cancel(request.id)
         failed = await finished(pool, request)
     assert (failed.status, failed.callback_status) == (Status.FAILED, CallbackStatus.SUCCESS)
     assert [arrival.event["type"] for arrival in receiver.arrivals] == ["report.failed"]
@@ -526,7 +526,7 @@ async def test_an_attempt_whose_record_was_written_though_the_answer_was_lost_go
     monkeypatch.setattr(store, "record", lose_the_answer)
     async with serving(replace(settings, callback_waits=(0.1,))) as service:
         logged: list[CallbackLog] = []
-        monkeypatch.setattr(service.engine.dispatcher, "_logged", lambda log, _: logged.append(log))
+        monkeypatch.setattr(service.engine.dispatcher._recorder, "_publish_log", lambda log, _: logged.append(log))
         request = await submit(service.engine, new(callback_url=receiver.url()))
         done = await finished(pool, request)
     assert (done.callback_status, done.callback_attempts, lost) == (CallbackStatus.SUCCESS, 2, 2)
@@ -543,7 +543,7 @@ async def test_a_redelivery_is_the_same_message_wherever_the_service_listens_by_
         await finished(pool, request)
     for url in ("https://two.example.org", None):
         async with serving(replace(settings, public_url=url)) as service:
-            assert await service.engine.redeliver(request.id)
+            assert await service.engine.changes.redeliver(request.id)
             await finished(pool, request)
     assert await attempts(pool, request) == [(1, 1), (2, 1), (3, 1)]
     [(message_id, body)] = {(arrival.message_id, arrival.body) for arrival in receiver.arrivals}

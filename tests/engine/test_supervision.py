@@ -12,7 +12,8 @@ from reportsim.engine.event_hub import EventHub
 from reportsim.engine.leases import Leases
 from reportsim.engine.replication import Replication
 from reportsim.engine.sweeper import Sweeper
-from reportsim.engine.worker import Worker
+from reportsim.engine.worker.claim_writer import ClaimWriter
+from reportsim.engine.worker.worker import Worker
 from reportsim.settings import Settings
 from reportsim.store.batcher import Batcher
 from reportsim.tasks import BackgroundTaskError
@@ -23,8 +24,8 @@ from tests.conftest import serving
 SERVICES = [
     (EventHub, "run"),
     (Dispatcher, "_dispatch"),
-    (Worker, "_take_forever"),
-    (Worker, "_write_begun_forever"),
+    (Worker, "_claim_forever"),
+    (ClaimWriter, "run"),
     (Leases, "run"),
     (Sweeper, "run"),
     (Replication, "run"),
