@@ -28,7 +28,7 @@ from reportsim.engine.delivery.dispatcher import Dispatcher
 from reportsim.engine.delivery.recorder import AttemptRecorder, RetryPolicy
 from reportsim.engine.delivery.sender import CallbackSender
 from reportsim.engine.delivery.ssrf_guard import SsrfGuard
-from reportsim.engine.event_hub import EventHub
+from reportsim.engine.events.hub import EventHub
 from reportsim.engine.leases import Leases
 from reportsim.engine.ledger_cache import LedgerCache
 from reportsim.engine.owner import Owner

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from reportsim.core.model import CallbackLog, Request
-from reportsim.engine.event_hub import EventHub
+from reportsim.engine.events.hub import EventHub
 from reportsim.store import notifications as store
 from reportsim.store.errors import DatabaseUnavailable
 from reportsim.store.pool import OUTAGES, Connection, Pool, connect

@@ -14,7 +14,7 @@ import pytest
 
 from reportsim.core.model import Request, Status, rfc3339
 from reportsim.engine import replication
-from reportsim.engine.event_hub import EventHub
+from reportsim.engine.events.hub import EventHub
 from reportsim.engine.replication import Replication
 from reportsim.settings import Settings
 from reportsim.store import notifications

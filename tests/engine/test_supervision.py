@@ -8,7 +8,7 @@ import pytest
 
 from reportsim.benchmark.runner import Runner
 from reportsim.engine.delivery.dispatcher import Dispatcher
-from reportsim.engine.event_hub import EventHub
+from reportsim.engine.events.hub import EventHub
 from reportsim.engine.leases import Leases
 from reportsim.engine.replication import Replication
 from reportsim.engine.sweeper import Sweeper

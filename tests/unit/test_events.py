@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+from collections import deque
 from collections.abc import AsyncIterator, Container
 from dataclasses import replace
 from typing import Any, cast
@@ -13,8 +14,12 @@ from hypothesis import strategies as st
 
 from reportsim.core.json import dumps
 from reportsim.core.model import CallbackStatus, Request, Status
-from reportsim.engine import event_hub
-from reportsim.engine.event_hub import EventHub, Message, Source, Subscriber, View, encode, joined
+from reportsim.engine.events import hub as event_hub
+from reportsim.engine.events import ring
+from reportsim.engine.events import subscriber as subscribers
+from reportsim.engine.events.hub import EventHub
+from reportsim.engine.events.messages import OF_MESSAGE, Message, Source, View, encode, render_messages
+from reportsim.engine.events.subscriber import Subscriber
 from tests.store.rows import URL, attempt_at, new, new_id, now
 
 SILENCE_S = 0.05
@@ -145,7 +150,7 @@ class TestGathering:
             ]
 
     async def test_too_many_changes_at_once_are_a_reset(self, hub: EventHub, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(event_hub, "MOST_CHANGES", 10)
+        monkeypatch.setattr(event_hub, "MAX_CHANGES", 10)
         with hub.subscribe() as subscriber:
             hub.publish([pending() for _ in range(11)])
             assert [(event, data) for _, event, data in await read(subscriber)] == [("reset", {})]
@@ -156,7 +161,7 @@ class TestGathering:
     async def test_many_changes_of_few_requests_are_not_too_many(
         self, hub: EventHub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(event_hub, "MOST_CHANGES", 2)
+        monkeypatch.setattr(event_hub, "MAX_CHANGES", 2)
         requests = [pending(), pending()]
         with hub.subscribe() as subscriber:
             for change in (lambda request: request, working, done):
@@ -222,8 +227,8 @@ def filtered(messages: list[Message], view: View) -> bytes:
     for message in messages:
         sources = cast(list[Source], message._parts)
         data = [dumps(source.state.as_json()) for source in sources if is_seen(view, source)]
-        if message.whole():
-            chunks.append(message.whole())
+        if message.render_unfiltered():
+            chunks.append(message.render_unfiltered())
         elif data:
             whole = data[0] if message.event == "callback" else b'{"items":[' + b",".join(data) + b"]}"
             chunks.append(encode(message.id, message.event, whole))
@@ -244,21 +249,21 @@ def test_every_view_shows_exactly_what_its_filter_lets_through(told: list[list[S
         ]
 
     expected = {view: filtered(messages(), view) for view in views}
-    assert joined(messages(), views) == {view: chunk for view, chunk in expected.items() if chunk}
+    assert render_messages(messages(), views) == {view: chunk for view, chunk in expected.items() if chunk}
 
 
 async def test_a_thousand_streams_walk_through_what_happened_once(
     hub: EventHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     walks = 0
-    seen_in = Message.seen_in
+    render_for = Message.render_for
 
     def counted(message: Message, views: Container[View]) -> dict[View, bytes]:
         nonlocal walks
         walks += 1
-        return seen_in(message, views)
+        return render_for(message, views)
 
-    monkeypatch.setattr(Message, "seen_in", counted)
+    monkeypatch.setattr(Message, "render_for", counted)
     with contextlib.ExitStack() as stack:
         requests = [pending() for _ in range(1_000)]
         streams = [stack.enter_context(hub.subscribe(request_id=request.id)) for request in requests]
@@ -308,7 +313,7 @@ class TestReplay:
     async def test_an_id_too_old_is_answered_with_a_reset_and_the_newest_id(
         self, hub: EventHub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(hub, "_ring", type(hub._ring)(maxlen=3))
+        monkeypatch.setattr(hub._ring, "messages", deque(maxlen=3))
         for number in range(5):
             hub.publish_event("stats", {"n": number})
         with hub.subscribe(f"{hub.boot}-1") as subscriber:
@@ -342,7 +347,7 @@ class TestReplay:
     ) -> None:
         for number in range(100):
             hub.publish_event("stats", {"n": number, "filler": "x" * 1_000})
-        monkeypatch.setattr(event_hub, "PIECE", 4_000)
+        monkeypatch.setattr(ring, "PIECE", 4_000)
         with contextlib.ExitStack() as stack:
             streams = [stack.enter_context(hub.subscribe(f"{hub.boot}-0")) for _ in range(50)]
             assert hub.budget.spent == sum(stream.queued for stream in streams) == 0
@@ -361,7 +366,7 @@ class TestReplay:
     async def test_what_happens_during_a_replay_comes_after_it_and_once(
         self, hub: EventHub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(event_hub, "PIECE", 1)
+        monkeypatch.setattr(ring, "PIECE", 1)
         for number in range(3):
             hub.publish_event("stats", {"n": number})
         with hub.subscribe(f"{hub.boot}-0") as subscriber:
@@ -375,8 +380,8 @@ class TestReplay:
     async def test_a_replay_that_the_ring_has_overtaken_is_a_reset(
         self, hub: EventHub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(event_hub, "PIECE", 1)
-        monkeypatch.setattr(hub, "_ring", type(hub._ring)(maxlen=3))
+        monkeypatch.setattr(ring, "PIECE", 1)
+        monkeypatch.setattr(hub._ring, "messages", deque(maxlen=3))
         for number in range(3):
             hub.publish_event("stats", {"n": number})
         with hub.subscribe(f"{hub.boot}-0") as subscriber:
@@ -389,17 +394,17 @@ class TestReplay:
 
     async def test_resuming_renders_no_more_than_a_piece(self, hub: EventHub, monkeypatch: pytest.MonkeyPatch) -> None:
         rendered = 0
-        whole = Message._rendered
+        whole = Message._render
 
         def counted(message: Message, number: int) -> bytes:
             nonlocal rendered
             rendered += 1
             return whole(message, number)
 
-        monkeypatch.setattr(event_hub, "PIECE", 1_000)
+        monkeypatch.setattr(ring, "PIECE", 1_000)
         for _ in range(20):
             hub._send([hub._message("requests", [Source(item.id, None, item) for item in (pending(), pending())])])
-        monkeypatch.setattr(Message, "_rendered", counted)
+        monkeypatch.setattr(Message, "_render", counted)
         with hub.subscribe(f"{hub.boot}-0") as subscriber:
             assert rendered == 0
             await read(subscriber)
@@ -410,8 +415,8 @@ class TestReplay:
         self, hub: EventHub, monkeypatch: pytest.MonkeyPatch, kept: bool
     ) -> None:
         if not kept:
-            monkeypatch.setattr(event_hub, "RING", 3 * event_hub.OF_MESSAGE + 200)
-        monkeypatch.setattr(event_hub, "BUDGET", 500)
+            monkeypatch.setattr(ring, "MAX_BYTES", 3 * OF_MESSAGE + 200)
+        monkeypatch.setattr(event_hub, "MAX_QUEUED_BYTES", 500)
         with contextlib.ExitStack() as stack:
             streams = [stack.enter_context(hub.subscribe()) for _ in range(10)]
             for number in range(100):
@@ -425,10 +430,10 @@ class TestReplay:
     async def test_what_is_kept_of_many_small_events_is_bounded(
         self, hub: EventHub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(event_hub, "RING", 10 * event_hub.OF_MESSAGE)
+        monkeypatch.setattr(ring, "MAX_BYTES", 10 * OF_MESSAGE)
         for _ in range(100):
             hub.reset()
-        assert len(hub._ring) < 10
+        assert len(hub._ring.messages) < 10
 
     async def test_ids_count_up_and_never_repeat(self, hub: EventHub) -> None:
         with hub.subscribe() as subscriber:
@@ -442,7 +447,7 @@ class TestSubscribers:
     async def test_one_who_does_not_read_is_cut_with_what_it_has_and_hurts_nobody(
         self, hub: EventHub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(event_hub, "QUEUE", 5)
+        monkeypatch.setattr(subscribers, "MAX_CHUNKS", 5)
         with hub.subscribe() as slow, hub.subscribe() as quick:
             for number in range(8):
                 hub.publish_event("stats", {"n": number})
@@ -504,7 +509,7 @@ class TestEnds:
     async def test_too_many_changes_still_tell_those_who_wait(
         self, hub: EventHub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(event_hub, "MOST_CHANGES", 1)
+        monkeypatch.setattr(event_hub, "MAX_CHANGES", 1)
         request = pending()
         with hub.end_of(request.id) as end:
             hub.publish([pending(), done(request)])
@@ -531,7 +536,7 @@ class TestEnds:
 
 
 async def test_what_is_remembered_of_requests_is_bounded(hub: EventHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_hub, "MOST_REMEMBERED", 5)
+    monkeypatch.setattr(event_hub, "MAX_REMEMBERED", 5)
     newest = pending()
     hub.publish([*(pending() for _ in range(20)), newest])
     assert len(hub._latest) == 5
