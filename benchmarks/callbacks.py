@@ -20,7 +20,7 @@ import psutil
 
 from benchmarks import sink
 from benchmarks.server import Server, running
-from reportsim.engine.delivery.destination_queues import LIMITS, Standing
+from reportsim.engine.delivery.destination_queues import LIMITS, DestinationHealth
 
 ROUNDS = 3
 REQUESTS = 200
@@ -29,7 +29,7 @@ DEAD = 300
 MANY = 200
 LINE = 2_000
 POSTS = 3_000
-AT_ONCE = LIMITS[Standing.PROMPT].each
+AT_ONCE = LIMITS[DestinationHealth.PROMPT].each
 LATER_MS = 20
 
 

@@ -26,7 +26,7 @@ from pgqueuer.types import QueueExecutionMode
 from reportsim.app import build_app
 from reportsim.cli.serve import loop_factory, spare_the_collector
 from reportsim.core.model import Mode, Request, Status
-from reportsim.engine.worker import Made
+from reportsim.engine.worker.execution import GeneratedReport
 from reportsim.reports.generate import Report
 from reportsim.settings import Settings
 from reportsim.store import ledgers
@@ -46,9 +46,9 @@ ENTRYPOINT: Final = "nothing"
 Drain = Callable[[str, int], Awaitable[float]]
 
 
-async def no_report(request: Request) -> Made:
+async def no_report(request: Request) -> GeneratedReport:
     """A report that needs no work."""
-    return Made(Report(rows=0, currency="EUR", exponent=2, totals={}, checks=[]), "0" * 64, 0)
+    return GeneratedReport(Report(rows=0, currency="EUR", exponent=2, totals={}, checks=[]), "0" * 64, 0)
 
 
 async def ours(dsn: str, jobs: int) -> float:
@@ -60,7 +60,7 @@ async def ours(dsn: str, jobs: int) -> float:
         app = build_app(Settings(database_url=dsn, data_dir=Path(folder), workers=SLOTS))
         engine = app[ENGINE]
         engine.worker.draining = True
-        engine.worker._make = no_report
+        engine.worker._executor.generate = no_report
 
         def new() -> store.NewRequest:
             row = Request(
@@ -82,7 +82,7 @@ async def ours(dsn: str, jobs: int) -> float:
                 await store.insert(engine.pool, engine._lease, batch)
             engine.worker.draining = False
             began = time.perf_counter()
-            engine.worker.hint()
+            engine.worker.wake()
             while engine.counts.ended["COMPLETED"] < jobs:  # noqa: ASYNC110 - its tallies are no events
                 await asyncio.sleep(0.005)
             took = time.perf_counter() - began

@@ -38,7 +38,7 @@ async def redeliver_many(request: web.Request) -> web.Response:
         data["origin"] = target.origin
     matching = Matching(callback_status=CallbackStatus(data.pop("callback_status")), **data)
     with charge_quota(request, "async", limit) as charge:
-        started = await engine.redeliver_matching(matching, charge.granted)
+        started = await engine.changes.redeliver_matching(matching, charge.granted)
         charge.used = len(started)
     ids = [str(item.id) for item in started]
     more = len(ids) == charge.granted

@@ -69,7 +69,7 @@ class EngineCollector(Collector):
         yield gauge("reportsim_event_loop_lag_seconds_max", "Worst lag since the start.", self._lag.max_seconds)
         yield gauge("reportsim_database_pool_size", "Connections in the pool.", engine.pool.get_size())
         yield gauge("reportsim_database_pool_idle", "Idle connections in the pool.", engine.pool.get_idle_size())
-        yield gauge("reportsim_callbacks_held", "Callbacks this replica is delivering.", len(engine.courier.held))
+        yield gauge("reportsim_callbacks_held", "Callbacks this replica is delivering.", len(engine.dispatcher.held))
         yield gauge("reportsim_polling", "Whether changes of other replicas are polled for.", engine.is_polling)
         yield counter("reportsim_requests_accepted", "Requests accepted here.", "mode", engine.counts.accepted)
         yield counter("reportsim_requests_ended", "Requests ended here.", "status", engine.counts.ended)

@@ -45,11 +45,11 @@ async def download(request: web.Request) -> web.StreamResponse:
     row = await store.get_one(engine.pool, id) if id else None
     if row is None or row.result_payload is None:
         raise Problem("not-found", "There is no such file.")
-    await engine.remaker.check(row)
+    await engine.regenerator.check(row)
     response, span = prepare_response(request, row)
     if response.status == 304 or request.method == hdrs.METH_HEAD:
         return response
-    handle = await engine.remaker.open(row)
+    handle = await engine.regenerator.open(row)
     with handle:
         if span.length <= CHUNK:
             try:

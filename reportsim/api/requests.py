@@ -69,7 +69,7 @@ async def cancel_request(request: web.Request) -> web.Response:
     """Cancels a request that has not ended."""
     engine = request.app[ENGINE]
     id = path_id(request)
-    cancelled = await engine.cancel(id)
+    cancelled = await engine.changes.cancel(id)
     if cancelled is None:
         row = await get_request_or_404(engine, id)
         raise Problem("conflict", f"The request has ended: {row.status}.")
@@ -81,7 +81,7 @@ async def redeliver(request: web.Request) -> web.StreamResponse:
     """Starts a new series of callbacks."""
     engine = request.app[ENGINE]
     id = path_id(request)
-    started = await engine.redeliver(id)
+    started = await engine.changes.redeliver(id)
     if started is None:
         raise Problem("conflict", explain_redelivery_conflict(await get_request_or_404(engine, id)))
     return json_response(started.as_json(), status=202, headers={"Location": f"/api/requests/{id}"})

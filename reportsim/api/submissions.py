@@ -40,7 +40,7 @@ async def create_sync(request: web.Request) -> web.StreamResponse:
         new, accepted = await submit_row(request, parsed, new)
         if not accepted:
             return await replay(request, new, preferred)
-        found = await engine.blocking_end(new.request.id, end, patient=visit is not None)
+        found = await engine.blocking.wait_for_end(new.request.id, end, patient=visit is not None)
     return ended_response(found, *blocking_answer(found))
 
 

@@ -23,7 +23,7 @@ from reportsim.core.callback_policy.urls import OwnReceiver
 from reportsim.core.model import Mode, Status
 from reportsim.core.problems import Problem
 from reportsim.engine.engine import Engine
-from reportsim.engine.worker import Worker
+from reportsim.engine.worker.worker import Worker
 from reportsim.store import benchmarks as store
 from reportsim.store.batcher import Batcher
 
@@ -123,7 +123,7 @@ class Measurement:
                 await run.recorder.empty()
                 while await store.has_open_requests(self._engine.pool, run.id, run.origin):
                     for worker in workers:
-                        worker.hint()
+                        worker.wake()
                     await asyncio.sleep(wait)
                     wait = min(1.5 * wait, LONGEST_EMPTY_POLL_S)
         except TimeoutError:
@@ -143,7 +143,7 @@ async def drop_abandoned(engine: Engine, run: ActiveRun) -> AsyncIterator[None]:
     owner = next((run.owners[side.name] for side in run.plan.sides if side.mode is Mode.SYNC), uuid.uuid4())
 
     async def drop(rows: Sequence[UUID]) -> list[bool]:
-        await engine.drop(owner, rows, states)
+        await engine.changes.drop(owner, rows, states)
         return [True] * len(rows)
 
     batcher: Batcher[UUID, bool] = Batcher(drop, name="drop", waiting=max(run.recorder.count, 1))

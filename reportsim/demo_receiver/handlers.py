@@ -14,7 +14,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from reportsim.core.problems import Problem
 from reportsim.demo_receiver.inboxes import INBOXES, Arrival
-from reportsim.engine.delivery.dispatcher import Courier
+from reportsim.engine.delivery.dispatcher import Dispatcher
 from reportsim.schemas.demo_receiver import INBOX_NAME, InboxQuery, ScriptQuery
 from reportsim.schemas.events import stream_url
 from reportsim.web.body import read_body
@@ -31,9 +31,9 @@ STORED_VALUE_LENGTH: Final = 1_000
 HANG_S: Final = 60.0
 
 
-def verify(courier: Courier, body: bytes, headers: dict[str, str]) -> bool:
+def verify(dispatcher: Dispatcher, body: bytes, headers: dict[str, str]) -> bool:
     """Whether one of the signatures is valid, checked with the library that receivers use."""
-    return any(is_signed(secret, body, headers) for secret in courier.secrets)
+    return any(is_signed(secret, body, headers) for secret in dispatcher.secrets)
 
 
 def is_signed(secret: bytes, body: bytes, headers: dict[str, str]) -> bool:
@@ -88,7 +88,7 @@ async def receive(request: web.Request) -> web.StreamResponse:
     }
     inboxes = request.app[INBOXES]
     at = engine.clock.now()
-    verified = verify(engine.courier, body, headers)
+    verified = verify(engine.dispatcher, body, headers)
     arrival = Arrival(
         at=at,
         since_accepted_ms=since_accepted_ms(body, at) if verified else None,

@@ -1,37 +1,19 @@
-"""What runs beside the work: leases renewed on a connection of their own, and the sweep of what fell through."""
+"""Renewing the leases of this replica, on a connection of its own."""
 
 import asyncio
-import contextlib
 import logging
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from typing import Final
 from uuid import UUID
 
-from reportsim.core.identifiers import uuid7
-from reportsim.engine.delivery.dispatcher import Courier
-from reportsim.engine.worker import Worker
-from reportsim.reports.files import ReportFiles
-from reportsim.store import queue_stats
+from reportsim.engine.delivery.dispatcher import Dispatcher
+from reportsim.engine.worker.worker import Worker
 from reportsim.store import requests as store
-from reportsim.store.pool import OUTAGES, Connection, Pool, connect
-from reportsim.tasks import in_background
+from reportsim.store.pool import OUTAGES, Connection, connect
 
 log = logging.getLogger(__name__)
-
-SWEEP_EVERY_S: Final = 1.0
 RETRY_S: Final = 1.0
 LEAST_PATIENCE_S: Final = 2.0
-PRUNE_EVERY_S: Final = 60.0
-# So many accepted requests make the first look at what the planner knows of them, and ten times as many the next.
-FIRST_LOOK: Final = 500
-# Files are deleted on the loop, so few at once.
-PRUNE_BATCH: Final = 200
-# So many batches of reports are held against their rows each time.
-ORPHAN_BATCHES: Final = 10
-# The replica that holds a wait takes its end by itself; the sweep looks for those that nobody took.
-LATE: Final = timedelta(seconds=0.5)
 
 
 class Leases:
@@ -40,13 +22,13 @@ class Leases:
     Its connection is not the pool's: long COPYs may hold every one of those.
     """
 
-    def __init__(self, *, dsn: str, owner: UUID, lease: timedelta, worker: Worker, courier: Courier) -> None:
+    def __init__(self, *, dsn: str, owner: UUID, lease: timedelta, worker: Worker, dispatcher: Dispatcher) -> None:
         """Makes the renewer of one owner."""
         self._dsn = dsn
         self._owner = owner
         self._lease = lease
         self._worker = worker
-        self._courier = courier
+        self._dispatcher = dispatcher
 
     async def run(self) -> None:
         """Renews for ever, through outages."""
@@ -61,7 +43,7 @@ class Leases:
                     async with asyncio.timeout(max(third, LEAST_PATIENCE_S)):
                         if connection is None or connection.is_closed():
                             connection = await connect(self._dsn)
-                        held = self._worker.running_ids, self._courier.held
+                        held = self._worker.running_ids, self._dispatcher.held
                         await store.renew(connection, self._owner, self._lease, *held)
                 except (*OUTAGES, TimeoutError) as error:
                     log.warning("leases could not be renewed: %r", error)
@@ -74,96 +56,3 @@ class Leases:
         finally:
             if connection is not None:
                 connection.terminate()
-
-
-class Sweeper:
-    """Finds due callbacks and waiting requests that no one holds, and deletes what is past its time."""
-
-    def __init__(
-        self,
-        *,
-        pool: Pool,
-        worker: Worker,
-        courier: Courier,
-        files: ReportFiles,
-        retention: timedelta,
-        accepted: Callable[[], int],
-    ) -> None:
-        """Makes a sweeper; a sweep that collides with the fast path changes nothing.
-
-        `accepted` says how many requests this replica has accepted.
-        """
-        self._pool = pool
-        self._worker = worker
-        self._courier = courier
-        self._files = files
-        self._retention = retention
-        self._accepted = accepted
-        self._look_at = FIRST_LOOK
-        self._unchecked: list[UUID] = []
-
-    async def run(self) -> None:
-        """Sweeps for ever, through outages."""
-        pruned = time.monotonic()
-        late = timedelta(0)
-        while True:
-            try:
-                while await self._courier.sweep(late):
-                    pass
-                late = LATE
-                self._worker.hint()
-                await self.look_at_growth()
-                if time.monotonic() - pruned >= PRUNE_EVERY_S:
-                    await self.prune()
-                    pruned = time.monotonic()
-            except OUTAGES as error:
-                log.warning("the sweep failed: %r", error)
-            except Exception:
-                log.exception("the sweep failed")
-            await asyncio.sleep(SWEEP_EVERY_S)
-
-    async def look_at_growth(self) -> bool:
-        """Has the planner learn of a table that has outgrown what it knows; says whether it had to."""
-        accepted = self._accepted()
-        if accepted < self._look_at:
-            return False
-        self._look_at = 10 * accepted
-        return await queue_stats.analyze_if_outgrown(self._pool, accepted)
-
-    async def prune(self) -> int:
-        """Deletes what ended before the retention time, in small batches; says how many."""
-        # Ids are ordered by time, so those that are old enough are one end of the primary key.
-        oldest = uuid7(max(int((time.time() - self._retention.total_seconds()) * 4096_000), 0), bytes(8))
-        count = 0
-        while deleted := await store.prune(self._pool, oldest, self._retention, PRUNE_BATCH):
-            count += len(deleted)
-            self._files.remove(deleted)
-        self._files.remove_before(oldest)
-        await self.remove_orphans()
-        return count
-
-    async def remove_orphans(self) -> None:
-        """Deletes reports whose rows are gone, which another replica may have pruned; a part of all at a time."""
-        for _ in range(ORPHAN_BATCHES):
-            self._unchecked = self._unchecked or self._files.ids()
-            batch, self._unchecked = self._unchecked[:PRUNE_BATCH], self._unchecked[PRUNE_BATCH:]
-            if batch and (orphans := set(batch) - await store.existing(self._pool, batch)):
-                self._files.remove(orphans)
-            if not self._unchecked:
-                break
-
-
-class Runner(Protocol):
-    """Something that runs until it is cancelled."""
-
-    def run(self) -> Coroutine[Any, Any, None]:
-        """Runs for ever."""
-        ...
-
-
-@contextlib.asynccontextmanager
-async def running(*runners: Runner) -> AsyncIterator[None]:
-    """Runs housekeeping as long as the block lasts."""
-    names = tuple(type(runner).__name__ for runner in runners)
-    async with in_background(*(runner.run() for runner in runners), names=names):
-        yield

@@ -9,7 +9,7 @@ from reportsim.store import ledgers as store
 from reportsim.store.pool import Pool
 
 
-class Ledgers:
+class LedgerCache:
     """A cache of ledgers by name."""
 
     def __init__(self, pool: Pool) -> None:

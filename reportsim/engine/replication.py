@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from reportsim.core.model import CallbackLog, Request
-from reportsim.engine.event_hub import Hub
+from reportsim.engine.events.hub import EventHub
 from reportsim.store import notifications as store
 from reportsim.store.errors import DatabaseUnavailable
 from reportsim.store.pool import OUTAGES, Connection, Pool, connect
@@ -42,7 +42,7 @@ LOG_AGE: Final = timedelta(seconds=60)
 MOST_SEEN: Final = 10_000
 
 
-class Replicas:
+class Replication:
     """The line to the other replicas."""
 
     def __init__(
@@ -50,7 +50,7 @@ class Replicas:
         *,
         dsn: str,
         pool: Pool,
-        hub: Hub,
+        hub: EventHub,
         heard: Callable[[list[Request]], None],
         concerns: Callable[[], Iterable[UUID]],
     ) -> None:

@@ -104,7 +104,7 @@ async def cancel_request(request: web.Request) -> web.StreamResponse:
     """Cancels a request that has not ended and redirects to it."""
     engine = request.app[ENGINE]
     id = path_id(request)
-    if await engine.cancel(id) is None:
+    if await engine.changes.cancel(id) is None:
         row = await get_request_or_404(engine, id)
         return await render_request(request, Problem("conflict", f"The request has ended: {row.status}."))
     return redirect_to_request(id)
@@ -154,7 +154,7 @@ async def start_redelivery(request: web.Request) -> web.StreamResponse:
     """Starts a new series of callback attempts, under the async limits."""
     engine = request.app[ENGINE]
     id = path_id(request)
-    if await engine.redeliver(id) is None:
+    if await engine.changes.redeliver(id) is None:
         raise Problem("conflict", explain_redelivery_conflict(await get_request_or_404(engine, id)))
     return redirect_to_request(id)
 
@@ -174,7 +174,7 @@ async def submit_and_wait(request: web.Request, parsed: ParsedBody) -> web.Strea
         await submit_row(request, parsed, new)
         # Where no slot was free in time, the page of the request says so.
         with contextlib.suppress(Problem):
-            await engine.blocking_end(new.request.id, ended)
+            await engine.blocking.wait_for_end(new.request.id, ended)
     return redirect_to_request(new.request.id)
 
 

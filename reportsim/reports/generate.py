@@ -68,7 +68,7 @@ def in_time() -> Iterator[None]:
         raise Problem("report-failed", f"The report took longer than {TIMEOUT_S:g} s.") from None
 
 
-async def generate(lines: Lends, request: Request, draft: Draft) -> Report:
+async def generate(connections: Lends, request: Request, draft: Draft) -> Report:
     """Writes the report of a request into a draft.
 
     Raises:
@@ -83,7 +83,7 @@ async def generate(lines: Lends, request: Request, draft: Draft) -> Report:
         parameters=request.input_payload,
         csv_guard=request.csv_guard,
     )
-    async with lines.acquire() as connection:
+    async with connections.acquire() as connection:
         statement = SELECT_FIGURES.format(figures=report_type.figures(job), ledger_id=job.ledger_id)
         with in_time():
             found = await connection.fetchrow(statement, timeout=TIMEOUT_S)
@@ -104,7 +104,7 @@ async def generate(lines: Lends, request: Request, draft: Draft) -> Report:
         return conclude(report_type, figures, currency, job.exponent)
     except Problem:
         # A ledger that is deleted between the two statements has figures and no rows.
-        async with lines.acquire() as connection:
+        async with connections.acquire() as connection:
             if await connection.fetchval(SELECT_LEDGER, job.ledger_id) is None:
                 raise LedgerDeleted from None
         raise

@@ -25,7 +25,7 @@ MOST: Final = 16
 CANCEL_S: Final = 2.0
 
 
-class Lines:
+class EngineConnections:
     """Idle connections, the latest used first; as many as are in use at once, up to a bound."""
 
     def __init__(self, dsn: str, *, statement_cache: int, size: int = MOST, cancel_timeout: float = CANCEL_S) -> None:

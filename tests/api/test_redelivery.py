@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reportsim.core.callback_policy.addresses import AllowList
-from reportsim.engine.delivery.ssrf_guard import Lookups
+from reportsim.engine.delivery.ssrf_guard import HostResolver
 from reportsim.settings import Settings
 from reportsim.store.pool import Pool
 from tests.api.calls import logs_of, read, submit
@@ -104,7 +104,7 @@ async def test_a_destination_is_the_same_however_it_is_spelt(
     async def unknown(*_: Any) -> None:
         raise OSError("no names here")
 
-    monkeypatch.setattr(Lookups, "resolve", unknown)
+    monkeypatch.setattr(HostResolver, "resolve", unknown)
     demo = f"{service.url}/webhook-test/one"
     for origin, urls in {
         "http://h.example:80": ["http://h.example", "http://h.example:80/a?b", "HTTP://H.EXAMPLE./"],

@@ -87,7 +87,7 @@ async def test_what_a_client_has_heard_is_written_down_before_its_run_ends(
     async def counting(*args: Any) -> bool:
         nonlocal asked
         found = await look(*args)
-        asked += bool(service.engine.courier.held)
+        asked += bool(service.engine.dispatcher.held)
         if asked > 3:
             written.set()
         return found

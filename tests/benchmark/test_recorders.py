@@ -147,7 +147,7 @@ async def test_a_callback_counts_only_with_its_signature(settings: Settings, tam
         generator = Generator(order_for(service, PLAN), PLAN)
         generator.sides["async"].starts[0] = 0.0
         body = b'{"type":"report.completed"}'
-        headers: dict[str, Any] = signing.headers(service.engine.courier.secrets, "msg_1", 1_000, body)
+        headers: dict[str, Any] = signing.headers(service.engine.dispatcher.secrets, "msg_1", 1_000, body)
         wrong = {
             "body": (headers, b'{"type":"report.failed"}'),
             "signature": ({**headers, "webhook-signature": "v1,AAAA"}, body),

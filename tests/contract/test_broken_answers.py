@@ -58,7 +58,7 @@ async def test_a_download_that_cannot_go_on_breaks_off(
     async def cut(_: Any) -> BytesIO:
         return Cut(400_000, error)
 
-    monkeypatch.setattr(service.engine.remaker, "open", cut)
+    monkeypatch.setattr(service.engine.regenerator, "open", cut)
     received = await whatever_comes(service, row["links"]["report"])
     assert received.count(b"HTTP/1.1") == 1
     assert b"application/problem+json" not in received

@@ -8,7 +8,7 @@ from pathlib import Path
 from reportsim.api.openapi.parameters import REQUEST_HEADERS
 from reportsim.core.problems import KINDS, MOST_ERRORS
 from reportsim.demo_receiver.handlers import MAX_CALLBACK_BODY_BYTES
-from reportsim.engine.leases import PRUNE_BATCH
+from reportsim.engine.sweeper import PRUNE_BATCH
 from reportsim.pages.forms import FORM_TYPE
 from reportsim.schemas.submission_parser import MAX_CACHED_BODIES, MAX_CACHED_BYTES
 from reportsim.web.body import MAX_BODY_BYTES

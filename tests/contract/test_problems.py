@@ -134,7 +134,7 @@ async def test_a_missing_database_is_503_for_what_needs_it(service: Service, mon
     async def fail(*_: Any, **__: Any) -> Any:
         raise DatabaseUnavailable("nobody answers")
 
-    monkeypatch.setattr(store, "get", fail)
+    monkeypatch.setattr(store, "get_one", fail)
     status, headers, problem = await ask(service, "GET", f"/api/requests/{UNKNOWN}")
     assert (status, problem["type"]) == (503, "/problems/unavailable")
     assert int(headers["Retry-After"]) >= 1
@@ -149,7 +149,7 @@ async def test_a_shortage_of_the_machine_is_503_and_not_blamed_on_the_database(
     async def fail(*_: Any, **__: Any) -> Any:
         raise OSError(shortage, os.strerror(shortage))
 
-    monkeypatch.setattr(store, "get", fail)
+    monkeypatch.setattr(store, "get_one", fail)
     status, headers, problem = await ask(service, "GET", f"/api/requests/{UNKNOWN}")
     assert (status, problem["type"]) == (503, "/problems/unavailable")
     assert int(headers["Retry-After"]) >= 1
@@ -162,7 +162,7 @@ async def test_a_file_that_is_gone_is_not_blamed_on_the_database(
     async def fail(*_: Any, **__: Any) -> Any:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
-    monkeypatch.setattr(store, "get", fail)
+    monkeypatch.setattr(store, "get_one", fail)
     status, _, problem = await ask(service, "GET", f"/api/requests/{UNKNOWN}")
     assert (status, problem["type"]) == (500, "/problems/internal-error")
 

@@ -14,7 +14,7 @@ import pytest
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.runner import Runner
 from reportsim.core import service_time
-from reportsim.engine.delivery.ssrf_guard import Guard, Lookups, RefusedAddress
+from reportsim.engine.delivery.ssrf_guard import HostResolver, RefusedAddress, SsrfGuard
 from reportsim.settings import Settings
 from reportsim.store.benchmarks import AlreadyRunning
 from tests.api.calls import TINY, logs_of, submit
@@ -46,9 +46,9 @@ def contained(monkeypatch: pytest.MonkeyPatch) -> None:
     async def unknown(*_: Any) -> None:
         raise OSError("no names here")
 
-    check = Guard.check
+    check = SsrfGuard.check
 
-    def refuse(guard: Guard, address: str, port: int) -> None:
+    def refuse(guard: SsrfGuard, address: str, port: int) -> None:
         check(guard, address, port)
         if not any(receiver.port == port and str(receiver.address) == address for receiver in guard.own):
             raise RefusedAddress("not in tests")
@@ -64,8 +64,8 @@ def contained(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Runner, "start", start_short)
     monkeypatch.setattr(service_time, "LONGEST_MS", 20.0)
-    monkeypatch.setattr(Lookups, "resolve", unknown)
-    monkeypatch.setattr(Guard, "check", refuse)
+    monkeypatch.setattr(HostResolver, "resolve", unknown)
+    monkeypatch.setattr(SsrfGuard, "check", refuse)
 
 
 async def test_no_callback_leaves_the_service(settings: Settings, contained: None) -> None:

@@ -99,7 +99,7 @@ async def test_errors_carry_them_too(service: Service, monkeypatch: pytest.Monke
     async def fail(*_: object) -> None:
         raise RuntimeError("the inside")
 
-    monkeypatch.setattr(store, "get", fail)
+    monkeypatch.setattr(store, "get_one", fail)
     async with service.client.get(f"/api/requests/{UNKNOWN}") as answer:
         assert answer.status == 500
         check(answer.headers, False)
@@ -159,7 +159,7 @@ async def test_nothing_more_is_said_when_debugging(settings: Settings, monkeypat
         raise RuntimeError("the inside")
 
     async with serving(replace(settings, debug=True)) as service:
-        monkeypatch.setattr(store, "get", fail)
+        monkeypatch.setattr(store, "get_one", fail)
         async with service.client.get(f"/api/requests/{UNKNOWN}") as answer:
             assert answer.status == 500
             assert "inside" not in await answer.text()

@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from reportsim.core.callback_policy.addresses import AllowList
-from reportsim.engine import leases, worker
+from reportsim.engine import sweeper
+from reportsim.engine.worker import claim_writer, worker
 from reportsim.settings import Settings
 from tests.engine.receiver import Receiver, receiving
 
@@ -13,9 +14,10 @@ from tests.engine.receiver import Receiver, receiving
 @pytest.fixture(autouse=True)
 def restless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks ten times as often for what fell through, so that no test waits long for it."""
-    monkeypatch.setattr(worker, "LOOK_EVERY_S", 0.1)
-    monkeypatch.setattr(leases, "SWEEP_EVERY_S", 0.1)
-    monkeypatch.setattr(leases, "LATE", timedelta(seconds=0.1))
+    monkeypatch.setattr(worker, "POLL_INTERVAL_S", 0.1)
+    monkeypatch.setattr(claim_writer, "RETRY_S", 0.1)
+    monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", 0.1)
+    monkeypatch.setattr(sweeper, "LATE", timedelta(seconds=0.1))
 
 
 @pytest.fixture

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from reportsim.core.model import CallbackLog, CallbackStatus, Request, Status
-from reportsim.engine import leases
-from reportsim.engine.delivery import destination_queues, name_lookup, ssrf_guard
-from reportsim.engine.delivery import dispatcher as courier
-from reportsim.engine.delivery.destination_queues import LIMITS, Limits, Standing
+from reportsim.engine import sweeper
+from reportsim.engine.delivery import destination_queues, dispatcher, name_lookup, ssrf_guard
+from reportsim.engine.delivery.destination_queues import LIMITS, DestinationHealth, Limits
 from reportsim.settings import Settings
 from reportsim.store import callbacks as store
 from reportsim.store.batcher import Overloaded
@@ -51,16 +50,16 @@ class TestWaits:
     async def test_that_are_long_stand_in_the_table_alone(
         self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(courier, "SHORT_S", 0.2)
+        monkeypatch.setattr(dispatcher, "SHORT_S", 0.2)
         receiver.status = lambda arrival: 200 if arrival.attempt == 3 else 503
         async with serving(replace(settings, callback_waits=(0.1, 0.3))) as service:
             request = await submit(service.engine, new(callback_url=receiver.url()))
             await waiting(pool, request, 2)
-            assert service.engine.courier._timers == {}
+            assert service.engine.dispatcher._timers == {}
             assert (await finished(pool, request)).callback_status is CallbackStatus.SUCCESS
 
     async def test_that_begin_anew_end_once(self, service: Service) -> None:
-        delivering, request = service.engine.courier, new(callback_url="http://127.0.0.1:1/").request
+        delivering, request = service.engine.dispatcher, new(callback_url="http://127.0.0.1:1/").request
         delivering._wait(request, 50)
         first = delivering._timers[request.id]
         delivering._wait(request, 50)
@@ -89,7 +88,7 @@ class TestWaits:
     async def test_end_by_themselves_without_a_sweep(
         self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
         receiver.status = lambda arrival: 200 if arrival.attempt == 3 else 503
         async with serving(settings) as service:
             request = await submit(service.engine, new(callback_url=receiver.url()))
@@ -103,7 +102,7 @@ class TestWaits:
         async with serving(replace(settings, callback_waits=(0.3,))) as service, serving(settings):
             request = await submit(service.engine, new(callback_url=receiver.url()))
             await waiting(pool, request, 1)
-            service.engine.courier._stop_waiting()
+            service.engine.dispatcher._stop_waiting()
             done = await finished(pool, request)
         assert (done.callback_status, done.callback_attempts) == (CallbackStatus.SUCCESS, 2)
 
@@ -140,13 +139,13 @@ class TestOwners:
     async def test_a_delivery_whose_lease_ran_out_in_an_outage_is_still_recorded(
         self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
         receiver.holds = {"slow"}
         async with serving(replace(settings, lease_s=60, callback_timeout=10)) as service:
             request = await submit(service.engine, new(callback_url=receiver.url("slow")))
             await receiver.count(1)
             await expire(pool, request)
-            assert await service.engine.courier.sweep(timedelta(0)) == 0
+            assert await service.engine.dispatcher.sweep(timedelta(0)) == 0
             receiver.release()
             done = await finished(pool, request)
         assert (done.callback_status, done.callback_attempts) == (CallbackStatus.SUCCESS, 1)
@@ -157,10 +156,10 @@ class TestOwners:
         self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What was claimed and cannot be kept must not count as progress."""
-        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
         rows = await ended(pool, *(new(callback_url=receiver.url()) for _ in range(3)), owner=OTHER)
         async with serving(settings) as service:
-            delivering = service.engine.courier
+            delivering = service.engine.dispatcher
             monkeypatch.setattr(delivering, "offer", lambda _: False)
             await expire(pool, *rows)
             assert await delivering.sweep(timedelta(0)) == 0
@@ -200,7 +199,7 @@ class TestOwners:
     async def test_an_attempt_whose_end_could_not_be_written_is_made_again(
         self, service: Service, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        records = service.engine.courier._records
+        records = service.engine.dispatcher._recorder.records
         submit_record = records.submit
         failures = 1
 
@@ -220,7 +219,7 @@ class TestOwners:
     async def test_what_finds_no_room_is_delivered_later(
         self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(destination_queues, "LIMITS", dict.fromkeys(Standing, Limits(1, 1, 2, 1)))
+        monkeypatch.setattr(destination_queues, "LIMITS", dict.fromkeys(DestinationHealth, Limits(1, 1, 2, 1)))
         async with serving(settings) as service:
             requests = [await submit(service.engine, new(callback_url=receiver.url())) for _ in range(8)]
             for request in requests:
@@ -252,10 +251,10 @@ class TestDestinations:
         self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Not one that is known to answer, nor, once they are known to hang, one that is new."""
-        monkeypatch.setattr(courier, "PROMPT_MS", 60_000)
+        monkeypatch.setattr(dispatcher, "PROMPT_MS", 60_000)
         receiver.status = lambda arrival: 0 if arrival.path == "slow" else 204
         dead = list(each_as_its_own(200))
-        places, fewer = LIMITS[Standing.NEW].together, LIMITS[Standing.SILENT].together
+        places, fewer = LIMITS[DestinationHealth.NEW].together, LIMITS[DestinationHealth.SILENT].together
 
         async def call_the_dead(service: Service) -> None:
             receiver.hold("slow")
@@ -286,10 +285,10 @@ class TestDestinations:
         self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """More than there are places; those that have said nothing after a moment give theirs up."""
-        monkeypatch.setattr(courier, "PROMPT_MS", 50)
+        monkeypatch.setattr(dispatcher, "PROMPT_MS", 50)
         receiver.hold("slow")
         async with serving(replace(settings, callback_timeout=60, callback_attempts=1)) as service:
-            for host in each_as_its_own(2 * LIMITS[Standing.NEW].together + 50):
+            for host in each_as_its_own(2 * LIMITS[DestinationHealth.NEW].together + 50):
                 await submit(service.engine, new(callback_url=receiver.url("slow", host=host)))
             for number in range(3):
                 url = receiver.url("quick", host=f"127.0.0.{3 + number}")
@@ -325,7 +324,10 @@ class TestDestinations:
     ) -> None:
         one_try = replace(settings, callback_timeout=60, callback_attempts=1)
         receiver.status = lambda arrival: 0 if arrival.path == "slow" else 204
-        dead, fewer = list(each_as_its_own(LIMITS[Standing.SILENT].together + 20)), LIMITS[Standing.SILENT].together
+        dead, fewer = (
+            list(each_as_its_own(LIMITS[DestinationHealth.SILENT].together + 20)),
+            LIMITS[DestinationHealth.SILENT].together,
+        )
         async with serving(one_try) as service:
             for host in dead:
                 await submit(service.engine, new(callback_url=receiver.url("slow", host=host)))
@@ -336,7 +338,7 @@ class TestDestinations:
             for host in dead:
                 await submit(service.engine, new(callback_url=receiver.url("slow", host=host)))
             await receiver.count(len(dead) + fewer, "slow")
-            share = LIMITS[Standing.PROMPT].each
+            share = LIMITS[DestinationHealth.PROMPT].each
             for _ in range(share + 2):
                 await submit(service.engine, new(callback_url=receiver.url("busy")))
             await receiver.count(share, "busy")
@@ -351,7 +353,7 @@ class TestDestinations:
             receiver.holds = {"slow"}
             for _ in range(20):
                 await submit(service.engine, new(callback_url=receiver.url("slow")))
-            share = LIMITS[Standing.PROMPT].each
+            share = LIMITS[DestinationHealth.PROMPT].each
             await receiver.count(share, "slow")
             await asyncio.sleep(0.3)
             assert len(receiver.at("slow")) == share
@@ -370,12 +372,12 @@ class TestDestinations:
         async with serving(replace(settings, callback_timeout=30, shutdown_grace_s=0.1)) as service:
             assert (await finished(pool, late[0], timeout=5)).callback_status is CallbackStatus.SUCCESS
             assert len(receiver.at("slow")) == 1
-            assert len(service.engine.courier.held) <= LIMITS[Standing.NEW].held
+            assert len(service.engine.dispatcher.held) <= LIMITS[DestinationHealth.NEW].held
 
     async def test_what_waits_in_the_table_for_a_live_one_is_delivered_at_once_after_a_restart(
         self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(leases, "SWEEP_EVERY_S", 1.0)
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", 1.0)
         rows = await ended(pool, *(new(callback_url=receiver.url()) for _ in range(1_000)), owner=OTHER)
         await pool.execute("UPDATE requests SET callback_owner = NULL, callback_due_at = now() - interval '1 s'")
         async with serving(replace(settings, callback_rate=0)):
@@ -391,7 +393,7 @@ class TestDestinations:
             receiver.holds = {"slow"}
             for _ in range(200):
                 await submit(service.engine, new(callback_url=receiver.url("slow")))
-            delivering = service.engine.courier
+            delivering = service.engine.dispatcher
 
             async def few() -> bool:
                 failed = await pool.fetchval("SELECT count(*) FROM requests WHERE callback_status = 'FAILED'")
@@ -421,11 +423,11 @@ async def test_a_delivery_tells_of_its_log_row_and_its_state(service: Service, p
 async def test_a_redelivery_goes_out_at_once_in_a_series_of_its_own(
     settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
+    monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
     async with serving(settings) as service:
         request = await submit(service.engine, new(callback_url=receiver.url()))
         await finished(pool, request)
-        started: Any = await service.engine.redeliver(request.id)
+        started: Any = await service.engine.changes.redeliver(request.id)
         assert started.callback_series == 2
         assert (await finished(pool, request)).callback_status is CallbackStatus.SUCCESS
         assert await attempts(pool, request) == [(1, 1), (2, 1)]
@@ -440,7 +442,7 @@ async def test_a_redelivery_goes_out_at_once_though_whoever_asked_for_it_left_af
 ) -> None:
     request = await submit(service.engine, new(callback_url=receiver.url()))
     await finished(pool, request)
-    monkeypatch.setattr(leases, "SWEEP_EVERY_S", 3_600.0)
+    monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", 3_600.0)
     redeliver = store.redeliver
 
     async def leave_then(*given: Any) -> list[Request]:
@@ -450,7 +452,7 @@ async def test_a_redelivery_goes_out_at_once_though_whoever_asked_for_it_left_af
         return started
 
     monkeypatch.setattr(store, "redeliver", leave_then)
-    client = asyncio.create_task(service.engine.redeliver(request.id))
+    client = asyncio.create_task(service.engine.changes.redeliver(request.id))
     with pytest.raises(asyncio.CancelledError):
         await client
     await finished(pool, request)
@@ -478,14 +480,14 @@ async def test_a_redelivery_whose_starter_died_is_made_after_its_lease(
 async def test_a_redelivery_of_many_goes_out_at_once(
     settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
+    monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
     receiver.status = lambda _: 500
     async with serving(replace(settings, callback_attempts=1)) as service:
         requests = [await submit(service.engine, new(callback_url=receiver.url())) for _ in range(30)]
         for request in requests:
             await finished(pool, request)
         receiver.status = lambda _: 200
-        calls = [service.engine.redeliver_matching(store.Matching(), 20) for _ in range(4)]
+        calls = [service.engine.changes.redeliver_matching(store.Matching(), 20) for _ in range(4)]
         started = [request.id for found in await asyncio.gather(*calls) for request in found]
         assert sorted(started) == [request.id for request in requests]
         for request in requests:
@@ -496,10 +498,10 @@ async def test_a_redelivery_of_many_goes_out_at_once(
 async def test_a_cancelled_request_is_announced_at_once(
     settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
+    monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
     async with serving(settings) as service:
         request = await submit(service.engine, job(60_000, callback_url=receiver.url()))
-        await service.engine.cancel(request.id)
+        await service.engine.changes.cancel(request.id)
         failed = await finished(pool, request)
     assert (failed.status, failed.callback_status) == (Status.FAILED, CallbackStatus.SUCCESS)
     assert [arrival.event["type"] for arrival in receiver.arrivals] == ["report.failed"]
@@ -509,7 +511,7 @@ async def test_an_attempt_whose_record_was_written_though_the_answer_was_lost_go
     settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next attempt comes by its timer, and whoever watches hears of the first one."""
-    monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
+    monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
     receiver.status = lambda arrival: 200 if arrival.attempt == 2 else 503
     record, lost = store.record, 0
 
@@ -524,7 +526,7 @@ async def test_an_attempt_whose_record_was_written_though_the_answer_was_lost_go
     monkeypatch.setattr(store, "record", lose_the_answer)
     async with serving(replace(settings, callback_waits=(0.1,))) as service:
         logged: list[CallbackLog] = []
-        monkeypatch.setattr(service.engine.courier, "_logged", lambda log, _: logged.append(log))
+        monkeypatch.setattr(service.engine.dispatcher._recorder, "_publish_log", lambda log, _: logged.append(log))
         request = await submit(service.engine, new(callback_url=receiver.url()))
         done = await finished(pool, request)
     assert (done.callback_status, done.callback_attempts, lost) == (CallbackStatus.SUCCESS, 2, 2)
@@ -541,7 +543,7 @@ async def test_a_redelivery_is_the_same_message_wherever_the_service_listens_by_
         await finished(pool, request)
     for url in ("https://two.example.org", None):
         async with serving(replace(settings, public_url=url)) as service:
-            assert await service.engine.redeliver(request.id)
+            assert await service.engine.changes.redeliver(request.id)
             await finished(pool, request)
     assert await attempts(pool, request) == [(1, 1), (2, 1), (3, 1)]
     [(message_id, body)] = {(arrival.message_id, arrival.body) for arrival in receiver.arrivals}
@@ -554,7 +556,7 @@ class TestShortage:
 
     @pytest.fixture(autouse=True)
     def soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(courier, "DEFER_S", 0.05)
+        monkeypatch.setattr(dispatcher, "DEFER_S", 0.05)
 
     async def test_of_lookups(
         self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch

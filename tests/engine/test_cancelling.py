@@ -27,7 +27,7 @@ async def test_a_cancelled_report_is_over_on_the_server_before_its_slot_is_free(
         await connection.execute("LOCK TABLE balances, postings IN ACCESS EXCLUSIVE MODE")
         request = await submit(service.engine, new())
         await until(lambda: pool.fetchval(WAITING))
-        assert await service.engine.cancel(request.id)
+        assert await service.engine.changes.cancel(request.id)
         await until(lambda: free_slots(service))
         assert await pool.fetchval(WAITING) == 0
 

@@ -14,8 +14,8 @@ import pytest
 
 from reportsim.core.model import Request, Status, rfc3339
 from reportsim.engine import replication
-from reportsim.engine.event_hub import Hub
-from reportsim.engine.replication import Replicas
+from reportsim.engine.events.hub import EventHub
+from reportsim.engine.replication import Replication
 from reportsim.settings import Settings
 from reportsim.store import notifications
 from reportsim.store.pool import Connection, Pool
@@ -53,7 +53,7 @@ async def pair(settings: Settings) -> AsyncIterator[Pair]:
 @pytest.fixture
 def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing that is announced arrives, as behind a pooler."""
-    monkeypatch.setattr(Replicas, "_hear", lambda *_: None)
+    monkeypatch.setattr(Replication, "_hear", lambda *_: None)
     monkeypatch.setattr(replication, "ECHO_S", 0.1)
 
 
@@ -302,9 +302,9 @@ class TestDeafLine:
 
 class TestMany:
     @staticmethod
-    def line(pool: Pool, heard: list[list[Request]]) -> Replicas:
+    def line(pool: Pool, heard: list[list[Request]]) -> Replication:
         """One that is not connected, and hears what it is given."""
-        return Replicas(dsn="", pool=pool, hub=Hub(), heard=heard.append, concerns=list)
+        return Replication(dsn="", pool=pool, hub=EventHub(), heard=heard.append, concerns=list)
 
     async def test_changes_are_read_a_part_at_a_time(self, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(replication, "AT_ONCE", 2)

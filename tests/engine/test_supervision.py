@@ -7,11 +7,13 @@ import aiohttp
 import pytest
 
 from reportsim.benchmark.runner import Runner
-from reportsim.engine.delivery.dispatcher import Courier
-from reportsim.engine.event_hub import Hub
-from reportsim.engine.leases import Leases, Sweeper
-from reportsim.engine.replication import Replicas
-from reportsim.engine.worker import Worker
+from reportsim.engine.delivery.dispatcher import Dispatcher
+from reportsim.engine.events.hub import EventHub
+from reportsim.engine.leases import Leases
+from reportsim.engine.replication import Replication
+from reportsim.engine.sweeper import Sweeper
+from reportsim.engine.worker.claim_writer import ClaimWriter
+from reportsim.engine.worker.worker import Worker
 from reportsim.settings import Settings
 from reportsim.store.batcher import Batcher
 from reportsim.tasks import BackgroundTaskError
@@ -20,13 +22,13 @@ from tests.api.calls import TINY
 from tests.conftest import serving
 
 SERVICES = [
-    (Hub, "run"),
-    (Courier, "_dispatch"),
-    (Worker, "_take_forever"),
-    (Worker, "_write_begun_forever"),
+    (EventHub, "run"),
+    (Dispatcher, "_dispatch"),
+    (Worker, "_claim_forever"),
+    (ClaimWriter, "run"),
     (Leases, "run"),
     (Sweeper, "run"),
-    (Replicas, "run"),
+    (Replication, "run"),
     (Runner, "_bury_forever"),
     (Batcher, "_write"),
 ]

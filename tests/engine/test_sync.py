@@ -9,9 +9,9 @@ from uuid import uuid4
 import pytest
 
 from reportsim.core.model import Status
-from reportsim.engine import engine as engines
-from reportsim.engine import worker
-from reportsim.engine.worker import Unobserved
+from reportsim.engine import blocking
+from reportsim.engine.worker import claim_writer, worker
+from reportsim.engine.worker.observer import NullObserver
 from reportsim.settings import Settings
 from reportsim.store import notifications
 from reportsim.store import requests as store
@@ -62,7 +62,7 @@ async def test_without_capacity_in_time_it_is_refused_and_its_key_is_free_again(
 async def test_a_report_that_began_in_time_is_waited_for_to_its_end(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, moment: float
 ) -> None:
-    monkeypatch.setattr(worker, "MOMENT_S", moment)
+    monkeypatch.setattr(claim_writer, "WRITE_AFTER_S", moment)
     async with serving(replace(settings, sync_timeout=0.2)) as service:
         status, _, _ = await post(service, held_for(800))
         assert status == 200
@@ -109,7 +109,7 @@ async def test_an_end_that_another_replica_wrote_is_told(
     settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The row was taken from us, as after an outage of ours; whoever did it made the report."""
-    monkeypatch.setattr(engines, "LOOK_AGAIN_S", 0.1)
+    monkeypatch.setattr(blocking, "READ_AGAIN_S", 0.1)
     async with serving(replace(settings, sync_timeout=0.3)) as service:
         row = job(60_000, mode="sync", owner=service.engine.owner)
         with service.engine.hub.end_of(row.request.id) as ended:
@@ -119,7 +119,7 @@ async def test_an_end_that_another_replica_wrote_is_told(
                 return row.request.id in service.engine.worker.running_ids
 
             await until(working)
-            client = asyncio.create_task(service.engine.blocking_end(row.request.id, ended))
+            client = asyncio.create_task(service.engine.blocking.wait_for_end(row.request.id, ended))
             taken = "UPDATE requests SET status = 'PROCESSING', tries = tries + 1, owner = $2 WHERE id = $1"
             await pool.execute(taken, row.request.id, OTHER)
             theirs = await state(pool, row.request)
@@ -166,15 +166,15 @@ async def test_what_is_read_of_waiting_requests_of_a_run_changes_nothing_of_thei
     settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a reconnect, and with every look while changes are polled for."""
-    monkeypatch.setattr(worker, "LOOK_EVERY_S", 30.0)
+    monkeypatch.setattr(worker, "POLL_INTERVAL_S", 30.0)
     async with serving(settings) as service:
         engine, owner, run = service.engine, uuid4(), uuid4()
-        async with engine.run_worker(owner, 1, Unobserved()):
+        async with engine.run_worker(owner, 1, NullObserver()):
             fields: dict[str, Any] = {"mode": "sync", "owner": owner, "run_id": run}
             busy = await submit(engine, job(60_000, **fields))
             waiting = [await submit(engine, job(20, **fields)) for _ in range(4)]
-            engine._heard([await state(pool, request) for request in waiting[:2]])
-            assert await engine.cancel(busy.id)
+            engine._take_changes([await state(pool, request) for request in waiting[:2]])
+            assert await engine.changes.cancel(busy.id)
             ends = [await finished(pool, request) for request in waiting]
     started = [end.started_at for end in ends]
     assert None not in started

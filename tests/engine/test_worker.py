@@ -10,7 +10,9 @@ import asyncpg
 import pytest
 
 from reportsim.core.model import CallbackStatus, Request, Status
-from reportsim.engine import leases, worker
+from reportsim.engine import sweeper
+from reportsim.engine.worker import claim_writer, execution, worker
+from reportsim.engine.worker.observer import NullObserver
 from reportsim.reports import generate
 from reportsim.settings import Settings
 from reportsim.store import requests as store
@@ -44,8 +46,8 @@ class TestFastPath:
         self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """With every periodic look put off for an hour, only the hint of the submission is left."""
-        monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
-        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(worker, "POLL_INTERVAL_S", NEVER_S)
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
         async with serving(settings) as service:
             for _ in range(5):
                 request = await submit(service.engine, new())
@@ -54,8 +56,8 @@ class TestFastPath:
     async def test_what_was_accepted_for_a_client_that_left_meanwhile_is_counted_shown_and_worked_on(
         self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
-        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(worker, "POLL_INTERVAL_S", NEVER_S)
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
         async with serving(settings) as service:
             engine = service.engine
             insert = engine._inserts._flush
@@ -77,16 +79,16 @@ class TestFastPath:
     async def test_ends_that_cannot_be_written_hold_their_slots_beyond_a_bound(
         self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(worker, "MOST_ENDING", 3)
+        monkeypatch.setattr(worker, "MAX_ENDING", 3)
         async with serving(replace(settings, workers=2)) as service:
             engine = service.engine
-            finish, there = engine.worker._finish._flush, asyncio.Event()
+            finish, there = engine.worker._completion.ends._flush, asyncio.Event()
 
             async def flush(ends: Sequence[store.Finish]) -> Sequence[bool]:
                 await there.wait()
                 return await finish(ends)
 
-            monkeypatch.setattr(engine.worker._finish, "_flush", flush)
+            monkeypatch.setattr(engine.worker._completion.ends, "_flush", flush)
             requests = [await submit(engine, new()) for _ in range(20)]
 
             async def is_full() -> bool:
@@ -106,8 +108,8 @@ class TestFastPath:
     async def test_a_slot_that_comes_free_is_filled_at_once(
         self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
-        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(worker, "POLL_INTERVAL_S", NEVER_S)
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
         async with serving(replace(settings, workers=1)) as service:
             requests = [await submit(service.engine, job(20)) for _ in range(5)]
             for request in requests:
@@ -120,9 +122,9 @@ class TestOwnRequests:
     async def test_begin_without_a_claim_and_are_written_once(
         self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
-        monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
-        monkeypatch.setattr(worker, "MOMENT_S", NEVER_S)
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(worker, "POLL_INTERVAL_S", NEVER_S)
+        monkeypatch.setattr(claim_writer, "WRITE_AFTER_S", NEVER_S)
         async with serving(settings) as service:
             engine = service.engine
             await finished(pool, await submit(engine, new()))
@@ -161,9 +163,9 @@ class TestOwnRequests:
     async def test_that_were_begun_are_never_claimed_a_second_time(
         self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
-        monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
-        monkeypatch.setattr(worker, "MOMENT_S", NEVER_S)
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(worker, "POLL_INTERVAL_S", NEVER_S)
+        monkeypatch.setattr(claim_writer, "WRITE_AFTER_S", NEVER_S)
         async with serving(replace(settings, workers=3)) as service:
             engine = service.engine
             await finished(pool, await submit(engine, new()))
@@ -181,7 +183,7 @@ class TestOwnRequests:
     async def test_that_are_cancelled_stop_though_their_rows_never_said_that_they_began(
         self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(worker, "MOMENT_S", NEVER_S)
+        monkeypatch.setattr(claim_writer, "WRITE_AFTER_S", NEVER_S)
         async with serving(settings) as service:
             engine = service.engine
             request = await submit(engine, job(60_000, mode="sync", owner=engine.owner))
@@ -193,7 +195,7 @@ class TestOwnRequests:
                 return not engine.worker.running_ids
 
             await until(working)
-            await engine.cancel(request.id)
+            await engine.changes.cancel(request.id)
             await until(idle)
             assert engine.worker.lost_fences == 0
         assert (await state(pool, request)).status is Status.FAILED
@@ -201,7 +203,7 @@ class TestOwnRequests:
     async def test_that_were_begun_are_not_dropped_as_waiting(
         self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(worker, "MOMENT_S", NEVER_S)
+        monkeypatch.setattr(claim_writer, "WRITE_AFTER_S", NEVER_S)
         async with serving(replace(settings, workers=1)) as service:
             engine = service.engine
             rows = [job(300, mode="sync", owner=engine.owner) for _ in range(2)]
@@ -211,14 +213,14 @@ class TestOwnRequests:
                 return first.id in engine.worker.running_ids
 
             await until(working)
-            await engine.drop(engine.owner, [first.id, second.id], [Status.PENDING])
+            await engine.changes.drop(engine.owner, [first.id, second.id], [Status.PENDING])
             assert (await state(pool, second)).status is Status.FAILED
             assert (await finished(pool, first)).status is Status.COMPLETED
 
     async def test_that_another_replica_took_meanwhile_are_its_own(
         self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(worker, "MOMENT_S", NEVER_S)
+        monkeypatch.setattr(claim_writer, "WRITE_AFTER_S", NEVER_S)
         async with serving(settings) as service:
             engine = service.engine
             request = await submit(engine, job(400, mode="sync", owner=engine.owner))
@@ -242,10 +244,10 @@ class TestOwnRequests:
         """A claim sees a row as soon as it is committed, and its answer may be read first."""
         async with serving(settings) as service:
             engine = service.engine
-            make, made = engine.worker._make, []
+            make, made = engine.worker._executor.generate, []
             insert = store.insert
 
-            async def counted(request: Request) -> worker.Made:
+            async def counted(request: Request) -> execution.GeneratedReport:
                 made.append(request.id)
                 return await make(request)
 
@@ -254,11 +256,11 @@ class TestOwnRequests:
 
             async def slowly_inserted(*given: Any) -> list[bool]:
                 fresh = await insert(*given)
-                engine.worker.hint()
+                engine.worker.wake()
                 await until(working)
                 return fresh
 
-            monkeypatch.setattr(engine.worker, "_make", counted)
+            monkeypatch.setattr(engine.worker._executor, "generate", counted)
             monkeypatch.setattr(store, "insert", slowly_inserted)
             request = await submit(engine, job(300, mode="sync", owner=engine.owner))
             done = await finished(pool, request)
@@ -267,10 +269,10 @@ class TestOwnRequests:
     async def test_that_memory_has_no_room_for_begin_in_their_turn(
         self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
-        monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
-        monkeypatch.setattr(worker, "MOST_EXPECTED", 2)
-        async with serving(settings) as service, service.engine.run_worker(OTHER, 1, worker.Unobserved()):
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(worker, "POLL_INTERVAL_S", NEVER_S)
+        monkeypatch.setattr(worker, "MAX_EXPECTED", 2)
+        async with serving(settings) as service, service.engine.run_worker(OTHER, 1, NullObserver()):
             requests = [await submit(service.engine, job(20, owner=OTHER)) for _ in range(10)]
             done = [await finished(pool, request) for request in requests]
         starts = [each.started_at for each in done if each.started_at]
@@ -280,20 +282,20 @@ class TestOwnRequests:
     async def test_that_memory_never_heard_of_follow_each_other_at_once(
         self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
-        monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(worker, "POLL_INTERVAL_S", NEVER_S)
         async with serving(settings) as service:
             requests = await inserted(pool, *(new(owner=OTHER) for _ in range(5)))
-            async with service.engine.run_worker(OTHER, 1, worker.Unobserved()) as own:
-                own.hint()
+            async with service.engine.run_worker(OTHER, 1, NullObserver()) as own:
+                own.wake()
                 for request in requests:
                     assert (await finished(pool, request)).status is Status.COMPLETED
 
     async def test_do_not_hide_what_comes_for_anyone_while_the_table_is_asked(
         self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
-        monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(worker, "POLL_INTERVAL_S", NEVER_S)
         async with serving(replace(settings, workers=1)) as service:
             engine = service.engine
             anyones = new()
@@ -309,15 +311,15 @@ class TestOwnRequests:
             await submit(engine, job(200))
             await submit(engine, new(owner=engine.owner))
             monkeypatch.setattr(store, "anyones_wait", asked_before)
-            engine.worker.hint()
+            engine.worker.wake()
             await asked.wait()
             assert (await finished(pool, anyones.request)).status is Status.COMPLETED
 
     async def test_begin_though_another_statement_is_at_their_rows(
         self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
-        monkeypatch.setattr(worker, "LOOK_EVERY_S", NEVER_S)
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
+        monkeypatch.setattr(worker, "POLL_INTERVAL_S", NEVER_S)
         async with serving(replace(settings, workers=1)) as service:
             engine = service.engine
             await submit(engine, job(200))
@@ -330,7 +332,7 @@ class TestOwnRequests:
                 await connection.execute("SELECT 1 FROM requests WHERE id = $1 FOR UPDATE", own.id)
                 # A look is due, and nobody will hint at anything once it is over.
                 engine.worker._table_first = True
-                engine.worker._hinted.clear()
+                engine.worker._wakeup.clear()
                 await until(working)
 
     async def test_are_known_to_be_worked_on_though_the_next_question_found_no_database(
@@ -338,7 +340,7 @@ class TestOwnRequests:
     ) -> None:
         async with serving(replace(settings, workers=1)) as service:
             engine = service.engine
-            ask, publish = store.anyones_wait, engine.worker._published
+            ask, publish = store.anyones_wait, engine.worker._publish
             published: list[tuple[UUID, Status]] = []
 
             async def away(*_: Any) -> bool:
@@ -352,8 +354,8 @@ class TestOwnRequests:
             await submit(engine, job(200))
             own = await submit(engine, job(200, owner=engine.owner))
             monkeypatch.setattr(store, "anyones_wait", away)
-            monkeypatch.setattr(engine.worker, "_published", noted)
-            engine.worker.hint()
+            monkeypatch.setattr(engine.worker, "_publish", noted)
+            engine.worker.wake()
             assert (await finished(pool, own)).tries == 1
             assert store.anyones_wait is ask
             assert (own.id, Status.PROCESSING) in published
@@ -362,7 +364,7 @@ class TestOwnRequests:
         self, service: Service, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         engine = service.engine
-        begin, publish = store.begin, engine.worker._published
+        begin, publish = store.begin, engine.worker._publish
         published: list[tuple[UUID, Status]] = []
 
         async def begun(*given: Any) -> set[UUID]:
@@ -376,7 +378,8 @@ class TestOwnRequests:
 
         monkeypatch.setattr(store, "begin", begun)
         monkeypatch.setattr(store, "claim", nothing)
-        monkeypatch.setattr(engine.worker, "_published", noted)
+        for part in (engine.worker, engine.worker._claims, engine.worker._completion):
+            monkeypatch.setattr(part, "_publish", noted)
         request = await submit(engine, job(600, mode="sync", owner=engine.owner))
         assert (await finished(pool, request)).tries == 1
         assert published == [(request.id, Status.PROCESSING), (request.id, Status.COMPLETED)]
@@ -384,7 +387,7 @@ class TestOwnRequests:
     async def test_that_were_taken_over_are_stopped_though_their_rows_never_said_that_they_began(
         self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(worker, "MOMENT_S", NEVER_S)
+        monkeypatch.setattr(claim_writer, "WRITE_AFTER_S", NEVER_S)
         monkeypatch.setattr(store, "claim", nothing)
         async with serving(replace(settings, lease_s=60)) as service:
             engine = service.engine
@@ -398,7 +401,7 @@ class TestOwnRequests:
 
             await until(working)
             await pool.execute("UPDATE requests SET lease_until = now() WHERE id = $1", request.id)
-            engine._heard(await store.take_over(pool, OTHER, 1, engine._lease, request.created_at))
+            engine._take_changes(await store.take_over(pool, OTHER, 1, engine._lease, request.created_at))
             await until(idle)
         assert engine.worker.lost_fences == 0
 
@@ -504,10 +507,10 @@ class TestFailures:
             asyncpg.ConfigurationLimitExceededError("temp_file_limit"),
         ]
 
-        async def make(_: Request) -> worker.Made:
+        async def make(_: Request) -> execution.GeneratedReport:
             raise errors.pop(0)
 
-        monkeypatch.setattr(service.engine.worker, "_make", make)
+        monkeypatch.setattr(service.engine.worker._executor, "generate", make)
         failed = await finished(pool, await submit(service.engine, new()))
         assert failed.error is not None
         assert failed.error["type"] == "/problems/report-failed"
@@ -531,7 +534,7 @@ class TestCancelling:
         leave_after(monkeypatch, store, "abandon", lambda: client.cancel())
         request = await submit(engine, job(60_000))
         with engine.hub.end_of(request.id) as end:
-            client = asyncio.create_task(engine.cancel(request.id))
+            client = asyncio.create_task(engine.changes.cancel(request.id))
             with pytest.raises(asyncio.CancelledError):
                 await client
             async with asyncio.timeout(10):
@@ -545,7 +548,7 @@ class TestCancelling:
         leave_after(monkeypatch, store, "abandon", lambda: client.cancel())
         request = await submit(engine, job(60_000, mode="sync", owner=engine.owner))
         with engine.hub.end_of(request.id) as end:
-            client = asyncio.create_task(engine.drop(engine.owner, [request.id], list(Status)))
+            client = asyncio.create_task(engine.changes.drop(engine.owner, [request.id], list(Status)))
             with pytest.raises(asyncio.CancelledError):
                 await client
             async with asyncio.timeout(10):
@@ -610,7 +613,7 @@ class TestTakeovers:
     async def test_an_end_that_could_not_be_written_is_made_again(
         self, service: Service, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        finishes = service.engine.worker._finish
+        finishes = service.engine.worker._completion.ends
         submit_end = finishes.submit
         failures = 1
 
@@ -628,8 +631,8 @@ class TestTakeovers:
     async def test_an_end_whose_answer_was_lost_counts_and_is_announced(
         self, service: Service, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(leases, "SWEEP_EVERY_S", NEVER_S)
-        finishes = service.engine.worker._finish
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
+        finishes = service.engine.worker._completion.ends
         write = finishes._flush
         losses = 1
 
@@ -748,9 +751,9 @@ async def test_cancelling_stops_the_work_and_frees_the_slot(settings: Settings, 
             return request.id in service.engine.worker.running_ids
 
         await until(working)
-        cancelled = await service.engine.cancel(request.id)
+        cancelled = await service.engine.changes.cancel(request.id)
         assert cancelled is not None
         assert cancelled.status is Status.FAILED
         assert (await finished(pool, await submit(service.engine, new()))).status is Status.COMPLETED
-        assert await service.engine.cancel(request.id) is None
-        assert await service.engine.cancel(uuid4()) is None
+        assert await service.engine.changes.cancel(request.id) is None
+        assert await service.engine.changes.cancel(uuid4()) is None

@@ -11,8 +11,8 @@ from uuid import UUID
 import aiohttp
 
 from reportsim.core.model import Request, Status
-from reportsim.engine.delivery.dispatcher import message_id
-from reportsim.engine.worker import MOST_TAKEOVERS
+from reportsim.engine.delivery.sender import message_id
+from reportsim.engine.worker.execution import MAX_TAKEOVERS
 from reportsim.store import requests
 from reportsim.store.pool import Connection, Pool, create_pool
 from tests.engine.jobs import until
@@ -190,7 +190,7 @@ class Load:
             case "/problems/cancelled":
                 return str(row.id) in self.cancelled
             case "/problems/gave-up":
-                return row.takeovers == MOST_TAKEOVERS
+                return row.takeovers == MAX_TAKEOVERS
             case _:
                 return "simulate" in row.input_payload and error.get("simulated") is True
 

@@ -205,7 +205,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
         seen.append(request.id)
         return await real(pool, request, draft)
 
-    monkeypatch.setattr("reportsim.engine.regenerate.generate", counting)
+    monkeypatch.setattr("reportsim.engine.regeneration.generate", counting)
     return seen
 
 

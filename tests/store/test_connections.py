@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from reportsim.store.connector import DIRECT, LIMITS, Connector
-from reportsim.store.engine_connections import Lines
+from reportsim.store.engine_connections import EngineConnections
 from reportsim.store.errors import OUTAGES, DatabaseMisconfigured, DatabaseTimeout, DatabaseUnavailable
 from reportsim.store.pool import connect, create_pool
 from tests.conftest import on_database
@@ -98,7 +98,7 @@ class TestSessions:
         async with database_with(server_dsn, **odd) as direct:
             with pooled(direct, mode=mode) if mode else contextlib.nullcontext(direct) as dsn:
                 connection = await connect(dsn)
-                lines = Lines(dsn, statement_cache=100)
+                lines = EngineConnections(dsn, statement_cache=100)
                 async with create_pool(dsn, size=1, statement_cache=100) as pool:
                     found = [await source.fetch(ISOLATION) for source in (connection, lines, pool)]
                     await pool.execute("CREATE TABLE written (n integer)")

@@ -12,7 +12,7 @@ import pytest
 
 from reportsim.core.database_address.url import parse_database_url
 from reportsim.store.embedded_postgres.cluster import Cluster, EmbeddedUnavailable
-from reportsim.store.engine_connections import Lines
+from reportsim.store.engine_connections import EngineConnections
 from reportsim.store.pool import OUTAGES, connect, create_pool, persist
 
 
@@ -100,7 +100,7 @@ async def test_a_new_primary_is_found_after_a_failover() -> None:
 
 async def write_through_a_failover(pair: Pair) -> None:
     address = pair.address(pair.primary, pair.standby)
-    lines = Lines(address, statement_cache=100)
+    lines = EngineConnections(address, statement_cache=100)
     write = "DO $$ BEGIN PERFORM pg_current_wal_lsn(); END $$"
     async with create_pool(address, size=2, statement_cache=100) as pool:
         for source in (pool, lines):

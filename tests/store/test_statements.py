@@ -8,15 +8,18 @@ import pytest
 
 from reportsim import store
 from reportsim.core.model import CallbackLog, Ledger, Request
-from reportsim.store import benchmarks, callbacks, ledgers, requests
+from reportsim.store import benchmarks, ledgers
+from reportsim.store.callbacks import attempts, claims
 from reportsim.store.pool import Connection
+from reportsim.store.requests import claims as request_claims
+from reportsim.store.requests import queries
 
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 ROWS: list[tuple[str, type]] = [
-    (requests.SELECT_MANY, Request),
-    (requests.CLAIM, Request),
-    (callbacks.CLAIM, Request),
-    (callbacks.SELECT_LOGS, CallbackLog),
+    (queries.SELECT_MANY, Request),
+    (request_claims.CLAIM, Request),
+    (claims.CLAIM, Request),
+    (attempts.SELECT_LOGS, CallbackLog),
     (ledgers.SELECT_LEDGERS, Ledger),
     (benchmarks.SELECT_ONE, benchmarks.Benchmark),
     (benchmarks.SELECT_NEWEST, benchmarks.Summary),
@@ -25,21 +28,23 @@ ROWS: list[tuple[str, type]] = [
 
 def statements(name: str) -> dict[str, str]:
     """The complete statements among a module's constants; templates are not."""
-    constants = vars(importlib.import_module(f"reportsim.store.{name}")).items()
+    constants = vars(importlib.import_module(name)).items()
     return {
-        f"{name}.{constant}": value
+        f"{name.removeprefix('reportsim.store.')}.{constant}": value
         for constant, value in constants
         if constant.isupper() and isinstance(value, str) and value.lstrip().startswith(VERBS) and "{" not in value
     }
 
 
 STATEMENTS = {
-    name: sql for module in pkgutil.iter_modules(store.__path__) for name, sql in statements(module.name).items()
+    name: sql
+    for module in pkgutil.walk_packages(store.__path__, "reportsim.store.")
+    for name, sql in statements(module.name).items()
 }
 
 
 def test_the_constants_are_found() -> None:
-    assert {"requests.CLAIM", "callbacks.RECORD", "ledgers.GENERATE"} < STATEMENTS.keys()
+    assert {"requests.claims.CLAIM", "callbacks.attempts.RECORD", "ledgers.GENERATE"} < STATEMENTS.keys()
     assert len(STATEMENTS) > 20
 
 

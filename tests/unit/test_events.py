@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+from collections import deque
 from collections.abc import AsyncIterator, Container
 from dataclasses import replace
 from typing import Any, cast
@@ -13,8 +14,12 @@ from hypothesis import strategies as st
 
 from reportsim.core.json import dumps
 from reportsim.core.model import CallbackStatus, Request, Status
-from reportsim.engine import event_hub
-from reportsim.engine.event_hub import Hub, Message, Source, Subscriber, View, encode, joined
+from reportsim.engine.events import hub as event_hub
+from reportsim.engine.events import ring
+from reportsim.engine.events import subscriber as subscribers
+from reportsim.engine.events.hub import EventHub
+from reportsim.engine.events.messages import OF_MESSAGE, Message, Source, View, encode, render_messages
+from reportsim.engine.events.subscriber import Subscriber
 from tests.store.rows import URL, attempt_at, new, new_id, now
 
 SILENCE_S = 0.05
@@ -69,12 +74,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def hub() -> AsyncIterator[Hub]:
-    async with Hub().running() as running:
+async def hub() -> AsyncIterator[EventHub]:
+    async with EventHub().running() as running:
         yield running
 
 
-async def quiet(hub: Hub) -> None:
+async def quiet(hub: EventHub) -> None:
     """Waits until the gathering time of what was published has passed."""
     with hub.subscribe() as subscriber:
         while await subscriber.read(SILENCE_S):
@@ -82,7 +87,7 @@ async def quiet(hub: Hub) -> None:
 
 
 class TestGathering:
-    async def test_the_first_change_is_sent_at_once(self, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_the_first_change_is_sent_at_once(self, hub: EventHub, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(event_hub, "GATHER_S", 3600)
         request = pending()
         with hub.subscribe() as subscriber:
@@ -91,7 +96,7 @@ class TestGathering:
         assert (id, event) == (f"{hub.boot}-1", "requests")
         assert data == {"items": [json.loads(json.dumps(request.as_json()))]}
 
-    async def test_what_follows_is_sent_together_in_its_newest_state(self, hub: Hub) -> None:
+    async def test_what_follows_is_sent_together_in_its_newest_state(self, hub: EventHub) -> None:
         first, second = pending(), pending()
         with hub.subscribe() as subscriber:
             hub.publish([first])
@@ -102,7 +107,7 @@ class TestGathering:
             assert await states(subscriber) == [{str(second.id): "PENDING", str(first.id): "COMPLETED"}]
             assert await is_silent(subscriber)
 
-    async def test_a_state_that_comes_late_is_no_news(self, hub: Hub) -> None:
+    async def test_a_state_that_comes_late_is_no_news(self, hub: EventHub) -> None:
         request = pending()
         with hub.subscribe() as subscriber:
             hub.publish([working(request)])
@@ -111,7 +116,7 @@ class TestGathering:
             hub.publish([request])
             assert await is_silent(subscriber)
 
-    async def test_attempts_and_new_series_are_news(self, hub: Hub) -> None:
+    async def test_attempts_and_new_series_are_news(self, hub: EventHub) -> None:
         request = done(pending(callback_url=URL))
         tried = replace(request, callback_attempts=1)
         failed = replace(tried, callback_status=CallbackStatus.FAILED)
@@ -128,13 +133,13 @@ class TestGathering:
             hub.publish([failed])
             assert await is_silent(subscriber)
 
-    async def test_nothing_is_sent_of_nothing(self, hub: Hub) -> None:
+    async def test_nothing_is_sent_of_nothing(self, hub: EventHub) -> None:
         with hub.subscribe() as subscriber:
             hub.publish([])
             assert await is_silent(subscriber)
         assert hub.last_id == f"{hub.boot}-0"
 
-    async def test_log_rows_and_other_events_are_sent_each_by_itself(self, hub: Hub) -> None:
+    async def test_log_rows_and_other_events_are_sent_each_by_itself(self, hub: EventHub) -> None:
         log = attempt_at(pending(callback_url=URL)).log
         with hub.subscribe() as subscriber:
             hub.publish_log(log)
@@ -144,8 +149,8 @@ class TestGathering:
                 (f"{hub.boot}-2", "stats", {"busy": 1}),
             ]
 
-    async def test_too_many_changes_at_once_are_a_reset(self, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(event_hub, "MOST_CHANGES", 10)
+    async def test_too_many_changes_at_once_are_a_reset(self, hub: EventHub, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(event_hub, "MAX_CHANGES", 10)
         with hub.subscribe() as subscriber:
             hub.publish([pending() for _ in range(11)])
             assert [(event, data) for _, event, data in await read(subscriber)] == [("reset", {})]
@@ -154,9 +159,9 @@ class TestGathering:
             assert await states(subscriber) == [{str(request.id): "PENDING"}]
 
     async def test_many_changes_of_few_requests_are_not_too_many(
-        self, hub: Hub, monkeypatch: pytest.MonkeyPatch
+        self, hub: EventHub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(event_hub, "MOST_CHANGES", 2)
+        monkeypatch.setattr(event_hub, "MAX_CHANGES", 2)
         requests = [pending(), pending()]
         with hub.subscribe() as subscriber:
             for change in (lambda request: request, working, done):
@@ -165,7 +170,7 @@ class TestGathering:
 
 
 class TestFilters:
-    async def test_a_stream_about_one_request_has_nothing_else(self, hub: Hub) -> None:
+    async def test_a_stream_about_one_request_has_nothing_else(self, hub: EventHub) -> None:
         mine, other = pending(callback_url=URL), pending(callback_url=URL)
         log, other_log = attempt_at(mine).log, attempt_at(other).log
         with hub.subscribe(request_id=mine.id) as subscriber:
@@ -177,7 +182,7 @@ class TestFilters:
             hub.publish([working(other)])
             assert await is_silent(subscriber)
 
-    async def test_rows_of_a_run_show_to_those_who_name_it_and_to_no_one_else(self, hub: Hub) -> None:
+    async def test_rows_of_a_run_show_to_those_who_name_it_and_to_no_one_else(self, hub: EventHub) -> None:
         run = new_id()
         inside, outside, elsewhere = pending(run_id=run), pending(), pending(run_id=new_id())
         with hub.subscribe() as everyone, hub.subscribe(run=run) as of_run, hub.subscribe(request_id=inside.id) as one:
@@ -191,7 +196,7 @@ class TestFilters:
             assert len(await read(of_run)) == 1
             assert await is_silent(everyone)
 
-    async def test_what_concerns_everyone_reaches_everyone(self, hub: Hub) -> None:
+    async def test_what_concerns_everyone_reaches_everyone(self, hub: EventHub) -> None:
         with (
             hub.subscribe() as everyone,
             hub.subscribe(run=new_id()) as of_run,
@@ -222,8 +227,8 @@ def filtered(messages: list[Message], view: View) -> bytes:
     for message in messages:
         sources = cast(list[Source], message._parts)
         data = [dumps(source.state.as_json()) for source in sources if is_seen(view, source)]
-        if message.whole():
-            chunks.append(message.whole())
+        if message.render_unfiltered():
+            chunks.append(message.render_unfiltered())
         elif data:
             whole = data[0] if message.event == "callback" else b'{"items":[' + b",".join(data) + b"]}"
             chunks.append(encode(message.id, message.event, whole))
@@ -244,19 +249,21 @@ def test_every_view_shows_exactly_what_its_filter_lets_through(told: list[list[S
         ]
 
     expected = {view: filtered(messages(), view) for view in views}
-    assert joined(messages(), views) == {view: chunk for view, chunk in expected.items() if chunk}
+    assert render_messages(messages(), views) == {view: chunk for view, chunk in expected.items() if chunk}
 
 
-async def test_a_thousand_streams_walk_through_what_happened_once(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_thousand_streams_walk_through_what_happened_once(
+    hub: EventHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     walks = 0
-    seen_in = Message.seen_in
+    render_for = Message.render_for
 
     def counted(message: Message, views: Container[View]) -> dict[View, bytes]:
         nonlocal walks
         walks += 1
-        return seen_in(message, views)
+        return render_for(message, views)
 
-    monkeypatch.setattr(Message, "seen_in", counted)
+    monkeypatch.setattr(Message, "render_for", counted)
     with contextlib.ExitStack() as stack:
         requests = [pending() for _ in range(1_000)]
         streams = [stack.enter_context(hub.subscribe(request_id=request.id)) for request in requests]
@@ -267,7 +274,7 @@ async def test_a_thousand_streams_walk_through_what_happened_once(hub: Hub, monk
 
 
 class TestReplay:
-    async def test_what_came_after_an_id_is_sent_first(self, hub: Hub) -> None:
+    async def test_what_came_after_an_id_is_sent_first(self, hub: EventHub) -> None:
         first, second = pending(), pending()
         hub.publish([first])
         await quiet(hub)
@@ -282,19 +289,19 @@ class TestReplay:
             hub.publish([third])
             assert await states(subscriber) == [{str(third.id): "PENDING"}]
 
-    async def test_whoever_missed_nothing_gets_nothing(self, hub: Hub) -> None:
+    async def test_whoever_missed_nothing_gets_nothing(self, hub: EventHub) -> None:
         hub.publish_event("stats", {})
         for last_id in (hub.last_id, None, ""):
             with hub.subscribe(last_id) as subscriber:
                 assert await is_silent(subscriber)
 
-    async def test_from_the_very_beginning_everything_is_sent(self, hub: Hub) -> None:
+    async def test_from_the_very_beginning_everything_is_sent(self, hub: EventHub) -> None:
         for number in range(3):
             hub.publish_event("stats", {"n": number})
         with hub.subscribe(f"{hub.boot}-0") as subscriber:
             assert [data["n"] for _, _, data in await read(subscriber)] == [0, 1, 2]
 
-    async def test_a_replay_is_filtered_like_the_stream(self, hub: Hub) -> None:
+    async def test_a_replay_is_filtered_like_the_stream(self, hub: EventHub) -> None:
         run = new_id()
         inside, outside = pending(run_id=run), pending()
         hub.publish([inside, outside])
@@ -304,9 +311,9 @@ class TestReplay:
             assert await states(everyone) == [{str(outside.id): "PENDING"}]
 
     async def test_an_id_too_old_is_answered_with_a_reset_and_the_newest_id(
-        self, hub: Hub, monkeypatch: pytest.MonkeyPatch
+        self, hub: EventHub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(hub, "_ring", type(hub._ring)(maxlen=3))
+        monkeypatch.setattr(hub._ring, "messages", deque(maxlen=3))
         for number in range(5):
             hub.publish_event("stats", {"n": number})
         with hub.subscribe(f"{hub.boot}-1") as subscriber:
@@ -330,17 +337,17 @@ class TestReplay:
             "☃",
         ],
     )
-    async def test_an_id_that_is_not_ours_is_answered_with_a_reset(self, hub: Hub, last_id: str) -> None:
+    async def test_an_id_that_is_not_ours_is_answered_with_a_reset(self, hub: EventHub, last_id: str) -> None:
         hub.publish_event("stats", {})
         with hub.subscribe(last_id.format(boot=hub.boot)) as subscriber:
             assert await read(subscriber) == [(hub.last_id, "reset", {})]
 
     async def test_a_replay_comes_in_pieces_and_nothing_of_it_is_kept_for_those_who_do_not_read(
-        self, hub: Hub, monkeypatch: pytest.MonkeyPatch
+        self, hub: EventHub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for number in range(100):
             hub.publish_event("stats", {"n": number, "filler": "x" * 1_000})
-        monkeypatch.setattr(event_hub, "PIECE", 4_000)
+        monkeypatch.setattr(ring, "PIECE", 4_000)
         with contextlib.ExitStack() as stack:
             streams = [stack.enter_context(hub.subscribe(f"{hub.boot}-0")) for _ in range(50)]
             assert hub.budget.spent == sum(stream.queued for stream in streams) == 0
@@ -357,9 +364,9 @@ class TestReplay:
             assert hub.budget.spent == 0
 
     async def test_what_happens_during_a_replay_comes_after_it_and_once(
-        self, hub: Hub, monkeypatch: pytest.MonkeyPatch
+        self, hub: EventHub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(event_hub, "PIECE", 1)
+        monkeypatch.setattr(ring, "PIECE", 1)
         for number in range(3):
             hub.publish_event("stats", {"n": number})
         with hub.subscribe(f"{hub.boot}-0") as subscriber:
@@ -371,10 +378,10 @@ class TestReplay:
             assert await is_silent(subscriber)
 
     async def test_a_replay_that_the_ring_has_overtaken_is_a_reset(
-        self, hub: Hub, monkeypatch: pytest.MonkeyPatch
+        self, hub: EventHub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(event_hub, "PIECE", 1)
-        monkeypatch.setattr(hub, "_ring", type(hub._ring)(maxlen=3))
+        monkeypatch.setattr(ring, "PIECE", 1)
+        monkeypatch.setattr(hub._ring, "messages", deque(maxlen=3))
         for number in range(3):
             hub.publish_event("stats", {"n": number})
         with hub.subscribe(f"{hub.boot}-0") as subscriber:
@@ -385,19 +392,19 @@ class TestReplay:
             hub.publish_event("stats", {"n": 8})
             assert [data["n"] for _, _, data in await read(subscriber)] == [8]
 
-    async def test_resuming_renders_no_more_than_a_piece(self, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_resuming_renders_no_more_than_a_piece(self, hub: EventHub, monkeypatch: pytest.MonkeyPatch) -> None:
         rendered = 0
-        whole = Message._rendered
+        whole = Message._render
 
         def counted(message: Message, number: int) -> bytes:
             nonlocal rendered
             rendered += 1
             return whole(message, number)
 
-        monkeypatch.setattr(event_hub, "PIECE", 1_000)
+        monkeypatch.setattr(ring, "PIECE", 1_000)
         for _ in range(20):
             hub._send([hub._message("requests", [Source(item.id, None, item) for item in (pending(), pending())])])
-        monkeypatch.setattr(Message, "_rendered", counted)
+        monkeypatch.setattr(Message, "_render", counted)
         with hub.subscribe(f"{hub.boot}-0") as subscriber:
             assert rendered == 0
             await read(subscriber)
@@ -405,11 +412,11 @@ class TestReplay:
 
     @pytest.mark.parametrize("kept", [True, False])
     async def test_queues_share_a_budget_beyond_which_they_read_from_the_ring_or_are_reset(
-        self, hub: Hub, monkeypatch: pytest.MonkeyPatch, kept: bool
+        self, hub: EventHub, monkeypatch: pytest.MonkeyPatch, kept: bool
     ) -> None:
         if not kept:
-            monkeypatch.setattr(event_hub, "RING", 3 * event_hub.OF_MESSAGE + 200)
-        monkeypatch.setattr(event_hub, "BUDGET", 500)
+            monkeypatch.setattr(ring, "MAX_BYTES", 3 * OF_MESSAGE + 200)
+        monkeypatch.setattr(event_hub, "MAX_QUEUED_BYTES", 500)
         with contextlib.ExitStack() as stack:
             streams = [stack.enter_context(hub.subscribe()) for _ in range(10)]
             for number in range(100):
@@ -421,26 +428,26 @@ class TestReplay:
         assert hub.budget.spent == 0
 
     async def test_what_is_kept_of_many_small_events_is_bounded(
-        self, hub: Hub, monkeypatch: pytest.MonkeyPatch
+        self, hub: EventHub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(event_hub, "RING", 10 * event_hub.OF_MESSAGE)
+        monkeypatch.setattr(ring, "MAX_BYTES", 10 * OF_MESSAGE)
         for _ in range(100):
             hub.reset()
-        assert len(hub._ring) < 10
+        assert len(hub._ring.messages) < 10
 
-    async def test_ids_count_up_and_never_repeat(self, hub: Hub) -> None:
+    async def test_ids_count_up_and_never_repeat(self, hub: EventHub) -> None:
         with hub.subscribe() as subscriber:
             for _ in range(5):
                 hub.publish_event("stats", {})
             assert [id for id, _, _ in await read(subscriber)] == [f"{hub.boot}-{n}" for n in range(1, 6)]
-        assert Hub().boot != hub.boot
+        assert EventHub().boot != hub.boot
 
 
 class TestSubscribers:
     async def test_one_who_does_not_read_is_cut_with_what_it_has_and_hurts_nobody(
-        self, hub: Hub, monkeypatch: pytest.MonkeyPatch
+        self, hub: EventHub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(event_hub, "QUEUE", 5)
+        monkeypatch.setattr(subscribers, "MAX_CHUNKS", 5)
         with hub.subscribe() as slow, hub.subscribe() as quick:
             for number in range(8):
                 hub.publish_event("stats", {"n": number})
@@ -451,13 +458,13 @@ class TestSubscribers:
         with hub.subscribe(found[-1][0]) as resumed:
             assert [data["n"] for _, _, data in await read(resumed)] == [5, 6, 7]
 
-    async def test_silence_is_empty_and_not_the_end(self, hub: Hub) -> None:
+    async def test_silence_is_empty_and_not_the_end(self, hub: EventHub) -> None:
         with hub.subscribe() as subscriber:
             assert await subscriber.read(0.01) == b""
             hub.publish_event("stats", {})
             assert await read(subscriber)
 
-    async def test_closing_ends_every_stream_after_what_is_queued(self, hub: Hub) -> None:
+    async def test_closing_ends_every_stream_after_what_is_queued(self, hub: EventHub) -> None:
         with hub.subscribe() as waiting, hub.subscribe() as behind:
             task = asyncio.create_task(waiting.read(ENOUGH_S))
             await asyncio.sleep(0)
@@ -467,14 +474,14 @@ class TestSubscribers:
         with hub.subscribe() as late:
             assert await late.read(ENOUGH_S) is None
 
-    async def test_what_is_queued_at_closing_is_still_read(self, hub: Hub) -> None:
+    async def test_what_is_queued_at_closing_is_still_read(self, hub: EventHub) -> None:
         with hub.subscribe() as subscriber:
             hub.publish_event("stats", {})
             hub.close()
             assert await read(subscriber)
             assert await subscriber.read(ENOUGH_S) is None
 
-    async def test_they_are_counted_while_they_are_there(self, hub: Hub) -> None:
+    async def test_they_are_counted_while_they_are_there(self, hub: EventHub) -> None:
         assert hub.subscribers == 0
         with hub.subscribe(), hub.subscribe():
             assert hub.subscribers == 2
@@ -482,7 +489,7 @@ class TestSubscribers:
 
 
 class TestEnds:
-    async def test_everyone_who_waits_for_an_end_is_told(self, hub: Hub) -> None:
+    async def test_everyone_who_waits_for_an_end_is_told(self, hub: EventHub) -> None:
         request, other = pending(), pending()
         with hub.end_of(request.id) as first, hub.end_of(request.id) as second, hub.end_of(other.id) as third:
             hub.publish([request, working(request), working(other)])
@@ -492,21 +499,23 @@ class TestEnds:
             assert await second == await first
             assert not third.done()
 
-    async def test_a_failure_is_an_end(self, hub: Hub) -> None:
+    async def test_a_failure_is_an_end(self, hub: EventHub) -> None:
         request = pending()
         failed = replace(request, status=Status.FAILED, error={}, completed_at=now())
         with hub.end_of(request.id) as end:
             hub.publish([failed])
             assert await end == failed
 
-    async def test_too_many_changes_still_tell_those_who_wait(self, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(event_hub, "MOST_CHANGES", 1)
+    async def test_too_many_changes_still_tell_those_who_wait(
+        self, hub: EventHub, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(event_hub, "MAX_CHANGES", 1)
         request = pending()
         with hub.end_of(request.id) as end:
             hub.publish([pending(), done(request)])
             assert (await end).ended
 
-    async def test_one_who_leaves_is_forgotten(self, hub: Hub) -> None:
+    async def test_one_who_leaves_is_forgotten(self, hub: EventHub) -> None:
         request = pending()
         with hub.end_of(request.id) as left:
             pass
@@ -518,7 +527,7 @@ class TestEnds:
         assert not left.done()
         assert not hub._ends
 
-    async def test_one_whose_task_was_cancelled_hurts_nobody(self, hub: Hub) -> None:
+    async def test_one_whose_task_was_cancelled_hurts_nobody(self, hub: EventHub) -> None:
         request = pending()
         with hub.end_of(request.id) as gone, hub.end_of(request.id) as stays:
             gone.cancel()
@@ -526,8 +535,8 @@ class TestEnds:
             assert (await stays).ended
 
 
-async def test_what_is_remembered_of_requests_is_bounded(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_hub, "MOST_REMEMBERED", 5)
+async def test_what_is_remembered_of_requests_is_bounded(hub: EventHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_hub, "MAX_REMEMBERED", 5)
     newest = pending()
     hub.publish([*(pending() for _ in range(20)), newest])
     assert len(hub._latest) == 5

@@ -15,7 +15,7 @@ from marshmallow import Schema
 from reportsim.core.callback_policy.addresses import AllowList
 from reportsim.core.model import Ledger
 from reportsim.core.problems import Problem
-from reportsim.engine.delivery.ssrf_guard import Guard
+from reportsim.engine.delivery.ssrf_guard import SsrfGuard
 from reportsim.engine.engine import Engine
 from reportsim.reports.catalog import CATALOG
 from reportsim.schemas.service_time import ServiceTime
@@ -55,7 +55,7 @@ def accepted(
     body: Any, base: type[Submission] = AsyncSubmission, *, ledgers: dict[str, Ledger] = LEDGERS
 ) -> ValidSubmission:
     """The submission in a body, given as a value or as its bytes."""
-    engine = cast(Engine, SimpleNamespace(ledgers=Ledgers(ledgers), guard=Guard(AllowList(), [])))
+    engine = cast(Engine, SimpleNamespace(ledgers=Ledgers(ledgers), guard=SsrfGuard(AllowList(), [])))
     parsed = parse_raw(base, body) if isinstance(body, bytes) else parse_body(base, body)
     reading = complete_submission(engine, parsed)
     try:

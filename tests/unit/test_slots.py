@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportsim.engine.slots import Slots
+from reportsim.engine.worker.slots import Slots
 
 
 async def settle() -> None:

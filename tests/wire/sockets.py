@@ -13,9 +13,9 @@ from typing import Any, Final, TypeAlias
 
 from reportsim.core.callback_policy.addresses import AllowList
 from reportsim.core.callback_policy.urls import REFUSED_PORTS, CallbackTarget
-from reportsim.engine.delivery.attempt import Outcome, attempt
+from reportsim.engine.delivery.attempt import AttemptResult, attempt
 from reportsim.engine.delivery.http_client import Client
-from reportsim.engine.delivery.ssrf_guard import Guard
+from reportsim.engine.delivery.ssrf_guard import SsrfGuard
 
 Answer: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -141,11 +141,11 @@ async def closes_its_half(reader: asyncio.StreamReader, writer: asyncio.StreamWr
 
 def target_of(url: str, allow: AllowList = OPEN) -> CallbackTarget:
     """A URL that may be called."""
-    target = Guard(allow, []).check_url(url)
+    target = SsrfGuard(allow, []).check_url(url)
     assert isinstance(target, CallbackTarget), target
     return target
 
 
-async def post(session: Client, target: CallbackTarget, *, timeout: float = 5) -> Outcome:
+async def post(session: Client, target: CallbackTarget, *, timeout: float = 5) -> AttemptResult:
     """One attempt."""
     return await attempt(session, target, b"{}", {"webhook-id": "msg_1"}, timeout=timeout, now=datetime.now(UTC))

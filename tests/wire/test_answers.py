@@ -14,10 +14,10 @@ import pytest
 
 from reportsim.core.model import CallbackStatus
 from reportsim.engine.delivery import http_client
-from reportsim.engine.delivery.attempt import Outcome, Reason
+from reportsim.engine.delivery.attempt import AttemptResult, Reason
 from reportsim.engine.delivery.http_client import open_client
 from reportsim.engine.delivery.response_reader import EXCERPT, MOST_ANSWER, MOST_HEAD, HeadReader, read_excerpt
-from reportsim.engine.delivery.ssrf_guard import Guard
+from reportsim.engine.delivery.ssrf_guard import SsrfGuard
 from reportsim.settings import Settings
 from reportsim.store import callbacks
 from reportsim.store.pool import Pool
@@ -182,9 +182,9 @@ BODILESS = {
 }
 
 
-async def outcome_of(answer: Answer, *, timeout: float = 5) -> Outcome:
+async def outcome_of(answer: Answer, *, timeout: float = 5) -> AttemptResult:
     """One attempt at a receiver of one's own."""
-    async with answering(answer) as raw, open_client(Guard(OPEN, [])) as session:
+    async with answering(answer) as raw, open_client(SsrfGuard(OPEN, [])) as session:
         return await post(session, target_of(f"http://{PUBLIC}:{raw.port}/hook"), timeout=timeout)
 
 
@@ -294,14 +294,14 @@ async def test_the_answer_is_read_up_to_its_bound() -> None:
 
 
 async def test_nobody_there_is_a_failure_to_connect() -> None:
-    async with open_client(Guard(OPEN, [])) as session:
+    async with open_client(SsrfGuard(OPEN, [])) as session:
         outcome = await post(session, target_of(f"http://{PUBLIC}:{free_port()}/"))
     assert (outcome.reason, outcome.status_code, outcome.remote_ip) == (Reason.CONNECT, None, PUBLIC)
 
 
 async def test_a_cookie_is_not_kept() -> None:
     cookie = says(whole(HEAD + b"Set-Cookie: a=b; Path=/\r\n", b""))
-    async with answering(cookie) as raw, open_client(Guard(OPEN, [])) as session:
+    async with answering(cookie) as raw, open_client(SsrfGuard(OPEN, [])) as session:
         for _ in range(2):
             await post(session, target_of(f"http://{PUBLIC}:{raw.port}/"))
         assert len(raw.heads) == 2
@@ -309,7 +309,7 @@ async def test_a_cookie_is_not_kept() -> None:
 
 
 async def test_what_is_sent_is_a_plain_post() -> None:
-    async with answering(says(whole(HEAD, b""))) as raw, open_client(Guard(OPEN, [])) as session:
+    async with answering(says(whole(HEAD, b""))) as raw, open_client(SsrfGuard(OPEN, [])) as session:
         await post(session, target_of(f"http://{PUBLIC}:{raw.port}/a%20b%2Fc?d=%2B%26#e"))
     first, *lines = raw.heads[0].decode().split("\r\n")
     assert first == "POST /a%20b%2Fc?d=%2B%26 HTTP/1.1"
@@ -337,7 +337,7 @@ async def test_an_error_that_nobody_thought_of_is_an_outcome_too(monkeypatch: py
 class TestTls:
     async def test_a_certificate_that_nobody_trusts_is_a_failure(self, tmp_path: Path) -> None:
         context, _ = certified(tmp_path, PUBLIC)
-        async with answering(hangs, tls=context) as raw, open_client(Guard(OPEN, [])) as session:
+        async with answering(hangs, tls=context) as raw, open_client(SsrfGuard(OPEN, [])) as session:
             outcome = await post(session, target_of(f"https://{PUBLIC}:{raw.port}/"))
             assert raw.heads == []
         assert outcome.reason is Reason.TLS
@@ -353,7 +353,7 @@ class TestTls:
         names.script = [[PUBLIC]]
         async with (
             answering(says(whole(HEAD, b"")), tls=context) as raw,
-            open_client(Guard(OPEN, []), Asking(names)) as session,
+            open_client(SsrfGuard(OPEN, []), Asking(names)) as session,
         ):
             outcome = await post(session, target_of(f"https://{name}:{raw.port}/"))
             assert len(raw.heads) == (reason is None)
@@ -370,7 +370,7 @@ class TestTls:
         ids=["HTTP", "alert", "silence"],
     )
     async def test_no_handshake_is_a_failure(self, answer: Answer, reason: Reason) -> None:
-        async with answering(answer, until=b"") as raw, open_client(Guard(OPEN, [])) as session:
+        async with answering(answer, until=b"") as raw, open_client(SsrfGuard(OPEN, [])) as session:
             outcome = await post(session, target_of(f"https://{PUBLIC}:{raw.port}/"), timeout=0.5)
         assert (outcome.reason, outcome.status_code) == (reason, None)
 

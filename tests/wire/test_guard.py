@@ -19,7 +19,7 @@ from reportsim.core.callback_policy.urls import CallbackTarget, OwnReceiver, Ref
 from reportsim.engine.delivery import ssrf_guard as module
 from reportsim.engine.delivery.attempt import Reason
 from reportsim.engine.delivery.http_client import open_client
-from reportsim.engine.delivery.ssrf_guard import Guard, Lookups, Shortage, is_here
+from reportsim.engine.delivery.ssrf_guard import HostResolver, ResourceShortage, SsrfGuard, is_here
 from reportsim.settings import Settings
 from reportsim.store.pool import Pool
 from tests.conftest import serving
@@ -65,7 +65,7 @@ class TestNames:
     @pytest.mark.parametrize("address", INSIDE)
     async def test_that_lead_inside_are_refused(self, silent: Silent, names: Names, address: str) -> None:
         names.script = [[address]]
-        async with open_client(Guard(OPEN, []), Asking(names)) as session:
+        async with open_client(SsrfGuard(OPEN, []), Asking(names)) as session:
             outcome = await post(session, target_of(f"http://{EVIL}:{silent.port}/"))
         assert (outcome.success, outcome.reason, outcome.final) == (False, Reason.REFUSED, True)
         assert outcome.remote_ip is None
@@ -77,7 +77,7 @@ class TestNames:
         self, silent: Silent, names: Names, address: str, order: str
     ) -> None:
         names.script = [[PUBLIC, address] if order == "good first" else [address, PUBLIC]]
-        async with answering(OK, port=silent.port) as good, open_client(Guard(OPEN, []), Asking(names)) as session:
+        async with answering(OK, port=silent.port) as good, open_client(SsrfGuard(OPEN, []), Asking(names)) as session:
             outcome = await post(session, target_of(f"http://{EVIL}:{silent.port}/"))
             assert good.heads == []
         assert (outcome.reason, outcome.final, outcome.remote_ip) == (Reason.REFUSED, True, None)
@@ -87,7 +87,7 @@ class TestNames:
     ) -> None:
         names.script = [[PUBLIC], ["127.0.0.1"], ["::1"], [PUBLIC]]
         target = target_of(f"http://{EVIL}:{silent.port}/")
-        async with answering(OK, port=silent.port) as good, open_client(Guard(OPEN, []), Asking(names)) as session:
+        async with answering(OK, port=silent.port) as good, open_client(SsrfGuard(OPEN, []), Asking(names)) as session:
             outcomes = [await post(session, target) for _ in range(4)]
             assert len(good.heads) == 2
         assert names.asked == 4
@@ -96,7 +96,7 @@ class TestNames:
 
     async def test_that_lead_nowhere_are_a_failure_of_dns(self, names: Names) -> None:
         names.script = [[]]
-        async with open_client(Guard(OPEN, []), Asking(names)) as session:
+        async with open_client(SsrfGuard(OPEN, []), Asking(names)) as session:
             outcome = await post(session, target_of(f"http://{EVIL}:{free_port()}/"))
         assert (outcome.reason, outcome.final) == (Reason.DNS, False)
 
@@ -104,7 +104,7 @@ class TestNames:
         names.script = [[f"127.0.1.{number}" for number in range(1, 200)]]
         dialed: list[str] = []
 
-        class Counting(Guard):
+        class Counting(SsrfGuard):
             def socket(self, address: tuple[Any, ...]) -> socket.socket:
                 dialed.append(address[4][0])
                 return super().socket(address)
@@ -133,7 +133,7 @@ class TestNames:
         monkeypatch.setattr(loop, "sock_connect", late)
         names.script = [[PUBLIC, "127.0.0.3"]]
         allow = AllowList.parse(f"{PUBLIC} 127.0.0.3")
-        async with answering(answer) as receiver, open_client(Guard(allow, []), Asking(names)) as session:
+        async with answering(answer) as receiver, open_client(SsrfGuard(allow, []), Asking(names)) as session:
             outcome = await post(session, target_of(f"http://{EVIL}:{receiver.port}/", allow))
             assert len(receiver.heads) == 1
         assert second.is_set()
@@ -146,8 +146,8 @@ class TestUrls:
     async def test_spell_no_loopback_address_that_is_reached(self, silent: Silent, host: str) -> None:
         """First the check at submit, then the dial as if there were no such check, with the system's own resolver."""
         url = f"http://{host}:{silent.port}/"
-        assert isinstance(Guard(OPEN, []).check_url(url), Refusal)
-        async with open_client(Guard(OPEN, [])) as session:
+        assert isinstance(SsrfGuard(OPEN, []).check_url(url), Refusal)
+        async with open_client(SsrfGuard(OPEN, [])) as session:
             for target in (shaped(url), shaped(url, host)):
                 outcome = await post(session, target)
                 assert not outcome.success
@@ -155,13 +155,13 @@ class TestUrls:
 
     @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "[::]", "localhost"])
     async def test_are_checked_again_when_they_are_dialed(self, silent: Silent, host: str) -> None:
-        async with open_client(Guard(OPEN, [])) as session:
+        async with open_client(SsrfGuard(OPEN, [])) as session:
             outcome = await post(session, shaped(f"http://{host}:{silent.port}/"))
         assert (outcome.reason, outcome.final) == (Reason.REFUSED, True)
 
     @pytest.mark.parametrize("host", [EVIL, PUBLIC])
     async def test_lead_to_the_port_that_was_checked(self, silent: Silent, host: str) -> None:
-        guard = Guard(OPEN, [])
+        guard = SsrfGuard(OPEN, [])
         dial = module.Dial(target_of(f"http://{host}:{free_port()}/"))
         module.current.set(dial)
         with pytest.raises(module.RefusedAddress):
@@ -178,7 +178,7 @@ class TestRedirects:
         head = (
             f"HTTP/1.1 {status} Over There\r\nLocation: {where}\r\nRefresh: 0; url={where}\r\nContent-Length: 0\r\n\r\n"
         )
-        async with answering(says(head.encode())) as good, open_client(Guard(OPEN, [])) as session:
+        async with answering(says(head.encode())) as good, open_client(SsrfGuard(OPEN, [])) as session:
             outcome = await post(session, target_of(f"http://{PUBLIC}:{good.port}/"))
         assert (outcome.reason, outcome.status_code) == (Reason.STATUS, status)
 
@@ -193,7 +193,7 @@ class TestEnvironment:
         monkeypatch.delenv("NO_PROXY", raising=False)
 
     async def test_names_no_proxy_for_what_may_be_called(self, silent: Silent) -> None:
-        async with answering(OK) as good, open_client(Guard(OPEN, [])) as session:
+        async with answering(OK) as good, open_client(SsrfGuard(OPEN, [])) as session:
             outcome = await post(session, target_of(f"http://{PUBLIC}:{good.port}/"))
             assert len(good.heads) == 1
         assert (outcome.success, outcome.remote_ip) == (True, PUBLIC)
@@ -201,7 +201,7 @@ class TestEnvironment:
     @pytest.mark.parametrize("scheme", ["http", "https"])
     async def test_names_no_proxy_for_what_may_not(self, silent: Silent, names: Names, scheme: str) -> None:
         names.script = [["10.0.0.1"]]
-        async with open_client(Guard(OPEN, []), Asking(names)) as session:
+        async with open_client(SsrfGuard(OPEN, []), Asking(names)) as session:
             outcome = await post(session, target_of(f"{scheme}://{EVIL}:{silent.port}/"))
         assert outcome.reason is Reason.REFUSED
 
@@ -210,7 +210,7 @@ class TestOwnAddresses:
     async def test_its_other_routes_are_not_reached_by_any_address_of_the_machine(self, silent: Silent) -> None:
         """A service that listens everywhere also answers at addresses that may be called."""
         address = outer_address()
-        guard = Guard(
+        guard = SsrfGuard(
             AllowList.parse(f"{address} 127.0.0.0/8"), [OwnReceiver(ip_address("127.0.0.1"), silent.port, "/in/")]
         )
         guard.everywhere = silent.port
@@ -222,7 +222,7 @@ class TestOwnAddresses:
 
     async def test_an_address_of_the_machine_at_another_port_is_somebody_else(self) -> None:
         address = outer_address()
-        guard = Guard(AllowList.parse(address), [])
+        guard = SsrfGuard(AllowList.parse(address), [])
         guard.everywhere = free_port()
         async with answering(OK, host=address) as good, open_client(guard) as session:
             outcome = await post(session, target_of(f"http://{address}:{good.port}/", guard.allow))
@@ -276,7 +276,7 @@ def look_up(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], Found]
 class TestLookups:
     async def test_an_address_with_a_scope_is_refused(self, silent: Silent, look_up: Any) -> None:
         look_up(lambda _: answers("fe80::1", scope=1))
-        async with open_client(Guard(AllowList.parse("0.0.0.0/0 ::/0"), [])) as session:
+        async with open_client(SsrfGuard(AllowList.parse("0.0.0.0/0 ::/0"), [])) as session:
             outcome = await post(session, target_of(f"http://{EVIL}:{silent.port}/"))
         assert outcome.reason is Reason.REFUSED
         assert "zone-id" in (outcome.error_message or "")
@@ -289,7 +289,7 @@ class TestLookups:
             raise error
 
         look_up(fail)
-        async with open_client(Guard(OPEN, [])) as session:
+        async with open_client(SsrfGuard(OPEN, [])) as session:
             outcome = await post(session, target_of(f"http://{EVIL}/"))
         assert (outcome.reason, outcome.final) == (Reason.DNS, False)
 
@@ -300,7 +300,7 @@ class TestLookups:
             return answers(PUBLIC)
 
         asked = look_up(find)
-        lookups = Lookups()
+        lookups = HostResolver()
         slow = [asyncio.ensure_future(lookups.resolve(f"slow{number}.example")) for number in range(100)]
         await asyncio.sleep(0)
         async with asyncio.timeout(1.5):
@@ -316,7 +316,7 @@ class TestLookups:
             return answers(PUBLIC)
 
         asked = look_up(find)
-        lookups = Lookups()
+        lookups = HostResolver()
         impatient = asyncio.ensure_future(lookups.resolve(EVIL, 80))
         patient = [asyncio.ensure_future(lookups.resolve(EVIL, 8000 + number)) for number in range(20)]
         await asyncio.sleep(0.05)
@@ -339,11 +339,11 @@ class TestLookups:
             return answers(PUBLIC)
 
         asked = look_up(find)
-        lookups = Lookups()
+        lookups = HostResolver()
         waiting = [asyncio.ensure_future(lookups.resolve(f"{number}.example")) for number in range(3)]
         await asyncio.sleep(0)
         try:
-            with pytest.raises(Shortage, match="too many"):
+            with pytest.raises(ResourceShortage, match="too many"):
                 await lookups.resolve("one.more.example")
             assert len(asked) == 3
             module.current.set(module.Dial(target_of("http://known.example/"), known=True))
@@ -355,10 +355,10 @@ class TestLookups:
 
     def test_a_lookup_that_hangs_does_not_keep_the_process(self) -> None:
         program = (
-            "import asyncio, socket, time; from reportsim.engine.delivery.ssrf_guard import Lookups\n"
+            "import asyncio, socket, time; from reportsim.engine.delivery.ssrf_guard import HostResolver\n"
             "socket.getaddrinfo = lambda *_, **__: time.sleep(60)\n"
             "async def main():\n"
-            "    task = asyncio.create_task(Lookups().resolve('evil.example'))\n"
+            "    task = asyncio.create_task(HostResolver().resolve('evil.example'))\n"
             "    await asyncio.sleep(0.1); task.cancel()\n"
             "asyncio.run(main())"
         )

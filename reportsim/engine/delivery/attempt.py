@@ -14,7 +14,7 @@ from reportsim.core.backoff import parse_retry_after
 from reportsim.core.callback_policy.urls import CallbackTarget
 from reportsim.engine.delivery.http_client import Client, UnconnectedError, UnresolvedError
 from reportsim.engine.delivery.response_reader import BadResponse
-from reportsim.engine.delivery.ssrf_guard import Dial, Shortage, current
+from reportsim.engine.delivery.ssrf_guard import Dial, ResourceShortage, current
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class AttemptResult:
     """How an attempt ended; `final` ends the series whatever attempts are left."""
 
     success: bool
@@ -58,10 +58,10 @@ async def attempt(
     timeout: float,
     now: datetime,
     known: bool = False,
-) -> Outcome:
+) -> AttemptResult:
     """Makes one POST; every way it can end is an outcome, none is an exception.
 
-    Only `Shortage` is raised: there was no attempt. `known` says that the destination answered lately.
+    Only `ResourceShortage` is raised: there was no attempt. `known` says that the destination answered lately.
 
     The status decides. A body that has no end within the time fails an attempt that a 2xx would let succeed: the
     receiver is still at work on it. Behind any other status it changes nothing.
@@ -71,8 +71,8 @@ async def attempt(
     started = time.monotonic()
     status, excerpt, hint = None, None, None
 
-    def ended(reason: Reason | None, message: str | None, **more: Any) -> Outcome:
-        return Outcome(
+    def ended(reason: Reason | None, message: str | None, **more: Any) -> AttemptResult:
+        return AttemptResult(
             success=reason is None,
             status_code=status,
             reason=reason,
@@ -90,7 +90,7 @@ async def attempt(
             status = response.head.status
             hint = response.head.first("retry-after") if status in HINTING else None
             excerpt = await response.read_excerpt()
-    except Shortage:
+    except ResourceShortage:
         raise
     except Exception as error:
         if dial.refusal is not None:

@@ -18,7 +18,7 @@ from aiohttp.abc import AbstractResolver
 
 from reportsim.core.callback_policy.urls import CallbackTarget
 from reportsim.engine.delivery.response_reader import MOST_HEAD, Head, HeadReader, read_excerpt
-from reportsim.engine.delivery.ssrf_guard import Guard, GuardedResolver, Lookups, Shortage
+from reportsim.engine.delivery.ssrf_guard import GuardedResolver, HostResolver, ResourceShortage, SsrfGuard
 
 AddressInfo: TypeAlias = tuple[int, int, int, str, tuple[Any, ...]]
 
@@ -62,7 +62,7 @@ class Response:
 class Client:
     """Makes connections that the guard allows."""
 
-    def __init__(self, guard: Guard, resolver: AbstractResolver) -> None:
+    def __init__(self, guard: SsrfGuard, resolver: AbstractResolver) -> None:
         """Takes a resolver that holds its answers against the guard."""
         self._guard = guard
         self._resolver = resolver
@@ -73,7 +73,7 @@ class Client:
 
         Raises:
             UnresolvedError, UnconnectedError, BadResponse, OSError, IncompleteReadError: it went no further.
-            Shortage: it was not tried.
+            ResourceShortage: it was not tried.
         """
         connection = await self._connect(await self._addresses(target))
         reader = asyncio.StreamReader(limit=MOST_HEAD)
@@ -110,7 +110,7 @@ class Client:
             )
         except OSError as error:
             if error.errno in OURS:
-                raise Shortage(error.strerror or str(error)) from None
+                raise ResourceShortage(error.strerror or str(error)) from None
             raise UnconnectedError(error.strerror or str(error)) from error
 
 
@@ -135,9 +135,9 @@ def request_of(target: CallbackTarget, body: bytes, headers: Mapping[str, str]) 
 
 
 @contextlib.asynccontextmanager
-async def open_client(guard: Guard, resolver: AbstractResolver | None = None) -> AsyncIterator[Client]:
+async def open_client(guard: SsrfGuard, resolver: AbstractResolver | None = None) -> AsyncIterator[Client]:
     """The client of callbacks as long as the block lasts."""
-    guarded = GuardedResolver(guard, resolver or Lookups())
+    guarded = GuardedResolver(guard, resolver or HostResolver())
     try:
         yield Client(guard, guarded)
     finally:

@@ -31,7 +31,7 @@ MOST_ADDRESSES: Final = 4
 checked = functools.lru_cache(1_024)(check_url)
 
 
-class Shortage(Exception):
+class ResourceShortage(Exception):
     """This service has no room for an attempt, which therefore was none."""
 
 
@@ -83,7 +83,7 @@ class DialedSocket(socket.socket):
         super().close()
 
 
-class Guard:
+class SsrfGuard:
     """The address policy of this service, as it stands at the moment."""
 
     def __init__(self, allow: AllowList, own: Sequence[OwnReceiver]) -> None:
@@ -146,7 +146,7 @@ def is_here(address: str, port: int) -> bool:
     return False
 
 
-class Lookups(AbstractResolver):
+class HostResolver(AbstractResolver):
     """The system's resolver, with a thread for each name that is being looked up.
 
     A lookup that hangs holds up neither other names, as it would in a pool of threads, nor the end of the process.
@@ -164,7 +164,7 @@ class Lookups(AbstractResolver):
         """The addresses of a host; whoever asks while it is being looked up gets the same answer.
 
         Raises:
-            Shortage: too many other names are being looked up.
+            ResourceShortage: too many other names are being looked up.
             OSError: the name leads nowhere.
         """
         running = self._running.get(host) or await self._start(host, family)
@@ -187,7 +187,7 @@ class Lookups(AbstractResolver):
             async with asyncio.timeout(LOOKUP_WAIT_S):
                 await places.acquire()
         except TimeoutError:
-            raise Shortage("too many names are being looked up") from None
+            raise ResourceShortage("too many names are being looked up") from None
         if other := self._running.get(host):
             places.release()
             return other
@@ -216,7 +216,7 @@ class Lookups(AbstractResolver):
             threading.Thread(target=look, name=f"look-up-{host}", daemon=True).start()
         except RuntimeError as error:
             places.release()
-            raise Shortage(str(error)) from None
+            raise ResourceShortage(str(error)) from None
         self._running[host] = running
         return running
 
@@ -227,7 +227,7 @@ class Lookups(AbstractResolver):
 class GuardedResolver(AbstractResolver):
     """Resolves once per attempt and refuses all answers when a single one is refused."""
 
-    def __init__(self, guard: Guard, resolver: AbstractResolver) -> None:
+    def __init__(self, guard: SsrfGuard, resolver: AbstractResolver) -> None:
         """Wraps the resolver that really asks."""
         self._guard = guard
         self._resolver = resolver

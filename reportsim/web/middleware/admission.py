@@ -43,7 +43,7 @@ def refuse_own_callbacks() -> Middleware:
         signed = "webhook-signature" in request.headers and request.method not in SAFE_METHODS
         if signed and not request.path.startswith(DEMO_PATH):
             body = await read_body(request, MAX_CALLBACK_BYTES)
-            if is_signed_by(request.app[ENGINE].courier.secrets, request.headers, body):
+            if is_signed_by(request.app[ENGINE].dispatcher.secrets, request.headers, body):
                 raise Problem("own-callback", "This is a callback of this service; only /webhook-test/ accepts those.")
         return await handler(request)
 

@@ -9,7 +9,7 @@ BURST_S: Final = 2.0
 MOST_DESTINATIONS: Final = 10_000
 
 
-class Pace:
+class DestinationRateLimiter:
     """The generic cell rate algorithm for each destination; those called least lately are forgotten first.
 
     A destination that is forgotten has a burst again, which it takes `MOST_DESTINATIONS` others to bring about.

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from reportsim.core.model import Status
-from reportsim.engine import leases
+from reportsim.engine import sweeper
 from reportsim.settings import Settings
 from reportsim.store import queue_stats
 from reportsim.store import requests as store
@@ -63,21 +63,21 @@ async def test_a_retention_longer_than_time_itself_deletes_nothing(settings: Set
 async def test_the_planner_learns_of_a_table_that_has_grown(
     settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "SWEEP_EVERY_S", 3_600.0)
+    monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", 3_600.0)
     known = "SELECT reltuples FROM pg_class WHERE oid = 'requests'::regclass"
     async with serving(settings) as service:
-        sweeper = service.engine._sweeper
+        sweeping = service.engine._sweeper
         await inserted(pool, *(new(owner=OTHER) for _ in range(600)))
-        assert await sweeper.look_at_growth() is False
+        assert await sweeping.look_at_growth() is False
         service.engine.counts.accepted["async"] = 600
-        assert await sweeper.look_at_growth() is True
+        assert await sweeping.look_at_growth() is True
         assert await pool.fetchval(known) == 600
         # Ten times as many make the next look; what the planner knows by then is not gathered again.
         service.engine.counts.accepted["async"] = 5_999
-        assert await sweeper.look_at_growth() is False
+        assert await sweeping.look_at_growth() is False
         await pool.execute("UPDATE pg_class SET reltuples = 10000 WHERE oid = 'requests'::regclass")
         service.engine.counts.accepted["async"] = 6_000
-        assert await sweeper.look_at_growth() is False
+        assert await sweeping.look_at_growth() is False
         assert await pool.fetchval(known) == 10_000
 
 

@@ -8,24 +8,26 @@ import asyncpg
 import pytest
 
 from reportsim.store import engine_connections as module
-from reportsim.store.engine_connections import Lines
+from reportsim.store.engine_connections import EngineConnections
 from reportsim.store.errors import DatabaseTimeout
 from reportsim.store.pool import Connection
 from tests.engine.jobs import until
 
 
 @pytest.fixture
-async def lines(dsn: str) -> AsyncIterator[Lines]:
-    made = Lines(dsn, statement_cache=0)
+async def lines(dsn: str) -> AsyncIterator[EngineConnections]:
+    made = EngineConnections(dsn, statement_cache=0)
     yield made
     made.close()
 
 
-async def rush(lines: Lines, count: int) -> None:
+async def rush(lines: EngineConnections, count: int) -> None:
     await asyncio.gather(*(lines.fetch("SELECT pg_sleep(0.05)") for _ in range(count)))
 
 
-async def test_what_a_rush_left_is_closed_once_it_has_been_idle(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_a_rush_left_is_closed_once_it_has_been_idle(
+    lines: EngineConnections, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await rush(lines, module.FEW + 3)
     rushed = len(lines._idle)
     assert rushed > module.FEW
@@ -35,13 +37,13 @@ async def test_what_a_rush_left_is_closed_once_it_has_been_idle(lines: Lines, mo
     assert not any(connection.is_closed() for connection, _ in lines._idle)
 
 
-async def test_a_connection_is_used_again(lines: Lines) -> None:
+async def test_a_connection_is_used_again(lines: EngineConnections) -> None:
     first = await lines.fetch("SELECT pg_backend_pid() AS pid")
     assert await lines.fetch("SELECT pg_backend_pid() AS pid") == first
 
 
 async def test_no_more_than_the_bound_are_open_and_nobody_is_turned_away(dsn: str, connection: Connection) -> None:
-    lines = Lines(dsn, statement_cache=0, size=2)
+    lines = EngineConnections(dsn, statement_cache=0, size=2)
     pids = await asyncio.gather(*(lines.fetch("SELECT pg_backend_pid(), pg_sleep(0.02)") for _ in range(10)))
     assert len({row[0]["pg_backend_pid"] for row in pids}) == 2
     lines.close()
@@ -57,7 +59,7 @@ async def nothing_runs(connection: Connection) -> bool:
     return bool(await connection.fetchval(RUNNING) == 0)
 
 
-async def copy_slowly(lines: Lines) -> None:
+async def copy_slowly(lines: EngineConnections) -> None:
     async def write(_: bytes) -> None:
         pass
 
@@ -65,7 +67,7 @@ async def copy_slowly(lines: Lines) -> None:
         await connection.copy_from_query(SLOW, output=write)
 
 
-async def in_a_transaction(lines: Lines) -> None:
+async def in_a_transaction(lines: EngineConnections) -> None:
     async with lines.acquire() as connection:
         await connection.execute("BEGIN READ ONLY")
         await connection.execute(SLOW)
@@ -75,7 +77,7 @@ async def in_a_transaction(lines: Lines) -> None:
     "run", [lambda lines: lines.fetch(SLOW), copy_slowly, in_a_transaction], ids=["statement", "copy", "transaction"]
 )
 async def test_a_statement_whose_caller_was_cancelled_is_over_before_its_place_is_free(
-    lines: Lines, connection: Connection, run: Callable[[Lines], Coroutine[Any, Any, Any]]
+    lines: EngineConnections, connection: Connection, run: Callable[[EngineConnections], Coroutine[Any, Any, Any]]
 ) -> None:
     running = asyncio.create_task(run(lines))
     await until(lambda: connection.fetchval(RUNNING))
@@ -85,7 +87,7 @@ async def test_a_statement_whose_caller_was_cancelled_is_over_before_its_place_i
     assert await nothing_runs(connection)
 
 
-async def test_so_is_one_that_took_too_long(lines: Lines, connection: Connection) -> None:
+async def test_so_is_one_that_took_too_long(lines: EngineConnections, connection: Connection) -> None:
     with pytest.raises(DatabaseTimeout):
         async with lines.acquire() as line:
             await line.fetch(SLOW, timeout=0.2)
@@ -93,7 +95,7 @@ async def test_so_is_one_that_took_too_long(lines: Lines, connection: Connection
 
 
 async def test_one_cancelled_twice_is_cancelled_on_the_server_all_the_same(
-    lines: Lines, connection: Connection
+    lines: EngineConnections, connection: Connection
 ) -> None:
     running = asyncio.create_task(lines.fetch(SLOW))
     await until(lambda: connection.fetchval(RUNNING))
@@ -106,7 +108,7 @@ async def test_one_cancelled_twice_is_cancelled_on_the_server_all_the_same(
 
 
 async def test_a_server_that_became_read_only_is_left(dsn: str) -> None:
-    lines = Lines(dsn, statement_cache=0)
+    lines = EngineConnections(dsn, statement_cache=0)
     before = await lines.fetch("SELECT pg_backend_pid() AS pid")
     with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
         await lines.fetch("DO $$ BEGIN RAISE SQLSTATE '25006'; END $$")

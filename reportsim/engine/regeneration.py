@@ -7,7 +7,7 @@ from uuid import UUID
 
 from reportsim.core.model import Request
 from reportsim.core.problems import Problem, unavailable
-from reportsim.engine.slots import Slots
+from reportsim.engine.worker.slots import Slots
 from reportsim.reports.catalog import CATALOG
 from reportsim.reports.files import ReportFiles
 from reportsim.reports.generate import LedgerDeleted, generate
@@ -18,12 +18,12 @@ from reportsim.tasks import start
 MOST_TIMES: Final = 2
 
 
-class Remaker:
+class ReportRegenerator:
     """Hands out report files, and makes those again that are not there: in a slot, and each only once at a time."""
 
-    def __init__(self, *, lines: Lends, files: ReportFiles, slots: Slots, timeout: float) -> None:
-        """Makes a remaker that waits `timeout` seconds for a slot."""
-        self._lines = lines
+    def __init__(self, *, connections: Lends, files: ReportFiles, slots: Slots, timeout: float) -> None:
+        """Makes a regenerator that waits `timeout` seconds for a slot."""
+        self._connections = connections
         self._files = files
         self._slots = slots
         self._timeout = timeout
@@ -39,7 +39,7 @@ class Remaker:
             handle.close()
             return
         check_version(request)
-        async with self._lines.acquire() as connection:
+        async with self._connections.acquire() as connection:
             if not await ledgers.exists(connection, request.ledger_id):
                 raise ledger_gone()
 
@@ -88,7 +88,7 @@ class Remaker:
     async def _write(self, request: Request) -> None:
         expected = (request.result_payload or {}).get("sha256")
         with self._files.draft(request.id) as draft:
-            await generate(self._lines, request, draft)
+            await generate(self._connections, request, draft)
             if draft.sha256 != expected:
                 raise Problem("report-differs", f"Its hash is {draft.sha256} now, and was {expected}.")
 

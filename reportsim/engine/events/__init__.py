@@ -1,0 +1,1 @@
+"""Server-Sent Events: messages, subscribers, and the hub that sends to them."""

@@ -1,0 +1,1 @@
+"""The worker: slots, claims, execution of requests, and their ends."""

@@ -1,0 +1,95 @@
+"""Executing a request: generates its report, and returns the request in its final state."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from reportsim.core.clock import Clock
+from reportsim.core.model import Request, Status
+from reportsim.core.problems import Problem
+from reportsim.core.service_time import draw
+from reportsim.reports.files import ReportFiles
+from reportsim.reports.generate import LedgerDeleted, Report, generate
+from reportsim.store.pool import AWAY, Lends, persist
+
+log = logging.getLogger(__name__)
+
+MAX_TAKEOVERS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedReport:
+    """A report and its file."""
+
+    report: Report
+    sha256: str
+    bytes: int
+
+
+async def generate_file(connections: Lends, files: ReportFiles, request: Request) -> GeneratedReport:
+    """Writes a request's report into its file."""
+    with files.draft(request.id) as draft:
+        report = await generate(connections, request, draft)
+    return GeneratedReport(report, draft.sha256, draft.bytes)
+
+
+class Executor:
+    """Executes requests; it holds no state between them."""
+
+    def __init__(self, generate: Callable[[Request], Awaitable[GeneratedReport]], clock: Clock) -> None:
+        """Executes requests by `generate`, which writes a request's report."""
+        self.generate = generate
+        self._clock = clock
+
+    async def execute(self, request: Request, since: float) -> Request:
+        """Returns the request as it ends; its slot has been held for it since a moment on the monotonic clock."""
+        try:
+            generated = await self._generate(request, since)
+        except Problem as problem:
+            return self._failed(request, problem)
+        except LedgerDeleted:
+            return self._failed(request, Problem("report-failed", "The ledger was deleted."))
+        except Exception:
+            log.exception("request %s failed unexpectedly", request.id)
+            return self._failed(request, Problem("report-failed", "The report failed unexpectedly."))
+        return self._completed(request, generated, time.monotonic() - since)
+
+    async def _generate(self, request: Request, since: float) -> GeneratedReport:
+        if request.takeovers >= MAX_TAKEOVERS:
+            raise Problem("gave-up", f"Its worker stopped unexpectedly {request.takeovers} times.")
+        simulate = request.input_payload.get("simulate")
+        drawn = draw(simulate) if simulate else None
+        # Any other error of the database would be the same on a second attempt.
+        generated = await persist(lambda: self.generate(request), through=AWAY)
+        if drawn:
+            await asyncio.sleep(since + drawn.service_s - time.monotonic())
+            if drawn.fails:
+                raise Problem("report-failed", "The failure that simulate asked for.", {"simulated": True})
+        return generated
+
+    def _completed(self, request: Request, generated: GeneratedReport, service: float) -> Request:
+        now = self._clock.now()
+        total = max((now - request.created_at).total_seconds(), 0)
+        timings = {"queue": 1000 * max(total - service, 0), "service": 1000 * service, "total": 1000 * total}
+        parameters = request.input_payload
+        window: dict[str, Any] = {name: parameters[name] for name in ("from", "to", "as_of") if name in parameters}
+        result: dict[str, Any] = {
+            "report_type": parameters["report_type"],
+            "file": request.file,
+            "rows": generated.report.rows,
+            "bytes": generated.bytes,
+            "sha256": generated.sha256,
+            "currency": generated.report.currency,
+            "exponent": generated.report.exponent,
+            **window,
+            "totals": generated.report.totals,
+            "checks": generated.report.checks,
+            "timings_ms": {name: round(value, 3) for name, value in timings.items()},
+        }
+        return replace(request, status=Status.COMPLETED, result_payload=result, completed_at=now)
+
+    def _failed(self, request: Request, problem: Problem) -> Request:
+        return replace(request, status=Status.FAILED, error=problem.as_json(), completed_at=self._clock.now())

@@ -1,0 +1,47 @@
+"""The `requests` table: insert, claim, renew, end and read its rows. Functions take many rows in one statement."""
+
+from reportsim.store.requests.claims import PassOver, anyones_wait, begin, claim, take_over
+from reportsim.store.requests.ends import Finish, abandon, finish
+from reportsim.store.requests.insertion import Bounds, NewRequest, insert
+from reportsim.store.requests.leases import release, renew
+from reportsim.store.requests.queries import (
+    PAGE_BYTES,
+    Count,
+    Filters,
+    StoredAnswer,
+    counts,
+    get,
+    get_one,
+    page,
+    search,
+    stored_answer,
+)
+from reportsim.store.requests.retention import existing, prune
+
+__all__ = [
+    "PAGE_BYTES",
+    "Bounds",
+    "Count",
+    "Filters",
+    "Finish",
+    "NewRequest",
+    "PassOver",
+    "StoredAnswer",
+    "abandon",
+    "anyones_wait",
+    "begin",
+    "claim",
+    "counts",
+    "existing",
+    "finish",
+    "get",
+    "get_one",
+    "insert",
+    "page",
+    "prune",
+    "release",
+    "renew",
+    "search",
+    "stored_answer",
+    "take_over",
+]

@@ -1,0 +1,132 @@
+"""Claiming waiting requests: from the queue, from an owner's own, and from owners whose leases ran out.
+
+Every claim raises `tries`, which is the fence: only the newest claim may end the request.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from reportsim.core.model import Request
+from reportsim.store.pool import LIGHTLY, Fetches
+from reportsim.store.requests.rows import OF_R, from_row
+
+CLAIM_FROM: Final = f"""
+WITH anyones AS MATERIALIZED (
+    SELECT id FROM requests WHERE status = 'PENDING' AND owner IS NULL{{filter}}
+    ORDER BY id LIMIT CASE WHEN $5 THEN 0 ELSE $2 END FOR UPDATE SKIP LOCKED),
+own AS MATERIALIZED (
+    SELECT id FROM requests WHERE status = 'PENDING' AND owner = $1 AND id <> ALL($6::uuid[]){{filter}}
+    ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED),
+picked AS (
+    SELECT id FROM (SELECT id FROM anyones UNION ALL SELECT id FROM own) AS both_queues ORDER BY id LIMIT $2)
+UPDATE requests r SET status = 'PROCESSING', owner = $1, lease_until = now() + $3::interval, tries = tries + 1,
+    started_at = greatest($4, r.created_at), changed_at = clock_timestamp()
+FROM {LIGHTLY} CROSS JOIN picked WHERE r.id = picked.id
+RETURNING {OF_R}
+"""
+CLAIM: Final = CLAIM_FROM.format(filter="")
+# Only while one client holds all slots but one: a filter keeps the planner from the end of the index.
+CLAIM_PASSING_OVER: Final = CLAIM_FROM.format(filter=" AND (client IS DISTINCT FROM $7::bytea OR planned_s <= $8)")
+
+
+@dataclass(frozen=True, slots=True)
+class PassOver:
+    """Whose requests are passed over that plan to hold a slot for longer than so many seconds."""
+
+    client: bytes
+    longer_than_s: float
+
+
+async def claim(
+    pool: Fetches,
+    owner: UUID,
+    limit: int,
+    lease: timedelta,
+    started_at: datetime,
+    *,
+    only_own: bool = False,
+    begun: Iterable[UUID] = (),
+    pass_over: PassOver | None = None,
+) -> list[Request]:
+    """Takes the oldest waiting requests, oldest first; fewer than asked for does not mean that none are left.
+
+    `begun` are those of the owner's own that are worked on already, though their rows do not say so.
+    """
+    arguments = [owner, limit, lease, started_at, only_own, list(begun)]
+    if pass_over is None:
+        rows = await pool.fetch(CLAIM, *arguments)
+    else:
+        rows = await pool.fetch(CLAIM_PASSING_OVER, *arguments, pass_over.client, pass_over.longer_than_s)
+    return sorted((from_row(row) for row in rows), key=lambda request: request.id)
+
+
+ANYONES_WAIT: Final = "SELECT 1 FROM requests WHERE status = 'PENDING' AND owner IS NULL LIMIT 1"
+
+
+async def anyones_wait(pool: Fetches) -> bool:
+    """Whether requests are waiting that belong to no replica."""
+    return bool(await pool.fetch(ANYONES_WAIT))
+
+
+# A row that another statement is at is being ended, or is written down the next time: waiting for it while holding
+# others would deadlock with `finish`.
+BEGIN: Final = f"""
+WITH free AS MATERIALIZED (
+    SELECT id FROM requests
+    WHERE id = ANY($3::uuid[]) AND CASE WHEN status IN ('PENDING', 'PROCESSING') THEN owner = $1 END
+    FOR UPDATE SKIP LOCKED)
+UPDATE requests r SET status = 'PROCESSING', tries = b.tries, started_at = b.started_at,
+    lease_until = now() + $2::interval, changed_at = clock_timestamp()
+FROM {LIGHTLY} CROSS JOIN unnest($3::uuid[], $4::integer[], $5::timestamptz[]) AS b (id, tries, started_at)
+JOIN free USING (id)
+WHERE r.id = b.id AND r.tries = b.tries - (r.status = 'PENDING')::integer
+RETURNING r.id
+"""
+
+
+async def begin(pool: Fetches, owner: UUID, lease: timedelta, begun: Sequence[Request]) -> set[UUID]:
+    """Writes down that an owner works on requests of its own; says of which their rows say so now.
+
+    Asked again because the answer got lost, it gives the same one.
+    """
+    rows = await pool.fetch(
+        BEGIN,
+        owner,
+        lease,
+        [request.id for request in begun],
+        [request.tries for request in begun],
+        [request.started_at for request in begun],
+    )
+    return {row["id"] for row in rows}
+
+
+# Work on a row that waits may have begun unwritten, as its next try: a fence against that goes beyond it.
+TAKE_OVER: Final = f"""
+WITH picked AS MATERIALIZED (
+    SELECT id FROM requests WHERE status IN ('PENDING', 'PROCESSING') AND run_id IS NULL AND lease_until < now()
+        AND ($5::bytea IS NULL OR client IS DISTINCT FROM $5 OR planned_s <= $6::double precision)
+    ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED)
+UPDATE requests r SET status = 'PROCESSING', owner = $1, lease_until = now() + $3::interval,
+    tries = tries + CASE status WHEN 'PENDING' THEN 2 ELSE 1 END,
+    takeovers = takeovers + (lease_until > '-infinity')::integer, started_at = coalesce(started_at, $4),
+    changed_at = clock_timestamp()
+FROM {LIGHTLY} CROSS JOIN picked WHERE r.id = picked.id
+RETURNING {OF_R}
+"""
+
+
+async def take_over(
+    pool: Fetches,
+    owner: UUID,
+    limit: int,
+    lease: timedelta,
+    started_at: datetime,
+    pass_over: PassOver | None = None,
+) -> list[Request]:
+    """Takes requests whose lease ran out; each time counts, except after a release. Those of runs are left alone."""
+    passed_over = (pass_over.client, pass_over.longer_than_s) if pass_over else (None, None)
+    rows = await pool.fetch(TAKE_OVER, owner, limit, lease, started_at, *passed_over)
+    return [from_row(row) for row in rows]

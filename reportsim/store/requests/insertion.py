@@ -1,0 +1,108 @@
+"""Inserting new requests, within the bounds of what one client may have waiting."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from reportsim.core.json import dumps
+from reportsim.core.model import Request
+from reportsim.store.pool import Fetches
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRequest:
+    """A request to insert, with the answer that a replay will give."""
+
+    request: Request
+    owner: UUID | None
+    fingerprint: bytes | None = None
+    answer_status: int | None = None
+    answer_body: bytes | None = None
+
+
+# A request keeps the version of its ledger. The statement that accepts it checks that this is the newest: what was read
+# before may have changed since. The bounds are those of what one client has waiting; what is refused for them is not
+# inserted.
+INSERT: Final = """
+WITH new AS MATERIALIZED (
+    SELECT * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[], $8::text[],
+        $9::text[], $10::bytea[], $11::smallint[], $12::bytea[], $13::integer[], $14::integer[], $15::integer[],
+        $16::boolean[], $17::uuid[], $18::text[], $19::text[], $20::uuid[], $21::timestamptz[], $22::bytea[],
+        $23::double precision[], ledgers_are_newest($13, $14)) WITH ORDINALITY
+        AS new (id, mode, payload, url, origin, demo, key, endpoint, fingerprint, answer_status, answer_body, ledger,
+            ledger_version, report_version, guard, run, http_request, trace, owner, created_at, client, planned_s,
+            newest, position)
+    WHERE newest),
+numbered AS (
+    SELECT *, row_number() OVER of_client AS number, sum(planned_s) OVER of_client AS planned FROM new
+    WINDOW of_client AS (PARTITION BY client ORDER BY position)),
+waiting AS MATERIALIZED (
+    SELECT client, number AS waiting_number, planned AS waiting_planned
+    FROM (SELECT DISTINCT client FROM new WHERE client IS NOT NULL AND $24::integer IS NOT NULL) AS clients
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS number, coalesce(sum(planned_s), 0) AS planned
+        FROM (SELECT planned_s FROM requests r
+            WHERE r.status = 'PENDING' AND r.client = clients.client LIMIT $24) AS known) AS sums)
+INSERT INTO requests (id, mode, status, input_payload, callback_url, callback_origin, callback_status, callback_demo,
+    idempotency_key, endpoint, fingerprint, answer_status, answer_body, ledger_id, ledger_version, report_version,
+    csv_guard, run_id, http_request_id, traceparent, owner, lease_until, created_at, client, planned_s)
+SELECT id, mode, 'PENDING', payload::json, url, origin, CASE WHEN url IS NOT NULL THEN 'PENDING' END, demo, key,
+    endpoint, fingerprint, answer_status, answer_body, ledger, ledger_version, report_version, guard, run,
+    http_request, trace, owner, CASE WHEN owner IS NOT NULL THEN now() + $1::interval END, created_at, client, planned_s
+FROM numbered LEFT JOIN waiting USING (client)
+WHERE client IS NULL OR $24 IS NULL OR (
+    waiting_number + number <= $24 AND (planned_s = 0 OR waiting_planned + planned <= $25::double precision))
+ORDER BY position
+ON CONFLICT (idempotency_key) DO NOTHING
+RETURNING id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one client may have waiting: requests, and seconds for which they plan to hold slots."""
+
+    requests: int
+    planned_s: float
+
+
+async def insert(
+    pool: Fetches, lease: timedelta, new: Sequence[NewRequest], bounds: Bounds | None = None
+) -> list[bool]:
+    """Inserts many; False for each that is not inserted.
+
+    Its idempotency key exists, its version of its ledger is not the newest, or its client's bounds refuse it.
+    """
+    rows = [item.request for item in new]
+    inserted = await pool.fetch(
+        INSERT,
+        lease,
+        [row.id for row in rows],
+        [row.mode for row in rows],
+        [dumps(row.input_payload).decode() for row in rows],
+        [row.callback_url for row in rows],
+        [row.callback_origin for row in rows],
+        [row.callback_demo for row in rows],
+        [row.idempotency_key for row in rows],
+        [row.endpoint for row in rows],
+        [item.fingerprint for item in new],
+        [item.answer_status for item in new],
+        [item.answer_body for item in new],
+        [row.ledger_id for row in rows],
+        [row.ledger_version for row in rows],
+        [row.report_version for row in rows],
+        [row.csv_guard for row in rows],
+        [row.run_id for row in rows],
+        [row.http_request_id for row in rows],
+        [row.traceparent for row in rows],
+        [item.owner for item in new],
+        [row.created_at for row in rows],
+        [row.client for row in rows],
+        [row.planned_s for row in rows],
+        bounds.requests if bounds else None,
+        bounds.planned_s if bounds else None,
+    )
+    ids = {record["id"] for record in inserted}
+    return [row.id in ids for row in rows]

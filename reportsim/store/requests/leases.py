@@ -1,0 +1,49 @@
+"""Renewing and releasing the leases of one owner: its requests, and the callbacks that it is delivering."""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from reportsim.store.pool import Connection, Fetches
+
+# Rows that another statement is at are left out: waiting for them while holding others would deadlock with `finish`.
+RENEW: Final = """
+WITH held AS MATERIALIZED (
+    SELECT id FROM requests
+    WHERE owner = $1 AND status IN ('PENDING', 'PROCESSING') AND run_id IS NULL AND lease_until > '-infinity'
+        AND (status = 'PENDING' OR id = ANY($3::uuid[]))
+    FOR UPDATE SKIP LOCKED),
+delivering AS MATERIALIZED (
+    SELECT id FROM requests WHERE id = ANY($4::uuid[]) AND callback_owner = $1 AND callback_status = 'PENDING'
+    FOR UPDATE SKIP LOCKED),
+work AS (UPDATE requests r SET lease_until = now() + $2::interval FROM held WHERE r.id = held.id)
+UPDATE requests r SET callback_due_at = now() + $2::interval FROM delivering WHERE r.id = delivering.id
+"""
+
+
+async def renew(
+    connection: Connection, owner: UUID, lease: timedelta, working: Iterable[UUID], delivering: Iterable[UUID]
+) -> None:
+    """Renews what this replica waits for, works on and delivers, in one statement.
+
+    What it claimed without ever learning so is not among that, and is taken over.
+    """
+    await connection.execute(RENEW, owner, lease, list(working), list(delivering))
+
+
+RELEASE: Final = """
+WITH work AS (
+    UPDATE requests SET owner = NULL, lease_until = '-infinity', changed_at = clock_timestamp()
+    WHERE owner = $1 AND status = 'PROCESSING' AND run_id IS NULL
+    RETURNING 1),
+waiting AS (
+    UPDATE requests SET owner = NULL, lease_until = NULL WHERE owner = $1 AND status = 'PENDING' RETURNING 1)
+UPDATE requests SET callback_owner = NULL, callback_due_at = now()
+WHERE id = ANY($2::uuid[]) AND callback_owner = $1 AND callback_status = 'PENDING'
+"""
+
+
+async def release(pool: Fetches, owner: UUID, delivering: Sequence[UUID]) -> None:
+    """Gives everything back at once, so that another replica need not wait for leases to run out."""
+    await pool.fetch(RELEASE, owner, list(delivering))
