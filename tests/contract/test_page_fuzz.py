@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from reportsim.benchmark.runner import Runner
-from reportsim.engine import simulate
+from reportsim.core import service_time
 from reportsim.pages import benchmarks
 from reportsim.pages.benchmark_form import SHAPES, VALUES
 from reportsim.pages.race.model import RaceForm
@@ -86,7 +86,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(benchmarks, "foresee", predict)
     monkeypatch.setattr(Runner, "start", refuse)
-    monkeypatch.setattr(simulate, "LONGEST_MS", 20.0)
+    monkeypatch.setattr(service_time, "LONGEST_MS", 20.0)
 
 
 async def send(service: Service, method: str, path: str, case: list[tuple[str, Any]]) -> None:
