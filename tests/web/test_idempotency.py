@@ -1,19 +1,28 @@
 """X-Idempotency-Key: one execution, and the same answer to everyone who asks again."""
 
 import asyncio
-from dataclasses import dataclass
+import io
+import json
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from multidict import CIMultiDictProxy
 
-from tests.api.calls import FAILING, TINY, held_for, listed, until
-from tests.conftest import Service
+from reportsim.reports.spool import HEADER
+from reportsim.settings import Settings
+from reportsim.store import requests as store
+from tests.api.calls import FAILING, TINY, held_for, listed, read, until
+from tests.conftest import Service, serving
 
 SYNC = "/api/sync"
 ASYNC = "/api/async"
 FAILURES = "/api/callbacks/simulate-failures"
 SLOW = held_for(300)
+MANY = 50
+KEY = {"X-Idempotency-Key": "once"}
 
 
 @dataclass
@@ -30,9 +39,15 @@ class Answer:
 
 
 async def post(
-    service: Service, path: str, body: Any, key: str | None = "once", preference: str | None = None, **more: Any
+    service: Service,
+    path: str,
+    body: Any = TINY,
+    key: str | None = "once",
+    preference: str | None = None,
+    cookie: str | None = None,
+    **more: Any,
 ) -> Answer:
-    given = {"X-Idempotency-Key": key, "Prefer": preference}
+    given = {"X-Idempotency-Key": key, "Prefer": preference, "Cookie": cookie}
     headers = {name: value for name, value in given.items() if value is not None}
     async with service.client.post(path, json=body, headers=headers, **more) as answer:
         return Answer(answer.status, answer.headers, await answer.read())
@@ -278,3 +293,106 @@ async def test_a_standard_key_is_taken_with_and_without_quotes(service: Service,
             assert body["idempotency_key"] == key
             seen.add(body["id"])
     assert len(seen) == 1
+
+
+# Races, errors, and the end of a key's life
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "meanwhile"),
+    [
+        pytest.param("/api/sync", TINY, 200, {200, 409}, id="sync"),
+        pytest.param("/api/sync", held_for(200), 200, {200, 409}, id="sync, slow"),
+        pytest.param("/api/async", TINY, 202, {202}, id="async"),
+        pytest.param("/api/callbacks/simulate-failures", {**TINY, "failures": 0}, 202, {202}, id="failures"),
+    ],
+)
+async def test_fifty_at_once_are_executed_once_and_replayed_byte_for_byte(
+    service: Service, path: str, body: Any, status: int, meanwhile: set[int]
+) -> None:
+    answers = await asyncio.gather(*(post(service, path, body) for _ in range(MANY)))
+    assert {answer.status for answer in answers} <= meanwhile
+    (first,) = (answer for answer in answers if answer.status == status and not answer.replayed)
+    (id,) = await listed(service)
+    await service.ended(id)
+    again = await asyncio.gather(*(post(service, path, body) for _ in range(MANY)))
+    assert {(answer.status, answer.body, answer.replayed) for answer in again} == {(status, first.body, True)}
+    assert sum(service.engine.counts.accepted.values()) == 1
+    assert sum(service.engine.counts.ended.values()) == 1
+
+
+async def test_a_replay_has_an_id_and_a_quota_of_its_own(settings: Settings) -> None:
+    async with serving(replace(settings, sync_rate=5)) as service:
+        seen = []
+        for _ in range(2):
+            async with service.client.post("/api/sync", json=TINY, headers=KEY) as answer:
+                seen.append((answer.headers["X-Request-Id"], answer.headers["RateLimit"], await answer.read()))
+    (first, left, body), (second, less, again) = seen
+    assert body == again
+    assert first != second
+    assert (left.split(";")[1], less.split(";")[1]) == ("r=4", "r=3")
+
+
+async def test_a_replay_makes_no_second_file_and_no_second_callback(service: Service, settings: Settings) -> None:
+    body = {**TINY, "callback_url": f"{service.url}/webhook-test/replays"}
+    for _ in range(5):
+        assert (await post(service, "/api/async", body)).status == 202
+    (id,) = await listed(service)
+    await service.ended(id)
+    await post(service, "/api/async", body)
+    own = service.engine.files.path(UUID(id))
+    spool, file = sorted(settings.reports_dir.iterdir(), key=lambda path: path.suffix, reverse=True)
+    assert (spool.suffix, file) == (".spool", own)
+    assert spool.stat().st_size == HEADER.size + own.stat().st_size
+    (arrival,) = (await read(service, "/webhook-test/replays"))["items"]
+    # Receivers tell duplicates by an id of ours, which says nothing of the client's key.
+    assert "once" not in arrival["headers"]["webhook-id"]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        pytest.param(b"{", "application/json", 400, id="malformed"),
+        pytest.param(b"{}", "text/plain", 415, id="of another type"),
+        pytest.param(b" " * 70_000, "application/json", 413, id="too large"),
+        pytest.param(b'{"ledger": "nobody\'s"}', "application/json", 422, id="not valid"),
+    ],
+)
+async def test_what_is_refused_before_it_began_is_not_kept(
+    service: Service, body: bytes, kind: str, status: int
+) -> None:
+    headers = {**KEY, "Content-Type": kind}
+    for _ in range(2):
+        async with service.client.post("/api/sync", data=io.BytesIO(body), headers=headers) as answer:
+            assert answer.status == status
+            assert "Idempotent-Replayed" not in answer.headers
+    assert await listed(service) == []
+    executed = await post(service, "/api/sync")
+    assert (executed.status, executed.replayed) == (200, False)
+
+
+async def test_a_client_that_left_gets_its_answer_when_it_asks_again(service: Service) -> None:
+    waiting = asyncio.create_task(post(service, "/api/sync", held_for(200)))
+    (id,) = await until(lambda: listed(service))
+    waiting.cancel()
+    await service.ended(id)
+    again = await post(service, "/api/sync", held_for(200))
+    assert (again.status, again.replayed, json.loads(again.body)["id"]) == (200, True, id)
+
+
+async def test_a_key_lives_as_long_as_its_row(service: Service) -> None:
+    id = json.loads((await post(service, "/api/sync")).body)["id"]
+    gone = await store.prune(service.engine.pool, service.engine.new_id(), timedelta(0), 10)
+    assert [str(each) for each in gone] == [id]
+    again = await post(service, "/api/sync")
+    assert (again.status, again.replayed) == (200, False)
+    assert json.loads(again.body)["id"] != id
+    for path in (f"/api/requests/{id}", f"/api/requests/{id}/callback-logs", f"/api/reports/{id}.csv"):
+        async with service.client.get(path) as answer:
+            assert answer.status == 404
+            await answer.read()
+
+
+async def test_a_key_is_the_same_key_for_everyone(service: Service) -> None:
+    assert not (await post(service, "/api/async", cookie="session=1")).replayed
+    assert (await post(service, "/api/async", cookie="session=2")).replayed

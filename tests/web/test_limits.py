@@ -4,13 +4,11 @@ import asyncio
 import re
 from collections import Counter
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from multidict import CIMultiDictProxy
 
 from reportsim.settings import Settings
-from tests.api.calls import TINY, listed
+from tests.api.calls import listed, post
 from tests.conftest import Service, serving
 
 RATE_LIMIT = re.compile(r'"(?P<policy>[a-z]+)";r=(?P<left>\d+);t=(?P<wait>\d+)')
@@ -21,11 +19,6 @@ QUOTA = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 def settings(settings: Settings) -> Settings:
     defaults = Settings()
     return replace(settings, sync_rate=defaults.sync_rate, async_rate=defaults.async_rate)
-
-
-async def post(service: Service, path: str, body: Any = None, **headers: str) -> tuple[int, CIMultiDictProxy[str], Any]:
-    async with service.client.post(path, json=body or TINY, headers=headers) as answer:
-        return answer.status, answer.headers, await answer.json()
 
 
 @pytest.mark.parametrize(("path", "policy", "quota"), [("/api/sync", "sync", 30), ("/api/async", "async", 60)])
@@ -83,7 +76,7 @@ async def test_sync_and_async_do_not_share_their_quota(settings: Settings) -> No
 
 async def test_replays_cost_quota(settings: Settings) -> None:
     async with serving(replace(settings, sync_rate=2)) as service:
-        statuses = [(await post(service, "/api/sync", **{"X-Idempotency-Key": "once"}))[0] for _ in range(3)]
+        statuses = [(await post(service, "/api/sync", X_Idempotency_Key="once"))[0] for _ in range(3)]
     assert statuses == [200, 200, 429]
 
 
@@ -107,7 +100,7 @@ async def test_reading_is_not_limited(service: Service) -> None:
 async def test_a_forwarded_address_is_believed_from_trusted_proxies_alone(settings: Settings) -> None:
     limited = replace(settings, sync_rate=1)
     async with serving(limited) as service:
-        statuses = [(await post(service, "/api/sync", **{"X-Forwarded-For": f"192.0.2.{n}"}))[0] for n in (1, 2)]
+        statuses = [(await post(service, "/api/sync", X_Forwarded_For=f"192.0.2.{n}"))[0] for n in (1, 2)]
     assert statuses == [200, 429]
 
     async with serving(replace(limited, trusted_proxies=("127.0.0.0/8",))) as service:
@@ -121,4 +114,69 @@ async def test_a_forwarded_address_is_believed_from_trusted_proxies_alone(settin
             ("2001:db8::2", 429),  # the same /64
             ("[2001:db8:0:1::1]:4711", 200),
         ]:
-            assert (await post(service, "/api/sync", **{"X-Forwarded-For": forwarded}))[0] == status, forwarded
+            assert (await post(service, "/api/sync", X_Forwarded_For=forwarded))[0] == status, forwarded
+
+
+async def test_a_refusal_needs_neither_the_database_nor_a_key(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(replace(settings, sync_rate=1)) as service:
+        assert (await post(service, "/api/sync", X_Idempotency_Key="once"))[0] == 200
+        monkeypatch.setattr(service.engine, "ledgers", None)
+        status, headers, problem = await post(service, "/api/sync", X_Idempotency_Key="once")
+        assert status == 429
+        assert "Idempotent-Replayed" not in headers
+        assert problem["violated-policies"] == ["sync"]
+
+
+async def test_the_headers_are_those_of_the_current_draft_alone(settings: Settings) -> None:
+    async with serving(replace(settings, async_rate=5)) as service:
+        _, headers, _ = await post(service, "/api/async")
+    told = {name.lower() for name in headers if "ratelimit" in name.lower().replace("-", "")}
+    assert told == {"ratelimit", "ratelimit-policy"}
+
+
+async def test_a_redirect_is_not_held_back_by_an_empty_quota(settings: Settings) -> None:
+    async with serving(replace(settings, async_rate=1)) as service:
+        form = {"mode": "async", "ledger": "tiny"}
+        async with service.client.post("/", data=form, allow_redirects=False) as answer:
+            assert answer.status == 303
+            assert "RateLimit" not in answer.headers
+        async with service.client.post("/", data=form, allow_redirects=False) as answer:
+            assert (answer.status, answer.content_type) == (429, "text/html")
+            assert answer.headers["RateLimit"].startswith('"async";r=0;t=')
+            assert int(answer.headers["Retry-After"]) >= 1
+
+
+async def test_streams_and_metrics_are_not_charged(settings: Settings) -> None:
+    async with serving(replace(settings, sync_rate=1, async_rate=1)) as service:
+        for path in ("/metrics", "/api/events", "/api/requests", "/openapi.json", "/"):
+            async with service.client.get(path) as answer:
+                assert answer.status == 200
+                assert "RateLimit" not in answer.headers
+
+
+async def test_the_standard_header_names_the_client_too(settings: Settings) -> None:
+    async with serving(replace(settings, sync_rate=1, trusted_proxies=("127.0.0.0/8",))) as service:
+        for forwarded, status in [
+            ("for=192.0.2.1", 200),
+            ('for="192.0.2.1:4711";proto=https', 429),
+            ("for=192.0.2.2, for=127.0.0.9", 200),
+            ('for="[2001:db8::1]:80"', 200),
+            ('for="[2001:db8::2]"', 429),  # the same /64
+            ("for=_hidden", 200),  # no address: the proxy itself
+            ("for=unknown", 429),
+        ]:
+            assert (await post(service, "/api/sync", Forwarded=forwarded))[0] == status, forwarded
+
+
+async def test_of_two_headers_that_disagree_neither_is_believed(settings: Settings) -> None:
+    """A proxy writes one of them and passes the other one on, as the client made it up."""
+    async with serving(replace(settings, sync_rate=1, trusted_proxies=("127.0.0.0/8",))) as service:
+        made_up = [{"Forwarded": f"for=198.51.100.{n}", "X_Forwarded_For": "192.0.2.1"} for n in range(3)] + [
+            {"Forwarded": "for=192.0.2.1", "X_Forwarded_For": f"198.51.100.{n}"} for n in range(3)
+        ]
+        statuses = [(await post(service, "/api/sync", **headers))[0] for headers in made_up]
+        assert statuses == [200] + [429] * 5
+        agreeing = {"Forwarded": "for=192.0.2.1", "X_Forwarded_For": "192.0.2.1"}
+        assert (await post(service, "/api/sync", **agreeing))[0] == 200

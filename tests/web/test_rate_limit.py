@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import tracemalloc
 from asyncio.events import _get_running_loop, _set_running_loop
 from typing import cast
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportsim.web.rate_limit import Limits, Verdict, bucket_key, client_of, forwarded_for, parse_networks
+from reportsim.web.rate_limit import MOST_CLIENTS, Limits, Verdict, bucket_key, client_of, forwarded_for, parse_networks
 
 QUOTAS = st.one_of(st.integers(1, 120), st.sampled_from([600, 997, 6_000, 1_000_000]))
 # Times that a double holds exactly: what adding them up would lose is not the bucket's fault.
@@ -282,3 +283,23 @@ class TestKey:
     @given(st.ip_addresses(v=4), st.ip_addresses(v=4))
     def test_tells_ipv4_addresses_apart(self, one: object, other: object) -> None:
         assert (bucket_key(str(one)) == bucket_key(str(other))) == (one == other)
+
+
+@pytest.mark.slow
+def test_a_million_addresses_take_no_more_room_than_the_bound() -> None:
+    limits = Limits({"sync": 30})
+
+    async def come(first: int, last: int) -> None:
+        for n in range(first, last):
+            await limits.take("sync", f"2001:db8:{n >> 16:x}:{n & 0xFFFF:x}::/64")
+
+    asyncio.run(come(0, 150_000))
+    tracemalloc.start()
+    asyncio.run(come(150_000, 160_000))
+    before, _ = tracemalloc.get_traced_memory()
+    asyncio.run(come(160_000, 1_000_000))
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(limits) == MOST_CLIENTS
+    # What was traced replaces what was there before tracing began; the table is at most this large.
+    assert after - before < MOST_CLIENTS * 1_500
