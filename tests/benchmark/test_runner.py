@@ -32,6 +32,14 @@ SMALL: Final = {
     "slo_s": 0.15,
     "ways": True,
 }
+TINY_RUN: Final = {
+    "rate": 20,
+    "duration_s": 1,
+    "workers": 2,
+    "seed": 7,
+    "service_time": {"distribution": "fixed", "mean_ms": 5},
+}
+CHECKS: Final = ["H1", "H2", "H3", "H4", "H5", "H6", "H8", "H9", "H10", "H11", "H12", "H14"]
 ENDLESS: Final = {**SMALL, "rate": 10, "duration_s": 40}
 
 
@@ -73,10 +81,38 @@ async def validates(service: Service, name: str, value: Any) -> None:
     jsonschema.validate(value, schema, jsonschema.Draft202012Validator)
 
 
+async def test_a_small_run_goes_from_its_plan_to_a_stored_result(service: Service) -> None:
+    id = await started(service, TINY_RUN)
+    run = await ended(service, id)
+    assert run["status"] == "COMPLETED", run["error"]
+    await validates(service, "Benchmark", run)
+    result, samples = run["result"], await read_samples(service, run)
+    for side in Mode:
+        rows = [row for row in samples if row["mode"] == side]
+        assert result[side]["offered"] == result[side]["sent"] == len(rows) > 0
+        assert result[side]["outcomes"]["ok"] == len(rows)
+        slowest = max(float(row["time_to_result_ms"]) for row in rows)
+        assert result[side]["time_to_result_ms"]["max"]["value"] == pytest.approx(slowest, abs=0.001)
+    assert [check["id"] for check in result["checks"]] == CHECKS
+    assert run["links"]["report"] == f"/api/benchmark/{id}/report.html"
+    async with service.client.get(run["links"]["report"]) as answer:
+        assert answer.status == 200
+        assert "<svg" in await answer.text()
+
+
+async def read_samples(service: Service, run: Any) -> list[dict[str, str]]:
+    """The rows of a run's export, below the line that holds its plan."""
+    async with service.client.get(run["links"]["samples"]) as answer:
+        assert answer.status == 200
+        first, _, rows = (await answer.text()).partition("\n")
+    assert first.startswith("# plan: ")
+    return list(csv.DictReader(io.StringIO(rows)))
+
+
 @pytest.mark.slow
 async def test_a_run_measures_both_patterns_and_is_stored_with_everything(settings: Settings, pool: Pool) -> None:
-    # Its requests have no rate limit, and nobody else gets round theirs.
-    async with serving(replace(settings, sync_rate=1, async_rate=1)) as service:
+    # Its requests have no rate limit, and no other request avoids one; starting the run costs one of the async quota.
+    async with serving(replace(settings, sync_rate=1, async_rate=2)) as service:
         id = await started(service, SMALL)
         run = await ended(service, id)
         assert run["status"] == "COMPLETED", run["error"]
@@ -86,24 +122,26 @@ async def test_a_run_measures_both_patterns_and_is_stored_with_everything(settin
         assert run["prediction"]["sync"]["timeout_share"]["high"] > 0
 
         # Every request that was offered has one outcome, and the service took on what clients saw accepted.
+        offered = result[Mode.SYNC]["offered"]
+        assert 60 < offered < 140
         for side in Mode:
             measured = result[side]
-            assert (measured["offered"], measured["sent"]) == (100, 100)
-            assert sum(measured["outcomes"].values()) == 100
+            assert (measured["offered"], measured["sent"]) == (offered, offered)
+            assert sum(measured["outcomes"].values()) == offered
             assert measured["segments_ms"]["service"] > 0
             assert measured["open_connections"]["max"] >= 1
-        assert result["async"]["outcomes"]["ok"] + result["async"]["outcomes"]["ok_late"] == 100
+        assert result["async"]["outcomes"]["ok"] + result["async"]["outcomes"]["ok_late"] == offered
         ways = result["ways"]
         for way in Way:
-            assert (ways[way]["offered"], ways[way]["results"]) == (50, 50), way
-        assert ways["webhook"]["requests"] == 2 * 50
-        assert ways["sse"]["requests"] == 3 * 50
+            assert (ways[way]["offered"], ways[way]["results"]) == (offered, offered), way
+        assert ways["webhook"]["requests"] == 2 * offered
+        assert ways["sse"]["requests"] == 3 * offered
         assert ways["polling"]["time_to_result_ms"]["p50"]["value"] > 1_000
-        assert ways["long_poll"]["requests"] >= 2 * 50
+        assert ways["long_poll"]["requests"] >= 2 * offered
         checks = {check["id"]: check for check in result["checks"]}
-        assert list(checks) == [f"H{number}" for number in range(1, 15)]
-        for exact in ("H3", "H4", "H5", "H7"):
-            assert checks[exact]["verdict"] == "ok", checks[exact]
+        assert list(checks) == CHECKS
+        # H5 alone does not depend on how busy the machine is.
+        assert checks["H5"]["verdict"] == "ok", checks["H5"]
 
         # The rows are there, but in no list that does not ask for them; none is left open.
         page = await read(service, f"/api/requests?run={id}&limit=1")
@@ -120,9 +158,8 @@ async def test_a_run_measures_both_patterns_and_is_stored_with_everything(settin
             assert answer.headers["Content-Type"].startswith("text/html")
             assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
             assert text.count("<svg") >= 6
-        async with service.client.get(run["links"]["samples"]) as answer:
-            rows = list(csv.DictReader(io.StringIO(await answer.text())))
-        assert len(rows) == 200
+        rows = await read_samples(service, run)
+        assert len(rows) == 2 * offered
         times = [float(row["time_to_result_ms"]) for row in rows if row["mode"] == "async"]
         assert max(times) == pytest.approx(result["async"]["time_to_result_ms"]["max"]["value"], abs=0.001)
 
