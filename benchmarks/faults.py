@@ -14,7 +14,7 @@ from typing import Final
 ROOT = Path(__file__).parents[1]
 SEEN = {
     "two replicas": "tests/faults/test_two_servers.py",
-    "one sees the other": "tests/engine/test_replicas.py::TestWhatOneDoes::test_is_shown_on_a_page_of_the_other",
+    "one sees the other": "tests/engine/test_replication.py::TestWhatOneDoes::test_is_shown_on_a_page_of_the_other",
     "through a pooler": "tests/engine/test_pooler.py::test_changes_are_polled_for_and_that_is_said_once",
     "the database crashes": "tests/faults/test_database_restart.py",
     "SIGTERM under load": "tests/faults/test_stopping.py::test_nobody_notices_but_for_being_sent_elsewhere",

@@ -42,6 +42,13 @@ async def fetch(service: Service, path: str, **headers: str) -> tuple[int, CIMul
         return answer.status, answer.headers, await answer.read()
 
 
+async def post(service: Service, path: str, body: Any = TINY, **headers: str) -> tuple[int, CIMultiDictProxy[str], Any]:
+    """Status, headers and JSON of an answer to a submission; a header's name is written with underscores."""
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with service.client.post(path, json=body, headers=headers) as answer:
+        return answer.status, answer.headers, await answer.json()
+
+
 async def listed(service: Service) -> list[str]:
     """The ids of all requests, newest first."""
     return [item["id"] for item in (await read(service, "/api/requests?limit=200"))["items"]]

@@ -25,8 +25,8 @@ from reportsim.engine.delivery.attempt import Reason
 from reportsim.settings import Settings
 from tests.api.calls import submit
 from tests.conftest import serving
-from tests.wire.certificates import needs_openssl
-from tests.wire.sockets import free_port
+from tests.engine.delivery.wire.certificates import needs_openssl
+from tests.engine.delivery.wire.sockets import free_port
 
 PAGE = (Path(__file__).parents[2] / "docs" / "receiving.md").read_text(encoding="utf-8")
 SECRET, OTHER = new_secret(), new_secret()

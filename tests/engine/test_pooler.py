@@ -13,11 +13,23 @@ import pytest
 from reportsim.settings import Settings
 from tests.conftest import serving
 from tests.engine.jobs import submit, until
-from tests.engine.test_replicas import POLLED, page_of, paired, polls
+from tests.engine.test_replication import POLLED, page_of, paired, polls
 from tests.pooler import pooled, require_pgbouncer
 from tests.store.rows import new
 
 ROOT = Path(__file__).parents[2]
+HTTP_TESTS = (
+    "tests/api",
+    "tests/demo_receiver/test_handlers.py",
+    "tests/pages/test_benchmarks.py",
+    "tests/pages/test_pages.py",
+    "tests/schemas/test_validation.py",
+    "tests/web/test_body_requests.py",
+    "tests/web/test_client_limits.py",
+    "tests/web/test_idempotency.py",
+    "tests/web/test_limits.py",
+    "tests/web/test_prefer.py",
+)
 LATEST_S = 2.5
 
 
@@ -56,7 +68,7 @@ async def test_a_direct_connection_is_listened_on(settings: Settings, dsn: str) 
 @pytest.mark.slow
 def test_the_api_tests_pass(tmp_path: Path) -> None:
     require_pgbouncer()
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not slow", "tests/api"]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not slow", *HTTP_TESTS]
     environ = {**os.environ, "REPORTSIM_TEST_POOLER": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=600)
     print(f"\n{done.stdout[-4000:]}")

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.store.test_embedded import kill, postmaster
+from tests.store.embedded_postgres.test_cluster import kill, postmaster
 
 pytestmark = pytest.mark.slow
 

@@ -10,10 +10,10 @@ import pytest
 
 from reportsim.web.server.listener import RESERVED_FILES
 from tests.api.calls import TINY
-from tests.contract.raw import exchange
-from tests.contract.test_slow_clients import get, unread
 from tests.engine.jobs import until
 from tests.faults.process import Api, ServerProcess
+from tests.web.raw import exchange
+from tests.web.test_slow_clients import get, unread
 
 FILES = 2_000
 LEDGER = {"ledger": "demo", "report_type": "general_ledger"}

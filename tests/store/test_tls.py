@@ -10,8 +10,8 @@ import pytest
 
 from reportsim.store.errors import DatabaseMisconfigured
 from reportsim.store.pool import connect
+from tests.engine.delivery.wire.certificates import certified
 from tests.pooler import pooled
-from tests.wire.certificates import certified
 
 
 @dataclass

@@ -1,0 +1,166 @@
+"""Comparison, objectives and verdict: what the data show is said, with its interval, and nothing else."""
+
+import math
+from array import array
+from typing import Any
+
+import pytest
+
+from reportsim.benchmark.plan import Arrivals, Plan
+from reportsim.benchmark.results.objectives import Objective, judge, objectives
+from reportsim.benchmark.results.samples import Outcome
+from reportsim.core.model import Mode
+from tests.benchmark.checks.test_checks import calm, shift
+from tests.benchmark.runs import Run, example, overload, rehearsed
+
+
+def delay_async(run: Run, seconds: float) -> Run:
+    samples = run.samples["async"]
+    samples.result = shift(samples.result, seconds)
+    return run
+
+
+def test_equal_times_are_no_difference_and_that_is_said() -> None:
+    run, result = example()
+    mean = result["comparison"]["difference_ms"]["mean"]
+    assert mean["low"] <= 0 <= mean["high"]
+    assert "no difference in time to result" in result["verdict"]
+    assert f"{run.plan.pairs} block pairs" in result["verdict"]
+    assert "timed out after 8 s" in result["verdict"]
+    assert len(run.schedule) == sum(result["comparison"]["faster"].values())
+
+
+def test_a_slower_callback_is_said_with_its_interval() -> None:
+    result = delay_async(calm(), 0.05).conclude()
+    mean = result["comparison"]["difference_ms"]["mean"]
+    assert mean["value"] == pytest.approx(50, abs=0.01)
+    assert result["verdict"].startswith(
+        "Async results arrived 50 ms later on average (95 % CI 50 ms to 50 ms, 10 block pairs)"
+    )
+    faster = result["comparison"]["faster"]
+    assert (faster["sync"], faster["tie"], faster["async"]) == (result["sync"]["offered"], 0, 0)
+
+
+def test_times_are_cut_off_at_the_time_out_of_sync_on_both_sides() -> None:
+    """A request that timed out on sync and took 60 s by async differs by nothing that sync clients waited for."""
+    _, result = example()
+    assert result["comparison"]["limit_ms"] == 8_000
+    assert result["async"]["time_to_result_ms"]["mean"]["value"] <= 8_000
+    assert result["async"]["time_to_result_ms"]["max"]["value"] > 8_000
+
+
+def test_too_few_blocks_have_a_difference_and_no_interval() -> None:
+    result = delay_async(calm(duration_s=3.0), 0.05).conclude()
+    assert result["comparison"]["difference_ms"]["mean"]["value"] == pytest.approx(50, abs=0.01)
+    assert result["comparison"]["difference_ms"]["mean"]["low"] is None
+    assert "with 3 block pairs there is no interval" in result["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "outcome"), [(Mode.SYNC, Outcome.SHED), (Mode.ASYNC, Outcome.HTTP_5XX), (Mode.ASYNC, Outcome.JOB_FAILED)]
+)
+def test_errors_are_no_results_and_no_times(mode: Mode, outcome: Outcome) -> None:
+    run = calm()
+    samples = run.samples[mode]
+    failing = range(0, len(samples), 20)
+    for index in failing:
+        samples.outcomes[index], samples.result[index] = outcome, math.nan
+    result = run.conclude()
+    assert "ended with an error" in result["verdict"]
+    assert result[mode]["time_to_result_ms"]["p50"]["n"] == len(samples) - len(failing)
+    assert not result[mode]["time_to_result_ms"]["max"]["censored"]
+    missed = [row["metric"] for row in result["slo"][mode]["objectives"] if not row["pass"]]
+    assert f"outcomes.{outcome.label}" in missed
+
+
+def test_lost_callbacks_are_said() -> None:
+    run = calm()
+    samples = run.samples["async"]
+    for index in range(20):
+        samples.outcomes[index], samples.result[index] = Outcome.CALLBACK_LOST, math.nan
+    result = run.conclude()
+    assert "never had a callback" in result["verdict"]
+    assert result["async"]["time_to_result_ms"]["max"]["censored"]
+    assert not result["slo"]["async"]["pass"]
+
+
+def test_ratios_stop_where_values_are_only_bounds() -> None:
+    _, result = example()
+    table = result["comparison"]["time_to_result_ms"]
+    assert table["p50"]["ratio"] == pytest.approx(1, abs=0.01)
+    assert table["max"]["sync"] == 8_000
+    assert table["max"]["difference"] is table["max"]["ratio"] is None
+
+
+def test_objectives_are_judged_by_value_and_never_by_a_bound() -> None:
+    result = overload(rate=7.0).conclude()
+    assert not result["slo"]["sync"]["pass"]
+    p95 = result["slo"]["sync"]["objectives"][0]
+    assert (p95["metric"], p95["measured"], p95["pass"]) == ("time_to_result_ms.p95", None, False)
+    other = result["async"]
+    assert Objective("outcomes.callback_lost", "<=", 0).verdict(other)["pass"]
+    assert Objective("goodput", ">", 1.0).verdict(other)["pass"]
+    assert not Objective("goodput", ">", 100.0).verdict(other)["pass"]
+    assert not Objective("no.such.number", "<=", 1.0).verdict(other)["pass"]
+    assert judge(calm().conclude()["async"], objectives(Plan()))["pass"]
+
+
+def test_the_sides_of_an_a_a_run_are_a_and_b() -> None:
+    service: dict[str, Any] = {"distribution": "exponential", "mean_ms": 200}
+    result = rehearsed(Plan(rate=10, duration_s=40, workers=8, service_time=service, both=Mode.SYNC)).conclude()
+    assert {"a", "b", "comparison"} <= set(result)
+    assert "sync" not in result
+    assert "no difference" in result["verdict"]
+    assert set(result["comparison"]["faster"]) == {"a", "tie", "b"}
+
+
+def frozen(run: Run, start: float, length: float) -> None:
+    """The first block of a run whose server stands still: what would happen meanwhile happens at its end."""
+    samples = run.samples["sync"]
+    for name in ("queued", "started", "ended", "result", "accepted"):
+        column = getattr(samples, name)
+        for index in samples.blocks[0]:
+            if start <= column[index] < start + length:
+                column[index] = start + length
+
+
+def test_a_freeze_shows_in_the_percentiles_as_by_hand() -> None:
+    service = {"distribution": "fixed", "mean_ms": 20}
+    run = rehearsed(
+        Plan(
+            rate=50,
+            duration_s=80,
+            blocks=4,
+            arrivals=Arrivals.CONSTANT,
+            workers=8,
+            service_time=service,
+            client_timeout_s=None,
+        )
+    )
+    frozen(run, 10.0, 2.0)
+    result = run.conclude()["sync"]
+    # By hand: whatever was to end within the two seconds ends at 12; all else takes 20 ms and the edges.
+    plain = 1000 * (0.0004 + 0.002 + 0.020 + 0.002)
+    times = []
+    for index in range(4_000):
+        due = index % 1_000 / 50
+        stuck = index < 1_000 and 10 <= due + plain / 1000 < 12
+        times.append(1000 * (12 - due) if stuck else plain)
+    times.sort()
+    for level, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
+        expected = times[math.ceil(round(share * 4_000, 9)) - 1]
+        assert result["time_to_result_ms"][level]["value"] == pytest.approx(expected, abs=0.01)
+    assert result["time_to_result_ms"]["p99"]["value"] > 1_000
+
+
+def test_nothing_is_said_of_what_did_not_happen() -> None:
+    verdict = overload(rate=0.5).conclude()["verdict"]
+    assert "timed out" not in verdict
+    assert "No sync request was lost. No async request was lost." in verdict
+
+
+def test_no_times_at_all_cannot_be_compared() -> None:
+    run = calm()
+    for samples in run.samples.values():
+        samples.outcomes = array("b", [Outcome.SHED]) * len(samples)
+    assert "cannot be compared" in run.conclude()["verdict"]
