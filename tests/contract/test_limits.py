@@ -114,17 +114,17 @@ def test_a_million_addresses_take_no_more_room_than_the_bound() -> None:
 
 
 def test_places_are_given_back_whatever_happens() -> None:
-    places = ConcurrencyLimit("things", 2, 1)
+    limit = ConcurrencyLimit("things", 2, 1)
     for _ in range(3):
-        with pytest.raises(ZeroDivisionError), places.permit("a"):
+        with pytest.raises(ZeroDivisionError), limit.permit("a"):
             raise ZeroDivisionError
-    with places.permit("a"), places.permit("b"):
+    with limit.permit("a"), limit.permit("b"):
         for client, status in (("a", 429), ("b", 429), ("c", 503)):
-            with pytest.raises(Problem) as refused, places.permit(client):
+            with pytest.raises(Problem) as refused, limit.permit(client):
                 pass
             assert refused.value.status == status
             assert int(refused.value.headers["Retry-After"]) >= 1
-    with places.permit("a"):
+    with limit.permit("a"):
         pass
 
 
