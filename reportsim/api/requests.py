@@ -13,7 +13,7 @@ from reportsim.web.keys import ENGINE
 from reportsim.web.limits.rate_limit import rate_limited
 from reportsim.web.pagination import encode_page, make_cursor, next_page_link, read_cursor
 from reportsim.web.prefer import read_preferences
-from reportsim.web.queries import load_query
+from reportsim.web.query_parameters import load_query
 from reportsim.web.request_lookup import explain_redelivery_conflict, get_request_or_404, path_id, wait_for_end
 from reportsim.web.responses import json_response, progress_headers
 

@@ -31,7 +31,7 @@ from reportsim.web.keys import DRAINING, ENGINE, READY, RUNNER, SETTINGS
 from reportsim.web.limits.concurrency_limit import SYNC_LIMIT
 from reportsim.web.limits.expensive_requests import refuse_other_sites
 from reportsim.web.limits.rate_limit import raise_refusal, rate_limited
-from reportsim.web.queries import load_query
+from reportsim.web.query_parameters import load_query
 from reportsim.web.readiness import check_database
 from reportsim.web.request_lookup import explain_redelivery_conflict, get_request_or_404, path_id
 from reportsim.web.submission import (
