@@ -15,7 +15,7 @@ TINY: Final = {"ledger": "tiny"}
 FAILING: Final = {**TINY, "simulate": {"failure_rate": 1, "seed": 1}}
 
 
-def with_service_time(milliseconds: int) -> dict[str, Any]:
+def held_for(milliseconds: int) -> dict[str, Any]:
     """A submission whose report holds its slot for so long."""
     return {**TINY, "simulate": {"service_time": {"distribution": "fixed", "mean_ms": milliseconds}, "seed": 1}}
 
@@ -42,18 +42,18 @@ async def fetch(service: Service, path: str, **headers: str) -> tuple[int, CIMul
         return answer.status, answer.headers, await answer.read()
 
 
-async def list_ids(service: Service) -> list[str]:
+async def listed(service: Service) -> list[str]:
     """The ids of all requests, newest first."""
     return [item["id"] for item in (await read(service, "/api/requests?limit=200"))["items"]]
 
 
-async def get_logs(service: Service, id: str) -> list[dict[str, Any]]:
+async def logs_of(service: Service, id: str) -> list[dict[str, Any]]:
     """The callback attempts of a request."""
     items: list[dict[str, Any]] = (await read(service, f"/api/requests/{id}/callback-logs"))["items"]
     return items
 
 
-async def wait_until_processing(service: Service, id: str) -> None:
+async def processing(service: Service, id: str) -> None:
     """Waits until a request holds a slot."""
 
     async def is_processing() -> bool:

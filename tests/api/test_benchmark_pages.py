@@ -115,7 +115,7 @@ async def test_a_run_is_started_shown_and_cancelled(service: Service) -> None:
         assert answer.status == 409
 
 
-async def wait_for_end(service: Service, id: UUID) -> benchmarks.Benchmark:
+async def ended(service: Service, id: UUID) -> benchmarks.Benchmark:
     """Waits for the end of a run on this replica."""
     await service.app[RUNNER].ended(id, 20)
     run = await benchmarks.get(service.engine.pool, id)
@@ -137,7 +137,7 @@ async def test_a_race_runs_both_sides_at_once(service: Service) -> None:
         return "data-open" in text and "data-racing" in text
 
     await until(seen_running, timeout=10)
-    run = await wait_for_end(service, id)
+    run = await ended(service, id)
     assert run.status == "COMPLETED"
     assert run.result is not None
     # One worker a side: while sync waited for its three, async's three were worked on, too.

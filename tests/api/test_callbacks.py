@@ -18,7 +18,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from reportsim.core.callback_policy.addresses import AllowList
 from reportsim.core.callback_policy.urls import REFUSED_PORTS, CallbackTarget
 from reportsim.settings import Settings
-from tests.api.calls import FAILING, TINY, UNKNOWN, get_logs, list_ids, submit, until
+from tests.api.calls import FAILING, TINY, UNKNOWN, listed, logs_of, submit, until
 from tests.conftest import Service, serving
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -189,7 +189,7 @@ async def test_every_attempt_has_the_same_id_and_body_and_its_own_number(service
     for arrival in receiver.arrivals:
         Webhook(SECRET).verify(arrival.body.decode(), arrival.headers)
 
-    logs = await get_logs(service, id)
+    logs = await logs_of(service, id)
     assert [(log["attempt_number"], log["status_code"], log["success"]) for log in logs] == [
         (1, 500, False),
         (2, 404, False),
@@ -209,7 +209,7 @@ async def test_the_waits_between_attempts_are_those_of_the_settings(service: Ser
     receiver.answers = [web.Response(status=503)] * 2
     id = await order(service, receiver.url)
     await service.ended(id)
-    logs = await get_logs(service, id)
+    logs = await logs_of(service, id)
     attempted = [datetime.fromisoformat(log["attempted_at"]) for log in logs]
     due = [log["next_attempt_at"] and datetime.fromisoformat(log["next_attempt_at"]) for log in logs]
     assert due[2] is None
@@ -226,7 +226,7 @@ async def test_a_wait_varies_by_its_jitter(
     receiver.answers = [web.Response(status=503)]
     async with serving(replace(settings, callback_waits=(30,), callback_jitter=0.5)) as service:
         id = await order(service, receiver.url)
-        logs = await until(lambda: get_logs(service, id))
+        logs = await until(lambda: logs_of(service, id))
     attempted, due = (datetime.fromisoformat(logs[0][name]) for name in ("attempted_at", "next_attempt_at"))
     assert wait <= (due - attempted).total_seconds() < wait + 0.5
 
@@ -235,7 +235,7 @@ async def test_by_default_the_first_retry_comes_two_seconds_later(settings: Sett
     receiver.answers = [web.Response(status=503)]
     async with serving(replace(settings, callback_waits=Settings().callback_waits)) as service:
         id = await order(service, receiver.url)
-        logs = await until(lambda: get_logs(service, id))
+        logs = await until(lambda: logs_of(service, id))
     attempted, due = (datetime.fromisoformat(logs[0][name]) for name in ("attempted_at", "next_attempt_at"))
     assert 2 <= (due - attempted).total_seconds() < 3
     assert Settings().callback_waits == (2, 4, 8)
@@ -247,7 +247,7 @@ async def test_the_last_failure_is_final(service: Service, receiver: Receiver) -
     id = await order(service, receiver.url)
     ended = await service.ended(id)
     assert (ended["status"], ended["callback_status"], ended["callback_attempts"]) == ("COMPLETED", "FAILED", 3)
-    logs = await get_logs(service, id)
+    logs = await logs_of(service, id)
     assert len(logs) == len(receiver.arrivals) == 3
     assert logs[-1]["next_attempt_at"] is None
 
@@ -264,7 +264,7 @@ async def test_a_redirect_is_a_failure_and_never_followed(service: Service, rece
     receiver.answers = [web.Response(status=302, headers={"Location": "/elsewhere"}), web.Response(status=200)]
     id = await order(service, receiver.url)
     await service.ended(id)
-    assert [log["status_code"] for log in await get_logs(service, id)] == [302, 200]
+    assert [log["status_code"] for log in await logs_of(service, id)] == [302, 200]
     assert {arrival.path for arrival in receiver.arrivals} == {"/hooks/reports?tenant=7"}
 
 
@@ -274,7 +274,7 @@ async def test_retry_after_lengthens_a_wait_and_never_shortens_it(
 ) -> None:
     receiver.answers = [web.Response(status=503, headers={"Retry-After": hint})]
     id = await order(service, receiver.url)
-    logs = await until(lambda: get_logs(service, id))
+    logs = await until(lambda: logs_of(service, id))
     attempted, due = (datetime.fromisoformat(logs[0][name]) for name in ("attempted_at", "next_attempt_at"))
     assert expected <= (due - attempted).total_seconds() < expected + 0.5
 
@@ -288,20 +288,20 @@ async def test_silence_and_refused_connections_are_failed_attempts(settings: Set
         absent = await order(service, f"http://127.0.0.1:{closed}/")
         for id in (silent, absent):
             assert (await service.ended(id))["callback_status"] == "FAILED"
-        (timeout,) = await get_logs(service, silent)
-        (unreachable,) = await get_logs(service, absent)
-    assert timeout["status_code"] is unreachable["status_code"] is None
+        (timeout,) = await logs_of(service, silent)
+        (refused,) = await logs_of(service, absent)
+    assert timeout["status_code"] is refused["status_code"] is None
     assert 200 <= timeout["response_time_ms"] < 1000
     assert "0.2 s" in timeout["error_message"]
-    assert unreachable["error_message"]
-    assert timeout["response_excerpt"] is unreachable["response_excerpt"] is None
+    assert refused["error_message"]
+    assert timeout["response_excerpt"] is refused["response_excerpt"] is None
 
 
 async def test_an_endless_answer_is_read_up_to_a_bound(service: Service, receiver: Receiver) -> None:
     receiver.answers = [web.Response(body=b"a" * 1_000_000)]
     id = await order(service, receiver.url)
     assert (await service.ended(id))["callback_status"] == "SUCCESS"
-    (log,) = await get_logs(service, id)
+    (log,) = await logs_of(service, id)
     assert len(log["response_excerpt"]) <= 1_000
 
 
@@ -328,7 +328,7 @@ async def test_a_callback_stays_in_the_trace_of_its_submission(service: Service,
 
 async def test_a_request_without_callbacks_has_an_empty_log(service: Service) -> None:
     id = await submit(service, "/api/sync")
-    assert await get_logs(service, id) == []
+    assert await logs_of(service, id) == []
 
 
 async def test_redelivery_is_a_new_series(service: Service, receiver: Receiver) -> None:
@@ -343,7 +343,7 @@ async def test_redelivery_is_a_new_series(service: Service, receiver: Receiver) 
     assert (body["callback_status"], body["callback_attempts"]) == ("PENDING", 0)
     ended = await service.ended(id)
     assert (ended["status"], ended["callback_status"], ended["callback_attempts"]) == ("COMPLETED", "SUCCESS", 2)
-    logs = await get_logs(service, id)
+    logs = await logs_of(service, id)
     assert [(log["series"], log["attempt_number"]) for log in logs] == [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)]
     ids = [arrival.headers["webhook-id"] for arrival in receiver.arrivals]
     assert set(ids) == {f"msg_{UUID(id).hex}_1"}
@@ -366,7 +366,7 @@ async def test_what_was_delivered_can_be_delivered_again(service: Service, recei
 async def test_redelivery_waits_for_the_running_series(service: Service, receiver: Receiver) -> None:
     receiver.answers = [web.Response(status=503, headers={"Retry-After": "60"})]
     id = await order(service, receiver.url)
-    await until(lambda: get_logs(service, id))
+    await until(lambda: logs_of(service, id))
     async with service.client.post(f"/api/requests/{id}/redeliver") as answer:
         assert answer.status == 409
         assert (await answer.json())["type"] == "/problems/conflict"
@@ -392,20 +392,20 @@ async def test_a_callback_url_that_may_not_be_called_is_refused_with_its_reason(
     async with serving(replace(settings, callback_allow=AllowList())) as service:
         for url, reason in REFUSED:
             with subtests.test(url=url):
-                await expect_refusal(service, url, reason)
+                await refused(service, url, reason)
 
 
 async def test_no_permission_opens_metadata_addresses(settings: Settings, subtests: pytest.Subtests) -> None:
     async with serving(replace(settings, callback_allow=AllowList.parse("0.0.0.0/0, ::/0"))) as service:
         for url, reason in NEVER_OPENED:
             with subtests.test(url=url):
-                await expect_refusal(service, url, reason)
+                await refused(service, url, reason)
 
 
 async def test_no_permission_opens_the_other_routes_of_the_service(service: Service, subtests: pytest.Subtests) -> None:
     for path in ("", "/", "/api/sync", "/api/events", "/webhook-test", "/webhook-test/../api/sync"):
         with subtests.test(path=path):
-            await expect_refusal(service, service.url + path, "own-route")
+            await refused(service, service.url + path, "own-route")
 
 
 async def test_the_way_in_that_a_proxy_gives_is_a_way_to_the_demo_receiver_alone(
@@ -422,18 +422,18 @@ async def test_the_way_in_that_a_proxy_gives_is_a_way_to_the_demo_receiver_alone
             check = service.engine.guard.check_url
             for path in ("", "/", "/api/sync", "/webhook-test", "/webhook-test/../api/sync", "/webhook-test/%2e%2e/x"):
                 with subtests.test(public=public, path=path):
-                    await expect_refusal(service, public + path, "own-route")
+                    await refused(service, public + path, "own-route")
             with subtests.test(public=public):
-                await expect_refusal(service, public.upper().replace("HTTPS:", "https:") + "/api/sync", "own-route")
+                await refused(service, public.upper().replace("HTTPS:", "https:") + "/api/sync", "own-route")
                 assert isinstance(check(f"{public}/webhook-test/mine?script=503"), CallbackTarget)
                 assert all(isinstance(check(other), CallbackTarget) for other in others)
 
 
-async def expect_refusal(service: Service, url: str, reason: str) -> None:
+async def refused(service: Service, url: str, reason: str) -> None:
     async with service.client.post("/api/async", json={**TINY, "callback_url": url}) as answer:
         problem = await answer.json()
         assert answer.status == 422, problem
     (error,) = problem["errors"]
     assert (error["pointer"], error["reason"]) == ("#/callback_url", reason)
     assert error["detail"]
-    assert await list_ids(service) == []
+    assert await listed(service) == []

@@ -12,7 +12,7 @@ from reportsim.core.service_time import draw
 from reportsim.settings import Settings
 from reportsim.store import requests as store
 from reportsim.store.pool import Pool
-from tests.api.calls import TINY, until, with_service_time
+from tests.api.calls import TINY, held_for, until
 from tests.conftest import Service, serving
 
 GREEDY, OTHER = "203.0.113.1", "203.0.113.2"
@@ -43,9 +43,7 @@ async def post(
 
 async def fill(service: Service, count: int = 6, client: str = GREEDY) -> list[str]:
     """Asks for long work at once, more than there are slots; waits until it has what it gets."""
-    answers = await asyncio.gather(
-        *(post(service, "/api/async", with_service_time(LONG_MS), client) for _ in range(count))
-    )
+    answers = await asyncio.gather(*(post(service, "/api/async", held_for(LONG_MS), client) for _ in range(count)))
     assert [status for status, _ in answers] == [202] * count
     return [str(body["id"]) for _, body in answers]
 
@@ -77,7 +75,7 @@ class TestLastSlot:
 
     @pytest.mark.parametrize("path", ["/api/sync", "/api/callbacks/simulate-failures"])
     async def test_no_other_way_in_takes_the_last_slot(self, service: Service, path: str) -> None:
-        asking = [asyncio.create_task(post(service, path, with_service_time(LONG_MS))) for _ in range(5)]
+        asking = [asyncio.create_task(post(service, path, held_for(LONG_MS))) for _ in range(5)]
         await busy(service, 3)
         assert (await post(service, "/api/sync", TINY, OTHER))[0] == 200
         assert len(service.engine.worker.running_ids) == 3
@@ -113,7 +111,7 @@ class TestLastSlot:
         assert await status_of(service, ids[4]) == "PENDING"
 
     async def test_work_of_two_seconds_may_have_every_slot(self, service: Service) -> None:
-        answers = await asyncio.gather(*(post(service, "/api/async", with_service_time(2_000)) for _ in range(4)))
+        answers = await asyncio.gather(*(post(service, "/api/async", held_for(2_000)) for _ in range(4)))
         assert [status for status, _ in answers] == [202] * 4
         await busy(service, 4)
 
@@ -145,8 +143,8 @@ class TestBacklog:
             await busy(service, 1)
             first, second = await fill(service, 2)
             for path in ("/api/async", "/api/sync", "/api/callbacks/simulate-failures"):
-                assert (await post(service, path, with_service_time(LONG_MS)))[0] == 503
-            long = with_service_time(LONG_MS)
+                assert (await post(service, path, held_for(LONG_MS)))[0] == 503
+            long = held_for(LONG_MS)
             assert (await post(service, "/api/async", long, X_Idempotency_Key="mine"))[0] == 503
             assert (await post(service, "/api/async", TINY))[0] == 202
             assert (await post(service, "/api/async", long, OTHER))[0] == 202
@@ -212,7 +210,7 @@ async def test_who_asked_is_stored_as_a_hash_and_shown_nowhere(service: Service,
 async def test_simulate_can_be_switched_off(settings: Settings) -> None:
     async with serving(replace(settings, simulate=False)) as service:
         for path in ("/api/sync", "/api/async", "/api/callbacks/simulate-failures"):
-            status, problem = await post(service, path, with_service_time(1))
+            status, problem = await post(service, path, held_for(1))
             assert status == 422
             assert [error["pointer"] for error in problem["errors"]] == ["#/simulate"]
         assert (await post(service, "/api/sync", TINY))[0] == 200

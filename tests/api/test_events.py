@@ -14,7 +14,7 @@ import pytest
 from reportsim.core.model import Status
 from reportsim.settings import Settings
 from reportsim.store import requests
-from tests.api.calls import TINY, get_logs, read, submit, until, with_service_time
+from tests.api.calls import TINY, held_for, logs_of, read, submit, until
 from tests.conftest import Service, serving
 
 FAILURES = "/api/callbacks/simulate-failures"
@@ -128,7 +128,7 @@ async def test_an_attempt_is_sent_as_its_log_row(service: Service) -> None:
         id = await submit(service, FAILURES, {**TINY, "failures": 1})
         attempts = [await stream.next("callback") for _ in range(2)]
         await service.ended(id)
-    assert [attempt.data for attempt in attempts] == await get_logs(service, id)
+    assert [attempt.data for attempt in attempts] == await logs_of(service, id)
 
 
 async def test_the_end_of_a_callback_is_a_change_of_its_request(service: Service) -> None:
@@ -138,7 +138,7 @@ async def test_the_end_of_a_callback_is_a_change_of_its_request(service: Service
 
 
 async def test_a_stream_can_be_about_one_request(service: Service) -> None:
-    id = await submit(service, "/api/async", with_service_time(100))
+    id = await submit(service, "/api/async", held_for(100))
     async with listening(service, request_id=id) as stream:
         for _ in range(3):
             await submit(service)

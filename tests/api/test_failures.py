@@ -11,7 +11,7 @@ from standardwebhooks.webhooks import Webhook
 
 from reportsim.demo_receiver.handlers import STORED_BODY_BYTES, STORED_HEADERS, STORED_VALUE_LENGTH
 from reportsim.settings import Settings
-from tests.api.calls import TINY, get_logs, read, until
+from tests.api.calls import TINY, logs_of, read, until
 from tests.api.test_pages import get_page
 from tests.conftest import Service, serving
 from tests.contract.raw import exchange
@@ -40,7 +40,7 @@ async def inbox(service: Service, name: str) -> list[dict[str, Any]]:
 async def test_two_failures_by_default_and_then_success(service: Service) -> None:
     ended = await simulate(service, {})
     assert (ended["status"], ended["callback_status"], ended["callback_attempts"]) == ("COMPLETED", "SUCCESS", 3)
-    logs = await get_logs(service, ended["id"])
+    logs = await logs_of(service, ended["id"])
     assert [(log["attempt_number"], log["status_code"], log["success"]) for log in logs] == [
         (1, 503, False),
         (2, 503, False),
@@ -51,7 +51,7 @@ async def test_two_failures_by_default_and_then_success(service: Service) -> Non
 async def test_three_failures_are_the_end(service: Service) -> None:
     ended = await simulate(service, {"failures": 3})
     assert (ended["status"], ended["callback_status"], ended["callback_attempts"]) == ("COMPLETED", "FAILED", 3)
-    logs = await get_logs(service, ended["id"])
+    logs = await logs_of(service, ended["id"])
     assert [(log["attempt_number"], log["success"]) for log in logs] == [(1, False), (2, False), (3, False)]
 
 
@@ -59,7 +59,7 @@ async def test_three_failures_are_the_end(service: Service) -> None:
 async def test_by_default_the_attempts_are_two_and_four_seconds_apart(settings: Settings) -> None:
     async with serving(replace(settings, callback_waits=Settings().callback_waits)) as service:
         ended = await simulate(service, {})
-        times = [datetime.fromisoformat(log["attempted_at"]) for log in await get_logs(service, ended["id"])]
+        times = [datetime.fromisoformat(log["attempted_at"]) for log in await logs_of(service, ended["id"])]
     assert [round((later - earlier).total_seconds()) for earlier, later in itertools.pairwise(times)] == [2, 4]
 
 
@@ -70,7 +70,7 @@ async def test_no_failures_are_a_plain_success(service: Service) -> None:
 
 async def test_the_status_can_be_chosen(service: Service) -> None:
     ended = await simulate(service, {"failures": 1, "status_code": 418})
-    assert [log["status_code"] for log in await get_logs(service, ended["id"])] == [418, 200]
+    assert [log["status_code"] for log in await logs_of(service, ended["id"])] == [418, 200]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ async def test_a_fault_of_the_wire_is_an_attempt_that_failed(
 ) -> None:
     async with serving(replace(settings, callback_timeout=0.15)) as service:
         ended = await simulate(service, {"failures": 1, "fault": fault})
-        failed, accepted = await get_logs(service, ended["id"])
+        failed, accepted = await logs_of(service, ended["id"])
     assert (failed["success"], failed["status_code"], failed["reason"]) == (False, status_code, reason)
     assert failed["error_message"]
     assert accepted["success"]
@@ -92,7 +92,7 @@ async def test_a_script_is_played_step_by_step(settings: Settings) -> None:
     quick = replace(settings, callback_timeout=0.15, callback_waits=(0.01,), callback_attempts=6)
     async with serving(quick) as service:
         ended = await simulate(service, {"script": ["500", "timeout", "reset", "slow", "429"]})
-        logs = await get_logs(service, ended["id"])
+        logs = await logs_of(service, ended["id"])
         arrivals = await inbox(service, ended["id"])
     assert ended["callback_status"] == "SUCCESS"
     assert [log["status_code"] for log in logs] == [500, None, None, 200, 429, 200]
@@ -159,11 +159,11 @@ async def test_another_replica_plays_the_script_on(settings: Settings) -> None:
             script = {**TINY, "script": ["503", "404", "reset"]}
             async with first.client.post("/api/callbacks/simulate-failures", json=script) as answer:
                 id = (await answer.json())["id"]
-            await until(lambda: get_logs(second, id))
+            await until(lambda: logs_of(second, id))
             assert [arrival["answer"] for arrival in await inbox(first, id)] == ["503"]
         ended = await second.ended(id, timeout=30)
         arrivals = await inbox(second, id)
-        logs = await get_logs(second, id)
+        logs = await logs_of(second, id)
     assert (ended["callback_status"], ended["callback_attempts"]) == ("SUCCESS", 4)
     assert [arrival["answer"] for arrival in arrivals] == ["404", "reset", "200"]
     assert [arrival["headers"]["webhook-attempt"] for arrival in arrivals] == ["2", "3", "4"]
@@ -193,7 +193,7 @@ async def test_an_inbox_that_got_nothing_is_empty(service: Service) -> None:
     assert await inbox(service, "nothing-yet") == []
 
 
-def sign_headers(message_id: str, body: str, attempt: int = 1) -> dict[str, str]:
+def signed(message_id: str, body: str, attempt: int = 1) -> dict[str, str]:
     now = datetime.now(UTC)
     return {
         "webhook-id": message_id,
@@ -207,12 +207,12 @@ def sign_headers(message_id: str, body: str, attempt: int = 1) -> dict[str, str]
 async def test_the_inbox_tells_duplicates_and_forgeries(settings: Settings) -> None:
     async with serving(replace(settings, webhook_secret=(SECRET,))) as service:
         path = "/webhook-test/mine"
-        good = sign_headers("msg_1", "{}")
+        good = signed("msg_1", "{}")
         for headers, body in [
             (good, "{}"),
             (good, "{}"),  # a sender that missed the first answer
-            (sign_headers("msg_2", "{}"), "{}"),
-            (sign_headers("msg_3", "{}"), '{"forged": true}'),
+            (signed("msg_2", "{}"), "{}"),
+            (signed("msg_3", "{}"), '{"forged": true}'),
             ({}, "{}"),
         ]:
             async with service.client.post(path, data=body, headers=headers) as answer:

@@ -23,13 +23,13 @@ from reportsim.settings import Settings
 from reportsim.store import requests as store
 from reportsim.web.fingerprint import same_meaning
 from reportsim.web.submission import build_submission
-from tests.api.calls import FAILING, TINY, list_ids, read, until, with_service_time
+from tests.api.calls import FAILING, TINY, held_for, listed, read, until
 from tests.conftest import Service, serving
 
 SYNC = "/api/sync"
 ASYNC = "/api/async"
 FAILURES = "/api/callbacks/simulate-failures"
-SLOW = with_service_time(300)
+SLOW = held_for(300)
 
 
 @dataclass
@@ -66,7 +66,7 @@ async def test_the_first_answer_is_given_again_byte_for_byte(service: Service, p
         for name in ("Content-Type", "Location"):
             assert again.headers.get(name) == first.headers.get(name)
         assert again.headers["X-Request-Id"] != first.headers["X-Request-Id"]
-    assert len(await list_ids(service)) == 1
+    assert len(await listed(service)) == 1
 
 
 async def test_an_accepted_request_is_replayed_as_it_was_accepted_even_when_it_has_ended(service: Service) -> None:
@@ -122,7 +122,7 @@ async def test_another_meaning_or_endpoint_under_the_same_key_is_refused(
     refused = await post(service, path, body)
     assert refused.status == 422
     assert b"/problems/idempotency-mismatch" in refused.body
-    assert len(await list_ids(service)) == 1
+    assert len(await listed(service)) == 1
 
 
 async def test_another_callback_url_is_another_meaning(service: Service) -> None:
@@ -133,7 +133,7 @@ async def test_another_callback_url_is_another_meaning(service: Service) -> None
 
 async def test_while_the_first_sync_runs_the_key_is_a_conflict_that_says_where_to_look(service: Service) -> None:
     first = asyncio.create_task(post(service, SYNC, SLOW))
-    await until(lambda: list_ids(service))
+    await until(lambda: listed(service))
     second = await post(service, SYNC, SLOW)
     assert second.status == 409
     assert b"/problems/idempotency-in-progress" in second.body
@@ -151,28 +151,28 @@ async def test_while_the_first_sync_runs_the_key_is_a_conflict_that_says_where_t
 @pytest.mark.parametrize("preference", ["wait=10", "respond-async, wait=10"])
 async def test_who_would_wait_gets_the_answer_of_the_first_sync_that_runs(service: Service, preference: str) -> None:
     first = asyncio.create_task(post(service, SYNC, SLOW))
-    await until(lambda: list_ids(service))
+    await until(lambda: listed(service))
     second = await post(service, SYNC, SLOW, preference=preference)
     done = await first
     assert (second.status, second.body, second.replayed) == (200, done.body, True)
     assert second.headers["Preference-Applied"] == "wait=10"
     assert second.headers["Server-Timing"] == done.headers["Server-Timing"]
-    assert len(await list_ids(service)) == 1
+    assert len(await listed(service)) == 1
 
 
 async def test_who_would_wait_gets_the_failure_of_the_first_sync_too(service: Service) -> None:
     failing = {**SLOW, "simulate": {**SLOW["simulate"], "failure_rate": 1}}
     first = asyncio.create_task(post(service, SYNC, failing))
-    await until(lambda: list_ids(service))
+    await until(lambda: listed(service))
     second = await post(service, SYNC, failing, preference="wait=10")
     done = await first
     assert (second.status, second.body, second.replayed) == (500, done.body, True)
 
 
 async def test_who_has_waited_in_vain_is_told_where_to_look(service: Service) -> None:
-    first = asyncio.create_task(post(service, SYNC, with_service_time(1_500)))
-    await until(lambda: list_ids(service))
-    second = await post(service, SYNC, with_service_time(1_500), preference="wait=1")
+    first = asyncio.create_task(post(service, SYNC, held_for(1_500)))
+    await until(lambda: listed(service))
+    second = await post(service, SYNC, held_for(1_500), preference="wait=1")
     assert second.status == 409
     assert "Preference-Applied" not in second.headers
     assert second.headers["Link"].endswith('rel="status"')
@@ -190,7 +190,7 @@ async def test_many_at_once_are_executed_once(service: Service) -> None:
     assert {answer.status for answer in answers} <= {200, 409}
     assert len({answer.body for answer in answers if answer.status == 200}) == 1
     assert sum(answer.status == 200 and not answer.replayed for answer in answers) == 1
-    assert len(await list_ids(service)) == 1
+    assert len(await listed(service)) == 1
 
 
 async def test_a_report_that_failed_is_replayed_as_it_failed(service: Service) -> None:
@@ -200,12 +200,12 @@ async def test_a_report_that_failed_is_replayed_as_it_failed(service: Service) -
     assert first.body == again.body
     assert again.replayed
     assert first.headers["Content-Type"] == again.headers["Content-Type"] == "application/problem+json"
-    assert len(await list_ids(service)) == 1
+    assert len(await listed(service)) == 1
 
 
 async def test_a_sync_request_that_was_cancelled_is_replayed_as_it_ended(service: Service) -> None:
     waiting = asyncio.create_task(post(service, SYNC, SLOW))
-    (id,) = await until(lambda: list_ids(service))
+    (id,) = await until(lambda: listed(service))
     async with service.client.post(f"/api/requests/{id}/cancel") as answer:
         assert answer.status == 200
     first = await waiting
@@ -257,7 +257,7 @@ async def test_a_key_that_is_repeated_contradicted_or_malformed_is_refused(
             async with service.client.post(SYNC, json=TINY, headers=headers) as answer:
                 assert answer.status == 400
                 assert (await answer.json())["type"] == "/problems/invalid-idempotency-key"
-            assert await list_ids(service) == []
+            assert await listed(service) == []
 
 
 @pytest.mark.parametrize("key", ["k", "k" * 255, " ~!", "ключ".encode().hex()])
@@ -310,7 +310,7 @@ async def post_with_key(service: Service, path: str, body: Any = TINY, **headers
     ("path", "body", "status", "meanwhile"),
     [
         pytest.param("/api/sync", TINY, 200, {200, 409}, id="sync"),
-        pytest.param("/api/sync", with_service_time(200), 200, {200, 409}, id="sync, slow"),
+        pytest.param("/api/sync", held_for(200), 200, {200, 409}, id="sync, slow"),
         pytest.param("/api/async", TINY, 202, {202}, id="async"),
         pytest.param("/api/callbacks/simulate-failures", {**TINY, "failures": 0}, 202, {202}, id="failures"),
     ],
@@ -321,7 +321,7 @@ async def test_fifty_at_once_are_executed_once_and_replayed_byte_for_byte(
     answers = await asyncio.gather(*(post_with_key(service, path, body) for _ in range(MANY)))
     assert {answered for answered, _, _ in answers} <= meanwhile
     (first,) = (answer for answer in answers if answer[0] == status and not answer[2])
-    (id,) = await list_ids(service)
+    (id,) = await listed(service)
     await service.ended(id)
     again = await asyncio.gather(*(post_with_key(service, path, body) for _ in range(MANY)))
     assert set(again) == {(status, first[1], True)}
@@ -345,7 +345,7 @@ async def test_a_replay_makes_no_second_file_and_no_second_callback(service: Ser
     body = {**TINY, "callback_url": f"{service.url}/webhook-test/replays"}
     for _ in range(5):
         assert (await post_with_key(service, "/api/async", body))[0] == 202
-    (id,) = await list_ids(service)
+    (id,) = await listed(service)
     await service.ended(id)
     await post_with_key(service, "/api/async", body)
     own = service.engine.files.path(UUID(id))
@@ -374,16 +374,16 @@ async def test_what_is_refused_before_it_began_is_not_kept(
         async with service.client.post("/api/sync", data=io.BytesIO(body), headers=headers) as answer:
             assert answer.status == status
             assert "Idempotent-Replayed" not in answer.headers
-    assert await list_ids(service) == []
+    assert await listed(service) == []
     assert (await post_with_key(service, "/api/sync"))[::2] == (200, False)
 
 
 async def test_a_client_that_left_gets_its_answer_when_it_asks_again(service: Service) -> None:
-    waiting = asyncio.create_task(post_with_key(service, "/api/sync", with_service_time(200)))
-    (id,) = await until(lambda: list_ids(service))
+    waiting = asyncio.create_task(post_with_key(service, "/api/sync", held_for(200)))
+    (id,) = await until(lambda: listed(service))
     waiting.cancel()
     await service.ended(id)
-    status, body, replayed = await post_with_key(service, "/api/sync", with_service_time(200))
+    status, body, replayed = await post_with_key(service, "/api/sync", held_for(200))
     assert (status, replayed, json.loads(body)["id"]) == (200, True, id)
 
 
@@ -451,7 +451,7 @@ def fingerprint(raw: bytes) -> bytes:
     ).fingerprint
 
 
-def write_body(data: st.DataObject, body: dict[str, Any]) -> bytes:
+def written(data: st.DataObject, body: dict[str, Any]) -> bytes:
     """A body in some order, with some blanks, with whole numbers as floats or not."""
     names = data.draw(st.permutations(list(body)))
     numbers = data.draw(st.sampled_from([int, float]))
@@ -475,13 +475,13 @@ def write_body(data: st.DataObject, body: dict[str, Any]) -> bytes:
 def test_forms_and_defaults_change_no_meaning(body: dict[str, Any], explicit: set[str], data: st.DataObject) -> None:
     complete = {**{name: DEFAULTS[name] for name in explicit}, **body}
     shortened = {name: value for name, value in body.items() if DEFAULTS.get(name) != value}
-    first = fingerprint(write_body(data, body))
-    assert same_meaning(first, fingerprint(write_body(data, complete)))
-    assert same_meaning(first, fingerprint(write_body(data, shortened)))
+    first = fingerprint(written(data, body))
+    assert same_meaning(first, fingerprint(written(data, complete)))
+    assert same_meaning(first, fingerprint(written(data, shortened)))
 
 
 @given(BODIES, st.sampled_from(list(CHANGES)), st.data())
 def test_any_other_value_changes_the_meaning(body: dict[str, Any], name: str, data: st.DataObject) -> None:
     value = DEFAULTS.get(name) if body.get(name) == CHANGES[name] else CHANGES[name]
     changed = {key: other for key, other in {**body, name: value}.items() if other is not None}
-    assert not same_meaning(fingerprint(write_body(data, body)), fingerprint(write_body(data, changed)))
+    assert not same_meaning(fingerprint(written(data, body)), fingerprint(written(data, changed)))

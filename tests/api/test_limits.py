@@ -14,9 +14,9 @@ from reportsim.settings import Settings
 from reportsim.web.limits import concurrency_limit
 from reportsim.web.limits.concurrency_limit import ConcurrencyLimit
 from reportsim.web.limits.rate_limit import MAX_CLIENTS, RateLimits
-from tests.api.calls import TINY, list_ids, read, until, with_service_time
+from tests.api.calls import TINY, held_for, listed, read, until
 from tests.conftest import Service, serving
-from tests.contract.raw import connect
+from tests.contract.raw import connected
 
 RATE_LIMIT = re.compile(r'"(?P<policy>[a-z]+)";r=(?P<left>\d+);t=(?P<wait>\d+)')
 QUOTA = "https://iana.org/assignments/http-problem-types#quota-exceeded"
@@ -42,7 +42,7 @@ async def test_one_more_than_the_burst_is_429_and_leaves_no_row(
     assert limit is not None
     assert (limit["policy"], limit["left"]) == (policy, "0")
     assert int(headers["Retry-After"]) == int(limit["wait"]) >= 1
-    assert len(await list_ids(service)) == quota
+    assert len(await listed(service)) == quota
 
 
 async def test_every_limited_answer_says_what_is_left(service: Service) -> None:
@@ -238,7 +238,7 @@ def test_places_are_given_back_whatever_happens() -> None:
 
 async def test_one_sync_request_too_many_is_503_while_all_else_is_served(settings: Settings) -> None:
     async with serving(replace(settings, workers=1, sync_max=2)) as service:
-        waiting = [asyncio.create_task(service.client.post("/api/sync", json=with_service_time(400))) for _ in range(2)]
+        waiting = [asyncio.create_task(service.client.post("/api/sync", json=held_for(400))) for _ in range(2)]
         await until(lambda: asyncio.sleep(0.01, service.engine.counts.accepted["sync"] == 2))
         status, headers, problem = await post(service, "/api/sync")
         assert (status, problem["type"]) == (503, "/problems/unavailable")
@@ -253,7 +253,7 @@ async def test_one_sync_request_too_many_is_503_while_all_else_is_served(setting
 
 
 async def test_a_body_that_comes_slowly_takes_no_place(settings: Settings) -> None:
-    async with serving(replace(settings, sync_max=1)) as service, connect(service.url) as (reader, writer):
+    async with serving(replace(settings, sync_max=1)) as service, connected(service.url) as (reader, writer):
         writer.write(
             b"POST /api/sync HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
             b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n"

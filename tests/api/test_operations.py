@@ -11,10 +11,10 @@ from yarl import URL
 from reportsim.settings import Settings
 from reportsim.store.pool import Connection
 from reportsim.web.keys import DRAINING
-from tests.api.calls import TINY, UNKNOWN, list_ids, submit, until, wait_until_processing, with_service_time
+from tests.api.calls import TINY, UNKNOWN, held_for, listed, processing, submit, until
 from tests.conftest import Service, serving
 
-LONG = with_service_time(60_000)
+LONG = held_for(60_000)
 
 
 async def get(service: Service, path: str, **headers: str) -> tuple[int, Any]:
@@ -57,7 +57,7 @@ async def test_a_database_of_another_build_is_not_ready(service: Service, connec
 async def test_cancelling_ends_a_request_and_frees_its_slot(settings: Settings) -> None:
     async with serving(replace(settings, workers=1)) as service:
         id = await submit(service, "/api/async", LONG)
-        await wait_until_processing(service, id)
+        await processing(service, id)
         async with service.client.post(f"/api/requests/{id}/cancel") as answer:
             assert answer.status == 200
             cancelled = await answer.json()
@@ -74,7 +74,7 @@ async def test_cancelling_ends_a_request_and_frees_its_slot(settings: Settings) 
 async def test_a_request_that_waits_for_a_slot_can_be_cancelled(settings: Settings) -> None:
     async with serving(replace(settings, workers=1)) as service:
         ids = [await submit(service, "/api/async", LONG) for _ in range(2)]
-        await wait_until_processing(service, ids[0])
+        await processing(service, ids[0])
         for id in reversed(ids):
             async with service.client.post(f"/api/requests/{id}/cancel") as answer:
                 assert answer.status == 200
@@ -93,7 +93,7 @@ async def test_what_has_ended_cannot_be_cancelled(service: Service) -> None:
 async def test_a_cancelled_request_is_announced_as_failed(service: Service) -> None:
     body = {**LONG, "callback_url": f"{service.url}/webhook-test/cancelled"}
     id = await submit(service, "/api/async", body)
-    await wait_until_processing(service, id)
+    await processing(service, id)
     async with service.client.post(f"/api/requests/{id}/cancel") as answer:
         assert answer.status == 200
         await answer.read()
@@ -116,7 +116,7 @@ async def cross(service: Service) -> None:
             await answer.read()
             return answer.status == 200
 
-    body = {**with_service_time(20), "callback_url": f"{service.url}/webhook-test/crossing"}
+    body = {**held_for(20), "callback_url": f"{service.url}/webhook-test/crossing"}
     ids = [await submit(service, "/api/async", body) for _ in range(24)]
     won = await asyncio.gather(*(cancelled(id, n * 0.006) for n, id in enumerate(ids)))
     for id, was_cancelled in zip(ids, won, strict=True):
@@ -133,7 +133,7 @@ async def cross(service: Service) -> None:
 
 async def test_a_client_that_waits_for_a_cancelled_request_is_told(service: Service) -> None:
     waiting = asyncio.create_task(service.client.post("/api/sync", json=LONG))
-    (id,) = await until(lambda: list_ids(service))
+    (id,) = await until(lambda: listed(service))
     async with service.client.post(f"/api/requests/{id}/cancel") as answer:
         assert answer.status == 200
         await answer.read()

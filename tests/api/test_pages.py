@@ -61,7 +61,7 @@ async def submit(service: Service, **form: str) -> tuple[int, str, Mapping[str, 
         return answer.status, await answer.text(), answer.headers
 
 
-async def submit_form(service: Service, **form: str) -> str:
+async def submitted(service: Service, **form: str) -> str:
     """The id of the request that a form made."""
     status, text, headers = await submit(service, **form)
     assert status == 303, text
@@ -78,7 +78,7 @@ async def test_the_first_page_says_what_is_true_and_what_to_do(service: Service)
 
 
 async def test_a_sync_form_ends_at_the_finished_request(service: Service) -> None:
-    id = await submit_form(service, mode="sync", report_type="trial_balance", ledger="demo")
+    id = await submitted(service, mode="sync", report_type="trial_balance", ledger="demo")
     text = await get_page(service, f"/requests/{id}")
     assert "COMPLETED" in text
     assert "debits equal credits" in text
@@ -90,7 +90,7 @@ async def test_a_sync_form_ends_at_the_finished_request(service: Service) -> Non
 
 
 async def test_an_async_form_has_its_callback_fail_as_often_as_asked(service: Service) -> None:
-    id = await submit_form(service, mode="async", report_type="trial_balance", failures="2")
+    id = await submitted(service, mode="async", report_type="trial_balance", failures="2")
     found = await service.ended(id)
     assert (found["mode"], found["callback_status"], found["callback_attempts"]) == ("async", "SUCCESS", 3)
     text = await get_page(service, f"/requests/{id}")
@@ -101,7 +101,7 @@ async def test_an_async_form_has_its_callback_fail_as_often_as_asked(service: Se
 
 async def test_only_the_options_of_the_chosen_report_are_sent(service: Service) -> None:
     form = {"from": "", "to": "2025-03-01", "as_of": "2025-06-30", "group_by": "month"}
-    id = await submit_form(service, mode="async", report_type="balance_sheet", service_time_ms="5", **form)
+    id = await submitted(service, mode="async", report_type="balance_sheet", service_time_ms="5", **form)
     payload = (await service.ended(id))["input_payload"]
     assert isinstance(payload, dict)
     assert payload["as_of"] == "2025-06-30"
@@ -178,9 +178,9 @@ async def test_the_form_has_the_limits_of_the_endpoints(settings: Settings) -> N
 
 async def test_no_slot_in_time_is_told_by_the_request(settings: Settings) -> None:
     async with serving(replace(settings, workers=1, sync_timeout=0.2)) as service:
-        slow = asyncio.create_task(submit_form(service, mode="sync", service_time_ms="1000"))
+        slow = asyncio.create_task(submitted(service, mode="sync", service_time_ms="1000"))
         await asyncio.sleep(0.1)
-        id = await submit_form(service, mode="sync")
+        id = await submitted(service, mode="sync")
         assert "No worker slot came free in time" in await get_page(service, f"/requests/{id}")
         await slow
 
@@ -295,7 +295,7 @@ async def test_filters_say_how_many_requests_they_leave(service: Service) -> Non
     for _ in range(3):
         await service.client.post("/api/sync", json={"ledger": "tiny"})
     await service.client.post("/api/sync", json={"ledger": "tiny", "simulate": {"failure_rate": 1}})
-    await submit_form(service, mode="async", service_time_ms="20000")
+    await submitted(service, mode="async", service_time_ms="20000")
     text = await get_page(service, "/?mode=sync")
     links = re.findall(r'<li><a href="[^"]*"[^>]*>(\w+) <span class="count">(\d+)<', text)
     assert links[:5] == [("all", "4"), ("PENDING", "0"), ("PROCESSING", "0"), ("COMPLETED", "3"), ("FAILED", "1")]
@@ -367,7 +367,7 @@ async def test_every_kind_of_problem_has_its_page(service: Service, slug: str) -
 
 
 async def test_cancelling_from_the_page(service: Service) -> None:
-    id = await submit_form(service, mode="async", service_time_ms="20000")
+    id = await submitted(service, mode="async", service_time_ms="20000")
     path = f"/requests/{id}/cancel"
     assert f'action="{path}"' in await get_page(service, f"/requests/{id}")
     async with service.client.post(path, allow_redirects=False) as answer:
@@ -383,7 +383,7 @@ async def test_cancelling_from_the_page(service: Service) -> None:
 
 
 async def test_redelivering_from_the_page(service: Service) -> None:
-    id = await submit_form(service, mode="async")
+    id = await submitted(service, mode="async")
     await service.ended(id)
     path = f"/requests/{id}/redeliver"
     assert f'action="{path}"' in await get_page(service, f"/requests/{id}")
@@ -391,7 +391,7 @@ async def test_redelivering_from_the_page(service: Service) -> None:
         assert (answer.status, answer.headers["Location"]) == (303, f"/requests/{id}")
     await service.ended(id)
     assert "Redelivery 1" in await get_page(service, f"/requests/{id}")
-    sync = await submit_form(service, mode="sync")
+    sync = await submitted(service, mode="sync")
     async with service.client.post(f"/requests/{sync}/redeliver") as answer:
         assert answer.status == 409
         assert "It has no callback URL." in await answer.text()
@@ -494,7 +494,7 @@ async def test_run_again_over_quota_is_said_on_the_page_of_the_request(
     settings: Settings, mode: str, accept: str
 ) -> None:
     async with serving(replace(settings, sync_rate=1, async_rate=1)) as service:
-        id = await submit_form(service, mode=mode, report_type="trial_balance", ledger="tiny")
+        id = await submitted(service, mode=mode, report_type="trial_balance", ledger="tiny")
         async with service.client.post(f"/requests/{id}/again", headers={"Accept": accept}) as answer:
             assert answer.status == 429
             assert answer.content_type == "text/html"

@@ -11,7 +11,7 @@ import pytest
 
 from reportsim.settings import Settings
 from reportsim.web.prefer import MAX_CHARACTERS, Preferences, parse_prefer
-from tests.api.calls import FAILING, TINY, read, submit, with_service_time
+from tests.api.calls import FAILING, TINY, held_for, read, submit
 from tests.conftest import Service, serving
 
 SYNC = "/api/sync"
@@ -50,7 +50,7 @@ async def test_a_failed_request_is_a_state_even_when_it_was_waited_for(service: 
 
 async def test_a_wait_that_is_too_short_is_202_as_usual(service: Service) -> None:
     started = time.monotonic()
-    status, body, applied = await post(service, ASYNC, "wait=1", with_service_time(60_000))
+    status, body, applied = await post(service, ASYNC, "wait=1", held_for(60_000))
     assert 1 <= time.monotonic() - started < 2
     assert (status, body["status"], applied) == (202, "PENDING", "wait=1")
     async with service.client.post(f"/api/requests/{body['id']}/cancel") as answer:
@@ -65,7 +65,7 @@ async def test_both_together_wait_and_then_answer_early(service: Service) -> Non
 
 
 async def test_reading_one_request_can_wait_for_its_end(service: Service) -> None:
-    id = await submit(service, ASYNC, with_service_time(200))
+    id = await submit(service, ASYNC, held_for(200))
     async with service.client.get(f"/api/requests/{id}", headers={"Prefer": "wait=5"}) as answer:
         assert answer.status == 200
         assert answer.headers["Preference-Applied"] == "wait=5"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from tests.api.calls import FAILING, TINY, UNKNOWN, read, submit, with_service_time
+from tests.api.calls import FAILING, TINY, UNKNOWN, held_for, read, submit
 from tests.conftest import Service
 
 
@@ -153,7 +153,7 @@ async def test_what_is_not_there_is_404_whatever_its_id_looks_like(
 
 
 async def test_a_request_that_has_not_ended_says_when_to_look_again(service: Service) -> None:
-    id = await submit(service, "/api/async", with_service_time(60_000))
+    id = await submit(service, "/api/async", held_for(60_000))
     async with service.client.get(f"/api/requests/{id}") as answer:
         assert (await answer.json())["status"] in {"PENDING", "PROCESSING"}
         assert int(answer.headers["Retry-After"]) >= 1

@@ -10,7 +10,7 @@ from reportsim.core.callback_policy.addresses import AllowList
 from reportsim.engine.delivery.ssrf_guard import Lookups
 from reportsim.settings import Settings
 from reportsim.store.pool import Pool
-from tests.api.calls import get_logs, read, submit
+from tests.api.calls import logs_of, read, submit
 from tests.conftest import Service, serving
 from tests.engine.receiver import Receiver, receiving
 from tests.store.rows import ended, new
@@ -31,9 +31,7 @@ async def receiver() -> AsyncIterator[Receiver]:
         yield running
 
 
-async def make_failed_requests(
-    service: Service, receiver: Receiver, count: int, *, host: str = "127.0.0.1"
-) -> list[str]:
+async def failed(service: Service, receiver: Receiver, count: int, *, host: str = "127.0.0.1") -> list[str]:
     """Requests whose callback has failed, oldest first."""
     body = {"ledger": "tiny", "callback_url": receiver.url(host=host)}
     ids = [await submit(service, "/api/async", body) for _ in range(count)]
@@ -50,32 +48,32 @@ async def redeliver(service: Service, body: dict[str, Any] | None = None) -> dic
 
 
 async def test_all_that_failed_are_delivered_again(service: Service, receiver: Receiver) -> None:
-    ids = await make_failed_requests(service, receiver, 3)
+    ids = await failed(service, receiver, 3)
     receiver.status = lambda _: 200
     assert await redeliver(service, {}) == {"started": 3, "count": 3, "ids": ids, "more": False}
     for id in ids:
         ended = await service.ended(id)
         assert (ended["callback_status"], ended["callback_attempts"]) == ("SUCCESS", 1)
-        assert [log["series"] for log in await get_logs(service, id)] == [1, 2]
+        assert [log["series"] for log in await logs_of(service, id)] == [1, 2]
     assert await redeliver(service, {}) == {"started": 0, "count": 0, "ids": [], "more": False}
 
 
 async def test_no_body_asks_for_the_same(service: Service, receiver: Receiver) -> None:
-    ids = await make_failed_requests(service, receiver, 1)
+    ids = await failed(service, receiver, 1)
     async with service.client.post(MANY) as answer:
         assert answer.status == 202
         assert (await answer.json())["ids"] == ids
 
 
 async def test_a_call_starts_so_many_and_says_that_there_may_be_more(service: Service, receiver: Receiver) -> None:
-    ids = await make_failed_requests(service, receiver, 3)
+    ids = await failed(service, receiver, 3)
     receiver.holds = {"hook"}
     assert await redeliver(service, {"limit": 2}) == {"started": 2, "count": 2, "ids": ids[:2], "more": True}
     assert await redeliver(service, {"limit": 2}) == {"started": 1, "count": 1, "ids": ids[2:], "more": False}
 
 
 async def test_a_running_series_is_left_alone(service: Service, receiver: Receiver) -> None:
-    [id] = await make_failed_requests(service, receiver, 1)
+    [id] = await failed(service, receiver, 1)
     receiver.holds = {"hook"}
     assert (await redeliver(service))["count"] == 1
     assert (await redeliver(service))["count"] == 0
@@ -85,8 +83,8 @@ async def test_a_running_series_is_left_alone(service: Service, receiver: Receiv
 
 
 async def test_the_filters_are_those_of_the_list_and_more(service: Service, receiver: Receiver) -> None:
-    first, second = await make_failed_requests(service, receiver, 2)
-    [other] = await make_failed_requests(service, receiver, 1, host="127.0.0.2")
+    first, second = await failed(service, receiver, 2)
+    [other] = await failed(service, receiver, 1, host="127.0.0.2")
     receiver.holds = {"hook"}
     since = (await read(service, f"/api/requests/{second}"))["created_at"]
     for body, ids in [
@@ -251,7 +249,7 @@ class TestQuota:
 
 
 async def test_a_request_has_twenty_series_at_most(service: Service, pool: Pool, receiver: Receiver) -> None:
-    [id] = await make_failed_requests(service, receiver, 1)
+    [id] = await failed(service, receiver, 1)
     for series in range(2, 21):
         async with service.client.post(f"/api/requests/{id}/redeliver") as answer:
             assert answer.status == 202, series
@@ -269,7 +267,7 @@ async def test_a_request_has_twenty_series_at_most(service: Service, pool: Pool,
 
 async def test_the_log_is_read_a_page_at_a_time(service: Service, pool: Pool, receiver: Receiver) -> None:
     """Also the log of a request that was called back very often, before that had a bound."""
-    [id] = await make_failed_requests(service, receiver, 1)
+    [id] = await failed(service, receiver, 1)
     await pool.execute(
         "INSERT INTO callback_logs (id, request_id, series, attempt_number, success, response_time_ms, attempted_at)"
         " SELECT gen_random_uuid(), $1, number / 3 + 2, number % 3 + 1, false, 1, now()"
@@ -286,7 +284,7 @@ async def test_the_log_is_read_a_page_at_a_time(service: Service, pool: Pool, re
         found += [(log["series"], log["attempt_number"]) for log in page["items"]]
         url = page["next"]
     assert found == [(1, 1), *((number // 3 + 2, number % 3 + 1) for number in range(450))]
-    [other] = await make_failed_requests(service, receiver, 1)
+    [other] = await failed(service, receiver, 1)
     cursor = first["next"].partition("cursor=")[2]
     for path, status in {
         f"/api/requests/{other}/callback-logs?cursor={cursor}": 400,

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from reportsim.settings import Settings
 from reportsim.store.pool import Connection
-from tests.api.calls import FAILING, TINY, list_ids, read, submit, until, wait_until_processing, with_service_time
+from tests.api.calls import FAILING, TINY, held_for, listed, processing, read, submit, until
 from tests.conftest import Service, serving
 
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -146,7 +146,7 @@ async def test_sync_and_async_make_the_same_bytes(service: Service) -> None:
 
 
 async def test_a_slot_is_held_for_the_service_time_asked_for(service: Service) -> None:
-    async with service.client.post("/api/sync", json=with_service_time(200)) as answer:
+    async with service.client.post("/api/sync", json=held_for(200)) as answer:
         body = await answer.json()
     assert 200 <= body["result_payload"]["timings_ms"]["service"] < 400
     assert body["input_payload"]["simulate"]["service_time"] == {
@@ -181,8 +181,8 @@ async def test_a_report_that_fails_is_a_problem_for_sync_and_a_state_for_async(s
 
 async def test_no_slot_in_time_is_503_and_the_row_has_failed(settings: Settings) -> None:
     async with serving(replace(settings, workers=1, sync_timeout=0.1)) as service:
-        holder = await submit(service, "/api/async", with_service_time(60_000))
-        await wait_until_processing(service, holder)
+        holder = await submit(service, "/api/async", held_for(60_000))
+        await processing(service, holder)
         headers = {"X-Idempotency-Key": "again"}
         async with service.client.post("/api/sync", json=TINY, headers=headers) as answer:
             assert answer.status == 503
@@ -202,8 +202,8 @@ async def test_no_slot_in_time_is_503_and_the_row_has_failed(settings: Settings)
 
 
 async def test_a_client_that_leaves_drops_its_waiting_and_not_the_work(service: Service) -> None:
-    waiting = asyncio.create_task(service.client.post("/api/sync", json=with_service_time(200)))
-    (id,) = await until(lambda: list_ids(service))
+    waiting = asyncio.create_task(service.client.post("/api/sync", json=held_for(200)))
+    (id,) = await until(lambda: listed(service))
     waiting.cancel()
     ended = await service.ended(id)
     assert ended["status"] == "COMPLETED"

@@ -9,7 +9,7 @@ from tests.conftest import Service
 ENDPOINTS = ["/api/sync", "/api/async", "/api/callbacks/simulate-failures"]
 
 
-async def get_errors(service: Service, path: str, body: Any) -> dict[str, dict[str, Any]]:
+async def refused(service: Service, path: str, body: Any) -> dict[str, dict[str, Any]]:
     """The errors of a 422 by pointer; nothing may have been done."""
     async with service.client.post(path, json=body) as answer:
         assert answer.status == 422
@@ -26,7 +26,7 @@ async def get_errors(service: Service, path: str, body: Any) -> dict[str, dict[s
 
 @pytest.mark.parametrize("path", ENDPOINTS)
 async def test_every_mistake_is_named_at_once_with_a_json_pointer(service: Service, path: str) -> None:
-    errors = await get_errors(
+    errors = await refused(
         service,
         path,
         {
@@ -87,7 +87,7 @@ async def test_a_value_out_of_bounds_or_of_another_type_is_refused(service: Serv
         ),
     ]:
         with subtests.test(body=body):
-            assert (await get_errors(service, "/api/async", body)).keys() == {pointer}
+            assert (await refused(service, "/api/async", body)).keys() == {pointer}
 
 
 async def test_a_body_that_is_no_object_is_refused(service: Service, subtests: pytest.Subtests) -> None:
@@ -102,35 +102,35 @@ async def test_a_body_that_is_no_object_is_refused(service: Service, subtests: p
 @pytest.mark.parametrize("interval", [("2025-03-01", "2025-03-01"), ("2025-03-02", "2025-03-01")])
 async def test_an_empty_or_reversed_interval_is_refused(service: Service, interval: tuple[str, str]) -> None:
     first, after = interval
-    errors = await get_errors(service, "/api/sync", {"from": first, "to": after})
+    errors = await refused(service, "/api/sync", {"from": first, "to": after})
     assert errors.keys() == {"#/to"}
 
 
 async def test_an_option_of_another_report_is_refused(service: Service) -> None:
-    errors = await get_errors(
+    errors = await refused(
         service, "/api/sync", {"report_type": "trial_balance", "as_of": "2025-01-31", "group_by": "month"}
     )
     assert errors.keys() == {"#/as_of", "#/group_by"}
 
 
 async def test_a_callback_url_on_sync_is_refused(service: Service) -> None:
-    errors = await get_errors(service, "/api/sync", {"callback_url": f"{service.url}/webhook-test/inbox"})
+    errors = await refused(service, "/api/sync", {"callback_url": f"{service.url}/webhook-test/inbox"})
     assert errors.keys() == {"#/callback_url"}
 
 
 async def test_a_callback_url_is_a_text_of_bounded_length(service: Service, subtests: pytest.Subtests) -> None:
     for url in [None, 7, "", "https://example.com/" + "x" * 2048]:
         with subtests.test(url=url):
-            errors = await get_errors(service, "/api/async", {"callback_url": url})
+            errors = await refused(service, "/api/async", {"callback_url": url})
             assert errors.keys() == {"#/callback_url"}
 
 
 async def test_failures_to_simulate_have_bounds(service: Service) -> None:
     path = "/api/callbacks/simulate-failures"
-    errors = await get_errors(service, path, {"failures": 21, "fault": "explosion", "callback_url": "x"})
+    errors = await refused(service, path, {"failures": 21, "fault": "explosion", "callback_url": "x"})
     assert errors.keys() == {"#/failures", "#/fault", "#/callback_url"}
-    assert (await get_errors(service, path, {"status_code": 600})).keys() == {"#/status_code"}
-    assert (await get_errors(service, path, {"script": ["503", "nonsense"]})).keys() == {"#/script/1"}
+    assert (await refused(service, path, {"status_code": 600})).keys() == {"#/status_code"}
+    assert (await refused(service, path, {"script": ["503", "nonsense"]})).keys() == {"#/script/1"}
 
 
 async def test_whole_floats_are_whole_numbers(service: Service) -> None:

@@ -11,7 +11,7 @@ from reportsim.benchmark.plan import Cancel
 from reportsim.core.model import Status
 from reportsim.store.pool import Pool
 from reportsim.web.keys import RUNNER
-from tests.api.calls import until, with_service_time
+from tests.api.calls import held_for, until
 from tests.benchmark.test_runs import ENDLESS, running, started
 from tests.conftest import Service
 
@@ -42,7 +42,7 @@ async def test_clients_that_leave_take_along_what_the_policy_says(
 
             async def waits(token: str = run.token) -> Any:
                 async with service.client.post(
-                    "/api/sync", json=with_service_time(60_000), headers={RUN_HEADER: token}
+                    "/api/sync", json=held_for(60_000), headers={RUN_HEADER: token}
                 ) as answer:
                     return await answer.read()
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def measure_callbacks() -> Iterator[list[float]]:
+def measured_callbacks() -> Iterator[list[float]]:
     """Collects the seconds of CPU time that each callback of this thread's loop takes.
 
     The garbage collector waits: what it takes depends on all that the tests have made.

@@ -16,7 +16,7 @@ class Reply:
 
 
 @contextlib.asynccontextmanager
-async def connect(url: str):  # type: ignore[no-untyped-def]
+async def connected(url: str):  # type: ignore[no-untyped-def]
     """A connection to a service."""
     host = urlsplit(url)
     reader, writer = await asyncio.open_connection(host.hostname, host.port)
@@ -30,7 +30,7 @@ async def connect(url: str):  # type: ignore[no-untyped-def]
 
 async def exchange(url: str, data: bytes, *, timeout: float = 10) -> Reply:
     """Sends bytes and reads the first answer."""
-    async with connect(url) as (reader, writer), asyncio.timeout(timeout):
+    async with connected(url) as (reader, writer), asyncio.timeout(timeout):
         with contextlib.suppress(OSError):
             writer.write(data)
             await writer.drain()

@@ -13,12 +13,12 @@ from reportsim.core.problems import Problem, unavailable
 from reportsim.settings import Settings
 from tests.api.calls import read, submit
 from tests.conftest import Service, serving
-from tests.contract.raw import connect
+from tests.contract.raw import connected
 
 
 async def whatever_comes(service: Service, path: str, version: str = "1.1") -> bytes:
     """All bytes of a connection on which something was asked, until it ends."""
-    async with connect(service.url) as (reader, writer):
+    async with connected(service.url) as (reader, writer):
         writer.write(f"GET {path} HTTP/{version}\r\nHost: 127.0.0.1\r\n\r\n".encode())
         received = b""
         try:

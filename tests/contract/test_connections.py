@@ -17,14 +17,14 @@ from reportsim.web.prefer import parse_prefer
 from reportsim.web.server import listener as server
 from tests.api.calls import until
 from tests.conftest import serving
-from tests.contract.raw import connect, exchange, first_reply
+from tests.contract.raw import connected, exchange, first_reply
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 
 async def test_one_connection_too_many_is_told_so_and_closed(settings: Settings) -> None:
     async with serving(replace(settings, connections_max=3)) as service:
-        async with connect(service.url) as one, connect(service.url) as two, connect(service.url) as three:
+        async with connected(service.url) as one, connected(service.url) as two, connected(service.url) as three:
             for reader, writer in (one, two, three):
                 writer.write(GET)
                 assert (await first_reply(reader)).status == 200
@@ -43,7 +43,7 @@ async def test_one_connection_too_many_is_told_so_and_closed(settings: Settings)
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nX-Slow: ", GET], ids=["nothing", "half", "whole"])
 async def test_a_silent_connection_is_closed(settings: Settings, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "IDLE_TIMEOUT_S", 0.2)
-    async with serving(settings) as service, asyncio.timeout(5), connect(service.url) as (reader, writer):
+    async with serving(settings) as service, asyncio.timeout(5), connected(service.url) as (reader, writer):
         writer.write(sent)
         if sent == GET:
             assert (await first_reply(reader)).status == 200

@@ -8,7 +8,7 @@ import pytest
 
 from reportsim.web.server.request_head import MAX_COOKIES, MAX_HEAD, MAX_LINE
 from tests.conftest import Service
-from tests.contract.raw import Reply, connect, exchange, first_reply
+from tests.contract.raw import Reply, connected, exchange, first_reply
 
 BROWSER = "Accept: text/html,application/xhtml+xml"
 
@@ -63,7 +63,7 @@ async def test_many_headers_are_too_much_together(service: Service) -> None:
 
 
 async def test_a_head_that_drips_is_bounded_as_well(service: Service) -> None:
-    async with connect(service.url) as (reader, writer), asyncio.timeout(10):
+    async with connected(service.url) as (reader, writer), asyncio.timeout(10):
         writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/html\r\n")
         with contextlib.suppress(OSError):
             for number in range(90):
@@ -75,7 +75,7 @@ async def test_a_head_that_drips_is_bounded_as_well(service: Service) -> None:
 
 
 async def test_after_a_long_head_that_passes_the_next_request_may_be_long_too(service: Service) -> None:
-    async with connect(service.url) as (reader, writer), asyncio.timeout(10):
+    async with connected(service.url) as (reader, writer), asyncio.timeout(10):
         for _ in range(5):
             writer.write(get("/healthz", cookie(60_000)))
             assert (await first_reply(reader)).status == 200

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.api.calls import UNKNOWN
-from tests.contract.raw import Reply, connect, exchange, first_reply
+from tests.contract.raw import Reply, connected, exchange, first_reply
 from tests.faults.process import ServerProcess
 from tests.store.databases import empty_database
 
@@ -42,7 +42,7 @@ def post(body: bytes, *headers: bytes, path: bytes = b"/api/sync", kind: bytes =
     return get(path, *lines, method=b"POST") + body
 
 
-def raw_post(*headers: bytes, body: bytes = b"") -> bytes:
+def framed(*headers: bytes, body: bytes = b"") -> bytes:
     """A POST that says itself how long its body is."""
     return get(b"/api/sync", b"Content-Type: application/json", *headers, method=b"POST") + body
 
@@ -95,23 +95,23 @@ def attacks() -> Iterator[Attack]:
         "a split answer in the request id": get(b"/nowhere", b"X-Request-Id: a\r\nSet-Cookie: b=c"),
         "Expect nonsense": post(b"{}", b"Expect: the-unexpected"),
         # Framing: where does the next request begin?
-        "length and chunks": raw_post(b"Content-Length: 5", b"Transfer-Encoding: chunked", body=smuggled),
-        "chunks and length": raw_post(b"Transfer-Encoding: chunked", b"Content-Length: 5", body=smuggled),
-        "two lengths": raw_post(b"Content-Length: 2", b"Content-Length: 50", body=b"{}"),
-        "two lengths in one line": raw_post(b"Content-Length: 2, 50", body=b"{}"),
-        "a negative length": raw_post(b"Content-Length: -1", body=b"{}"),
-        "a length with a plus": raw_post(b"Content-Length: +2", body=b"{}"),
-        "a length in hex": raw_post(b"Content-Length: 0x2", body=b"{}"),
-        "a length of 5,000 digits": raw_post(b"Content-Length: " + b"9" * 5_000, body=b"{}"),
-        "a length beyond the limit": raw_post(b"Content-Length: 100000000", body=b"{}"),
-        "chunks of a strange kind": raw_post(b"Transfer-Encoding: xchunked", body=smuggled),
-        "chunks that are not last": raw_post(b"Transfer-Encoding: chunked, identity", body=smuggled),
-        "chunks twice": raw_post(b"Transfer-Encoding: chunked", b"Transfer-Encoding: identity", body=smuggled),
-        "a chunk size that is none": raw_post(b"Transfer-Encoding: chunked", body=b"zz\r\n{}\r\n0\r\n\r\n"),
-        "a chunk size that overflows": raw_post(b"Transfer-Encoding: chunked", body=b"f" * 17 + b"\r\n{}\r\n"),
-        "a negative chunk size": raw_post(b"Transfer-Encoding: chunked", body=b"-2\r\n{}\r\n0\r\n\r\n"),
-        "a chunk longer than it says": raw_post(b"Transfer-Encoding: chunked", body=b"1\r\n{}{}\r\n0\r\n\r\n"),
-        "100,000 one-byte chunks": raw_post(b"Transfer-Encoding: chunked", body=b"1\r\n \r\n" * 100_000 + b"0\r\n\r\n"),
+        "length and chunks": framed(b"Content-Length: 5", b"Transfer-Encoding: chunked", body=smuggled),
+        "chunks and length": framed(b"Transfer-Encoding: chunked", b"Content-Length: 5", body=smuggled),
+        "two lengths": framed(b"Content-Length: 2", b"Content-Length: 50", body=b"{}"),
+        "two lengths in one line": framed(b"Content-Length: 2, 50", body=b"{}"),
+        "a negative length": framed(b"Content-Length: -1", body=b"{}"),
+        "a length with a plus": framed(b"Content-Length: +2", body=b"{}"),
+        "a length in hex": framed(b"Content-Length: 0x2", body=b"{}"),
+        "a length of 5,000 digits": framed(b"Content-Length: " + b"9" * 5_000, body=b"{}"),
+        "a length beyond the limit": framed(b"Content-Length: 100000000", body=b"{}"),
+        "chunks of a strange kind": framed(b"Transfer-Encoding: xchunked", body=smuggled),
+        "chunks that are not last": framed(b"Transfer-Encoding: chunked, identity", body=smuggled),
+        "chunks twice": framed(b"Transfer-Encoding: chunked", b"Transfer-Encoding: identity", body=smuggled),
+        "a chunk size that is none": framed(b"Transfer-Encoding: chunked", body=b"zz\r\n{}\r\n0\r\n\r\n"),
+        "a chunk size that overflows": framed(b"Transfer-Encoding: chunked", body=b"f" * 17 + b"\r\n{}\r\n"),
+        "a negative chunk size": framed(b"Transfer-Encoding: chunked", body=b"-2\r\n{}\r\n0\r\n\r\n"),
+        "a chunk longer than it says": framed(b"Transfer-Encoding: chunked", body=b"1\r\n{}{}\r\n0\r\n\r\n"),
+        "100,000 one-byte chunks": framed(b"Transfer-Encoding: chunked", body=b"1\r\n \r\n" * 100_000 + b"0\r\n\r\n"),
         # Paths
         "NUL in a path": get(b"/api/requests/%00"),
         "NUL in a file name": get(b"/api/reports/" + UNKNOWN.encode() + b".csv%00"),
@@ -219,12 +219,12 @@ async def test_the_corpus_gets_nothing_but_refusals(server: ServerProcess, subte
 async def test_whoever_takes_too_long_is_let_go(server: ServerProcess) -> None:
     started = time.monotonic()
     replies = await asyncio.gather(
-        send_slowly(server, get(b"/healthz", b"X-Slow: " + b"a" * 200)),
-        send_slowly(server, post(b"{" + b" " * 200)),
+        dripped(server, get(b"/healthz", b"X-Slow: " + b"a" * 200)),
+        dripped(server, post(b"{" + b" " * 200)),
         silent(server, b""),
         silent(server, b"GET /healthz HTTP/1.1\r\n" + HOST),
         silent(server, post(b"{}")[:-1]),
-        silent(server, raw_post(b"Transfer-Encoding: chunked", body=b"5\r\n{")),
+        silent(server, framed(b"Transfer-Encoding: chunked", body=b"5\r\n{")),
         silent(server, post(b"{}", b"Expect: 100-continue")[:-2]),
     )
     assert time.monotonic() - started < WAITS_S
@@ -232,9 +232,9 @@ async def test_whoever_takes_too_long_is_let_go(server: ServerProcess) -> None:
     await check_health(server)
 
 
-async def send_slowly(server: ServerProcess, data: bytes) -> Reply:
+async def dripped(server: ServerProcess, data: bytes) -> Reply:
     """Sends the last bytes of a request one by one, as slowly as an attacker would."""
-    async with connect(server.url) as (reader, writer), asyncio.timeout(WAITS_S):
+    async with connected(server.url) as (reader, writer), asyncio.timeout(WAITS_S):
         writer.write(data[:-180])
         answer = asyncio.create_task(first_reply(reader))
         for byte in data[-180:]:
@@ -247,7 +247,7 @@ async def send_slowly(server: ServerProcess, data: bytes) -> Reply:
 
 async def silent(server: ServerProcess, data: bytes) -> Reply:
     """Sends a part of a request, and then nothing."""
-    async with connect(server.url) as (reader, writer), asyncio.timeout(WAITS_S):
+    async with connected(server.url) as (reader, writer), asyncio.timeout(WAITS_S):
         writer.write(data)
         return await first_reply(reader)
 

@@ -16,17 +16,7 @@ from reportsim.api.metrics import METRICS
 from reportsim.settings import Settings
 from reportsim.store.pool import share_connections
 from reportsim.web.keys import SETTINGS
-from tests.api.calls import (
-    FAILING,
-    TINY,
-    UNKNOWN,
-    list_ids,
-    read,
-    submit,
-    until,
-    wait_until_processing,
-    with_service_time,
-)
+from tests.api.calls import FAILING, TINY, UNKNOWN, held_for, listed, processing, read, submit, until
 from tests.conftest import Service, serving
 
 TIMING = re.compile(r"queue;dur=([0-9.]+), service;dur=([0-9.]+), total;dur=([0-9.]+)")
@@ -44,7 +34,7 @@ def timings(headers: Any) -> tuple[float, float, float]:
 
 
 async def test_an_ended_request_says_where_its_time_went(service: Service) -> None:
-    async with service.client.post("/api/sync", json=with_service_time(120)) as answer:
+    async with service.client.post("/api/sync", json=held_for(120)) as answer:
         body = await answer.json()
         queue, work, total = timings(answer.headers)
     assert body["result_payload"]["timings_ms"] == pytest.approx(
@@ -71,8 +61,8 @@ async def test_a_failed_request_says_so_too(service: Service) -> None:
 
 async def test_what_never_got_a_slot_was_all_waiting(settings: Settings) -> None:
     async with serving(replace(settings, workers=1)) as service:
-        ids = [await submit(service, "/api/async", with_service_time(60_000)) for _ in range(2)]
-        await wait_until_processing(service, ids[0])
+        ids = [await submit(service, "/api/async", held_for(60_000)) for _ in range(2)]
+        await processing(service, ids[0])
         await asyncio.sleep(0.05)
         for id in reversed(ids):
             async with service.client.post(f"/api/requests/{id}/cancel") as answer:
@@ -93,7 +83,7 @@ async def test_a_replay_says_where_the_first_one_s_time_went(service: Service) -
 
 
 async def test_what_has_not_ended_says_nothing_of_time(service: Service) -> None:
-    async with service.client.post("/api/async", json=with_service_time(60_000)) as answer:
+    async with service.client.post("/api/async", json=held_for(60_000)) as answer:
         assert "Server-Timing" not in answer.headers
         id = (await answer.json())["id"]
     async with service.client.get(f"/api/requests/{id}") as answer:
@@ -110,7 +100,7 @@ async def test_a_trace_goes_through_the_row_into_the_callback_of_another_life(se
     """The first service has no slot for it; the second one, on the same database, works and calls back."""
     quick = replace(settings, workers=1, shutdown_grace_s=0.1)
     async with serving(quick) as first:
-        await wait_until_processing(first, await submit(first, "/api/async", with_service_time(60_000)))
+        await processing(first, await submit(first, "/api/async", held_for(60_000)))
         body = {**TINY, "callback_url": f"{first.url}/webhook-test/traced"}
         async with first.client.post("/api/async", json=body, headers={"traceparent": TRACE}) as answer:
             assert answer.status == 202
@@ -225,7 +215,7 @@ async def test_counters_agree_with_the_rows(service: Service) -> None:
     for path, body in (("/api/sync", TINY), ("/api/async", {**TINY, **callback}), ("/api/async", FAILING)):
         async with service.client.post(path, json=body) as answer:
             await answer.read()
-    for id in await list_ids(service):
+    for id in await listed(service):
         await service.ended(id)
     found = await metrics(service)
     rows = await service.engine.pool.fetch("SELECT mode, status, count(*) AS n FROM requests GROUP BY 1, 2")

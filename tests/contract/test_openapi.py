@@ -25,7 +25,7 @@ from reportsim.schemas import responses as shapes
 from reportsim.schemas.service_time import PARAMETERS_OF_DISTRIBUTION
 from reportsim.settings import Settings
 from reportsim.store import requests as store
-from tests.api.calls import FAILING, TINY, get_logs, read, submit, wait_until_processing, with_service_time
+from tests.api.calls import FAILING, TINY, held_for, logs_of, processing, read, submit
 from tests.conftest import Service, serving
 
 # For people, not for programs; and the document itself.
@@ -257,7 +257,7 @@ def test_the_callback_is_described(spec: Any) -> None:
 async def test_shapes_have_exactly_the_members_that_are_answered(service: Service) -> None:
     id = await submit(service, "/api/async", {**TINY, "callback_url": f"{service.url}/webhook-test/shapes"})
     ended = await service.ended(id)
-    (log,) = await get_logs(service, id)
+    (log,) = await logs_of(service, id)
     inbox = await read(service, "/webhook-test/shapes")
     async with service.client.post("/api/requests/redeliver", json={"callback_status": "SUCCESS"}) as answer:
         redelivered = await answer.json()
@@ -321,8 +321,8 @@ async def test_every_header_of_an_answer_is_declared(settings: Settings) -> None
         await ask("GET", "/api/reports/{file}", If_None_Match="*")
         await ask("GET", "/api/reports/{file}", If_Match='"other"')
         await ask("GET", "/metrics")
-        slow = await submit(service, "/api/async", with_service_time(60_000))
-        await wait_until_processing(service, slow)
+        slow = await submit(service, "/api/async", held_for(60_000))
+        await processing(service, slow)
         await ask("POST", "/api/sync", body=TINY)
         for _ in range(3):
             await ask("POST", "/api/sync", body=TINY)

@@ -23,7 +23,7 @@ from reportsim.settings import Settings
 from reportsim.store.benchmarks import AlreadyRunning
 from tests.api.calls import TINY, UNKNOWN, submit
 from tests.conftest import Service, serving
-from tests.contract.callbacks import measure_callbacks
+from tests.contract.callbacks import measured_callbacks
 
 SEED: Final = 20_261_128
 LONGEST_CALLBACK_S: Final = 0.02
@@ -115,7 +115,7 @@ async def fuzz(service: Service, rounds: int, seed: int) -> None:
     filled = {"id": id, "inbox": "mine", "slug": "not-found"}
     found = sorted(set(paths(service.app, filled)))
     assert len(found) > 12
-    with measure_callbacks() as taken:
+    with measured_callbacks() as taken:
         for case in cases(rounds, seed):
             for method, path in found:
                 taken.clear()

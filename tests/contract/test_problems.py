@@ -14,7 +14,7 @@ from reportsim.core.problems import KINDS
 from reportsim.settings import Settings
 from reportsim.store import requests as store
 from reportsim.store.errors import DatabaseUnavailable
-from tests.api.calls import TINY, UNKNOWN, list_ids, read, submit
+from tests.api.calls import TINY, UNKNOWN, listed, read, submit
 from tests.conftest import Service, serving
 from tests.contract.raw import exchange
 
@@ -185,4 +185,4 @@ async def test_nothing_ended_ever_changes_its_status(settings: Settings) -> None
         ended = {id: (await service.ended(id))["status"] for id in ids}
         # Exactly one of the two won each race.
         assert [ended[id] for id in ids] == ["FAILED" if status == 200 else "COMPLETED" for status in statuses]
-        assert {id: (await read(service, f"/api/requests/{id}"))["status"] for id in await list_ids(service)} == ended
+        assert {id: (await read(service, f"/api/requests/{id}"))["status"] for id in await listed(service)} == ended

@@ -12,7 +12,7 @@ from reportsim.schemas.submission_parser import ParsedBody, parse_raw, parse_val
 from reportsim.schemas.submissions import Submission
 from reportsim.settings import Settings
 from tests.conftest import Service, serving
-from tests.contract.callbacks import measure_callbacks
+from tests.contract.callbacks import measured_callbacks
 
 LEDGER = {"report_type": "general_ledger"}
 MANY: dict[str, Any] = {f"{number:x}": 1 for number in range(6_500)}
@@ -43,7 +43,7 @@ async def test_a_refusal_is_small_and_quick_and_not_kept(service: Service, body:
     kept = parse_valid_body.cache_info().currsize
     for path in POSTS:
         for _ in range(2):
-            with measure_callbacks() as taken:
+            with measured_callbacks() as taken:
                 async with service.client.post(path, data=data, headers={"Content-Type": "application/json"}) as answer:
                     text = await answer.text()
             assert answer.status == 422
@@ -75,7 +75,7 @@ async def test_what_is_not_listed_is_counted(service: Service) -> None:
 async def test_a_query_of_very_many_names_is_refused_quickly(service: Service) -> None:
     for names in ([f"x{number}" for number in range(1_000)], ["limit"] * 1_000, ["x"] * 1_000):
         for path in ("/api/requests", "/api/events", "/api/ledgers", "/api/benchmark"):
-            with measure_callbacks() as taken:
+            with measured_callbacks() as taken:
                 async with service.client.get(f"{path}?{urlencode([(name, '1') for name in names])}") as answer:
                     assert answer.status == 422
                     assert len((await answer.json())["errors"]) <= MOST_ERRORS

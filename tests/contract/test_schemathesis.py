@@ -17,7 +17,7 @@ from reportsim.core import service_time
 from reportsim.engine.delivery.ssrf_guard import Guard, Lookups, RefusedAddress
 from reportsim.settings import Settings
 from reportsim.store.benchmarks import AlreadyRunning
-from tests.api.calls import TINY, get_logs, submit
+from tests.api.calls import TINY, logs_of, submit
 from tests.conftest import Service, serving
 
 pytestmark = pytest.mark.slow
@@ -77,7 +77,7 @@ async def test_no_callback_leaves_the_service(settings: Settings, contained: Non
             ("https://example.com/", False),
         ]:
             ended = await service.ended(await submit(service, "/api/async", {**TINY, "callback_url": url}))
-            (log,) = await get_logs(service, str(ended["id"]))
+            (log,) = await logs_of(service, str(ended["id"]))
             assert log["success"] is called
             assert (log["remote_ip"] is not None) is called
 
