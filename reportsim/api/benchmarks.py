@@ -22,7 +22,7 @@ from reportsim.web.limits.concurrency_limit import EXPORT_LIMIT
 from reportsim.web.limits.expensive_requests import refuse_during_run, refuse_other_sites
 from reportsim.web.limits.rate_limit import rate_limited
 from reportsim.web.prefer import read_preferences
-from reportsim.web.queries import load_query
+from reportsim.web.query_parameters import load_query
 from reportsim.web.request_lookup import path_id
 from reportsim.web.responses import json_response
 from reportsim.web.server.send_buffers import write_in_chunks

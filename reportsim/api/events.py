@@ -16,7 +16,7 @@ from reportsim.web.benchmark_runs import find_visit
 from reportsim.web.keys import ENGINE
 from reportsim.web.limits.client_address import client_key
 from reportsim.web.limits.concurrency_limit import STREAM_LIMIT
-from reportsim.web.queries import load_query
+from reportsim.web.query_parameters import load_query
 from reportsim.web.server.send_buffers import write_in_chunks
 
 EVENT_ID: Final = re.compile(r"[0-9a-f]{1,32}-[0-9]{1,18}", re.ASCII)

@@ -3,7 +3,6 @@
 import itertools
 
 from aiohttp import web
-from yarl import URL
 
 from reportsim.core.json import dumps
 from reportsim.core.problems import Problem
@@ -12,9 +11,9 @@ from reportsim.store import callbacks as callback_store
 from reportsim.store import requests as store
 from reportsim.web.keys import ENGINE
 from reportsim.web.limits.rate_limit import rate_limited
-from reportsim.web.pagination import encode_page, make_cursor, read_cursor
+from reportsim.web.pagination import encode_page, make_cursor, next_page_link, read_cursor
 from reportsim.web.prefer import read_preferences
-from reportsim.web.queries import load_query
+from reportsim.web.query_parameters import load_query
 from reportsim.web.request_lookup import explain_redelivery_conflict, get_request_or_404, path_id, wait_for_end
 from reportsim.web.responses import json_response, progress_headers
 
@@ -26,12 +25,11 @@ async def list_requests(request: web.Request) -> web.Response:
     before = read_cursor(query["cursor"], filters) if "cursor" in query else None
     rows = await store.page(request.app[ENGINE].pool, filters, before=before, limit=query["limit"] + 1)
     items = list(itertools.islice(encode_page(rows), query["limit"]))
-    url = None
-    headers = {}
+    url: str | None = None
+    headers: dict[str, str] = {}
     if len(rows) > len(items):
-        parameters = {**request.query, "cursor": make_cursor(rows[len(items) - 1].id, filters)}
-        url = str(URL("/api/requests").with_query(parameters))
-        headers = {"Link": f'<{url}>; rel="next"'}
+        cursor = make_cursor(rows[len(items) - 1].id, filters)
+        url, headers = next_page_link("/api/requests", request.query, cursor)
     body = b'{"items":[' + b",".join(items) + b'],"next":' + dumps(url) + b"}"
     return web.Response(body=body, content_type="application/json", headers=headers)
 
@@ -56,12 +54,11 @@ async def get_callback_logs(request: web.Request) -> web.Response:
     row = await get_request_or_404(engine, id)
     logs = await callback_store.logs(engine.pool, row.id, after=after, limit=query["limit"] + 1)
     items = logs[: query["limit"]]
-    url = None
-    headers = {}
+    url: str | None = None
+    headers: dict[str, str] = {}
     if len(logs) > len(items):
-        parameters = {**request.query, "cursor": make_cursor(items[-1].id, id)}
-        url = str(URL(f"/api/requests/{id}/callback-logs").with_query(parameters))
-        headers = {"Link": f'<{url}>; rel="next"'}
+        cursor = make_cursor(items[-1].id, id)
+        url, headers = next_page_link(f"/api/requests/{id}/callback-logs", request.query, cursor)
     return json_response({"items": [log.as_json() for log in items], "next": url}, headers=headers)
 
 

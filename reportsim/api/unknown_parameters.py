@@ -7,7 +7,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from reportsim.api.openapi.operations import OPERATIONS
 from reportsim.schemas.strict import Strict
-from reportsim.web.queries import load_query
+from reportsim.web.query_parameters import load_query
 
 API: Final = "/api/"
 NO_PARAMETERS: Final = Strict()

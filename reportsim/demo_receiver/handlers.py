@@ -19,7 +19,7 @@ from reportsim.schemas.demo_receiver import INBOX_NAME, InboxQuery, ScriptQuery
 from reportsim.schemas.events import stream_url
 from reportsim.web.body import read_body
 from reportsim.web.keys import ENGINE
-from reportsim.web.queries import load_query
+from reportsim.web.query_parameters import load_query
 from reportsim.web.responses import json_response
 from reportsim.web.templating import render
 

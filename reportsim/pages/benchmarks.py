@@ -30,7 +30,7 @@ from reportsim.web.keys import ENGINE, RUNNER
 from reportsim.web.limits.concurrency_limit import ConcurrencyLimit
 from reportsim.web.limits.expensive_requests import refuse_during_run, refuse_other_sites
 from reportsim.web.limits.rate_limit import raise_refusal, rate_limited
-from reportsim.web.queries import load_query
+from reportsim.web.query_parameters import load_query
 from reportsim.web.request_lookup import path_id
 from reportsim.web.submission import complete_submission
 from reportsim.web.templating import html_page, render

@@ -21,7 +21,7 @@ from reportsim.schemas.submissions import AsyncSubmission, FailingSubmission, Su
 from reportsim.web.keys import DRAINING, ENGINE, READY, SETTINGS
 from reportsim.web.limits.expensive_requests import refuse_other_sites
 from reportsim.web.limits.rate_limit import raise_refusal, rate_limited
-from reportsim.web.queries import load_query
+from reportsim.web.query_parameters import load_query
 from reportsim.web.readiness import check_database
 from reportsim.web.submission import ASYNC_PATH, FAILURES_PATH, demo_receiver_origin
 from reportsim.web.templating import html_page, render

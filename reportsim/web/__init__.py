@@ -1,1 +1,1 @@
-"""The HTTP edge: schemas, handlers, middleware, pages."""
+"""The HTTP plumbing that the API, the pages and the demo receiver share."""

@@ -2,9 +2,11 @@
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 from uuid import UUID
+
+from yarl import URL
 
 from reportsim.core.json import dumps
 from reportsim.core.model import Request
@@ -49,3 +51,9 @@ def encode_page(rows: Iterable[Request]) -> Iterator[bytes]:
         if size > store.PAGE_BYTES and size > len(item):
             return
         yield item
+
+
+def next_page_link(path: str, query: Mapping[str, str], cursor: str) -> tuple[str, dict[str, str]]:
+    """The URL of the next page, and the Link header with it."""
+    url = str(URL(path).with_query({**query, "cursor": cursor}))
+    return url, {"Link": f'<{url}>; rel="next"'}

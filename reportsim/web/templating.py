@@ -1,11 +1,12 @@
 """Renders templates, and problems as HTML pages."""
 
 import functools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import aiohttp_jinja2
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 from jinja2 import PackageLoader, StrictUndefined
 from jinja2.bccache import Bucket, BytecodeCache
 
@@ -13,8 +14,6 @@ from reportsim.core.problems import Problem
 from reportsim.web.keys import REQUEST_ID
 from reportsim.web.responses import problem_response
 from reportsim.web.server.request_head import JSON_PATHS, prefers_html
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class MemoryBytecodeCache(BytecodeCache):

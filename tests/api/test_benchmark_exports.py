@@ -26,15 +26,15 @@ async def test_slow_readers_of_exports_keep_nobody_from_results(settings: Settin
         assert run["result"], run
         samples, report, page = run["links"]["samples"], run["links"]["report"], f"/benchmarks/{id}"
         async with contextlib.AsyncExitStack() as stack:
-            places = service.app[EXPORT_LIMIT]
-            mine = [stack.enter_context(places.permit("127.0.0.1")) for _ in range(MAX_EXPORTS_PER_CLIENT)]
+            limit = service.app[EXPORT_LIMIT]
+            mine = [stack.enter_context(limit.permit("127.0.0.1")) for _ in range(MAX_EXPORTS_PER_CLIENT)]
             # A client that has its places is told so; others have theirs.
             assert await status(service, samples) == 429
             assert await status(service, report) == 429
-            stack.enter_context(places.permit("192.0.2.1"))
+            stack.enter_context(limit.permit("192.0.2.1"))
             assert len(mine) < MAX_EXPORTS
             # All places taken: pages are drawn all the same, each once for all who look.
-            stack.enter_context(places.permit("192.0.2.2"))
+            stack.enter_context(limit.permit("192.0.2.2"))
             assert set(await asyncio.gather(*(status(service, page) for _ in range(5)))) == {200}
             assert len(service.app[RESULT_CACHE]) == 1
         assert await status(service, samples) == 200
@@ -53,10 +53,10 @@ async def test_an_export_that_is_not_read_gives_its_place_back(settings: Setting
     monkeypatch.setattr("reportsim.api.benchmarks.get_finished_run", found)
     monkeypatch.setattr("reportsim.benchmark.report.render_process.read_pieces", endless)
     async with serving(settings) as service:
-        places = service.app[EXPORT_LIMIT]
+        limit = service.app[EXPORT_LIMIT]
         async with unread(service.url, get("/api/benchmark/01a20c3d/samples.csv")) as client:
-            await becomes(lambda: places._permits.total() == 1)
-            await becomes(lambda: places._permits.total() == 0)
+            await becomes(lambda: limit._permits.total() == 1)
+            await becomes(lambda: limit._permits.total() == 0)
             assert await ends(client)
 
 

@@ -1,4 +1,4 @@
-"""What each endpoint takes and answers, by method and path; the OpenAPI document is made from this table."""
+"""What each endpoint takes and returns, by method and path; the OpenAPI document is built from this table."""
 
 from collections.abc import Mapping
 from typing import Final

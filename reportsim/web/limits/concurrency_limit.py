@@ -36,9 +36,11 @@ class ConcurrencyLimit:
             Problem: 429 when the client holds all permits of one client, 503 when all permits are held.
         """
         if self._permits[client] >= self._per_client < self._total:
-            raise quota_exceeded(self._subject, f"There are {self._per_client:,} {self._subject} of yours already.", 1)
+            raise quota_exceeded(
+                self._subject, f"You already have {self._per_client:,} {self._subject}, the maximum.", 1
+            )
         if self._permits.total() >= self._total:
-            raise unavailable(f"There are {self._total:,} {self._subject} already.")
+            raise unavailable(f"There are already {self._total:,} {self._subject}, the maximum.")
         self._permits[client] += 1
         try:
             yield

@@ -4,11 +4,12 @@ import contextlib
 import functools
 import math
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, NoReturn
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from aiolimiter import AsyncLimiter
 
 from reportsim.core.model import Mode
@@ -68,8 +69,8 @@ def make_decision(policy: str, quota: int, allowed: bool, remaining: int, wait: 
 class RateLimits:
     """A bucket per policy and client; beyond `max_clients` buckets the least recently used is dropped.
 
-    Limits are per process. A client whose bucket was dropped starts with an empty one, which takes requests from
-    `max_clients` other addresses.
+    Limits are per process. A client whose bucket was dropped starts with an empty one, but dropping it takes
+    requests from `max_clients` other addresses.
     """
 
     def __init__(self, quotas: Mapping[str, int], max_clients: int = MAX_CLIENTS) -> None:
@@ -117,7 +118,6 @@ class RateLimits:
 
 
 RATE_LIMITS: Final = web.AppKey("RATE_LIMITS", RateLimits)
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Refuse = Callable[[web.Request, Problem], web.StreamResponse]
 
 
