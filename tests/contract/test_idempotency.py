@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from reportsim.core.model import Ledger
 from reportsim.reports.catalog import CATALOG
-from reportsim.reports.spool import HEADER
+from reportsim.reports.files.spool import HEADER
 from reportsim.schemas.requests import AsyncSubmission, accept, parse, same_meaning
 from reportsim.settings import Settings
 from reportsim.store import requests as store

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from reportsim.api.openapi.operations import ENDED, JSON, LIMITED
 from reportsim.demo_receiver.handlers import INBOX
-from reportsim.reports.files import NAME
+from reportsim.reports.files.folder import NAME
 
 Json = dict[str, Any]
 

@@ -154,7 +154,7 @@ class EventHub:
     def subscribe(
         self, last_id: str | None = None, *, request_id: UUID | None = None, run: UUID | None = None
     ) -> Iterator[Subscriber]:
-        """Opens a stream: first the messages after `last_id`, or a reset when that is no longer known, then new ones."""
+        """Opens a stream: first the messages after `last_id`, or a reset when that is unknown by now, then new ones."""
         view = View(request_id, run)
         subscriber = Subscriber(view, self.budget, self._replay)
         if last_id:
