@@ -33,7 +33,7 @@ from reportsim.app import build_app
 from reportsim.core.identifiers import UUID7Generator
 from reportsim.core.model import Request
 from reportsim.reports.catalog import CATALOG
-from reportsim.reports.files import ReportFiles
+from reportsim.reports.files.folder import ReportFiles
 from reportsim.reports.generate import BEGIN, generate
 from reportsim.reports.sql import Job
 from reportsim.settings import Settings

@@ -13,7 +13,7 @@ from aiohttp import hdrs, web
 
 from reportsim.core.model import Request
 from reportsim.core.problems import Problem, unavailable
-from reportsim.reports.files import parse_name
+from reportsim.reports.files.folder import parse_name
 from reportsim.store import requests as store
 from reportsim.web.keys import ENGINE
 from reportsim.web.limits.client_address import client_key

@@ -17,7 +17,7 @@ from reportsim.engine.counts import Counts
 from reportsim.engine.delivery.dispatcher import Dispatcher
 from reportsim.engine.owner import Owner
 from reportsim.engine.worker.worker import Worker
-from reportsim.reports.files import ReportFiles
+from reportsim.reports.files.folder import ReportFiles
 from reportsim.store import callbacks as callback_store
 from reportsim.store import requests as store
 from reportsim.store.pool import OUTAGES, Pool

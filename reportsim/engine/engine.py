@@ -40,7 +40,7 @@ from reportsim.engine.worker.execution import Executor, generate_file
 from reportsim.engine.worker.observer import Observer
 from reportsim.engine.worker.slots import Slots
 from reportsim.engine.worker.worker import Worker
-from reportsim.reports.files import ReportFiles
+from reportsim.reports.files.folder import ReportFiles
 from reportsim.settings import Settings
 from reportsim.store import callbacks as callback_store
 from reportsim.store import requests as store

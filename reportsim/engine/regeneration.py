@@ -9,7 +9,7 @@ from reportsim.core.model import Request
 from reportsim.core.problems import Problem, unavailable
 from reportsim.engine.worker.slots import Slots
 from reportsim.reports.catalog import CATALOG
-from reportsim.reports.files import ReportFiles
+from reportsim.reports.files.folder import ReportFiles
 from reportsim.reports.generate import LedgerDeleted, generate
 from reportsim.store import ledgers
 from reportsim.store.pool import OUTAGES, Lends

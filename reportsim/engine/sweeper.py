@@ -11,7 +11,7 @@ from uuid import UUID
 from reportsim.core.identifiers import uuid7
 from reportsim.engine.delivery.dispatcher import Dispatcher
 from reportsim.engine.worker.worker import Worker
-from reportsim.reports.files import ReportFiles
+from reportsim.reports.files.folder import ReportFiles
 from reportsim.store import queue_stats
 from reportsim.store import requests as store
 from reportsim.store.pool import OUTAGES, Pool

@@ -24,7 +24,7 @@ from reportsim.store import callbacks as callback_store
 from reportsim.web.keys import ENGINE, SETTINGS
 from reportsim.web.limits.concurrency_limit import SYNC_LIMIT
 from reportsim.web.limits.rate_limit import raise_refusal, rate_limited
-from reportsim.web.queries import load_query
+from reportsim.web.query_parameters import load_query
 from reportsim.web.request_lookup import explain_redelivery_conflict, get_request_or_404, path_id
 from reportsim.web.submission import ASYNC_PATH, FAILURES_PATH, SYNC_PATH, complete_submission, new_request, submit_row
 from reportsim.web.templating import html_page, render

@@ -13,7 +13,7 @@ from typing import Any, Final
 from reportsim.core.model import Request
 from reportsim.core.problems import Problem
 from reportsim.reports.catalog import CATALOG
-from reportsim.reports.files import Draft
+from reportsim.reports.files.draft import Draft
 from reportsim.reports.report_type import ReportType
 from reportsim.reports.sql import Job
 from reportsim.store.pool import Connection, Lends

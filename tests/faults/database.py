@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from reportsim.store.embedded_postgres.cluster import Cluster, EmbeddedUnavailable
+from reportsim.store.embedded_postgres.cluster import Cluster
+from reportsim.store.embedded_postgres.installation import EmbeddedUnavailable
 
 
 class Database:

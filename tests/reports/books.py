@@ -12,7 +12,7 @@ from uuid import uuid4
 from reportsim.core.identifiers import UUID7Generator
 from reportsim.core.model import Mode, Request, Status
 from reportsim.reports.catalog import CATALOG
-from reportsim.reports.files import ReportFiles
+from reportsim.reports.files.folder import ReportFiles
 from reportsim.reports.generate import Report, generate
 from reportsim.store import ledgers
 from reportsim.store.pool import Connection, Pool

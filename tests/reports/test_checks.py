@@ -12,7 +12,7 @@ import pytest
 
 from reportsim.core.problems import Problem
 from reportsim.reports.catalog import CATALOG
-from reportsim.reports.files import ReportFiles
+from reportsim.reports.files.folder import ReportFiles
 from reportsim.reports.generate import conclude, generate, prepared_for
 from reportsim.settings import Settings
 from reportsim.store import ledgers

@@ -15,7 +15,8 @@ import pytest
 
 from reportsim.core.problems import Problem
 from reportsim.reports.catalog import CATALOG
-from reportsim.reports.files import Draft, ReportFiles
+from reportsim.reports.files.draft import Draft
+from reportsim.reports.files.folder import ReportFiles
 from reportsim.reports.generate import generate
 from reportsim.settings import Settings
 from reportsim.store import ledgers

@@ -15,8 +15,8 @@ import pytest
 
 from reportsim.core.problems import Problem
 from reportsim.reports import files as module
-from reportsim.reports.files import ReportFiles
-from reportsim.reports.spool import SUFFIX
+from reportsim.reports.files.folder import ReportFiles
+from reportsim.reports.files.spool import SUFFIX
 from reportsim.settings import Settings
 from tests.conftest import Service, serving
 from tests.reports.books import new_id

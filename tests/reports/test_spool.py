@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reportsim.core.problems import Problem
-from reportsim.reports import files as module
-from reportsim.reports.files import ReportFiles
-from reportsim.reports.spool import HEADER, SUFFIX, Spool
+from reportsim.reports.files import folder as module
+from reportsim.reports.files.folder import ReportFiles
+from reportsim.reports.files.spool import HEADER, SUFFIX, Spool
 from tests.reports.books import new_id
 
 MOST = 8_000

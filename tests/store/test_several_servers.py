@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from reportsim.core.database_address.url import parse_database_url
-from reportsim.store.embedded_postgres.cluster import Cluster, EmbeddedUnavailable
+from reportsim.store.embedded_postgres.cluster import Cluster
+from reportsim.store.embedded_postgres.installation import EmbeddedUnavailable
 from reportsim.store.engine_connections import EngineConnections
 from reportsim.store.pool import OUTAGES, connect, create_pool, persist
 

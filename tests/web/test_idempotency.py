@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 from multidict import CIMultiDictProxy
 
-from reportsim.reports.spool import HEADER
+from reportsim.reports.files.spool import HEADER
 from reportsim.settings import Settings
 from reportsim.store import requests as store
 from tests.api.calls import FAILING, TINY, held_for, listed, read, until

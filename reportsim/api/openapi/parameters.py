@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from reportsim.api.openapi.operation import JSON, RATE_LIMIT_HEADERS, TIMING_HEADERS
-from reportsim.reports.files import NAME
+from reportsim.reports.files.folder import NAME
 from reportsim.schemas.demo_receiver import INBOX_NAME
 
 Json = dict[str, Any]

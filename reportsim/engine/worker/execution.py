@@ -11,7 +11,7 @@ from reportsim.core.clock import Clock
 from reportsim.core.model import Request, Status
 from reportsim.core.problems import Problem
 from reportsim.core.service_time import draw
-from reportsim.reports.files import ReportFiles
+from reportsim.reports.files.folder import ReportFiles
 from reportsim.reports.generate import LedgerDeleted, Report, generate
 from reportsim.store.pool import AWAY, Lends, persist
 

@@ -1,11 +1,12 @@
-"""The embedded PostgreSQL: a server out of a wheel, shared by every process that uses its data directory.
+"""The embedded PostgreSQL: a server from a wheel, shared by every process that uses its data directory.
 
-A share is a `flock`, which the kernel takes back whatever happens to its process; whoever lets the last one
-go stops the server.
+A share is a `flock`, which the kernel releases however its process ends; the process that releases the last share stops
+the server.
 """
 
 import argparse
 import contextlib
+import fcntl
 import os
 import signal
 import sys
@@ -14,10 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self
 
-from reportsim.store.embedded_postgres.cluster import OTHER_DATABASE, Cluster, EmbeddedUnavailable
-
-if sys.platform != "win32":
-    import fcntl
+from reportsim.store.embedded_postgres.cluster import Cluster
+from reportsim.store.embedded_postgres.installation import OTHER_DATABASE, EmbeddedUnavailable
 
 __all__ = ["EmbeddedPostgres", "EmbeddedUnavailable", "exists", "start"]
 
@@ -27,7 +26,7 @@ SIGNALS: Final = frozenset(
 
 
 class EmbeddedPostgres:
-    """A share in the running server, which stops when the last share is let go."""
+    """A share in the running server, which stops when the last share is released."""
 
     def __init__(self, cluster: Cluster, share: int) -> None:
         self._cluster = cluster
@@ -50,12 +49,12 @@ class EmbeddedPostgres:
         self.stop()
 
     def stop(self) -> None:
-        """Let go of the server, and stop it unless another process still holds a share; no signal cuts this short."""
+        """Release the share, and stop the server unless another process holds one; signals do not interrupt this."""
         if self._share is None:
             return
         share, self._share = self._share, None
         try:
-            with _undisturbed(), _turn(self._cluster.folder.parent), contextlib.suppress(BlockingIOError):
+            with _signals_ignored(), _exclusive(self._cluster.folder.parent), contextlib.suppress(BlockingIOError):
                 fcntl.flock(share, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._cluster.stop()
         finally:
@@ -70,15 +69,14 @@ def exists(data_dir: Path) -> bool:
 def start(data_dir: Path, sockets: Path | None = None) -> EmbeddedPostgres:
     """Start the server of this data directory, or join the one that runs there already.
 
-    What a signal interrupts here leaves no process behind. `sockets` is where a server that is started again had its.
+    A start that a signal interrupts leaves no process behind. `sockets` is the socket folder of a server that is
+    restarted.
     It blocks, for about a second the first time: call it before the event loop starts, never in a handler.
     """
-    if sys.platform == "win32":
-        raise EmbeddedUnavailable(f"the embedded PostgreSQL runs on Linux and macOS: {OTHER_DATABASE}")
     try:
         data_dir = data_dir.resolve()
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _turn(data_dir), contextlib.ExitStack() as undo:
+        with _exclusive(data_dir), contextlib.ExitStack() as undo:
             share = _open_lock(data_dir / "postgres.lock")
             undo.callback(os.close, share)
             fcntl.flock(share, fcntl.LOCK_SH)
@@ -86,7 +84,7 @@ def start(data_dir: Path, sockets: Path | None = None) -> EmbeddedPostgres:
             try:
                 cluster.start()
             except BaseException:
-                with _undisturbed(), contextlib.suppress(BlockingIOError):
+                with _signals_ignored(), contextlib.suppress(BlockingIOError):
                     fcntl.flock(share, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     cluster.abort()
                 raise
@@ -100,18 +98,18 @@ def start(data_dir: Path, sockets: Path | None = None) -> EmbeddedPostgres:
 
 
 @contextlib.contextmanager
-def _turn(data_dir: Path) -> Iterator[None]:
-    """Wait for a turn: one process at a time starts or stops the server, so no stop overtakes a start."""
-    turn = _open_lock(data_dir / "postgres.start.lock")
+def _exclusive(data_dir: Path) -> Iterator[None]:
+    """Take the lock under which one process at a time starts or stops the server, so that no stop overtakes a start."""
+    lock = _open_lock(data_dir / "postgres.start.lock")
     try:
-        fcntl.flock(turn, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(turn)
+        os.close(lock)
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
+def _signals_ignored() -> Iterator[None]:
     """Ignore the signals that end a process while the block runs, which is short."""
     if threading.current_thread() is not threading.main_thread():
         yield

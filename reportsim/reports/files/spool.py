@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 from uuid import UUID
 
-from reportsim.reports.locks import create, lock
+from reportsim.reports.files.locks import create, lock
 
 SUFFIX: Final = ".spool"
 # The id of a request, how many bytes of its report follow, and their checksum.

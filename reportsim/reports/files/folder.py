@@ -1,154 +1,34 @@
 """The folder of report files: written under a temporary name, renamed when whole, never synced.
 
-A file that is lost can be made again from the same snapshot, byte for byte, so durability would be paid for nothing.
-Small reports wait together in a spool, and get a file of their own when somebody asks for it.
+A file that is lost can be generated again from the same snapshot, byte for byte, so durability is not needed.
+Small reports are stored together in a spool, and get a file of their own when one is requested.
 """
 
 import contextlib
 import errno
-import functools
-import hashlib
 import io
 import itertools
-import logging
-import os
 import re
-import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final, TypeVar
+from typing import BinaryIO, Final
 from uuid import UUID
 
 from reportsim.core.identifiers import UUID7Generator, boot_id
 from reportsim.core.problems import Problem
-from reportsim.reports.locks import create, lock
-from reportsim.reports.spool import SUFFIX, Spool
-
-log = logging.getLogger(__name__)
-
-T = TypeVar("T")
+from reportsim.reports.files.disk import Disk
+from reportsim.reports.files.draft import Draft
+from reportsim.reports.files.locks import lock
+from reportsim.reports.files.spool import SUFFIX, Spool
 
 NAME: Final = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.csv", re.ASCII)
-KEPT: Final = 1 << 20
-BUFFER: Final = 1 << 13
 # Reports of fewer bytes than this go into a spool; how large one becomes, and how many are kept.
 SMALL: Final = 1 << 16
 SPOOL: Final = 1 << 24
 SPOOLS: Final = 16
-CELL: Final = re.compile(r'("(?:[^"]|"")*"|[^,\n]*)[,\n]')
-
-
-# What a file system says that has no room left, for its own or for one user's sake.
-NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 # Written to learn whether a disk that was full has room again.
 PROBE: Final = bytes(1 << 16)
-LOG_EVERY_S: Final = 60.0
-
-
-class Disk:
-    """Writes to a disk that may be full: the oldest reports go until there is room for the newest."""
-
-    def __init__(self, make_room: Callable[[], bool] = lambda: False) -> None:
-        """Takes what deletes the oldest report, and says whether there was one."""
-        self._make_room = make_room
-        self._logged_at = float("-inf")
-        self.failed = False
-
-    def write(self, change: Callable[[], T]) -> T:
-        """Makes a change to the disk, again and again while that needs room that can be made.
-
-        Raises:
-            Problem: `report-failed`: unlike an absent database, a full or broken disk is not waited for.
-        """
-        while True:
-            try:
-                done = change()
-            except OSError as error:
-                if error.errno in NO_ROOM and self._make_room():
-                    self._log(logging.WARNING, "the disk of the report files is full: the oldest are deleted")
-                    continue
-                self.failed = True
-                self._log(logging.ERROR, f"a report file cannot be written: {error}")
-                raise Problem("report-failed", "The report file could not be written.") from error
-            self.failed = False
-            return done
-
-    def _log(self, level: int, text: str) -> None:
-        if time.monotonic() - self._logged_at >= LOG_EVERY_S:
-            self._logged_at = time.monotonic()
-            log.log(level, text)
-
-
-class Draft:
-    """A file being written: counts and hashes what passes through, and keeps a megabyte of it in memory."""
-
-    def __init__(self, part: Path, disk: Disk | None = None) -> None:
-        """Is written to a path, which is there once there is more than memory keeps."""
-        self._part = part
-        self._disk = disk or Disk()
-        self._handle: BinaryIO | None = None
-        self._kept: list[bytes] = []
-        self._written = 0
-        self._hash = hashlib.sha256()
-        self._last = b""
-        self.bytes = 0
-
-    async def write(self, chunk: bytes) -> None:
-        """Appends a chunk; a coroutine function, because then COPY uses no thread."""
-        self.add(chunk)
-
-    def add(self, chunk: bytes) -> None:
-        """Appends a chunk."""
-        self._hash.update(chunk)
-        self._last = chunk
-        self.bytes += len(chunk)
-        self._kept.append(chunk)
-        if self.bytes - self._written > KEPT:
-            self._flush()
-
-    def _flush(self) -> None:
-        handle = self._handle = self._handle or self._disk.write(lambda: opened(self._part))
-        rest = memoryview(b"".join(self._kept))
-        while rest:
-            rest = rest[self._disk.write(functools.partial(os.write, handle.fileno(), rest)) :]
-        self._kept.clear()
-        self._written = self.bytes
-
-    @property
-    def whole(self) -> bytes | None:
-        """All of it, as long as nothing of it is on the disk."""
-        return b"".join(self._kept) if self._handle is None else None
-
-    def finish(self, path: Path) -> None:
-        """Makes the file appear under its name."""
-        self._flush()
-        self._disk.write(lambda: self._part.replace(path))
-
-    def discard(self) -> None:
-        """Closes the file, and leaves nothing of it unless it is finished."""
-        if self._handle is not None:
-            with contextlib.suppress(OSError):
-                self._handle.close()
-            with contextlib.suppress(OSError):
-                self._part.unlink(missing_ok=True)
-
-    def last_record(self) -> list[str]:
-        """The cells of the last line written; COPY hands over whole lines."""
-        start, quotes = len(self._last), 0
-        while start:
-            end, start = start, self._last.rfind(b"\n", 0, start - 1) + 1
-            quotes += self._last.count(b'"', start, end)
-            # A line end with an odd number of quotes after it stands within a cell.
-            if quotes % 2 == 0:
-                break
-        cells: list[str] = CELL.findall(self._last[start:].decode())
-        return [cell[1:-1].replace('""', '"') if cell.startswith('"') else cell for cell in cells]
-
-    @property
-    def sha256(self) -> str:
-        """The hash of everything so far, in hex."""
-        return self._hash.hexdigest()
 
 
 class ReportFiles:
@@ -247,7 +127,7 @@ class ReportFiles:
         draft = self._draft(request_id)
         try:
             yield draft
-            whole = draft.whole
+            whole = draft.content
             if whole is not None and len(whole) < self._small:
                 self._disk.write(lambda: self._put(request_id, whole))
             else:
@@ -366,17 +246,6 @@ class ReportFiles:
         else:
             self.remove([oldest])
         return True
-
-
-def opened(part: Path) -> BinaryIO:
-    """A new file that no other process takes for abandoned; its folder may have been deleted."""
-    try:
-        handle = create(part, "wb", BUFFER)
-    except FileNotFoundError:
-        part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = create(part, "wb", BUFFER)
-    lock(handle)
-    return handle
 
 
 def close_to_others(folder: Path) -> None:
