@@ -19,7 +19,7 @@ from reportsim.store.embedded_postgres import server as embedded
 
 HOLDER = """
 import pathlib, sys
-from reportsim.store import embedded
+from reportsim.store.embedded_postgres import server as embedded
 with embedded.start(pathlib.Path(sys.argv[1])) as server:
     print(server.dsn, flush=True)
     sys.stdin.read()
