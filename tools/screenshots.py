@@ -1,4 +1,4 @@
-"""Makes the README's pictures: `python -m tools.screenshots` starts a service, uses it, and photographs its views."""
+"""Makes the screenshots of the README: `python -m tools.screenshots` starts a service and photographs its pages."""
 
 import asyncio
 import shutil
@@ -18,7 +18,7 @@ REPORTS: Final = ("trial_balance", "income_statement", "balance_sheet", "general
 
 
 async def photograph(browser: Browser, url: str, name: str, place: str = "body") -> None:
-    """One view in both themes, from the top of an element on."""
+    """One page in both themes, scrolled to an element."""
     for scheme in SCHEMES:
         context = await browser.new_context(viewport=SIZE, color_scheme=scheme, reduced_motion="reduce")
         page = await context.new_page()
@@ -31,15 +31,15 @@ async def photograph(browser: Browser, url: str, name: str, place: str = "body")
 
 
 async def race(page: Page, url: str) -> str:
-    """The address of a finished race in which every callback failed once."""
+    """The URL of a finished race in which every callback failed once."""
     await page.goto(f"{url}/?callback_failures=1")
     await page.get_by_role("button", name="Run the race").click()
-    await expect(page.locator("#lanes .verdict")).to_contain_text("called back", timeout=LATE_MS)
+    await expect(page.locator("#race-sides .verdict")).to_contain_text("called back", timeout=LATE_MS)
     return page.url
 
 
 async def requests(page: Page, url: str) -> str:
-    """The address of a request whose callback failed twice, the newest of some."""
+    """The URL of a request whose callback failed twice."""
     for report_type in REPORTS:
         for path in ("/api/sync", "/api/async"):
             await page.request.post(url + path, data={"report_type": report_type})
@@ -53,7 +53,7 @@ async def requests(page: Page, url: str) -> str:
 
 
 async def benchmark(page: Page, url: str) -> str:
-    """The address of a finished run in overload."""
+    """The URL of a finished run in overload."""
     await page.goto(f"{url}/benchmarks?rate=24&duration_s=16&mean_ms=190&client_timeout_s=1")
     await page.get_by_role("button", name="Start the run").click()
     await page.wait_for_url("**/benchmarks/*-*")
@@ -62,7 +62,7 @@ async def benchmark(page: Page, url: str) -> str:
 
 
 async def main() -> None:
-    """Uses a fresh service, and photographs it before, and after each use."""
+    """Photographs a new service before and after each use."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = shutil.which("chromium") or shutil.which("google-chrome-stable")
     with running() as server:

@@ -100,6 +100,9 @@ def plan_values(plan: Mapping[str, Any]) -> dict[str, str]:
 def form_values(given: Mapping[str, str]) -> dict[str, str]:
     """The fields of the form: the defaults, what was given, and the preset that was chosen."""
     values = {**VALUES, **{name: given[name] for name in VALUES if name in given}}
+    if "duration_s" in given and "blocks" not in given:
+        # As many as fit.
+        values["blocks"] = ""
     for preset in PRESETS:
         if preset.name == given.get("preset"):
             values |= {"duration_s": str(preset.duration_s), "blocks": str(preset.blocks)}

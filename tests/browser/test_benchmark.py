@@ -31,7 +31,7 @@ async def test_a_run_is_predicted_watched_and_exported(service: Any, browser: Br
     await expect(page.locator(".report")).to_be_visible(timeout=3 * LATE_MS)
     assert await same_document(page)
     await expect(page.locator(".report figure > svg")).to_have_count(7)
-    await expect(page.get_by_role("table", name="Honesty checks")).to_contain_text("H5")
+    await expect(page.get_by_role("table", name="Checks")).to_contain_text("H5")
 
     async with page.expect_download() as download:
         await page.get_by_role("link", name="Download the report").click()
@@ -40,7 +40,11 @@ async def test_a_run_is_predicted_watched_and_exported(service: Any, browser: Br
     async with page.expect_download() as download:
         await page.get_by_role("link", name="Download all samples as CSV").click()
     file = await (await download.value).path()
-    assert len((await asyncio.to_thread(Path(file).read_text)).splitlines()) == 81
+    lines = (await asyncio.to_thread(Path(file).read_text)).splitlines()
+    async with service.client.get(f"/api/benchmark/{page.url.rpartition('/')[2]}") as answer:
+        result = (await answer.json())["result"]
+    assert lines[0].startswith("# plan: ")
+    assert len(lines) == 2 + result["sync"]["offered"] + result["async"]["offered"]
 
     await page.get_by_role("button", name="Change and run again").click()
     await expect(page.get_by_label("Mean service time, ms")).to_have_value("50")

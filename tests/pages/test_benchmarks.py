@@ -142,6 +142,12 @@ async def test_a_preset_sets_the_length_and_keeps_the_other_fields(
     assert text.count('formmethod="get" formnovalidate name="preset"') == 3
 
 
+async def test_a_short_run_without_blocks_has_as_many_as_fit(service: Service) -> None:
+    text = await get_page(service, "/benchmarks?duration_s=2&predict=yes")
+    assert re.search(r'<input id="blocks" [^>]*value=""', text)
+    assert "requests per side" in text
+
+
 async def test_an_a_a_run_is_shown_with_its_sides(service: Service) -> None:
     form = {**VALUES, "duration_s": "20", "blocks": "5", "rate": "1", "both": "async"}
     async with service.client.post("/benchmarks", data=form, allow_redirects=False) as answer:
