@@ -1,7 +1,8 @@
 """The worker: at once when idle, exactly as many as there are slots, each request once, and nothing left behind."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,6 +16,7 @@ from reportsim.engine.worker import claim_writer, execution, worker
 from reportsim.engine.worker.observer import NullObserver
 from reportsim.reports import generate
 from reportsim.settings import Settings
+from reportsim.store import ledgers
 from reportsim.store import requests as store
 from reportsim.store.batcher import Overloaded
 from reportsim.store.errors import DatabaseUnavailable
@@ -25,6 +27,26 @@ from tests.engine.receiver import Receiver
 from tests.store.rows import OTHER, inserted, new
 
 NEVER_S = 3600.0
+
+
+@contextlib.asynccontextmanager
+async def all_slots_taken(service: Service) -> AsyncIterator[None]:
+    """Nothing is worked on as long as the block lasts."""
+    slots = service.engine.slots
+    taken = [await slots.acquire() for _ in range(slots.width)]
+    try:
+        yield
+    finally:
+        slots.give_back(taken)
+
+
+async def submit_for_a_ledger_that_goes(service: Service, pool: Pool) -> Request:
+    """Submits a request whose ledger is deleted while it waits; all slots must be taken."""
+    async with pool.acquire() as connection:
+        ledger = await ledgers.generate(connection, "short-lived", lines=4, seed=1)
+        request = await submit(service.engine, new(ledger_id=ledger.ledger_id, ledger_version=ledger.version))
+        assert await ledgers.delete(connection, "short-lived")
+    return request
 
 
 async def left_by(pool: Pool, owner: UUID, *, takeovers: int = 0, seconds: float = -1, **fields: Any) -> Request:
@@ -460,8 +482,10 @@ class TestSlots:
         assert all(each["total"] >= each["queue"] + each["service"] - 1 for each in timings)
 
     async def test_every_slot_is_given_back_whatever_happened(self, service: Service, pool: Pool) -> None:
-        rows = [new(), job(1, fails=True), new(ledger_id=999), new(input_payload={"report_type": "none"}), job(50)]
-        requests = [await submit(service.engine, row) for row in rows]
+        rows = [new(), job(1, fails=True), new(input_payload={"report_type": "none"}), job(50)]
+        async with all_slots_taken(service):
+            requests = [await submit(service.engine, row) for row in rows]
+            requests.insert(2, await submit_for_a_ledger_that_goes(service, pool))
         statuses = [(await finished(pool, request)).status for request in requests]
         assert statuses == [Status.COMPLETED, Status.FAILED, Status.FAILED, Status.FAILED, Status.COMPLETED]
 
@@ -487,7 +511,9 @@ class TestFailures:
         assert arrival.event["data"]["error"] == failed.error
 
     async def test_a_ledger_that_is_gone_fails_the_request(self, service: Service, pool: Pool) -> None:
-        failed = await finished(pool, await submit(service.engine, new(ledger_id=999)))
+        async with all_slots_taken(service):
+            request = await submit_for_a_ledger_that_goes(service, pool)
+        failed = await finished(pool, request)
         assert failed.error is not None
         assert "ledger was deleted" in failed.error["detail"]
 

@@ -59,11 +59,11 @@ def test_the_bounds_of_silence_are_those_that_were_measured() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no limits to raise")
 def test_there_are_never_more_connections_than_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = [(2_048, 4_096)]
+    limits = [(100 + server.RESERVED_FILES, 4_096)]
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
     monkeypatch.setattr(resource, "setrlimit", lambda _, new: limits.append(new))
     assert server.connection_limit(100) == 100
-    assert limits == [(2_048, 4_096)]
+    assert limits == [(100 + server.RESERVED_FILES, 4_096)]
     assert server.connection_limit(1_000) == 1_000
     assert limits[-1] == (1_000 + server.RESERVED_FILES, 4_096)
     assert server.connection_limit(100_000) == 4_096 - server.RESERVED_FILES

@@ -115,7 +115,7 @@ async def test_clients_leave_when_their_time_is_over_and_not_before(settings: Se
     """An open load: a server that hangs changes nothing about when requests are sent, and when clients give up."""
     hanging = {"distribution": "fixed", "mean_ms": 60_000}
     plan = replace(PLAN, rate=20, workers=32, service_time=hanging, client_timeout_s=0.2)
-    async with serving(replace(settings, workers=1, shutdown_grace_s=0.1)) as service:
+    async with serving(replace(settings, workers=1, client_planned_s=10_000.0, shutdown_grace_s=0.1)) as service:
         generator = Generator(order_for(service, plan), plan)
         start = await generator.run([FIRST])
         took = time.monotonic() - start

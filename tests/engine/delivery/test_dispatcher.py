@@ -18,6 +18,7 @@ from reportsim.settings import Settings
 from reportsim.store import callbacks as store
 from reportsim.store.batcher import Overloaded
 from reportsim.store.callbacks import Attempt
+from reportsim.store.errors import DatabaseUnavailable
 from reportsim.store.pool import Pool
 from tests.conftest import Service, serving
 from tests.engine.jobs import attempts, finished, job, state, submit, until
@@ -520,7 +521,7 @@ async def test_an_attempt_whose_record_was_written_though_the_answer_was_lost_go
         answer = await record(*given)
         if lost < 2:
             lost += 1
-            raise ConnectionResetError
+            raise DatabaseUnavailable("the connection to the database was lost")
         return answer
 
     monkeypatch.setattr(store, "record", lose_the_answer)
