@@ -57,7 +57,7 @@ def flag(text: str) -> bool:
 
 def waits(text: str) -> tuple[float, ...]:
     """A parser for the list of waits between callback attempts, in seconds."""
-    values = tuple(float(part) for part in text.split(","))
+    values = tuple(float(part) for part in text.split(",")) if text.strip() else ()
     if not all(0 <= value <= 86_400 for value in values):
         raise ValueError("must be seconds from 0 to 86400, separated by commas")
     return values
@@ -281,6 +281,9 @@ class Settings:
                 mistakes.append(f"{env}={text!r}: {error}" if item.repr else f"{env}: {error}")
         unknown = {name for name in environ if name.startswith(PREFIX)} - known.keys() - {"REPORTSIM_TEST_DATABASE_URL"}
         mistakes += [f"{name}: there is no such setting" for name in sorted(unknown)]
+        settings = cls(**values)
+        if not settings.callback_waits and settings.callback_attempts > 1:
+            mistakes.append("REPORTSIM_CALLBACK_WAITS='': may be empty only where REPORTSIM_CALLBACK_ATTEMPTS is 1")
         if mistakes:
             raise SettingsError("\n".join(mistakes))
-        return cls(**values)
+        return settings

@@ -11,7 +11,7 @@ from reportsim.schemas.submission_parser import ParsedBody, parse_raw
 from reportsim.schemas.submissions import AsyncSubmission, FailingSubmission, Submission
 from reportsim.store import requests as store
 from reportsim.web.body import read_json
-from reportsim.web.idempotency import idempotency_key, replay
+from reportsim.web.idempotency import idempotency_key, replay_refused, replay_row
 from reportsim.web.keys import ENGINE, VISIT
 from reportsim.web.limits.concurrency_limit import SYNC_LIMIT
 from reportsim.web.limits.rate_limit import rate_limited
@@ -22,6 +22,7 @@ from reportsim.web.submission import ASYNC_PATH, FAILURES_PATH, SYNC_PATH, compl
 
 
 @rate_limited("sync")
+@replay_refused(Submission, SYNC_PATH)
 async def create_sync(request: web.Request) -> web.StreamResponse:
     """Generates a report while the client waits, or later if the client prefers that."""
     engine = request.app[ENGINE]
@@ -39,12 +40,13 @@ async def create_sync(request: web.Request) -> web.StreamResponse:
     ):
         new, accepted = await submit_row(request, parsed, new)
         if not accepted:
-            return await replay(request, new, preferred)
+            return await replay_row(request, new, preferred)
         found = await engine.blocking.wait_for_end(new.request.id, end, patient=visit is not None)
     return ended_response(found, *blocking_answer(found))
 
 
 @rate_limited("async")
+@replay_refused(AsyncSubmission, ASYNC_PATH)
 async def create_async(request: web.Request) -> web.StreamResponse:
     """Accepts a request for a report and responds at once."""
     parsed, new = await read_submission(request, AsyncSubmission, Mode.ASYNC, ASYNC_PATH)
@@ -52,6 +54,7 @@ async def create_async(request: web.Request) -> web.StreamResponse:
 
 
 @rate_limited("async")
+@replay_refused(FailingSubmission, FAILURES_PATH)
 async def simulate_failures(request: web.Request) -> web.StreamResponse:
     """Accepts a request whose callback goes to the demo receiver, which fails by a script and then accepts it."""
     parsed, new = await read_submission(request, FailingSubmission, Mode.ASYNC, FAILURES_PATH)
@@ -74,7 +77,7 @@ async def accept_async(
     """The 202 after the COMMIT, or a replay; 200 if the request ends while the client would wait."""
     new, accepted = await submit_row(request, parsed, new)
     if not accepted:
-        answer = await replay(request, new, preferred)
+        answer = await replay_row(request, new, preferred)
         answer.headers.update(preferred.applied_header(respond_async=preferred.respond_async and answer.status == 202))
         return answer
     assert new.answer_body is not None

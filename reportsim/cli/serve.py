@@ -24,7 +24,7 @@ from reportsim.cli.postgres_watchdog import kept_running
 from reportsim.cli.signals import on_signals
 from reportsim.settings import Settings
 from reportsim.store.embedded_postgres.server import EmbeddedPostgres
-from reportsim.tasks import start
+from reportsim.tasks import BackgroundTaskError, start
 from reportsim.web.keys import DRAINING, ENGINE, FAILED, READY
 from reportsim.web.server.listener import serve_app
 
@@ -60,9 +60,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def run_loop(service: Coroutine[Any, Any, None]) -> None:
-    """Runs the service to its end; what it cannot start with is one line."""
-    with refusals(), asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(service)
+    """Runs the service to its end; what it cannot start or go on with is one line."""
+    try:
+        with refusals(), asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(service)
+    except BackgroundTaskError as error:
+        raise CommandError(f"{error}: its log says why") from None
 
 
 def spare_the_collector() -> None:

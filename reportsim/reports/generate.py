@@ -91,8 +91,8 @@ async def generate(connections: Lends, request: Request, draft: Draft) -> Report
             raise LedgerDeleted
         currency, job = found["currency"], replace(job, exponent=found["exponent"])
         figures = {name: int(value or 0) for name, value in list(found.items())[2:]}
-        with in_time():
-            async with prepared_for(connection, figures.get("entries", 0)):
+        async with prepared_for(connection, figures.get("entries", 0)):
+            with in_time():
                 tag = await connection.copy_from_query(
                     report_type.rows(job), output=draft.write, format="csv", header=True, timeout=TIMEOUT_S
                 )

@@ -101,7 +101,7 @@ class DatabaseConnection(Base):
         try:
             result = await self._call(call)
             await self._call(lambda: super(DatabaseConnection, self).execute("COMMIT"))
-        except asyncpg.PostgresError:
+        except (asyncpg.PostgresError, DatabaseTimeout):
             if not self.is_closed():
                 await self._call(lambda: super(DatabaseConnection, self).execute("ROLLBACK"))
             raise

@@ -4,11 +4,37 @@ import hashlib
 from typing import Any
 
 from reportsim.core.json import dumps
+from reportsim.schemas.submission_parser import ParsedBody, default_options
 
 
-def digest(payload: dict[str, Any], extra: dict[str, Any], callback_url: str | None) -> bytes:
+def digest_as_sent(parsed: ParsedBody) -> bytes | None:
+    """The digest of a valid body by itself, independent of its ledger; None for an invalid one."""
+    if parsed.errors or parsed.report is None:
+        return None
+    simulate = {"simulate": parsed.data["simulate"]} if "simulate" in parsed.data else {}
+    named = {"report_type": parsed.report.name, "ledger": parsed.ledger}
+    return digest({**named, **options_as_sent(parsed, parsed.report.name), **simulate}, parsed)
+
+
+def options_as_sent(parsed: ParsedBody, report_type: str) -> dict[str, Any]:
+    """The options that differ from their defaults."""
+    data = parsed.data
+    return {
+        name: data[name]
+        for name, default in default_options(report_type).items()
+        if name in data and data[name] != default
+    }
+
+
+def failure_options(parsed: ParsedBody) -> dict[str, Any]:
+    """The members that say how the demo receiver fails."""
+    return {name: parsed.data[name] for name in ("failures", "fault", "status_code", "script") if name in parsed.data}
+
+
+def digest(payload: dict[str, Any], parsed: ParsedBody) -> bytes:
     """The SHA-256 of a submission in canonical JSON: whole floats as integers, names sorted."""
-    return hashlib.sha256(dumps(canonical([payload, extra, callback_url]))).digest()
+    meaning = [payload, failure_options(parsed), parsed.data.get("callback_url")]
+    return hashlib.sha256(dumps(canonical(meaning))).digest()
 
 
 def canonical(value: Any) -> Any:

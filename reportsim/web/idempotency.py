@@ -1,18 +1,25 @@
 """Reads idempotency keys, and replays the stored response of a repeated request."""
 
+import functools
 import re
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 
 from reportsim.core.problems import Problem
 from reportsim.engine.engine import too_much_waiting
+from reportsim.schemas.submission_parser import parse_raw
+from reportsim.schemas.submissions import Submission
 from reportsim.store import requests as store
-from reportsim.web.fingerprint import same_meaning
+from reportsim.web.body import read_json
+from reportsim.web.fingerprint import digest_as_sent, same_meaning
 from reportsim.web.keys import ENGINE
-from reportsim.web.prefer import Preferences
+from reportsim.web.prefer import Preferences, read_preferences
 from reportsim.web.request_lookup import wait_for_end
 from reportsim.web.responses import accepted_response, ended_response
+from reportsim.web.submission import SYNC_PATH
 from reportsim.web.tracing import set_log_ids
 
 KEY: Final = re.compile(r"[ -~]{1,255}", re.ASCII)
@@ -59,12 +66,54 @@ def unquote(value: str) -> str:
     return re.sub(r"\\(.)", r"\1", match[1])
 
 
-async def replay(request: web.Request, new: store.NewRequest, preferred: Preferences) -> web.Response:
+def replay_refused(schema: type[Submission], endpoint: str) -> Callable[[Handler], Handler]:
+    """Replays the stored response also for a repeated submission that is no longer valid.
+
+    Its ledger may have been deleted, or the callback policy may have changed, after the first one was accepted.
+    """
+
+    def decorate(handler: Handler) -> Handler:
+        @functools.wraps(handler)
+        async def wrapper(request: web.Request) -> web.StreamResponse:
+            try:
+                return await handler(request)
+            except Problem as problem:
+                if problem.slug != "invalid-parameters" or (key := idempotency_key(request)) is None:
+                    raise
+                fingerprint = digest_as_sent(parse_raw(schema, await read_json(request)))
+                if fingerprint is None or not await is_used_for(request, key, endpoint, fingerprint):
+                    raise
+                preferred = read_preferences(request)
+                response = await replay(request, key, endpoint, fingerprint, preferred)
+                later = endpoint == SYNC_PATH and preferred.respond_async and response.status == 202
+                response.headers.update(preferred.applied_header(respond_async=later))
+                return response
+
+        return wrapper
+
+    return decorate
+
+
+async def is_used_for(request: web.Request, key: str, endpoint: str, fingerprint: bytes) -> bool:
+    """Whether a key was used for a submission of this meaning."""
+    stored = await store.stored_answer(request.app[ENGINE].pool, key)
+    return stored is not None and stored.request.endpoint == endpoint and same_meaning(stored.fingerprint, fingerprint)
+
+
+async def replay_row(request: web.Request, new: store.NewRequest, preferred: Preferences) -> web.Response:
+    """Replays the response stored under the key of a row that was not inserted."""
+    row = new.request
+    return await replay(request, row.idempotency_key or "", row.endpoint, new.fingerprint or b"", preferred)
+
+
+async def replay(
+    request: web.Request, key: str, endpoint: str, fingerprint: bytes, preferred: Preferences
+) -> web.Response:
     """Sends the stored response again, byte for byte; waits for it as long as the client would."""
     headers = {"Idempotent-Replayed": "true"}
-    stored = await read_stored_response(request, new)
+    stored = await read_stored_response(request, key, endpoint, fingerprint)
     if stored.status is None and preferred.wait and await wait_for_end(request, stored.request.id, preferred.wait):
-        stored = await read_stored_response(request, new)
+        stored = await read_stored_response(request, key, endpoint, fingerprint)
         headers |= preferred.applied_header(wait=True)
     first = stored.request
     if stored.status is None or stored.body is None:
@@ -80,18 +129,18 @@ async def replay(request: web.Request, new: store.NewRequest, preferred: Prefere
     return ended_response(first, stored.status, stored.body, headers)
 
 
-async def read_stored_response(request: web.Request, new: store.NewRequest) -> store.StoredAnswer:
+async def read_stored_response(request: web.Request, key: str, endpoint: str, fingerprint: bytes) -> store.StoredAnswer:
     """The response stored under the key of a request.
 
     Raises:
         Problem: 422 if the key was used for another request, 503 if nothing is stored under it.
     """
-    stored = await store.stored_answer(request.app[ENGINE].pool, new.request.idempotency_key or "")
+    stored = await store.stored_answer(request.app[ENGINE].pool, key)
     if stored is None:
         # Neither inserted nor stored: the client has too many waiting requests.
         raise too_much_waiting()
     first = stored.request
     set_log_ids(request, first)
-    if first.endpoint != new.request.endpoint or not same_meaning(stored.fingerprint, new.fingerprint or b""):
+    if first.endpoint != endpoint or not same_meaning(stored.fingerprint, fingerprint):
         raise Problem("idempotency-mismatch", "The key was used for another request.")
     return stored

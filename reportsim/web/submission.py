@@ -18,10 +18,10 @@ from reportsim.core.service_time import draw
 from reportsim.engine.delivery.sender import demo_url
 from reportsim.engine.engine import DEMO_PATH, Engine, too_much_waiting
 from reportsim.reports.report_type import ReportType
-from reportsim.schemas.submission_parser import MAX_CACHED_BODIES, ParsedBody, default_options
+from reportsim.schemas.submission_parser import MAX_CACHED_BODIES, ParsedBody
 from reportsim.schemas.submissions import MAX_SEED
 from reportsim.store import requests as store
-from reportsim.web.fingerprint import digest
+from reportsim.web.fingerprint import digest, digest_as_sent, failure_options, options_as_sent
 from reportsim.web.keys import ENGINE, REQUEST_ID, SETTINGS, VISIT
 from reportsim.web.limits.client_address import client_key
 from reportsim.web.tracing import new_traceparent, set_log_ids
@@ -202,11 +202,7 @@ async def complete_submission(engine: Engine, parsed: ParsedBody, *, fresh: bool
     if simulate is None or "seed" in simulate:
         return submission
     seeded = {**submission.payload, "simulate": {"seed": secrets.randbelow(MAX_SEED + 1), **simulate}}
-    return replace(
-        submission,
-        payload=seeded,
-        fingerprint=submission.fingerprint + digest(seeded, submission.extra, submission.callback.url),
-    )
+    return replace(submission, payload=seeded, fingerprint=submission.fingerprint + digest(seeded, parsed))
 
 
 @functools.lru_cache(MAX_CACHED_BODIES)
@@ -214,23 +210,13 @@ def build_submission(
     parsed: ParsedBody, report: ReportType, ledger: Ledger, target: CallbackTarget | None
 ) -> ValidSubmission:
     """Completes the parameters of a report, and computes the fingerprint."""
-    data = parsed.data
-    options = {
-        name: data[name]
-        for name, default in default_options(report.name).items()
-        if name in data and data[name] != default
-    }
+    data, options = parsed.data, options_as_sent(parsed, report.name)
     simulate = {"simulate": data["simulate"]} if "simulate" in data else {}
     named = {"report_type": report.name, "ledger": ledger.name}
     try:
         payload = {**named, **report.complete(options, ledger), **simulate}
     except ValidationError as error:
         raise invalid(flatten(error.messages)) from None
-    extra: dict[str, Any] = {
-        name: data[name] for name in ("failures", "fault", "status_code", "script") if name in data
-    }
-    url = data.get("callback_url")
-    as_sent = digest({**named, **options, **simulate}, extra, url)
     demo = target is not None and target.own and target.path.startswith(DEMO_PATH)
     # Every inbox of the demo receiver is a destination of its own.
     destination = f"{target.origin}{target.path if demo else ''}" if target is not None else None
@@ -238,7 +224,7 @@ def build_submission(
         payload=payload,
         report=report,
         ledger=ledger,
-        callback=Callback(url=url, destination=destination, demo=demo),
-        extra=extra,
-        fingerprint=as_sent + digest(payload, extra, url),
+        callback=Callback(url=data.get("callback_url"), destination=destination, demo=demo),
+        extra=failure_options(parsed),
+        fingerprint=(digest_as_sent(parsed) or b"") + digest(payload, parsed),
     )

@@ -27,6 +27,21 @@ from reportsim.__main__ import main
 os.setuid(65534)
 raise SystemExit(main(["serve"]))
 """
+# A service whose background task dies once it is ready.
+BREAKING: Final = """
+import asyncio, sys
+from importlib import import_module
+from reportsim.__main__ import main
+module, part, method = sys.argv[1].split(":")
+part = getattr(import_module(module), part)
+
+async def fragile(self, *arguments):
+    await asyncio.sleep(1)
+    raise ZeroDivisionError
+
+setattr(part, method, fragile)
+raise SystemExit(main(["serve"]))
+"""
 Environ = dict[str, str]
 
 
@@ -160,6 +175,9 @@ def test_another_user_in_a_folder_of_root(tmp_path: Path) -> None:
         ({"REPORTSIM_HOST": "a" * 70 + ".example"}, "cannot listen on"),
         ({"DATABASE_URL": "mysql://u@h/d"}, "DATABASE_URL"),
         ({"REPORTSIM_DATA_DIR": "a\nb"}, "line break"),
+        ({"REPORTSIM_CALLBACK_WAITS": ""}, "REPORTSIM_CALLBACK_ATTEMPTS"),
+        ({"REPORTSIM_CALLBACK_WAITS": " ", "REPORTSIM_CALLBACK_ATTEMPTS": "2"}, "REPORTSIM_CALLBACK_ATTEMPTS"),
+        ({"REPORTSIM_CALLBACK_WAITS": "1,,2"}, "REPORTSIM_CALLBACK_WAITS"),
     ],
 )
 def test_what_is_wrong_with_a_setting(tmp_path: Path, environ: Environ, said: str) -> None:
@@ -199,3 +217,34 @@ def test_a_new_database_is_named_and_then_shared(folder: Path) -> None:
     assert end_of("secret", Path("/"), home) == (0, f"reportsim: the database in {folder / 'rs'}\n")
     assert sorted(path.name for path in folder.iterdir()) == ["rs"]
     assert not [process for process in psutil.process_iter(["cmdline"]) if str(folder) in str(process.info["cmdline"])]
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "reportsim.engine.event_hub:Hub:run",
+        "reportsim.engine.delivery.dispatcher:Courier:_dispatch",
+        "reportsim.engine.worker:Worker:_take_forever",
+        "reportsim.engine.leases:Leases:run",
+        "reportsim.engine.leases:Sweeper:run",
+        "reportsim.engine.replication:Replicas:run",
+        "reportsim.benchmark.runner:Runner:_bury_forever",
+    ],
+)
+def test_a_background_task_that_dies_ends_the_service_with_one_line(dsn: str, tmp_path: Path, task: str) -> None:
+    """Beside the log, whose lines are JSON."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", BREAKING, task],
+        cwd=tmp_path,
+        env={"REPORTSIM_PORT": "0", "DATABASE_URL": dsn, "REPORTSIM_DEMO_LINES": "100"},
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S,
+        check=False,
+    )
+    logged = [line for line in done.stderr.splitlines() if line.startswith("{")]
+    said = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert done.returncode == 1, done.stderr
+    assert any("ZeroDivisionError" in line for line in logged)
+    assert len(said) == 1, done.stderr
+    assert said[0].startswith("reportsim: the background task ")

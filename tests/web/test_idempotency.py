@@ -11,9 +11,12 @@ from uuid import UUID
 import pytest
 from multidict import CIMultiDictProxy
 
+from reportsim.core.callback_policy.addresses import AllowList
 from reportsim.reports.files.spool import HEADER
 from reportsim.settings import Settings
+from reportsim.store import ledgers
 from reportsim.store import requests as store
+from reportsim.store.pool import Pool
 from tests.api.calls import FAILING, TINY, held_for, listed, read, until
 from tests.conftest import Service, serving
 
@@ -51,6 +54,10 @@ async def post(
     headers = {name: value for name, value in given.items() if value is not None}
     async with service.client.post(path, json=body, headers=headers, **more) as answer:
         return Answer(answer.status, answer.headers, await answer.read())
+
+
+def outcome(answer: Answer) -> tuple[int, bytes, bool]:
+    return answer.status, answer.body, answer.replayed
 
 
 @pytest.mark.parametrize(("path", "status"), [(SYNC, 200), (ASYNC, 202), (FAILURES, 202)])
@@ -396,3 +403,54 @@ async def test_a_key_lives_as_long_as_its_row(service: Service) -> None:
 async def test_a_key_is_the_same_key_for_everyone(service: Service) -> None:
     assert not (await post(service, "/api/async", cookie="session=1")).replayed
     assert (await post(service, "/api/async", cookie="session=2")).replayed
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["known to be gone", "still remembered"])
+@pytest.mark.parametrize(
+    ("path", "prefer"),
+    [
+        ("/api/sync", None),
+        ("/api/sync", "respond-async"),
+        ("/api/async", None),
+        ("/api/callbacks/simulate-failures", None),
+    ],
+)
+async def test_a_key_outlives_the_ledger_of_its_request(
+    service: Service, pool: Pool, path: str, prefer: str | None, *, at_once: bool
+) -> None:
+    """What is asked for is compared without the ledger; another request under the key is refused as always."""
+    async with pool.acquire() as connection:
+        await ledgers.generate(connection, "short-lived", lines=4, seed=1)
+    body = {"ledger": "short-lived", "report_type": "general_ledger", "account_codes": ["1000"]}
+    first = await post(service, path, body, preference=prefer)
+    assert first.status == (202 if prefer or path != "/api/sync" else 200)
+    await service.ended((await listed(service))[0])
+    async with pool.acquire() as connection:
+        assert await ledgers.delete(connection, "short-lived")
+    if at_once:
+        await service.engine.ledgers.read("short-lived")
+    assert outcome(await post(service, path, body, preference=prefer)) == (first.status, first.body, True)
+    for other in ({**body, "account_codes": ["1100"]}, {**body, "nonsense": 1}):
+        assert (await post(service, path, other, preference=prefer)).status == 422
+    assert (await post(service, path, body, key="new")).status == 422
+
+
+async def test_a_key_outlives_the_policy_that_its_callback_was_accepted_by(settings: Settings) -> None:
+    body = {**TINY, "callback_url": "http://127.0.0.1:9/hook"}
+    async with serving(replace(settings, callback_allow=AllowList.parse("127.0.0.0/8"))) as service:
+        first = await post(service, "/api/async", body)
+        assert first.status == 202
+    async with serving(settings) as service:
+        assert outcome(await post(service, "/api/async", body)) == (first.status, first.body, True)
+        async with service.client.post("/api/async", json=body) as answer:
+            assert answer.status == 422
+
+
+async def test_a_key_outlives_the_permission_to_simulate(settings: Settings) -> None:
+    body = {**TINY, "simulate": {"failure_rate": 0}}
+    async with serving(settings) as service:
+        first = await post(service, "/api/sync", body)
+        assert first.status == 200
+    async with serving(replace(settings, simulate=False)) as service:
+        assert outcome(await post(service, "/api/sync", body)) == (first.status, first.body, True)
+        assert (await post(service, "/api/sync", {**body, "simulate": {"failure_rate": 1}})).status == 422

@@ -121,6 +121,20 @@ async def test_a_stream_that_is_not_read_ends_too(settings: Settings, buffers: l
         await becomes(lambda: service.engine.hub.subscribers == 0)
 
 
+async def test_a_stream_that_is_not_read_does_not_outlast_the_service(
+    settings: Settings, buffers: list[SendBuffers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loop that is closed with bytes to write fails, and with it a stop that was clean."""
+    monkeypatch.setattr(send_buffers, "STALL_S", 60.0)
+    async with contextlib.AsyncExitStack() as stack:
+        async with serving(settings) as service:
+            await stack.enter_async_context(unread(service.url, get("/api/events")))
+            while not buffers[0]:
+                service.engine.hub.publish_event("stats", {"much": "x" * 500_000})
+                await asyncio.sleep(0)
+        assert (len(buffers[0]), buffers[0].total) == (0, 0)
+
+
 async def test_who_takes_a_little_now_and_then_is_waited_for(
     settings: Settings, buffers: list[SendBuffers], monkeypatch: pytest.MonkeyPatch
 ) -> None:

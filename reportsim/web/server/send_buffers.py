@@ -73,10 +73,12 @@ class SendBuffers:
             self._update(pending, 0)
 
     def close(self) -> None:
-        """Stops watching all connections."""
+        """Aborts the connections with pending output, which no loop will send any more, and stops watching."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        for pending in list(self._pending.values()):
+            self._abort(pending)
 
     def _update(self, pending: PendingOutput, size: int) -> None:
         grown = size - pending.size
