@@ -40,16 +40,18 @@ def require_pgbouncer() -> str:
 
 
 @contextlib.contextmanager
-def pooled(dsn: str, *, mode: str = "transaction", extra: str = "") -> Iterator[str]:
-    """Runs a PgBouncer as long as the block lasts, and gives the address through which it leads to the same server."""
+def pooled(dsn: str, *, mode: str = "transaction", extra: str = "", port: int | None = None) -> Iterator[str]:
+    """Runs a PgBouncer as long as the block lasts, and gives the address through which it leads to the same server.
+
+    At the end of the block it is killed.
+    """
     program = require_pgbouncer()
     url = URL(dsn)
     host = url.query.get("host") or url.host or "127.0.0.1"
     server = f"host={host} port={url.query.get('port') or url.port or 5432} user={url.user or 'postgres'}"
     if url.password:
         server += f" password={url.password}"
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = port or free_port()
     with tempfile.TemporaryDirectory(prefix="reportsim-pooler-") as folder:
         configuration = Path(folder) / "pgbouncer.ini"
         configuration.write_text(CONFIGURATION.format(server=server, port=port, mode=mode, extra=extra))
@@ -63,6 +65,11 @@ def pooled(dsn: str, *, mode: str = "transaction", extra: str = "") -> Iterator[
             finally:
                 process.kill()
                 process.wait()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 def other_user(host: str, folder: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import pytest
 from reportsim.store.migrate import migrate
 from reportsim.store.pool import connect
 from tests.conftest import on_database
+from tests.faults.database import own_database
 from tests.store.databases import empty_database
 
 LONGEST_S: Final = 60
@@ -248,3 +249,22 @@ def test_a_background_task_that_dies_ends_the_service_with_one_line(dsn: str, tm
     assert any("ZeroDivisionError" in line for line in logged)
     assert len(said) == 1, done.stderr
     assert said[0].startswith("reportsim: the background task ")
+
+
+@pytest.mark.parametrize("given", ["secured:not-the-word@", "secured@", "secured:@"])
+async def test_a_wrong_password_is_refused_with_one_line_that_does_not_repeat_it(tmp_path: Path, given: str) -> None:
+    async with own_database() as database:
+        connection = await connect(database.dsn)
+        await connection.execute("CREATE ROLE secured LOGIN SUPERUSER PASSWORD 'the-word'")
+        rules = Path(await connection.fetchval("SHOW hba_file"))
+        rules.write_text(f"local all secured scram-sha-256\n{rules.read_text()}")
+        await connection.execute("SELECT pg_reload_conf()")
+        await connection.close()
+        for verb in ("serve", "migrate", "ledger list"):
+            address = database.dsn.replace("postgres@", given, 1)
+            said = await asyncio.to_thread(run, verb, tmp_path, {"DATABASE_URL": address})
+            assert "DATABASE_URL" in said
+            assert "password" in said
+            assert "not-the-word" not in said
+        right = database.dsn.replace("postgres@", "secured:the-word@", 1)
+        assert (await asyncio.to_thread(end_of, "migrate", tmp_path, {"DATABASE_URL": right}))[0] == 0

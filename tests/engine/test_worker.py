@@ -436,7 +436,7 @@ async def nothing(*_: Any, **__: Any) -> list[Request]:
 class TestSlots:
     async def test_no_more_work_at_once_than_there_are_slots(self, settings: Settings, pool: Pool) -> None:
         async with serving(replace(settings, workers=2)) as service:
-            requests = [await submit(service.engine, job(150)) for _ in range(6)]
+            requests = [await submit(service.engine, job(1_000)) for _ in range(6)]
 
             async def busy() -> bool:
                 return len(service.engine.worker.running_ids) == 2
@@ -541,6 +541,23 @@ class TestFailures:
         assert failed.error is not None
         assert failed.error["type"] == "/problems/report-failed"
         assert errors == []
+
+    @pytest.mark.parametrize(("cancels", "status"), [(3, Status.COMPLETED), (10**6, Status.FAILED)])
+    async def test_a_statement_that_somebody_cancelled_is_run_again_but_not_without_an_end(
+        self, service: Service, pool: Pool, monkeypatch: pytest.MonkeyPatch, cancels: int, status: Status
+    ) -> None:
+        make, tried = service.engine.worker._make, 0
+
+        async def disturbed(request: Request) -> worker.Made:
+            nonlocal tried
+            tried += 1
+            if tried <= cancels:
+                raise asyncpg.QueryCanceledError("canceling statement due to user request")
+            return await make(request)
+
+        monkeypatch.setattr(service.engine.worker, "_make", disturbed)
+        assert (await finished(pool, await submit(service.engine, new()))).status is status
+        assert tried == worker.MOST_CANCELS + 1
 
     async def test_a_bug_fails_the_request_and_tells_nothing_of_itself(
         self, service: Service, pool: Pool, caplog: pytest.LogCaptureFixture

@@ -110,6 +110,27 @@ class TestSessions:
 
 
 class TestPoolers:
+    @pytest.mark.parametrize("level", ["read committed", "serializable"])
+    async def test_a_statement_that_fails_leaves_its_connection_as_it_was(self, server_dsn: str, level: str) -> None:
+        """Whether the database refuses it, it takes too long, or whoever runs it is cancelled."""
+        async with database_with(server_dsn, default_transaction_isolation=level) as direct:
+            with pooled(direct, extra="default_pool_size = 1") as dsn:
+                async with create_pool(dsn, size=1, statement_cache=100) as pool:
+                    lines = Lines(dsn, statement_cache=100, size=1)
+                    for source in (pool, lines):
+                        with pytest.raises(asyncpg.DivisionByZeroError):
+                            await source.fetch("SELECT 1 / $1::int", 0)
+                        assert [row["n"] for row in await source.fetch("SELECT 1 AS n")] == [1]
+                        with pytest.raises(DatabaseTimeout):
+                            async with source.acquire() as connection:
+                                await connection.fetch("SELECT pg_sleep(60)", timeout=0.1)
+                        assert [row["n"] for row in await source.fetch("SELECT 1 AS n")] == [1]
+                        with pytest.raises(TimeoutError):
+                            async with asyncio.timeout(0.1):
+                                await source.fetch("SELECT pg_sleep(60)")
+                        assert [row["n"] for row in await source.fetch("SELECT 1 AS n")] == [1]
+                    lines.close()
+
     async def test_one_is_found_out(self, pooler: str) -> None:
         connector = Connector(pooler, statement_cache=100)
         connections = [await connector.connect() for _ in range(3)]

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import asyncpg
+
 from reportsim.core.clock import Clock
 from reportsim.core.model import Request, Status
 from reportsim.core.problems import Problem
@@ -18,6 +20,7 @@ from reportsim.store.pool import AWAY, Lends, persist
 log = logging.getLogger(__name__)
 
 MAX_TAKEOVERS: Final = 5
+MAX_CANCELLED_STATEMENTS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +65,25 @@ class Executor:
             raise Problem("gave-up", f"Its worker stopped unexpectedly {request.takeovers} times.")
         simulate = request.input_payload.get("simulate")
         drawn = draw(simulate) if simulate else None
-        # Any other error of the database would be the same on a second attempt.
-        generated = await persist(lambda: self.generate(request), through=AWAY)
+        generated = await self._generate_through_failures(request)
         if drawn:
             await asyncio.sleep(since + drawn.service_s - time.monotonic())
             if drawn.fails:
                 raise Problem("report-failed", "The failure that simulate asked for.", {"simulated": True})
         return generated
+
+    async def _generate_through_failures(self, request: Request) -> GeneratedReport:
+        """Generates a report, again if the database was away or a statement was cancelled.
+
+        Statements are cancelled by administrators, and by a pooler that mistakes one for another. Any other error of the
+        database would be the same on a second attempt.
+        """
+        for _ in range(MAX_CANCELLED_STATEMENTS):
+            try:
+                return await persist(lambda: self.generate(request), through=AWAY)
+            except asyncpg.QueryCanceledError as error:
+                log.warning("request %s is tried again: %s", request.id, error)
+        return await persist(lambda: self.generate(request), through=AWAY)
 
     def _completed(self, request: Request, generated: GeneratedReport, service: float) -> Request:
         now = self._clock.now()
