@@ -100,6 +100,7 @@ def test_only_short_valid_bodies_are_remembered() -> None:
         ("/api/async", None),
         ("/api/callbacks/simulate-failures", None),
         ("/api/benchmark/both", None),
+        ("/api/requests/redeliver", None),
         ("/", {"mode": "sync", "report_type": "horoscope"}),
         ("/", {"mode": "async", "report_type": "horoscope"}),
         ("/", {"mode": "race", "requests": "1"}),
