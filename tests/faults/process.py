@@ -15,7 +15,7 @@ import aiohttp
 
 from tests.engine.jobs import until
 
-READY_S = 30.0
+READY_S = 120.0
 END_S = 15.0
 LOG_TAIL = 20_000
 
@@ -48,7 +48,11 @@ class ServerProcess:
         }
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            await self.kill()
+            raise
         return self
 
     async def __aexit__(
