@@ -546,18 +546,19 @@ class TestFailures:
     async def test_a_statement_that_somebody_cancelled_is_run_again_but_not_without_an_end(
         self, service: Service, pool: Pool, monkeypatch: pytest.MonkeyPatch, cancels: int, status: Status
     ) -> None:
-        make, tried = service.engine.worker._make, 0
+        executor, tried = service.engine.worker._executor, 0
+        generate = executor.generate
 
-        async def disturbed(request: Request) -> worker.Made:
+        async def disturbed(request: Request) -> execution.GeneratedReport:
             nonlocal tried
             tried += 1
             if tried <= cancels:
                 raise asyncpg.QueryCanceledError("canceling statement due to user request")
-            return await make(request)
+            return await generate(request)
 
-        monkeypatch.setattr(service.engine.worker, "_make", disturbed)
+        monkeypatch.setattr(executor, "generate", disturbed)
         assert (await finished(pool, await submit(service.engine, new()))).status is status
-        assert tried == worker.MOST_CANCELS + 1
+        assert tried == execution.MAX_CANCELLED_STATEMENTS + 1
 
     async def test_a_bug_fails_the_request_and_tells_nothing_of_itself(
         self, service: Service, pool: Pool, caplog: pytest.LogCaptureFixture

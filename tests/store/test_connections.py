@@ -116,7 +116,7 @@ class TestPoolers:
         async with database_with(server_dsn, default_transaction_isolation=level) as direct:
             with pooled(direct, extra="default_pool_size = 1") as dsn:
                 async with create_pool(dsn, size=1, statement_cache=100) as pool:
-                    lines = Lines(dsn, statement_cache=100, size=1)
+                    lines = EngineConnections(dsn, statement_cache=100, size=1)
                     for source in (pool, lines):
                         with pytest.raises(asyncpg.DivisionByZeroError):
                             await source.fetch("SELECT 1 / $1::int", 0)

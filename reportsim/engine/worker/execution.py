@@ -75,8 +75,8 @@ class Executor:
     async def _generate_through_failures(self, request: Request) -> GeneratedReport:
         """Generates a report, again if the database was away or a statement was cancelled.
 
-        Statements are cancelled by administrators, and by a pooler that mistakes one for another. Any other error of the
-        database would be the same on a second attempt.
+        Statements are cancelled by administrators, and by a pooler that mistakes one for another. A second attempt
+        would only repeat any other error of the database.
         """
         for _ in range(MAX_CANCELLED_STATEMENTS):
             try:
