@@ -1,12 +1,18 @@
-FROM python:3.13-slim AS build
+# A tag moves and a digest does not. To pin it: `docker buildx imagetools inspect python:3.13-slim` prints the digest,
+# and `--build-arg PYTHON_IMAGE=python:3.13-slim@sha256:...` builds on it.
+ARG PYTHON_IMAGE=python:3.13-slim
+
+FROM ${PYTHON_IMAGE} AS build
 WORKDIR /build
 COPY . .
-RUN python -m venv /opt/reportsim \
-    && python -m pip wheel --no-cache-dir --no-deps --wheel-dir dist . \
-    && /opt/reportsim/bin/pip install --no-cache-dir --constraint constraints.txt "$(echo dist/*.whl)[speed]"
+RUN python -m venv /opt/build && python -m venv /opt/reportsim \
+    && /opt/build/bin/pip install --no-cache-dir --require-hashes --requirement requirements/build.txt \
+    && /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir dist . \
+    && /opt/reportsim/bin/pip install --no-cache-dir --require-hashes --requirement requirements/image.txt \
+    && /opt/reportsim/bin/pip install --no-cache-dir --no-deps dist/*.whl
 
 # The embedded PostgreSQL stays out of the image: set DATABASE_URL.
-FROM python:3.13-slim
+FROM ${PYTHON_IMAGE}
 RUN useradd --system --uid 10001 reportsim \
     && install --directory --owner reportsim /var/lib/reportsim
 COPY --from=build /opt/reportsim /opt/reportsim

@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # By the module, not by the scripts, whose first line cannot name every folder.
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+PIP_INSTALL := pip install --quiet --disable-pip-version-check
 
 # `make run PORT=9000`
 ifdef PORT
@@ -49,21 +49,23 @@ screenshots: .venv/dev.stamp ## make the README's pictures anew
 clean: ## remove the environment and what tools left behind; the data stay
 	rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
-.venv/service.stamp: setup.cfg pyproject.toml constraints.txt
+# The project itself needs nothing but what the hashes have vouched for, not even to be built.
+.venv/service.stamp: setup.cfg pyproject.toml requirements/build.txt requirements/service.txt
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 11) and f"reportsim needs Python 3.11 or newer, $(PYTHON) is {v}: make PYTHON=python3.11 ...")'
 	@echo "making .venv: once, and after a change of the requirements"
 	@$(PYTHON) -m venv .venv
-	@$(INSTALL) '.[embedded,speed]'
+	@$(BIN)/python -m $(PIP_INSTALL) --require-hashes --requirement requirements/build.txt --requirement requirements/service.txt
+	@$(BIN)/python -m $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/dev.stamp: .venv/service.stamp
-	@$(INSTALL) '.[embedded,speed,dev]'
+.venv/dev.stamp: .venv/service.stamp requirements/dev.txt
+	@$(BIN)/python -m $(PIP_INSTALL) --require-hashes --requirement requirements/dev.txt
 	@touch $@
 
 # What makes clients of the OpenAPI document, with dependencies of their own.
 .venv/generators/stamp: tests/generators/requirements.txt tests/generators/package-lock.json
 	@$(PYTHON) -m venv .venv/generators
-	@.venv/generators/bin/pip install --quiet --disable-pip-version-check --requirement tests/generators/requirements.txt
+	@.venv/generators/bin/python -m $(PIP_INSTALL) --require-hashes --requirement tests/generators/requirements.txt
 	@cp tests/generators/package.json tests/generators/package-lock.json .venv/generators/
 	@if command -v npm >/dev/null; then npm ci --prefix .venv/generators --silent --no-audit --no-fund; fi
 	@touch $@

@@ -2,7 +2,7 @@
 
 Every queue has a database of its own on one server, and is run at the settings that its own documentation or benchmark
 recommends; pgqueuer also at those that were found to be its fastest. Rounds are taken in turn, on the same loop; each
-queue ends its jobs as durably as it does by default. Needs the peers: `pip install -c constraints.txt -e '.[peers]'`.
+queue ends its jobs as durably as it does by default. Needs requirements/peers.txt.
 """
 
 import asyncio
