@@ -1,6 +1,7 @@
 """Starts that cannot work: one line that names what is wrong, exit code 1, nothing left running."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import subprocess
@@ -44,6 +45,19 @@ setattr(part, method, fragile)
 raise SystemExit(main(["serve"]))
 """
 Environ = dict[str, str]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Not below pytest's own folder, which every other session of root closes to the server's user."""
+    with tempfile.TemporaryDirectory(prefix="reportsim-test-") as made:
+        yield Path(made)
+
+
+def works_in(folder: Path) -> list[str]:
+    """The processes that were started for a folder."""
+    found = psutil.process_iter(["cmdline", "name"])
+    return [process.info["name"] for process in found if str(folder) in str(process.info["cmdline"])]
 
 
 def run(verb: str, cwd: Path, environ: Environ | None = None, *, closed: str = "") -> str:
@@ -149,6 +163,53 @@ def test_what_is_wrong_with_the_data_folder(dsn: str, tmp_path: Path, name: str,
     assert "REPORTSIM_DATA_DIR" in run("serve", tmp_path, environ)
 
 
+@contextlib.contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
+    """A file system of its own in memory."""
+    command = ["mount", "-t", "tmpfs", "-o", options, "reportsim-test", str(folder)]
+    if os.geteuid() or subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("only root mounts")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("verb", ["serve", "migrate"])
+@pytest.mark.parametrize("options", ["size=4m", "size=4m,nr_inodes=20"], ids=["bytes", "inodes"])
+def test_a_disk_with_no_room_for_a_database(folder: Path, verb: str, options: str) -> None:
+    with mounted(folder, options):
+        code, said = end_of(verb, Path("/"), {"REPORTSIM_DATA_DIR": str(folder)})
+        assert (code, said.splitlines()[:-1]) == (1, [f"reportsim: the new database in {folder}"] * (verb != "serve"))
+        last = said.splitlines()[-1]
+        assert last.startswith(f"reportsim: initdb cannot make a database in {folder}: could not ")
+        assert "No space left on device: set REPORTSIM_DATA_DIR to a folder" in last
+        assert len(last) < 400
+        assert works_in(folder) == []
+        assert list(folder.glob("postgres-new-*")) == []
+
+
+def test_a_disk_with_no_room_for_reports(folder: Path, dsn: str) -> None:
+    with mounted(folder, "size=4k"):
+        (folder / "full").write_bytes(bytes(4096))
+        said = run("serve", Path("/"), {"REPORTSIM_DATA_DIR": str(folder), "DATABASE_URL": dsn})
+    assert "No space left on device" in said
+    assert "REPORTSIM_DATA_DIR" in said
+
+
+@pytest.mark.parametrize("verb", ["serve", "migrate", "ledger generate --ledger x --lines 44"])
+@pytest.mark.parametrize("name", ["", "data"])
+def test_a_disk_that_can_only_be_read(folder: Path, name: str, verb: str) -> None:
+    with mounted(folder, "ro"):
+        code, said = end_of(verb, Path("/"), {"REPORTSIM_DATA_DIR": str(folder / name)})
+    last = said.splitlines()[-1]
+    assert code == 1
+    assert last.startswith("reportsim: ")
+    assert "Read-only file system" in last
+    assert "REPORTSIM_DATA_DIR" in last
+    assert len(said.splitlines()) == (1 if verb == "serve" else 2)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_another_user_in_a_folder_of_root(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
@@ -205,30 +266,23 @@ def test_what_only_reads_makes_no_database(tmp_path: Path, verb: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Not below pytest's own folder, which every other session of root closes to the server's user."""
-    with tempfile.TemporaryDirectory(prefix="reportsim-test-") as made:
-        yield Path(made)
-
-
 def test_a_new_database_is_named_and_then_shared(folder: Path) -> None:
     home = {"HOME": str(folder), "REPORTSIM_DATA_DIR": "~/rs"}
     assert end_of("migrate", folder, home) == (0, f"reportsim: the new database in {folder / 'rs'}\n")
     assert end_of("secret", Path("/"), home) == (0, f"reportsim: the database in {folder / 'rs'}\n")
     assert sorted(path.name for path in folder.iterdir()) == ["rs"]
-    assert not [process for process in psutil.process_iter(["cmdline"]) if str(folder) in str(process.info["cmdline"])]
+    assert works_in(folder) == []
 
 
 @pytest.mark.parametrize(
     "task",
     [
-        "reportsim.engine.event_hub:Hub:run",
-        "reportsim.engine.delivery.dispatcher:Courier:_dispatch",
-        "reportsim.engine.worker:Worker:_take_forever",
+        "reportsim.engine.events.hub:EventHub:run",
+        "reportsim.engine.delivery.dispatcher:Dispatcher:_dispatch",
+        "reportsim.engine.worker.worker:Worker:_claim_forever",
         "reportsim.engine.leases:Leases:run",
-        "reportsim.engine.leases:Sweeper:run",
-        "reportsim.engine.replication:Replicas:run",
+        "reportsim.engine.sweeper:Sweeper:run",
+        "reportsim.engine.replication:Replication:run",
         "reportsim.benchmark.runner:Runner:_bury_forever",
     ],
 )

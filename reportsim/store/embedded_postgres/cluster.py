@@ -11,19 +11,14 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 from urllib.parse import quote
 
-if sys.platform != "win32":
-    pass
-if TYPE_CHECKING:
-    pass
-from reportsim.store.embedded_postgres.installation import EmbeddedUnavailable, find_programs
+from reportsim.store.embedded_postgres.installation import OTHER_FOLDER, EmbeddedUnavailable, find_programs
 from reportsim.store.embedded_postgres.privileges import choose_owner, open_for_reading, open_for_traversal
 from reportsim.store.embedded_postgres.processes import belongs_to, runs_on
 
@@ -38,6 +33,8 @@ PLAIN_PROGRAM: Final = re.compile(r'[^"$`\\\n]*')
 DETACH: Final = 'umask 077; log=$1; shift; "$@" </dev/null >>"$log" 2>&1 & echo $!'
 PATIENCE_S: Final = 60
 OPTIONS: Final = ("max_connections=200", "unix_socket_permissions=0700", "jit=off", "log_checkpoints=off")
+# How initdb, and the server that it starts, begin the line that says why they failed.
+ERROR_LINE: Final = re.compile(r"\b(?:error|FATAL|PANIC): +(.+)")
 
 
 class Cluster:
@@ -128,7 +125,9 @@ class Cluster:
             done = self._run("initdb", new, *options, programs=programs)
         if done.returncode:
             shutil.rmtree(new, ignore_errors=True)
-            raise EmbeddedUnavailable(f"initdb failed: {_one_line(done.stdout)}")
+            raise EmbeddedUnavailable(
+                f"initdb cannot make a database in {self.folder.parent}: {_error_message(done.stdout)}: {OTHER_FOLDER}"
+            )
         new.rename(self.folder)
 
     def _launch(self) -> str:
@@ -238,8 +237,11 @@ class Cluster:
         )
 
 
-def _one_line(text: str) -> str:
-    return " | ".join(line.strip() for line in text.splitlines() if line.strip())
+def _error_message(output: str) -> str:
+    """Extract from a program's output why it failed; all of it if no line says so."""
+    return "; ".join(dict.fromkeys(ERROR_LINE.findall(output))) or " | ".join(
+        filter(None, map(str.strip, output.splitlines()))
+    )
 
 
 def _fits_socket(folder: Path) -> bool:

@@ -3,16 +3,11 @@
 import importlib.util
 import re
 import subprocess
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-if sys.platform != "win32":
-    pass
-if TYPE_CHECKING:
-    pass
+from typing import Final
 
 OTHER_DATABASE: Final = "set DATABASE_URL to a PostgreSQL 15 or newer"
+OTHER_FOLDER: Final = f"set REPORTSIM_DATA_DIR to a folder that this user may write to, or {OTHER_DATABASE}"
 
 
 class EmbeddedUnavailable(RuntimeError):

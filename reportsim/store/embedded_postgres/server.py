@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from reportsim.store.embedded_postgres.cluster import Cluster
-from reportsim.store.embedded_postgres.installation import OTHER_DATABASE, EmbeddedUnavailable
+from reportsim.store.embedded_postgres.installation import OTHER_FOLDER, EmbeddedUnavailable
 
 __all__ = ["EmbeddedPostgres", "EmbeddedUnavailable", "exists", "start"]
 
@@ -93,8 +93,7 @@ def start(data_dir: Path, sockets: Path | None = None) -> EmbeddedPostgres:
             return server
     except (OSError, KeyError) as error:
         reason = f"the embedded PostgreSQL cannot start in {data_dir}: {getattr(error, 'strerror', None) or error}"
-        way_out = "set REPORTSIM_DATA_DIR to a folder that this user may write to"
-        raise EmbeddedUnavailable(f"{reason}: {way_out}, or {OTHER_DATABASE}") from error
+        raise EmbeddedUnavailable(f"{reason}: {OTHER_FOLDER}") from error
 
 
 @contextlib.contextmanager
