@@ -30,13 +30,19 @@ class GeneratorProcess:
         """
         try:
             async with asyncio.timeout(within):
-                self._writer.write(encode(value, *parts))
-                await self._writer.drain()
-                return await receive(self._reader)
+                # A process that has ended may have sent the reason.
+                with contextlib.suppress(OSError):
+                    self._writer.write(encode(value, *parts))
+                    await self._writer.drain()
+                answer = await receive(self._reader)
         except TimeoutError:
             detail = f"The generator's process has not answered for {within:g} s."
         except (EOFError, OSError):
             detail = "The generator's process ended early."
+        else:
+            if (reason := answer.value.get("failure")) is None:
+                return answer
+            detail = f"The generator's process failed: {reason}"
         raise Problem("benchmark-failed", detail)
 
 

@@ -165,13 +165,33 @@ def list_blocks(starts: list[Started]) -> list[Json]:
     ]
 
 
+def loop_failure() -> "asyncio.Future[str]":
+    """Completes with the first error of the event loop itself, such as a listening socket that no longer accepts.
+
+    A process that measures must not go on then: callbacks that it does not receive would count as lost.
+    """
+    loop = asyncio.get_running_loop()
+    failure: asyncio.Future[str] = loop.create_future()
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not failure.done():
+            loop.default_exception_handler(context)
+            failure.set_result(str(context.get("exception") or context["message"]))
+
+    loop.set_exception_handler(handle)
+    return failure
+
+
 async def main() -> None:
     """Runs until the work is done or the parent process has ended."""
     stream = asyncio.StreamReader(limit=LONGEST_LINE)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(0, "rb"))
-    pipes = Pipes(stream)
+    pipes, failure = Pipes(stream), loop_failure()
     working, listening = start(serve(pipes), name="serve", handled=(Exception,)), start(pipes.listen(), name="listen")
-    await asyncio.wait([working, listening], return_when=asyncio.FIRST_COMPLETED)
+    tasks: list[asyncio.Future[Any]] = [working, listening, failure]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    if failure.done():
+        pipes.send({"failure": failure.result()})
     if not working.done():
         working.cancel()
     listening.cancel()
