@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import socket
+import stat
 import time
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import replace
@@ -39,23 +40,30 @@ LET_GO_LOOKS: Final = 50
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Takes no arguments."""
+    """Adds the verb's own options."""
+    parser.add_argument(
+        "--until-eof",
+        action="store_true",
+        help="end when standard input, a pipe, ends: a program that starts the service takes it along, however it ends",
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Serves until a signal ends it."""
+    if options.until_eof and not stat.S_ISFIFO(os.fstat(0).st_mode):
+        raise CommandError("--until-eof needs a pipe as standard input")
     settings = Settings.from_environment()
     set_up_logging(debug=settings.debug)
     spare_the_collector()
     with contextlib.suppress(KeyboardInterrupt), bind(settings.host, settings.port) as listening:
         make_data_folders(settings)
         if settings.database_url:
-            run_loop(serve(settings, listening))
+            run_loop(serve(settings, listening, until_eof=options.until_eof))
         else:
             with start_embedded(settings) as embedded:
                 ready = replace(settings, database_url=embedded.dsn)
-                run_loop(serve(ready, listening, embedded))
+                run_loop(serve(ready, listening, embedded, until_eof=options.until_eof))
     return 0
 
 
@@ -104,7 +112,13 @@ def bind(host: str, port: int) -> socket.socket:
     return listening
 
 
-async def serve(settings: Settings, listening: socket.socket, embedded: EmbeddedPostgres | None = None) -> None:
+async def serve(
+    settings: Settings,
+    listening: socket.socket,
+    embedded: EmbeddedPostgres | None = None,
+    *,
+    until_eof: bool = False,
+) -> None:
     """Runs the application on a bound socket until it is told to stop."""
     stop = asyncio.Event()
     app = build_app(settings)
@@ -113,6 +127,7 @@ async def serve(settings: Settings, listening: socket.socket, embedded: Embedded
         log.warning("listening beyond this machine, and there is no login: put the service behind one")
     async with (
         stopped_by_signals(stop, embedded),
+        stopped_by_eof(stop) if until_eof else contextlib.nullcontext(),
         kept_running(embedded, settings.data_dir),
         serve_app(app, listening, settings, shutdown_s=max(settings.shutdown_grace_s - LET_GO_S, 0.1)) as server,
     ):
@@ -173,3 +188,27 @@ async def stopped_by_signals(stop: asyncio.Event, embedded: EmbeddedPostgres | N
     # Not by the loop, which takes its handlers away before the database is stopped.
     with on_signals(end):
         yield
+
+
+class EndOfInput(asyncio.Protocol):
+    """Sets an event when a stream ends, whatever came before."""
+
+    def __init__(self, end: asyncio.Event) -> None:
+        """Watches for one end."""
+        self._end = end
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Called at the end of the stream."""
+        self._end.set()
+
+
+@contextlib.asynccontextmanager
+async def stopped_by_eof(stop: asyncio.Event) -> AsyncIterator[None]:
+    """The end of standard input asks for a clean end: whoever holds the other side of the pipe has gone."""
+    loop = asyncio.get_running_loop()
+    # The transport closes what it reads, and the number must not go to another file.
+    transport, _ = await loop.connect_read_pipe(lambda: EndOfInput(stop), os.fdopen(os.dup(0), "rb", buffering=0))
+    try:
+        yield
+    finally:
+        transport.close()

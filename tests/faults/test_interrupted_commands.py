@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from reportsim.store.embedded_postgres import server as embedded
+from tests.benchmark.test_run_ends import GENERATOR
 from tests.faults.test_ends import LONGEST_S, folder, free_port, left_over, service, wait_ready
 
 __all__ = ["folder"]
@@ -112,6 +114,36 @@ def test_a_command_is_interrupted_while_the_database_that_it_reads_starts(
         f"reportsim: interrupted by {number.name}",
     ]
     assert left_over(folder) == []
+
+
+def is_generator(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return GENERATOR in process.cmdline()
+    return False
+
+
+@pytest.mark.parametrize("began", ["its database starts", "the service starts", "it runs"])
+def test_a_benchmark_that_is_killed_takes_its_service_along(folder: Path, began: str) -> None:
+    with command(folder, *BENCHMARK, "--duration", "60", REPORTSIM_DEMO_LINES="100") as process:
+        parent = psutil.Process(process.pid)
+        stage = {
+            "its database starts": lambda: list((folder / "data").glob("postgres-new-*/PG_VERSION")),
+            "the service starts": (folder / "data" / "postgres" / "postmaster.pid").exists,
+            "it runs": lambda: any(map(is_generator, parent.children(recursive=True))),
+        }[began]
+        wait_for(stage, process)
+        family = parent.children(recursive=True)
+        assert family
+        process.kill()
+        process.communicate(timeout=LONGEST_S)
+        assert psutil.wait_procs(family, LONGEST_S)[1] == []
+    assert left_over(folder) == []
+
+
+def test_what_is_no_pipe_cannot_end_a_service(folder: Path) -> None:
+    with command(folder, "serve", "--until-eof", DATABASE_URL="postgresql://nobody@127.0.0.1:1/none") as process:
+        _, said = process.communicate(timeout=LONGEST_S)
+    assert (process.returncode, said) == (1, "reportsim: --until-eof needs a pipe as standard input\n")
 
 
 @pytest.mark.parametrize("number", [*SIGNALS, signal.SIGQUIT])

@@ -44,9 +44,10 @@ def run_local_service() -> Iterator[LocalService]:
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile("w+", errors="replace") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "reportsim", "serve"],
+            [sys.executable, "-m", "reportsim", "serve", "--until-eof"],
             env=environ,
-            stdin=subprocess.DEVNULL,
+            # Nothing is written to it. It ends with this process, however that ends, and the service with it.
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             # Ctrl-C is for the command, which ends its service in its own time.
@@ -81,3 +82,5 @@ def end(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
