@@ -112,20 +112,20 @@ async def load_listing(request: web.Request, query: Mapping[str, Any]) -> Listin
     shown = min(len(rows) if "ids" in query else room, limit)
     more = len(rows) > shown
     rows = rows[:shown]
-    kept = {**chosen, **({"limit": limit} if limit != DEFAULT_PAGE else {})}
-    sought = {"q": search_text} if search_text else {}
+    parameters = {**chosen, **({"limit": limit} if limit != DEFAULT_PAGE else {})}
+    search_query = {"q": search_text} if search_text else {}
     first = "cursor" not in query
     return Listing(
         rows=rows,
-        groups=filter_links(kept, [] if "run" in query else await request.app[REQUEST_COUNTS].read()),
+        groups=filter_links(parameters, [] if "run" in query else await request.app[REQUEST_COUNTS].read()),
         counted=COUNTED_REQUESTS,
         filtered=any(name in chosen for name in FILTERS),
         search_text=search_text,
         first=first,
         bound=MAX_ID if search_text else new_request_bound(rows, engine.clock.now(), first=first, more=more),
-        live=home_url({**kept, **sought, "fragment": "list"}, cursor=query.get("cursor"), fragment=""),
-        newest=home_url(kept),
-        older=home_url(kept, cursor=make_cursor(rows[-1].id, filters)) if more else None,
+        live=home_url({**parameters, **search_query, "fragment": "list"}, cursor=query.get("cursor"), fragment=""),
+        newest=home_url(parameters),
+        older=home_url(parameters, cursor=make_cursor(rows[-1].id, filters)) if more else None,
     )
 
 
@@ -161,11 +161,11 @@ def id_prefix(at: datetime) -> str:
 
 def home_url(parameters: Mapping[str, Any], *, cursor: str | None = None, fragment: str = "requests") -> str:
     """The URL of the home page with some parameters and a fragment."""
-    kept = {name: str(value) for name, value in parameters.items()}
-    return str(URL("/").with_query(kept | ({"cursor": cursor} if cursor else {})).with_fragment(fragment))
+    texts = {name: str(value) for name, value in parameters.items()}
+    return str(URL("/").with_query(texts | ({"cursor": cursor} if cursor else {})).with_fragment(fragment))
 
 
-def filter_links(kept: Mapping[str, Any], counts: Sequence[store.Count]) -> dict[str, list[Link]]:
+def filter_links(parameters: Mapping[str, Any], counts: Sequence[store.Count]) -> dict[str, list[Link]]:
     """The choices of each filter, which keep the other filters."""
     choices: dict[str, type[Mode | Status | CallbackStatus]] = {
         "status": Status,
@@ -174,12 +174,12 @@ def filter_links(kept: Mapping[str, Any], counts: Sequence[store.Count]) -> dict
     }
     groups = {}
     for name, values in choices.items():
-        others = {other: value for other, value in kept.items() if other != name}
+        others = {other: value for other, value in parameters.items() if other != name}
         groups[name] = [
             Link(
                 text=value or "all",
                 url=home_url({**others, name: value} if value else others),
-                current=kept.get(name) == value,
+                current=parameters.get(name) == value,
                 count=count_matching({**others, name: value} if value else others, counts),
             )
             for value in (None, *values)
@@ -190,5 +190,5 @@ def filter_links(kept: Mapping[str, Any], counts: Sequence[store.Count]) -> dict
 def count_matching(wanted: Mapping[str, Any], counts: Sequence[store.Count]) -> int | None:
     """How many of the counted requests match the filters."""
     filters = {name: wanted[name] for name in FILTERS if name in wanted}
-    alike = [count for count in counts if all(getattr(count, name) == value for name, value in filters.items())]
-    return sum(count.count for count in alike) if counts else None
+    matching = [count for count in counts if all(getattr(count, name) == value for name, value in filters.items())]
+    return sum(count.count for count in matching) if counts else None

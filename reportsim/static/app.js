@@ -1,43 +1,43 @@
-// Keeps a page true: the event stream says what changed, a partial of the server says how that looks.
+// Keeps a page up to date: the event stream says what changed, and the server renders it as a partial.
 
 const [main, status, alarm, pause] = ['main', 'status', 'alert', 'pause'].map(id => document.getElementById(id))
 const region = () => document.querySelector('[data-live]')
 const isList = () => region().id === 'requests'
 
-// Swapping. The children of elements with data-keyed are matched by id; anything else is replaced if it differs.
-const about = node => [node.tagName, node.getAttribute('href'), node.closest('form')?.action, node.textContent].join()
+// Swap: children of elements with data-keyed are matched by id; any other element is replaced if it differs.
+const fingerprint = node => [node.tagName, node.getAttribute('href'), node.closest('form')?.action, node.textContent].join()
 
 function replace (old, next) {
   for (const { id } of old.querySelectorAll('details[open][id]')) next.querySelector(`[id="${id}"]`)?.setAttribute('open', '')
-  const focused = old.contains(document.activeElement) && about(document.activeElement)
+  const focused = old.contains(document.activeElement) && fingerprint(document.activeElement)
   old.replaceWith(next)
   if (!focused) return
-  const twins = [...next.querySelectorAll('a, button, summary, pre')].filter(node => about(node) === focused)
-  ;[...twins, main][0].focus({ preventScroll: true })
+  const matches = [...next.querySelectorAll('a, button, summary, pre')].filter(node => fingerprint(node) === focused)
+  ;[...matches, main][0].focus({ preventScroll: true })
 }
 
 function swap (old, next) {
   if (old.isEqualNode(next)) return
   if (!('keyed' in old.dataset && 'keyed' in next.dataset)) return replace(old, next)
   for (const { name, value } of next.attributes) old.setAttribute(name, value)
-  const kept = new Set([...next.children].map(child => child.id))
-  const known = new Map([...old.children].map(child => [child.id, child]))
-  known.forEach((child, id) => kept.has(id) || child.remove())
+  const ids = new Set([...next.children].map(child => child.id))
+  const existing = new Map([...old.children].map(child => [child.id, child]))
+  existing.forEach((child, id) => ids.has(id) || child.remove())
   let at = old.firstElementChild
   for (const child of [...next.children]) {
-    const mine = known.get(child.id)
-    if (mine && mine === at) at = at.nextElementSibling
-    else old.insertBefore(mine ?? child, at)
-    if (mine) swap(mine, child)
+    const current = existing.get(child.id)
+    if (current && current === at) at = at.nextElementSibling
+    else old.insertBefore(current ?? child, at)
+    if (current) swap(current, child)
     else child.classList.add('new')
   }
 }
 
-// Fetching, one at a time; what changes meanwhile comes next. Rows change in place wherever the reader is; new ones
-// only come in at the top of the list, elsewhere they are counted.
-const changed = new Set() // ids of rows that are shown
+// Fetch: one request at a time; what changes meanwhile comes next. Rows change in place; new rows are inserted only while
+// the top of the list is visible, otherwise they are counted.
+const changed = new Set() // ids of changed rows in the list
 const fresh = new Set() // ids of requests that are new to the list
-let stale, busy, paused, looked = Date.now() // stale: anything may have changed
+let stale, busy, paused, loadedAt = Date.now() // stale: anything may have changed
 
 function follows () {
   const list = document.getElementById('list')
@@ -59,7 +59,7 @@ async function refresh () {
 
 async function load (whole) {
   if (stale && !whole) document.querySelectorAll('#rows > tr').forEach(row => changed.add(row.id.slice(2)))
-  ;[stale, looked] = [false, Date.now()]
+  ;[stale, loadedAt] = [false, Date.now()]
   const url = new URL(region().dataset.live, location)
   const ids = [...changed].slice(0, 50)
   if (whole) fresh.clear()
@@ -76,25 +76,25 @@ async function load (whole) {
   }
 }
 
-// Hearing: one stream that goes on where the page was read.
+// Listen: one event stream, from the state in which the page was rendered.
 let stream, lost, seconds = 0
 let last = new URL(main.dataset.events, location).searchParams.get('last_event_id')
-const [heard, counts] = [new Map(), new Map()] // each request's last status; how many came to it since we said so
+const [lastStatus, counts] = [new Map(), new Map()] // the last status per request; the new requests per status to announce
 
 function isNew (item) {
-  const wanted = new URL(region().dataset.live, location).searchParams
-  const filters = ['status', 'mode', 'callback_status'].filter(key => wanted.has(key))
-  return item.id > region().dataset.bound && filters.every(key => wanted.get(key) === item[key])
+  const query = new URL(region().dataset.live, location).searchParams
+  const filters = ['status', 'mode', 'callback_status'].filter(key => query.has(key))
+  return item.id > region().dataset.bound && filters.every(key => query.get(key) === item[key])
 }
 
-function hear (event) {
+function handle (event) {
   last = event.lastEventId
   if (event.type === 'reset' || !isList()) stale = true
   for (const item of event.type === 'requests' ? JSON.parse(event.data).items : []) {
     const row = document.getElementById(`r-${item.id}`)
-    const before = heard.get(item.id) ?? (row ?? document.getElementById('summary'))?.dataset.status
-    if (heard.size > 500) heard.delete(heard.keys().next().value)
-    heard.set(item.id, item.status)
+    const before = lastStatus.get(item.id) ?? (row ?? document.getElementById('summary'))?.dataset.status
+    if (lastStatus.size > 500) lastStatus.delete(lastStatus.keys().next().value)
+    lastStatus.set(item.id, item.status)
     if (before !== item.status) counts.set(item.status, (counts.get(item.status) ?? 0) + 1)
     if (row) changed.add(item.id)
     else if (isList() && isNew(item)) fresh.add(item.id)
@@ -102,7 +102,7 @@ function hear (event) {
   refresh()
 }
 
-const say = (calm, loud = '') => [status.textContent, alarm.textContent] = [calm, loud]
+const announce = (text, error = '') => [status.textContent, alarm.textContent] = [text, error]
 
 function listen () {
   stream?.close()
@@ -110,21 +110,21 @@ function listen () {
   const url = new URL(main.dataset.events, location)
   url.searchParams.set('last_event_id', last)
   stream = new EventSource(url)
-  for (const type of ['requests', 'callback', 'reset']) stream.addEventListener(type, hear)
+  for (const type of ['requests', 'callback', 'reset']) stream.addEventListener(type, handle)
   stream.addEventListener('benchmark', event => dispatchEvent(new CustomEvent('benchmark', { detail: JSON.parse(event.data) })))
-  stream.onopen = () => { lost = clearTimeout(lost); say('Live') }
+  stream.onopen = () => { lost = clearTimeout(lost); announce('Live') }
   stream.onerror = () => {
-    lost ??= setTimeout(say, 1000, '', 'Connection lost. Trying again…')
+    lost ??= setTimeout(announce, 1000, '', 'Connection lost. Reconnecting…')
     if (stream.readyState === EventSource.CLOSED) setTimeout(listen, 2000)
   }
   refresh()
 }
 
 setInterval(() => {
-  const news = [...counts].map(([state, count]) => isList() ? `${count} ${state}` : state).join(', ')
+  const summary = [...counts].map(([state, count]) => isList() ? `${count} ${state}` : state).join(', ')
   if (++seconds % 5 === 0) counts.clear()
-  if (news && !counts.size && !paused && !lost) say(`Live: ${news}`)
-  if (Date.now() - looked > (document.querySelector('[data-ready=false]') ? 2000 : 15000)) stale = true
+  if (summary && !counts.size && !paused && !lost) announce(`Live: ${summary}`)
+  if (Date.now() - loadedAt > (document.querySelector('[data-ready=false]') ? 2000 : 15000)) stale = true
   if (stale || fresh.size) refresh()
   for (const node of document.querySelectorAll('[data-until]')) {
     const left = Math.ceil(node.dataset.until - Date.now() / 1000)
@@ -136,20 +136,20 @@ pause.onclick = () => {
   paused = !paused
   document.documentElement.toggleAttribute('data-paused', paused)
   pause.textContent = paused ? 'Resume' : 'Pause'
-  say(paused ? 'Paused' : '')
+  announce(paused ? 'Paused' : '')
   listen()
 }
 
 document.onclick = ({ target }) => {
   const text = document.getElementById(target.closest('[data-copy]')?.dataset.copy)
   if (text) getSelection().selectAllChildren(text)
-  if (text) navigator.clipboard?.writeText(text.textContent).then(() => say('Copied'), () => {})
+  if (text) navigator.clipboard?.writeText(text.textContent).then(() => announce('Copied'), () => {})
 }
 
-// What other scripts of the page have to say goes through the same two lines.
-addEventListener('say', ({ detail }) => say(detail))
+// Other scripts of the page use the same status and alert.
+addEventListener('announce', ({ detail }) => announce(detail))
 addEventListener('stale', () => { stale = true; refresh() })
-addEventListener('alarm', ({ detail }) => { say('', detail); setTimeout(() => lost || say(''), 8000) })
+addEventListener('alarm', ({ detail }) => { announce('', detail); setTimeout(() => lost || announce(''), 8000) })
 
 document.onvisibilitychange = listen
 document.documentElement.classList.add('js')

@@ -1,4 +1,4 @@
-// The API's own document in Swagger UI; what is tried out goes to this service and nowhere else.
+// The OpenAPI document in Swagger UI; requests that are tried out go to this service only.
 
 const dark = matchMedia('(prefers-color-scheme: dark)')
 const paint = () => document.documentElement.classList.toggle('dark-mode', dark.matches)

@@ -12,11 +12,11 @@ let latest = 0
 let drawnAt = performance.now()
 
 async function draw (url) {
-  const mine = ++latest
+  const number = ++latest
   const response = await fetch(url)
   const page = new DOMParser().parseFromString(await response.text(), 'text/html')
   const next = page.getElementById('race')
-  if (!response.ok || !next || mine !== latest) return
+  if (!response.ok || !next || number !== latest) return
   const open = document.querySelector('#race-sides details')?.open
   for (const id of PARTS) {
     const [old, fresh] = [document.getElementById(id), page.getElementById(id)]
@@ -28,7 +28,7 @@ async function draw (url) {
   race.toggleAttribute('data-running', 'running' in next.dataset)
   race.dataset.race = next.dataset.race
   form.querySelector('.big').replaceWith(document.importNode(page.querySelector('#race-form .big'), true))
-  if (wasRunning && !('running' in race.dataset)) dispatchEvent(new CustomEvent('say', { detail: document.querySelector('#race-sides .verdict').textContent }))
+  if (wasRunning && !('running' in race.dataset)) dispatchEvent(new CustomEvent('announce', { detail: document.querySelector('#race-sides .verdict').textContent }))
 }
 
 const preview = () => `${form.dataset.preview}&${new URLSearchParams(new FormData(form))}`

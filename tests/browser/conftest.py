@@ -1,4 +1,4 @@
-"""One Chromium for the session, on one event loop with every service that it looks at; and ears for what pages say."""
+"""One Chromium per session, on the same event loop as the services that it opens, and a collector of page errors."""
 
 import os
 import shutil
@@ -55,24 +55,24 @@ async def service(settings: Settings) -> AsyncIterator[Service]:
 
 @dataclass
 class Complaints:
-    """Whatever a page said on its console, threw, asked for in vain or elsewhere, or had refused by its policy."""
+    """Console messages, exceptions, failed requests and requests to other hosts of some pages."""
 
-    heard: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
-    def attend(self, page: Page) -> None:
-        page.on("console", lambda message: self.heard.append(f"console {message.type}: {message.text}"))
-        page.on("pageerror", lambda error: self.heard.append(f"error: {error}"))
-        page.on("response", lambda answer: self.note(answer.status, answer.url))
-        page.on("request", lambda request: self.visit(page, request.url))
+    def watch(self, page: Page) -> None:
+        page.on("console", lambda message: self.messages.append(f"console {message.type}: {message.text}"))
+        page.on("pageerror", lambda error: self.messages.append(f"error: {error}"))
+        page.on("response", lambda response: self.record_response(response.status, response.url))
+        page.on("request", lambda request: self.record_request(page, request.url))
 
-    def visit(self, page: Page, url: str) -> None:
+    def record_request(self, page: Page, url: str) -> None:
         own = urlsplit(page.url).netloc
         if own and urlsplit(url).netloc not in {own, ""}:
-            self.heard.append(f"elsewhere: {url}")
+            self.messages.append(f"elsewhere: {url}")
 
-    def note(self, status: int, url: str) -> None:
+    def record_response(self, status: int, url: str) -> None:
         if status >= 400:
-            self.heard.append(f"{status} {url}")
+            self.messages.append(f"{status} {url}")
 
 
 @pytest.fixture
@@ -81,10 +81,10 @@ def complaints() -> Complaints:
 
 
 async def open_page(context: BrowserContext, complaints: Complaints, url: str) -> Page:
-    """A page whose complaints are heard; a mark on its window tells whether it was loaded again."""
+    """Opens a page and watches it; a mark on its window shows whether it was reloaded."""
     page = await context.new_page()
     page.set_default_timeout(LATE_MS)
-    complaints.attend(page)
+    complaints.watch(page)
     await page.goto(url)
     await page.evaluate("window.mark = 'same'")
     return page

@@ -1,4 +1,4 @@
-"""axe-core over every page, in both themes and on both ends of the widths that people have."""
+"""axe-core on every page, in both themes, on narrow and wide screens."""
 
 import asyncio
 from pathlib import Path
@@ -17,7 +17,7 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 
 
 async def findings(page: Page) -> list[str]:
-    """What axe-core has to say, whatever its weight."""
+    """The violations that axe-core finds, of any impact."""
     await page.evaluate(await asyncio.to_thread(AXE.read_text))
     result = await page.evaluate("rules => axe.run(document, {runOnly: rules})", RULES)
     return [
@@ -27,7 +27,7 @@ async def findings(page: Page) -> list[str]:
 
 
 async def some_pages(service: Service) -> list[str]:
-    """The address of a page of each kind, with something on it."""
+    """The path of a page of each kind, with content."""
     ids = []
     bodies: list[tuple[str, dict[str, Any]]] = [
         ("/api/callbacks/simulate-failures", {"failures": 2}),
@@ -54,8 +54,8 @@ async def some_pages(service: Service) -> list[str]:
     ]
 
 
-async def looked_over(browser: Browser, url: str, paths: list[str], scheme: Any, width: int) -> list[str]:
-    """The findings on some pages."""
+async def check_pages(browser: Browser, url: str, paths: list[str], scheme: Any, width: int) -> list[str]:
+    """The violations on some pages."""
     context = await browser.new_context(
         color_scheme=scheme, viewport={"width": width, "height": 900}, bypass_csp=True, reduced_motion="reduce"
     )
@@ -70,10 +70,10 @@ async def looked_over(browser: Browser, url: str, paths: list[str], scheme: Any,
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_axe_finds_nothing_on_the_first_page(service: Service, browser: Browser, scheme: Any) -> None:
-    assert await looked_over(browser, service.url, ["/"], scheme, 1280) == []
+    assert await check_pages(browser, service.url, ["/"], scheme, 1280) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 320)])
 async def test_axe_finds_nothing_on_any_page(service: Service, browser: Browser, scheme: Any, width: int) -> None:
-    assert await looked_over(browser, service.url, await some_pages(service), scheme, width) == []
+    assert await check_pages(browser, service.url, await some_pages(service), scheme, width) == []

@@ -57,14 +57,14 @@ async def test_a_run_is_predicted_watched_and_exported(service: Any, browser: Br
     await expect(page.locator("main")).to_contain_text("mean_ms 2000")
     await expect(page.locator("main")).to_contain_text("time to result, p50")
     await context.close()
-    assert complaints.heard == []
+    assert complaints.messages == []
 
 
 @pytest.mark.slow
 async def test_a_run_needs_no_javascript(service: Any, browser: Browser, complaints: Complaints) -> None:
     context = await browser.new_context(java_script_enabled=False, viewport={"width": 320, "height": 700})
     page = await context.new_page()
-    complaints.attend(page)
+    complaints.watch(page)
     await page.goto(f"{service.url}/benchmarks?{QUERY}")
     await page.get_by_role("button", name="Predict the result").click()
     await expect(page.locator("#prediction")).to_contain_text("sync client", timeout=2 * LATE_MS)
@@ -72,10 +72,10 @@ async def test_a_run_needs_no_javascript(service: Any, browser: Browser, complai
     await page.wait_for_url("**/benchmarks/*-*")
     await expect(page.locator(".report")).to_be_visible(timeout=3 * LATE_MS)
     await context.close()
-    assert complaints.heard == []
+    assert complaints.messages == []
 
 
-async def test_what_is_wrong_with_a_plan_is_said_before_and_after(
+async def test_errors_of_a_plan_are_shown_before_and_after_submitting(
     service: Any, browser: Browser, complaints: Complaints
 ) -> None:
     context = await browser.new_context()
@@ -84,4 +84,4 @@ async def test_what_is_wrong_with_a_plan_is_said_before_and_after(
     await page.get_by_role("button", name="Start the run").click()
     await expect(page.get_by_role("alert").filter(has_text="no run was started")).to_contain_text("200,000")
     await context.close()
-    assert [text for text in complaints.heard if "422" not in text] == []
+    assert [text for text in complaints.messages if "422" not in text] == []

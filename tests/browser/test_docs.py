@@ -30,7 +30,7 @@ async def test_requests_are_tried_out_under_the_strict_policy(
     # The schemas of reports and of the callback are there to be read.
     await expect(operation).to_contain_text("Callback")
 
-    assert complaints.heard == []
+    assert complaints.messages == []
     assert {url for url in asked if not url.startswith((service.url, "data:"))} == set()
     await context.close()
 
@@ -40,5 +40,5 @@ async def test_a_dark_scheme_is_respected(service: Any, browser: Browser, compla
     page = await open_page(context, complaints, f"{service.url}/docs")
     await expect(page.locator("html")).to_have_class("dark-mode")
     await expect(page.locator(".opblock").first).to_be_visible()
-    assert complaints.heard == []
+    assert complaints.messages == []
     await context.close()

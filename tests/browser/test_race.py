@@ -47,7 +47,7 @@ async def test_the_race_is_followed_to_its_end(service: Any, browser: Browser, c
     await page.reload()
     await expect_a_finished_race(page)
     await context.close()
-    assert complaints.heard == []
+    assert complaints.messages == []
 
 
 async def test_sliders_redraw_the_prediction(service: Any, browser: Browser, complaints: Complaints) -> None:
@@ -72,20 +72,20 @@ async def test_sliders_redraw_the_prediction(service: Any, browser: Browser, com
     await expect(page.get_by_role("img", name="Predicted: 20 sync requests")).to_be_visible()
     assert await same_document(page)
     await context.close()
-    assert complaints.heard == []
+    assert complaints.messages == []
 
 
 async def test_the_race_runs_without_javascript(service: Any, browser: Browser, complaints: Complaints) -> None:
     context = await browser.new_context(java_script_enabled=False, viewport={"width": 320, "height": 700})
     page = await context.new_page()
-    complaints.attend(page)
+    complaints.watch(page)
     await page.goto(service.url + QUICK)
     await page.get_by_role("button", name="Run the race").click()
     await page.wait_for_url("**/?race=*")
     # The page reloads itself while the race runs.
     await expect_a_finished_race(page)
     await context.close()
-    assert complaints.heard == []
+    assert complaints.messages == []
 
 
 async def test_a_second_race_has_to_wait(service: Any, browser: Browser, complaints: Complaints) -> None:
@@ -98,4 +98,4 @@ async def test_a_second_race_has_to_wait(service: Any, browser: Browser, complai
     await expect(other.get_by_role("alert")).to_contain_text("Two at once would distort each other", timeout=LATE_MS)
     await expect(other.get_by_role("button", name="Run the race")).to_be_enabled()
     await context.close()
-    assert [text for text in complaints.heard if "409" not in text] == []
+    assert [text for text in complaints.messages if "409" not in text] == []

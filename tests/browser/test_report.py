@@ -1,4 +1,4 @@
-"""The exported page in a real Chromium, opened from disk: silent, whole, and fit for narrow screens and for paper."""
+"""The exported page in a real Chromium, opened from disk: no errors, no requests, any screen width, paper."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ def page_file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 1280])
-async def test_it_opens_from_disk_without_a_word(browser: Browser, page_file: Path, scheme: Any, width: int) -> None:
+async def test_it_opens_from_disk_without_errors_or_requests(
+    browser: Browser, page_file: Path, scheme: Any, width: int
+) -> None:
     context = await browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 700})
     page = await context.new_page()
     heard: list[str] = []

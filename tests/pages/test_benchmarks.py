@@ -37,7 +37,7 @@ async def get_page(service: Service, path: str | URL, status: int = 200) -> str:
         return text
 
 
-async def test_the_form_says_what_to_expect(service: Service) -> None:
+async def test_the_form_has_a_prediction(service: Service) -> None:
     text = await get_page(service, "/benchmarks")
     assert "No runs yet." in text
     assert "Queueing theory predicts the result before the run" in text

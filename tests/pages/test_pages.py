@@ -55,19 +55,19 @@ async def get_page(service: Service, path: str | URL, status: int = 200) -> str:
 
 
 async def submit(service: Service, **form: str) -> tuple[int, str, Mapping[str, str]]:
-    """Posts the form; the status, the body, the headers."""
+    """Posts the form and returns the status, the body and the headers."""
     async with service.client.post("/", data=form, headers=BROWSER, allow_redirects=False) as answer:
         return answer.status, await answer.text(), answer.headers
 
 
-async def submitted(service: Service, **form: str) -> str:
-    """The id of the request that a form made."""
+async def submit_for_id(service: Service, **form: str) -> str:
+    """Posts the form and returns the id of the new request."""
     status, text, headers = await submit(service, **form)
     assert status == 303, text
     return headers["Location"].removeprefix("/requests/")
 
 
-async def test_the_first_page_says_what_is_true_and_what_to_do(service: Service) -> None:
+async def test_the_home_page_of_a_new_service_shows_its_readiness(service: Service) -> None:
     text = await get_page(service, "/")
     for said in ("Ready", "database ready", "<b>demo</b> 2,000 lines", "4 workers, 0 busy", "demo receiver ready"):
         assert said in text
@@ -76,8 +76,8 @@ async def test_the_first_page_says_what_is_true_and_what_to_do(service: Service)
     assert f"curl -sS {service.url}/api/async" in text
 
 
-async def test_a_sync_form_ends_at_the_finished_request(service: Service) -> None:
-    id = await submitted(service, mode="sync", report_type="trial_balance", ledger="demo")
+async def test_a_sync_form_redirects_to_the_finished_request(service: Service) -> None:
+    id = await submit_for_id(service, mode="sync", report_type="trial_balance", ledger="demo")
     text = await get_page(service, f"/requests/{id}")
     assert "COMPLETED" in text
     assert "debits equal credits" in text
@@ -89,7 +89,7 @@ async def test_a_sync_form_ends_at_the_finished_request(service: Service) -> Non
 
 
 async def test_an_async_form_has_its_callback_fail_as_often_as_asked(service: Service) -> None:
-    id = await submitted(service, mode="async", report_type="trial_balance", failures="2")
+    id = await submit_for_id(service, mode="async", report_type="trial_balance", failures="2")
     found = await service.ended(id)
     assert (found["mode"], found["callback_status"], found["callback_attempts"]) == ("async", "SUCCESS", 3)
     text = await get_page(service, f"/requests/{id}")
@@ -100,7 +100,7 @@ async def test_an_async_form_has_its_callback_fail_as_often_as_asked(service: Se
 
 async def test_only_the_options_of_the_chosen_report_are_sent(service: Service) -> None:
     form = {"from": "", "to": "2025-03-01", "as_of": "2025-06-30", "group_by": "month"}
-    id = await submitted(service, mode="async", report_type="balance_sheet", service_time_ms="5", **form)
+    id = await submit_for_id(service, mode="async", report_type="balance_sheet", service_time_ms="5", **form)
     payload = (await service.ended(id))["input_payload"]
     assert isinstance(payload, dict)
     assert payload["as_of"] == "2025-06-30"
@@ -137,7 +137,7 @@ async def test_a_refused_form_comes_back_as_it_was_filled_in(service: Service) -
         ({"mode": "sync", "service_time_ms": "nan"}, "Not a number."),
     ],
 )
-async def test_what_is_wrong_with_a_form_is_said(service: Service, form: dict[str, str], said: str) -> None:
+async def test_errors_of_a_form_are_shown(service: Service, form: dict[str, str], said: str) -> None:
     status, text, _ = await submit(service, **form)
     assert status == 422
     assert said in text
@@ -178,11 +178,11 @@ async def test_the_form_has_the_limits_of_the_endpoints(settings: Settings) -> N
         assert (await submit(service, mode="async"))[0] == 303
 
 
-async def test_no_slot_in_time_is_told_by_the_request(settings: Settings) -> None:
+async def test_no_slot_in_time_is_shown_on_the_page_of_the_request(settings: Settings) -> None:
     async with serving(replace(settings, workers=1, sync_timeout=0.2)) as service:
-        slow = asyncio.create_task(submitted(service, mode="sync", service_time_ms="1000"))
+        slow = asyncio.create_task(submit_for_id(service, mode="sync", service_time_ms="1000"))
         await asyncio.sleep(0.1)
-        id = await submitted(service, mode="sync")
+        id = await submit_for_id(service, mode="sync")
         assert "No worker slot came free in time" in await get_page(service, f"/requests/{id}")
         await slow
 
@@ -281,7 +281,7 @@ async def test_the_race_can_be_previewed_without_running(service: Service) -> No
         assert (await answer.json())["items"] == []
 
 
-async def test_whoever_asks_for_the_list_gets_it_without_the_race(service: Service) -> None:
+async def test_the_list_is_shown_without_the_race(service: Service) -> None:
     whole = await get_page(service, "/")
     assert 'id="race"' in whole
     assert ">Wait, or be called back?</h1>" in whole
@@ -293,11 +293,11 @@ async def test_whoever_asks_for_the_list_gets_it_without_the_race(service: Servi
         assert '<a href="/#requests" aria-current="page">Requests</a>' in text
 
 
-async def test_filters_say_how_many_requests_they_leave(service: Service) -> None:
+async def test_filters_count_the_requests_that_match(service: Service) -> None:
     for _ in range(3):
         await service.client.post("/api/sync", json={"ledger": "tiny"})
     await service.client.post("/api/sync", json={"ledger": "tiny", "simulate": {"failure_rate": 1}})
-    await submitted(service, mode="async", service_time_ms="20000")
+    await submit_for_id(service, mode="async", service_time_ms="20000")
     text = await get_page(service, "/?mode=sync")
     links = re.findall(r'<li><a href="[^"]*"[^>]*>(\w+) <span class="count">(\d+)<', text)
     assert links[:5] == [("all", "4"), ("PENDING", "0"), ("PROCESSING", "0"), ("COMPLETED", "3"), ("FAILED", "1")]
@@ -319,7 +319,7 @@ async def test_live_updates_get_the_same_partial(service: Service) -> None:
     await get_page(service, "/?fragment=list&ids=nonsense", 422)
 
 
-async def test_a_page_names_the_moment_from_which_its_stream_goes_on(service: Service) -> None:
+async def test_the_event_stream_starts_at_the_state_of_the_page(service: Service) -> None:
     text = await get_page(service, "/")
     async with service.client.post("/api/async", json={"ledger": "tiny"}) as answer:
         id = (await answer.json())["id"]
@@ -369,7 +369,7 @@ async def test_every_kind_of_problem_has_its_page(service: Service, slug: str) -
 
 
 async def test_cancelling_from_the_page(service: Service) -> None:
-    id = await submitted(service, mode="async", service_time_ms="20000")
+    id = await submit_for_id(service, mode="async", service_time_ms="20000")
     path = f"/requests/{id}/cancel"
     assert f'action="{path}"' in await get_page(service, f"/requests/{id}")
     async with service.client.post(path, allow_redirects=False) as answer:
@@ -385,7 +385,7 @@ async def test_cancelling_from_the_page(service: Service) -> None:
 
 
 async def test_redelivering_from_the_page(service: Service) -> None:
-    id = await submitted(service, mode="async")
+    id = await submit_for_id(service, mode="async")
     await service.ended(id)
     path = f"/requests/{id}/redeliver"
     assert f'action="{path}"' in await get_page(service, f"/requests/{id}")
@@ -393,7 +393,7 @@ async def test_redelivering_from_the_page(service: Service) -> None:
         assert (answer.status, answer.headers["Location"]) == (303, f"/requests/{id}")
     await service.ended(id)
     assert "Redelivery 1" in await get_page(service, f"/requests/{id}")
-    sync = await submitted(service, mode="sync")
+    sync = await submit_for_id(service, mode="sync")
     async with service.client.post(f"/requests/{sync}/redeliver") as answer:
         assert answer.status == 409
         assert "It has no callback URL." in await answer.text()
@@ -426,7 +426,7 @@ async def test_the_command_of_a_request_asks_for_the_same_again(
     assert query[0] == query[1]
 
 
-async def test_static_files_are_kept_by_their_content(service: Service) -> None:
+async def test_static_files_are_cached_by_their_content(service: Service) -> None:
     text = await get_page(service, "/")
     urls = re.findall(r'"(/static/[^"]+)"', text)
     assert {url.rpartition("/")[2] for url in urls} == {"app.js", "race.js", "style.css", "favicon.svg"}
@@ -458,7 +458,7 @@ async def test_a_page_of_many_rows_does_not_hold_the_loop(service: Service) -> N
         assert answer.status == 200
 
 
-async def test_without_the_database_the_page_says_so(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_the_database_the_page_is_not_ready(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     async def check_database(request: web.Request) -> tuple[bool, bool]:
         return False, False
 
@@ -469,7 +469,7 @@ async def test_without_the_database_the_page_says_so(service: Service, monkeypat
     assert "<form" not in text
 
 
-def test_figures_read_as_people_write_them() -> None:
+def test_values_are_formatted_for_people() -> None:
     assert filters.money(-123456789, 2) == "−1,234,567.89"
     assert filters.money(5, 3) == "0.005"
     assert filters.money(1200, 0) == "1,200"
@@ -492,11 +492,11 @@ def test_the_prefix_of_ids_sorts_between_earlier_and_later_ones() -> None:
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
 @pytest.mark.parametrize("accept", [BROWSER["Accept"], "*/*"])
-async def test_run_again_over_quota_is_said_on_the_page_of_the_request(
+async def test_run_again_over_quota_is_shown_on_the_page_of_the_request(
     settings: Settings, mode: str, accept: str
 ) -> None:
     async with serving(replace(settings, sync_rate=1, async_rate=1)) as service:
-        id = await submitted(service, mode=mode, report_type="trial_balance", ledger="tiny")
+        id = await submit_for_id(service, mode=mode, report_type="trial_balance", ledger="tiny")
         async with service.client.post(f"/requests/{id}/again", headers={"Accept": accept}) as answer:
             assert answer.status == 429
             assert answer.content_type == "text/html"
