@@ -102,7 +102,7 @@ class Runner:
     def _started(self, starting: "asyncio.Task[UUID]") -> None:
         self._starting.discard(starting)
         if not starting.cancelled():
-            starting.exception()  # whoever asked may have left
+            starting.exception()  # the caller may have been cancelled
 
     async def cancel(self, id: UUID) -> bool:
         """Ends a run early, on any replica; False when it has ended."""

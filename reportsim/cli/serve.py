@@ -204,7 +204,7 @@ class EndOfInput(asyncio.Protocol):
 
 @contextlib.asynccontextmanager
 async def stopped_by_eof(stop: asyncio.Event) -> AsyncIterator[None]:
-    """The end of standard input asks for a clean end: whoever holds the other side of the pipe has gone."""
+    """Stops the service cleanly at the end of standard input: the process that started it has ended."""
     loop = asyncio.get_running_loop()
     # The transport closes what it reads, and the number must not go to another file.
     transport, _ = await loop.connect_read_pipe(lambda: EndOfInput(stop), os.fdopen(os.dup(0), "rb", buffering=0))

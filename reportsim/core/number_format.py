@@ -14,7 +14,7 @@ def percent(share: float) -> str:
 def duration(seconds: float) -> str:
     """A time in the unit that suits it, with three digits."""
     if math.isinf(seconds):
-        return "for ever"
+        return "unbounded"
     size = abs(seconds)
     if size < 0.9995:
         return f"{three(1000 * seconds)} ms"

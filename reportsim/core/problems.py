@@ -180,7 +180,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             "gave-up",
             500,
             "The request was given up",
-            "Whoever worked on this request died, five times over.",
+            "Five workers in a row stopped unexpectedly while they executed this request.",
         ),
         Kind(
             "no-capacity",

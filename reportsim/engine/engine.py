@@ -263,7 +263,7 @@ class Engine:
         return hashlib.blake2b(address.encode(), key=key, digest_size=16).digest()
 
     async def _insert(self, new: Sequence[store.NewRequest]) -> list[bool]:
-        """Inserts many, and makes known those that are new: also where whoever submitted one has left meanwhile."""
+        """Inserts many, and announces the new ones, even if the client of one has disconnected meanwhile."""
         inserted = await store.insert(self._connections, self._lease, new, self._bounds)
         accepted = [item for item, fresh in zip(new, inserted, strict=True) if fresh]
         self.publish([item.request for item in accepted])

@@ -31,7 +31,7 @@ class Leases:
         self._dispatcher = dispatcher
 
     async def run(self) -> None:
-        """Renews for ever, through outages."""
+        """Renews until it is cancelled, through outages."""
         connection: Connection | None = None
         third = wait = self._lease.total_seconds() / 3
         try:

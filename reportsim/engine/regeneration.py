@@ -58,7 +58,7 @@ class ReportRegenerator:
                 task = start(self._make(request), name=f"remake-{request.id}", handled=(Problem, *OUTAGES))
                 self._making[request.id] = task
                 task.add_done_callback(lambda _: self._making.pop(request.id, None))
-            # Whoever leaves does not stop the work that others may wait for.
+            # A client that disconnects does not stop the work, for which others may wait.
             await asyncio.shield(task)
         raise unavailable("There is no room to keep the file until it is read.")
 

@@ -57,7 +57,7 @@ class Sweeper:
         self._unchecked: list[UUID] = []
 
     async def run(self) -> None:
-        """Sweeps for ever, through outages."""
+        """Sweeps until it is cancelled, through outages."""
         pruned = time.monotonic()
         late = timedelta(0)
         while True:

@@ -1,6 +1,6 @@
 """Connections for the engine's own tasks: kept open, handed from task to task, replaced when they break.
 
-A pool must clean up after whoever it lends to, at the price of a task and several waits for every statement. The
+A pool must reset a connection after each use, at the price of a task and several waits for every statement. The
 engine's tasks need none of that: they are few, and each has its connection to itself.
 """
 
@@ -62,7 +62,7 @@ class EngineConnections:
                     await self._end(connection)
 
     async def _end(self, connection: DatabaseConnection) -> None:
-        """Closes a connection once its statement is over, also when whoever waits for that is cancelled again."""
+        """Closes a connection once its statement is over, even if the waiting task is cancelled again."""
         ending = start(close(connection, self._cancel_timeout), name="close-connection", handled=(Exception,))
         self._ending.add(ending)
         ending.add_done_callback(self._ending.discard)

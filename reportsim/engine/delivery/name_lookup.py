@@ -1,4 +1,4 @@
-"""Looking up names: in one way, by whoever does it."""
+"""Looking up names: one function for all callers."""
 
 import socket
 from typing import Any, TypeAlias

@@ -145,7 +145,7 @@ class Worker:
                     pass
             except OUTAGES as error:
                 log.warning("claiming failed: %r", error)
-                # Whoever is alive renews its leases before anybody takes it for dead.
+                # A live worker renews its leases before others consider it dead.
                 self._polled = time.monotonic() + self._owner.lease.total_seconds() / 2
                 await asyncio.sleep(POLL_INTERVAL_S)
             except Exception:

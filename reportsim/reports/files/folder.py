@@ -186,7 +186,7 @@ class ReportFiles:
             self._drop(self._spools[0])
 
     def _forget(self, request_id: UUID) -> bool:
-        """Has it that a report is not spooled any more; says whether it was. A spool goes with the last one in it."""
+        """Removes a report from its spool, and returns whether it was in one; an empty spool is deleted."""
         if (spool := self._spooled.pop(request_id, None)) is None:
             return False
         if request_id in spool:

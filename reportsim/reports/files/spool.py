@@ -98,7 +98,7 @@ class Spool:
         return content
 
     def forget(self, id: UUID) -> None:
-        """Has it that a report is not in here any more; its bytes go with the file."""
+        """Removes a report; its bytes are deleted with the file."""
         del self._places[id]
 
     def close(self) -> None:
