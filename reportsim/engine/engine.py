@@ -20,6 +20,7 @@ from reportsim.core.callback_policy.urls import OwnReceiver
 from reportsim.core.clock import Clock
 from reportsim.core.identifiers import Entropy, UUID7Generator
 from reportsim.core.model import CallbackLog, Request
+from reportsim.core.problems import Problem, unavailable
 from reportsim.engine.blocking import BlockingWait
 from reportsim.engine.changes import RequestChanges
 from reportsim.engine.counts import Counts
@@ -52,6 +53,12 @@ log = logging.getLogger(__name__)
 
 DEMO_PATH: Final = "/webhook-test/"
 RELEASE_S: Final = 5.0
+TOO_MUCH_WAITING_S: Final = 5
+
+
+def too_much_waiting() -> Problem:
+    """The refusal of what goes beyond the bounds of one client's waiting work."""
+    return unavailable("As much of this client's work is waiting as may wait at once.", TOO_MUCH_WAITING_S)
 
 
 class Engine:
@@ -86,6 +93,13 @@ class Engine:
         self.regenerator = ReportRegenerator(
             connections=self._report_connections, files=self.files, slots=self.slots, timeout=settings.sync_timeout
         )
+        self._sender = CallbackSender(
+            self.guard,
+            timeout=settings.callback_timeout,
+            clock=clock,
+            base_url=lambda: self.base_url,
+            demo=lambda: self.demo,
+        )
         self.dispatcher = self._build_dispatcher()
         self.worker = self._build_worker(self.owner, self.slots)
         self._workers = {self.owner: self.worker}
@@ -103,19 +117,16 @@ class Engine:
 
     def _build_dispatcher(self) -> Dispatcher:
         settings = self._settings
-        self._sender = CallbackSender(
-            self.guard,
-            timeout=settings.callback_timeout,
-            clock=self.clock,
-            base_url=lambda: self.base_url,
-            demo=lambda: self.demo,
-        )
         owner = Owner(self.owner, self._lease, self._connections)
-        retries = RetryPolicy(
-            waits=settings.callback_waits, jitter=settings.callback_jitter, attempts=settings.callback_attempts
-        )
         recorder = AttemptRecorder(
-            owner, retries, clock=self.clock, new_id=self.new_id, publish=self.publish, publish_log=self._publish_log
+            owner,
+            RetryPolicy(
+                waits=settings.callback_waits, jitter=settings.callback_jitter, attempts=settings.callback_attempts
+            ),
+            clock=self.clock,
+            new_id=self.new_id,
+            publish=self.publish,
+            publish_log=self._publish_log,
         )
         return Dispatcher(owner, self._sender, recorder, guard=self.guard, rate=settings.callback_rate)
 
@@ -215,7 +226,9 @@ class Engine:
                     async with asyncio.timeout(RELEASE_S):
                         await store.release(self.pool, self.owner, self.dispatcher.held)
                 except (*OUTAGES, TimeoutError) as error:
-                    log.warning("leases are not released, and expire: %s", str(error) or type(error).__name__)
+                    log.warning(
+                        "what was held here is free when its leases end: %s", str(error) or type(error).__name__
+                    )
                 self._connections.close()
                 self._report_connections.close()
                 self.readiness.close()

@@ -9,6 +9,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from reportsim.core.problems import Problem
+from reportsim.engine.engine import too_much_waiting
 from reportsim.schemas.submission_parser import parse_raw
 from reportsim.schemas.submissions import Submission
 from reportsim.store import requests as store
@@ -18,7 +19,7 @@ from reportsim.web.keys import ENGINE
 from reportsim.web.prefer import Preferences, read_preferences
 from reportsim.web.request_lookup import wait_for_end
 from reportsim.web.responses import accepted_response, ended_response
-from reportsim.web.submission import SYNC_PATH, too_much_waiting
+from reportsim.web.submission import SYNC_PATH
 from reportsim.web.tracing import set_log_ids
 
 KEY: Final = re.compile(r"[ -~]{1,255}", re.ASCII)

@@ -16,7 +16,7 @@ from reportsim.core.model import CallbackStatus, Ledger, Mode, Request, Status
 from reportsim.core.problems import Problem, flatten, invalid, unavailable
 from reportsim.core.service_time import draw
 from reportsim.engine.delivery.sender import demo_url
-from reportsim.engine.engine import DEMO_PATH, Engine
+from reportsim.engine.engine import DEMO_PATH, Engine, too_much_waiting
 from reportsim.reports.report_type import ReportType
 from reportsim.schemas.submission_parser import MAX_CACHED_BODIES, ParsedBody
 from reportsim.schemas.submissions import MAX_SEED
@@ -29,7 +29,6 @@ from reportsim.web.tracing import new_traceparent, set_log_ids
 SYNC_PATH: Final = "/api/sync"
 ASYNC_PATH: Final = "/api/async"
 FAILURES_PATH: Final = "/api/callbacks/simulate-failures"
-TOO_MUCH_WAITING_S: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +50,6 @@ class ValidSubmission:
     callback: Callback
     extra: dict[str, Any]
     fingerprint: bytes
-
-
-def too_much_waiting() -> Problem:
-    """The problem for a client with too many waiting requests."""
-    return unavailable("As much of this client's work is waiting as may wait at once.", TOO_MUCH_WAITING_S)
 
 
 async def submit_row(request: web.Request, parsed: ParsedBody, new: store.NewRequest) -> tuple[store.NewRequest, bool]:

@@ -1,15 +1,14 @@
 """One callback attempt on the wire: a POST, a bounded answer, and what it came to."""
 
 import asyncio
-import functools
 import logging
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from reportsim.core.backoff import parse_retry_after
 from reportsim.core.callback_policy.urls import CallbackTarget
@@ -50,15 +49,6 @@ class AttemptResult:
     final: bool = False
 
 
-@dataclass(slots=True)
-class Received:
-    """What has been received of a response so far."""
-
-    status: int | None = None
-    hint: str | None = None
-    excerpt: str | None = None
-
-
 async def attempt(
     client: Client,
     target: CallbackTarget,
@@ -76,53 +66,45 @@ async def attempt(
     The status decides. A body that has no end within the time fails an attempt that a 2xx would let succeed: the
     receiver is still at work on it. Behind any other status it changes nothing.
     """
-    dial, received, failure = Dial(target, known), Received(), None
+    dial = Dial(target, known)
     current.set(dial)
     started = time.monotonic()
+    status, excerpt, hint = None, None, None
+
+    def ended(reason: Reason | None, message: str | None, **more: Any) -> AttemptResult:
+        return AttemptResult(
+            success=reason is None,
+            status_code=status,
+            reason=reason,
+            error_message=message,
+            response_time_ms=round((time.monotonic() - started) * 1000, 3),
+            remote_ip=dial.peer,
+            **more,
+        )
+
     try:
-        async with asyncio.timeout(timeout), client.post(target, body, headers) as response:
-            received.status = response.head.status
-            received.hint = response.head.first("retry-after") if received.status in HINTING else None
-            received.excerpt = await response.read_excerpt()
+        async with (
+            asyncio.timeout(timeout),
+            client.post(target, body, headers) as response,
+        ):
+            status = response.head.status
+            hint = response.head.first("retry-after") if status in HINTING else None
+            excerpt = await response.read_excerpt()
     except ResourceShortage:
         raise
     except Exception as error:
-        failure = error
-    result = functools.partial(
-        AttemptResult,
-        status_code=received.status,
-        response_time_ms=round((time.monotonic() - started) * 1000, 3),
-        remote_ip=dial.peer,
-    )
-    return judge(result, received, failure, dial, timeout=timeout, now=now)
-
-
-def judge(
-    result: Callable[..., AttemptResult],
-    received: Received,
-    failure: Exception | None,
-    dial: Dial,
-    *,
-    timeout: float,
-    now: datetime,
-) -> AttemptResult:
-    """Completes the result of an attempt by what was received until it ended, and by how it failed."""
-    if failure is not None and dial.refusal is not None:
-        message = f"{dial.refusal.reason}: {dial.refusal.detail}"
-        return result(success=False, reason=Reason.REFUSED, error_message=message, final=True)
-    accepted = received.status is not None and 200 <= received.status < 300
-    if failure is not None and (accepted or received.status is None):
-        reason, message = explain(failure, timeout)
-        return result(success=False, reason=reason, error_message=message)
-    if accepted:
-        return result(success=True, excerpt=received.excerpt)
-    return result(
-        success=False,
-        reason=Reason.STATUS,
-        error_message=f"The receiver answered {received.status}.",
-        excerpt=received.excerpt,
-        retry_after=parse_retry_after(received.hint, now) if received.hint else None,
-        final=received.status == GONE,
+        if dial.refusal is not None:
+            return ended(Reason.REFUSED, f"{dial.refusal.reason}: {dial.refusal.detail}", final=True)
+        if status is None or 200 <= status < 300:
+            return ended(*explain(error, timeout))
+    if 200 <= status < 300:
+        return ended(None, None, excerpt=excerpt)
+    return ended(
+        Reason.STATUS,
+        f"The receiver answered {status}.",
+        excerpt=excerpt,
+        retry_after=parse_retry_after(hint, now) if hint else None,
+        final=status == GONE,
     )
 
 

@@ -9,10 +9,12 @@ answer within about a second passes its permit on and continues without one. A r
 import heapq
 import itertools
 from collections import OrderedDict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
 from typing import Final, Generic, TypeVar
 
-from reportsim.engine.delivery.destination_health import LIMITS, DestinationHealth, Limits
 from reportsim.engine.delivery.rate_limiter import DestinationRateLimiter
 
 T = TypeVar("T")
@@ -22,6 +24,38 @@ MOST_WRITING: Final = 256
 REMEMBERED: Final = 10_000
 # Attempts at new destinations that have given their permits up, and are on the wire all the same.
 MOST_ASIDE: Final = 256
+
+
+class DestinationHealth(StrEnum):
+    """What the last attempt at a destination came to."""
+
+    NEW = "new"
+    PROMPT = "prompt"
+    LATE = "late"
+    SILENT = "silent"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What destinations of one health may have: on the wire each and together, and in memory together.
+
+    Of the memory that is free, none may hold more than a `share`; so there is always some for the next one.
+    """
+
+    each: int
+    together: int
+    held: int
+    share: float
+
+
+LIMITS: Final[Mapping[DestinationHealth, Limits]] = MappingProxyType(
+    {
+        DestinationHealth.NEW: Limits(1, 128, 2_000, 1 / 4),
+        DestinationHealth.PROMPT: Limits(8, 192, 4_000, 1),
+        DestinationHealth.LATE: Limits(4, 128, 1_000, 1 / 16),
+        DestinationHealth.SILENT: Limits(1, 64, 1_000, 1 / 64),
+    }
+)
 
 
 @dataclass(slots=True, eq=False)

@@ -18,8 +18,7 @@ from uuid import UUID
 
 from reportsim.core.model import Request
 from reportsim.engine.delivery.attempt import Reason
-from reportsim.engine.delivery.destination_health import DestinationHealth
-from reportsim.engine.delivery.destination_queues import DestinationQueues, Permit
+from reportsim.engine.delivery.destination_queues import DestinationHealth, DestinationQueues, Permit
 from reportsim.engine.delivery.http_client import Client, open_client
 from reportsim.engine.delivery.rate_limiter import DestinationRateLimiter
 from reportsim.engine.delivery.recorder import AttemptRecorder

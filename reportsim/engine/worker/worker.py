@@ -91,15 +91,16 @@ class Worker:
         return set(self._works)
 
     def wake(self) -> None:
-        """Polls early, since there may be something to claim."""
+        """Says that there may be something to claim."""
         self._table_first = True
         self._wakeup.set()
 
     def expect(self, request: Request, owner: UUID | None) -> None:
-        """Announces a request after its COMMIT: the owner's own, or one that any owner may claim."""
+        """Says that a request is there, after its COMMIT: the owner's own, or anyone's."""
         self._observer.queued(request.id)
         if request.id in self._works:
-            return  # A poll has claimed it already.
+            # A look at the table has found it before this news of it came.
+            return
         if owner == self._owner.id and len(self._expected) < MAX_EXPECTED:
             self._expected[request.id] = request
             self._wakeup.set()

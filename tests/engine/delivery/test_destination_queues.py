@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from reportsim.engine.delivery import destination_queues as module
-from reportsim.engine.delivery.destination_health import LIMITS, DestinationHealth, Limits
-from reportsim.engine.delivery.destination_queues import DestinationQueues, Permit
+from reportsim.engine.delivery.destination_queues import LIMITS, DestinationHealth, DestinationQueues, Limits, Permit
 from reportsim.engine.delivery.rate_limiter import DestinationRateLimiter
 
 PROMPT, LATE, SILENT, NEW = (
