@@ -17,8 +17,9 @@ from reportsim.core.model import CallbackStatus, Mode, Request, Status
 from reportsim.core.problems import Problem, invalid, unavailable
 from reportsim.core.service_time import draw
 from reportsim.core.stored_response import blocking_answer, server_timing
+from reportsim.engine.blocking import too_much_waiting
 from reportsim.engine.delivery.sender import demo_url
-from reportsim.engine.engine import DEMO_PATH, too_much_waiting
+from reportsim.engine.engine import DEMO_PATH
 from reportsim.schemas.requests import (
     Accepted,
     AsyncSubmission,

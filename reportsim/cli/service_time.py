@@ -50,8 +50,10 @@ def complete(name: str, given: dict[str, float], mean_s: float | None) -> dict[s
     match name:
         case "uniform":
             low, high = given.get("min_ms"), given.get("max_ms")
-            fields["min_ms"] = (0.0 if high is None else 2 * mean - high) if low is None else low
-            fields["max_ms"] = 2 * mean - fields["min_ms"] if high is None else high
+            if low is None:
+                low = 0.0 if high is None else 2 * mean - high
+            fields["min_ms"] = low
+            fields["max_ms"] = 2 * mean - low if high is None else high
         case "lognormal":
             fields["median_ms"] = mean / math.exp(fields["sigma"] ** 2 / 2)
         case "bimodal":
