@@ -232,7 +232,7 @@ def why_not_again(row: Request) -> str:
         return "It has no callback URL."
     if row.callback_status is CallbackStatus.PENDING:
         return "Its callback has not ended yet."
-    return f"It has been called back in {callback_store.MOST_SERIES} series, which is the most."
+    return f"It has been called back in {callback_store.MAX_SERIES} series, which is the most."
 
 
 async def list_ledgers(request: web.Request) -> web.Response:

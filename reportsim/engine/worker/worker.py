@@ -199,7 +199,7 @@ class Worker:
         return len(claimed) == limit and (
             left_out
             or any(request.id not in self._expected for request in claimed)
-            or (not only_own and await store.anyones_wait(self._owner.connections))
+            or (not only_own and await store.has_unowned(self._owner.connections))
         )
 
     async def _take_over(self, now: datetime, limit: int, pass_over: store.PassOver | None) -> list[Request]:
