@@ -20,7 +20,7 @@ from reportsim.cli.data_folders import make_data_folders
 from reportsim.cli.database import refusals, start_embedded
 from reportsim.cli.errors import CommandError
 from reportsim.cli.logs import set_up_logging
-from reportsim.cli.postgres_watchdog import kept_running
+from reportsim.cli.postgres_watchdog import keep_running
 from reportsim.cli.signals import on_signals
 from reportsim.settings import Settings
 from reportsim.store.embedded_postgres.server import EmbeddedPostgres
@@ -110,7 +110,7 @@ async def serve(settings: Settings, listening: socket.socket, embedded: Embedded
         log.warning("listening beyond this machine, and there is no login: put the service behind one")
     async with (
         stopped_by_signals(stop, embedded),
-        kept_running(embedded, settings.data_dir),
+        keep_running(embedded, settings.data_dir),
         served(app, listening, settings, shutdown_s=max(settings.shutdown_grace_s - LET_GO_S, 0.1)) as server,
     ):
         await announce(app, stop)

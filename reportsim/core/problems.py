@@ -180,7 +180,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             "gave-up",
             500,
             "The request was given up",
-            "Whoever worked on this request died, five times over.",
+            "The workers of this request stopped unexpectedly, five times.",
         ),
         Kind(
             "no-capacity",

@@ -1,4 +1,4 @@
-"""The answers that are stored with a request and given again to whoever repeats its idempotency key."""
+"""The responses that are stored with a request and returned again when its idempotency key is repeated."""
 
 from datetime import datetime
 

@@ -156,7 +156,7 @@ class Engine:
             dsn=self._dsn,
             pool=self.pool,
             hub=self.hub,
-            heard=self._take_changes,
+            on_changes=self._take_changes,
             concerns=lambda: self.hub.awaited.union(*(worker.running_ids for worker in self._workers.values())),
         )
         self._sweeper = Sweeper(
@@ -288,7 +288,7 @@ class Engine:
 
     def _publish_log(self, row: CallbackLog, run: UUID | None) -> None:
         self.counts.deliveries["success" if row.success else row.reason or "status"] += 1
-        self._replication.told_of(row)
+        self._replication.mark_published(row)
         self.hub.publish_log(row, run)
 
     def _take_changes(self, requests: list[Request]) -> None:

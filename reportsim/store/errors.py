@@ -20,7 +20,7 @@ class DatabaseMisconfigured(DatabaseUnavailable):
     """The address, the role or the database does not fit, and no waiting mends it.
 
     The message is one line that names DATABASE_URL, and never holds a password. A service that is starting ends with
-    it; one that runs answers 503, since whoever changed the database may change it back.
+    it; one that runs answers 503, since the change of the database may be reverted.
     """
 
 

@@ -144,7 +144,7 @@ class Dispatcher:
         while permit := self._queues.next():
             task = start(self._deliver(client, permit), name=f"deliver-{permit.item.id}", handled=(Exception,))
             self._tasks.add(task)
-            task.add_done_callback(functools.partial(self._delivered, client, permit))
+            task.add_done_callback(functools.partial(self._on_delivery_end, client, permit))
         if self._pause is None and (pause := self._queues.pause) is not None:
             self._pause = asyncio.get_running_loop().call_later(pause, self._resume, client)
 
@@ -197,7 +197,7 @@ class Dispatcher:
             self._held.discard(request.id)
             self._declined.append(request.id)
 
-    def _delivered(self, client: Client, permit: Permit[Request], task: "asyncio.Task[None]") -> None:
+    def _on_delivery_end(self, client: Client, permit: Permit[Request], task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         self._queues.release(permit)
         if task.cancelled():

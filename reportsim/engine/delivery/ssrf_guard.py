@@ -75,7 +75,7 @@ class DialedSocket(socket.socket):
         dial.open.append(address)
 
     def close(self) -> None:
-        """Closes the socket; whoever does it again changes nothing."""
+        """Closes the socket; closing it again has no effect."""
         if self._dial is not None:
             self._dial.open.remove(self._address)
             self._dial.closed.append(self._address)
@@ -161,7 +161,7 @@ class HostResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses of a host; whoever asks while it is being looked up gets the same answer.
+        """The addresses of a host; concurrent calls for the same host share one lookup.
 
         Raises:
             ResourceShortage: too many other names are being looked up.
