@@ -20,7 +20,7 @@ import psutil
 
 from benchmarks import sink
 from benchmarks.server import Server, running
-from reportsim.engine.delivery.destination_queues import LIMITS, DestinationHealth
+from reportsim.engine.delivery.queue_group import LIMITS, DestinationHealth
 
 ROUNDS = 3
 REQUESTS = 200

@@ -165,7 +165,7 @@ class Runner:
             self._tell(id, "FAILED", 1.0)
             await self._end_requests(id)
         if self._run is None:
-            for id in await store.orphaned(pool):
+            for id in await store.find_orphaned(pool):
                 await self._end_requests(id)
 
     async def _end_requests(self, id: UUID) -> None:

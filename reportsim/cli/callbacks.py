@@ -54,9 +54,9 @@ def run(options: argparse.Namespace) -> int:
 
     try:
         if options.resolve:
-            resolve_each(given(options.urls), allow, say)
+            resolve_each(iterate_urls(options.urls), allow, say)
         else:
-            for url in given(options.urls):
+            for url in iterate_urls(options.urls):
                 say(url, check_url(url, allow))
     except BrokenPipeError:
         # Who read has seen enough; the interpreter must not try to flush once more.
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     return 1 if refused else 0
 
 
-def given(arguments: Iterable[str]) -> Iterator[str]:
+def iterate_urls(arguments: Iterable[str]) -> Iterator[str]:
     """The URLs as they were given, byte for byte; a byte that is not UTF-8 becomes a lone surrogate."""
     for argument in arguments:
         if argument == STDIN:
@@ -85,7 +85,7 @@ def resolve_each(urls: Iterable[str], allow: AllowList, say: Callable[[str, Verd
 
     with ThreadPoolExecutor(LOOKUPS) as lookups, ThreadPoolExecutor(1) as speaker:
         for url in urls:
-            verdict = lookups.submit(resolved, url, allow)
+            verdict = lookups.submit(resolve, url, allow)
             said.append(speaker.submit(tell, url, verdict))
             while said and (len(said) >= LOOKUPS or said[0].done()):
                 said.popleft().result()
@@ -93,7 +93,7 @@ def resolve_each(urls: Iterable[str], allow: AllowList, say: Callable[[str, Verd
             each.result()
 
 
-def resolved(url: str, allow: AllowList) -> Verdict:
+def resolve(url: str, allow: AllowList) -> Verdict:
     """The verdict once a name has been looked up: every address that it leads to must be allowed."""
     target = check_url(url, allow)
     if isinstance(target, Refusal) or target.address is not None:

@@ -22,7 +22,7 @@ TRIES: Final = 6
 
 
 @contextlib.asynccontextmanager
-async def kept_running(embedded: EmbeddedPostgres | None, data_dir: Path) -> AsyncIterator[None]:
+async def keep_running(embedded: EmbeddedPostgres | None, data_dir: Path) -> AsyncIterator[None]:
     """Looks after the server as long as the block lasts; a database of somebody else is theirs to look after."""
     if embedded is None:
         yield

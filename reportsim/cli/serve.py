@@ -21,7 +21,7 @@ from reportsim.cli.data_folders import make_data_folders
 from reportsim.cli.database import refusals, start_embedded
 from reportsim.cli.errors import CommandError
 from reportsim.cli.logs import set_up_logging
-from reportsim.cli.postgres_watchdog import kept_running
+from reportsim.cli.postgres_watchdog import keep_running
 from reportsim.cli.signals import on_signals
 from reportsim.settings import Settings
 from reportsim.store.embedded_postgres.server import EmbeddedPostgres
@@ -128,7 +128,7 @@ async def serve(
     async with (
         stopped_by_signals(stop, embedded),
         stopped_by_eof(stop) if until_eof else contextlib.nullcontext(),
-        kept_running(embedded, settings.data_dir),
+        keep_running(embedded, settings.data_dir),
         serve_app(app, listening, settings, shutdown_s=max(settings.shutdown_grace_s - LET_GO_S, 0.1)) as server,
     ):
         await announce(app, stop)

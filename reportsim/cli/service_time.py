@@ -43,15 +43,17 @@ def complete(name: str, given: dict[str, float], mean_s: float | None) -> dict[s
     if all(field in fields for field in DISTRIBUTIONS[name]):
         if mean_s is not None:
             raise CommandError("--mean is said already by the fields of --distribution")
-        return checked(fields)
+        return validate(fields)
     if mean_s is None:
         raise CommandError("predict needs --mean, or a --distribution with all its fields")
     mean = 1000 * mean_s
     match name:
         case "uniform":
             low, high = given.get("min_ms"), given.get("max_ms")
-            fields["min_ms"] = (0.0 if high is None else 2 * mean - high) if low is None else low
-            fields["max_ms"] = 2 * mean - fields["min_ms"] if high is None else high
+            if low is None:
+                low = 0.0 if high is None else 2 * mean - high
+            fields["min_ms"] = low
+            fields["max_ms"] = 2 * mean - low if high is None else high
         case "lognormal":
             fields["median_ms"] = mean / math.exp(fields["sigma"] ** 2 / 2)
         case "bimodal":
@@ -63,10 +65,10 @@ def complete(name: str, given: dict[str, float], mean_s: float | None) -> dict[s
                 fields["slow_ms"] = (mean - (1 - share) * fast) / share if share else fast
         case _:
             fields["mean_ms"] = mean
-    return checked(fields)
+    return validate(fields)
 
 
-def checked(fields: dict[str, float]) -> dict[str, float]:
+def validate(fields: dict[str, float]) -> dict[str, float]:
     """The fields, if they can be times at all."""
     if min(fields.values()) < 0 or fields.get("min_ms", 0.0) > fields.get("max_ms", math.inf):
         raise CommandError("--mean does not fit the fields of --distribution")

@@ -180,7 +180,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             "gave-up",
             500,
             "The request was given up",
-            "Five workers in a row stopped unexpectedly while they executed this request.",
+            "The workers of this request stopped unexpectedly, five times.",
         ),
         Kind(
             "no-capacity",

@@ -43,6 +43,12 @@ def parse_secret(text: str) -> bytes:
     return key
 
 
+def hash_client(secret: str, address: str) -> bytes:
+    """A client's address as it is stored: equal on all replicas that share a secret, and not reversible without it."""
+    key = hashlib.sha256(b"client " + secret.encode()).digest()
+    return hashlib.blake2b(address.encode(), key=key, digest_size=16).digest()
+
+
 def sign(secrets: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> str:
     """Signs one attempt: the value of ``webhook-signature``, one ``v1,…`` for each secret, in their order.
 

@@ -1,4 +1,4 @@
-"""The responses that are stored with a request, and replayed when its idempotency key is repeated."""
+"""The responses that are stored with a request and returned again when its idempotency key is repeated."""
 
 from datetime import datetime
 

@@ -1,16 +1,22 @@
-"""Waiting for the end of a sync request, and refusing it when no slot comes free in time."""
+"""Waiting for the end of a sync request, and refusing what cannot wait: for a slot, or in a client's queue."""
 
 import asyncio
 from typing import Final
 from uuid import UUID
 
 from reportsim.core.model import Request, Status
-from reportsim.core.problems import Problem
+from reportsim.core.problems import Problem, unavailable
 from reportsim.engine.changes import RequestChanges
 from reportsim.store import requests as store
 from reportsim.store.pool import Pool
 
 READ_AGAIN_S: Final = 5.0
+TOO_MUCH_WAITING_RETRY_S: Final = 5
+
+
+def too_much_waiting() -> Problem:
+    """The refusal of a request beyond the bounds of what one client may have waiting."""
+    return unavailable("As much of this client's work is waiting as may wait at once.", TOO_MUCH_WAITING_RETRY_S)
 
 
 class BlockingWait:

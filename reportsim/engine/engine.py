@@ -1,9 +1,8 @@
-"""The engine: everything between an accepted request and its delivered callback, behind one door."""
+"""The engine: composes everything between an accepted request and its delivered callback."""
 
 import asyncio
 import contextlib
 import functools
-import hashlib
 import logging
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -20,7 +19,6 @@ from reportsim.core.callback_policy.urls import OwnReceiver
 from reportsim.core.clock import Clock
 from reportsim.core.identifiers import Entropy, UUID7Generator
 from reportsim.core.model import CallbackLog, Request
-from reportsim.core.problems import Problem, unavailable
 from reportsim.engine.blocking import BlockingWait
 from reportsim.engine.changes import RequestChanges
 from reportsim.engine.counts import Counts
@@ -45,31 +43,21 @@ from reportsim.settings import Settings
 from reportsim.store import callbacks as callback_store
 from reportsim.store import requests as store
 from reportsim.store.batcher import Batcher
-from reportsim.store.engine_connections import EngineConnections
-from reportsim.store.pool import OUTAGES, Pool, persist, share_connections
+from reportsim.store.engine_connections import open_connections
+from reportsim.store.pool import OUTAGES, Pool, persist
 from reportsim.tasks import in_background
 
 log = logging.getLogger(__name__)
 
 DEMO_PATH: Final = "/webhook-test/"
 RELEASE_S: Final = 5.0
-TOO_MUCH_WAITING_S: Final = 5
-
-
-def too_much_waiting() -> Problem:
-    """The refusal of what goes beyond the bounds of one client's waiting work."""
-    return unavailable("As much of this client's work is waiting as may wait at once.", TOO_MUCH_WAITING_S)
 
 
 class Engine:
-    """Accepts requests, works on them, delivers their callbacks, and says what happened."""
+    """Accepts requests, executes them, delivers their callbacks, and publishes their states."""
 
     def __init__(self, *, settings: Settings, dsn: str, pool: Pool, clock: Clock) -> None:
-        """Builds the parts; they work while `running` is entered.
-
-        The pool is for clients' requests. The engine's own tasks have connections of their own, and reports others: a
-        long COPY must not delay a short statement.
-        """
+        """Builds the parts; they work while `running` is entered. The pool is for clients' requests alone."""
         self.owner = uuid.uuid4()
         self.pool = pool
         self.clock = clock
@@ -78,7 +66,9 @@ class Engine:
         self._lease = timedelta(seconds=settings.lease_s)
         self._bounds = store.Bounds(settings.client_waiting, settings.client_planned_s)
         self._stop_at = float("inf")
-        self._open_connections()
+        self._groups = open_connections(dsn, settings.pool_size, settings.statement_cache)
+        self._connections, self._report_connections, self.readiness = self._groups
+        self._owner = Owner(self.owner, self._lease, self._connections)
         self.entropy = Entropy()
         self.new_id = UUID7Generator(entropy=self.entropy)
         self.counts = Counts()
@@ -93,13 +83,7 @@ class Engine:
         self.regenerator = ReportRegenerator(
             connections=self._report_connections, files=self.files, slots=self.slots, timeout=settings.sync_timeout
         )
-        self._sender = CallbackSender(
-            self.guard,
-            timeout=settings.callback_timeout,
-            clock=clock,
-            base_url=lambda: self.base_url,
-            demo=lambda: self.demo,
-        )
+        self._sender = self._build_sender()
         self.dispatcher = self._build_dispatcher()
         self.worker = self._build_worker(self.owner, self.slots)
         self._workers = {self.owner: self.worker}
@@ -108,18 +92,19 @@ class Engine:
         self._inserts: Batcher[store.NewRequest, bool] = Batcher(self._insert, name="insert")
         self._build_background()
 
-    def _open_connections(self) -> None:
-        cache = self._settings.statement_cache
-        shares = share_connections(self._dsn, self._settings.pool_size)
-        self._connections = EngineConnections(self._dsn, statement_cache=cache, size=shares.engine)
-        self._report_connections = EngineConnections(self._dsn, statement_cache=cache, size=shares.reports)
-        self.readiness = EngineConnections(self._dsn, statement_cache=0, size=1, cancel_timeout=0.0)
+    def _build_sender(self) -> CallbackSender:
+        return CallbackSender(
+            self.guard,
+            timeout=self._settings.callback_timeout,
+            clock=self.clock,
+            base_url=lambda: self.base_url,
+            demo=lambda: self.demo,
+        )
 
     def _build_dispatcher(self) -> Dispatcher:
         settings = self._settings
-        owner = Owner(self.owner, self._lease, self._connections)
         recorder = AttemptRecorder(
-            owner,
+            self._owner,
             RetryPolicy(
                 waits=settings.callback_waits, jitter=settings.callback_jitter, attempts=settings.callback_attempts
             ),
@@ -128,7 +113,7 @@ class Engine:
             publish=self.publish,
             publish_log=self._publish_log,
         )
-        return Dispatcher(owner, self._sender, recorder, guard=self.guard, rate=settings.callback_rate)
+        return Dispatcher(self._owner, self._sender, recorder, guard=self.guard, rate=settings.callback_rate)
 
     def _build_worker(
         self, owner_id: UUID, slots: Slots, observer: Observer | None = None, *, only_own: bool = False
@@ -154,7 +139,7 @@ class Engine:
     def _build_changes(self) -> RequestChanges:
         return RequestChanges(
             self.pool,
-            Owner(self.owner, self._lease, self._connections),
+            self._owner,
             self._workers,
             self.dispatcher,
             clock=self.clock,
@@ -171,7 +156,7 @@ class Engine:
             dsn=self._dsn,
             pool=self.pool,
             hub=self.hub,
-            heard=self._take_changes,
+            on_changes=self._take_changes,
             concerns=lambda: self.hub.awaited.union(*(worker.running_ids for worker in self._workers.values())),
         )
         self._sweeper = Sweeper(
@@ -184,7 +169,7 @@ class Engine:
         )
 
     def listens_on(self, host: str, port: int) -> None:
-        """Learns the listening socket's address: where the demo receiver is, and what absolute links start with."""
+        """Sets the address of the listening socket: that of the demo receiver, and of links without a public URL."""
         address = ip_address(host)
         if address.is_unspecified:
             address = ip_address("::1" if address.version == 6 else "127.0.0.1")
@@ -199,14 +184,10 @@ class Engine:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Engine"]:
-        """Works as long as the block lasts; on leaving, what cannot be ended in time is given back."""
-        candidate = signing.new_secret()
-        given = self._settings.webhook_secret
-        texts = given or (await persist(lambda: callback_store.keep_secret(self.pool, candidate)),)
-        self._sender.secrets = [signing.parse_secret(text) for text in texts]
-        self.secret_texts = tuple(texts)
-        if opened := self._settings.callback_allow.networks:
-            log.warning("callbacks may also go to %s", ", ".join(map(str, opened)))
+        """Works as long as the block lasts; then running work gets the grace time, and the rest is released."""
+        await self._load_secrets()
+        if networks := self._settings.callback_allow.networks:
+            log.warning("callbacks may also go to %s", ", ".join(map(str, networks)))
         async with self.hub.running(), self._inserts.running():
             try:
                 async with (
@@ -222,21 +203,28 @@ class Engine:
                     yield self
             finally:
                 await self.changes.wait(self._grace())
-                try:
-                    async with asyncio.timeout(RELEASE_S):
-                        await store.release(self.pool, self.owner, self.dispatcher.held)
-                except (*OUTAGES, TimeoutError) as error:
-                    log.warning(
-                        "what was held here is free when its leases end: %s", str(error) or type(error).__name__
-                    )
-                self._connections.close()
-                self._report_connections.close()
-                self.readiness.close()
+                await self._release()
+                for connections in self._groups:
+                    connections.close()
                 self.files.close()
+
+    async def _load_secrets(self) -> None:
+        candidate = signing.new_secret()
+        configured = self._settings.webhook_secret
+        texts = configured or (await persist(lambda: callback_store.keep_secret(self.pool, candidate)),)
+        self._sender.secrets = [signing.parse_secret(text) for text in texts]
+        self.secret_texts = tuple(texts)
+
+    async def _release(self) -> None:
+        try:
+            async with asyncio.timeout(RELEASE_S):
+                await store.release(self.pool, self.owner, self.dispatcher.held)
+        except (*OUTAGES, TimeoutError) as error:
+            log.warning("leases could not be released, and expire: %s", str(error) or type(error).__name__)
 
     @property
     def own_url(self) -> str | None:
-        """The listening socket's own address, whatever the public one is; None while it is not known."""
+        """The address of the listening socket, whatever the public one is; None before it listens."""
         return str(self.demo).removesuffix(DEMO_PATH) if self.demo else None
 
     @contextlib.asynccontextmanager
@@ -258,12 +246,11 @@ class Engine:
         return await self._inserts.submit(new)
 
     def hash_client(self, address: str) -> bytes:
-        """Who asks, as it is stored: equal for equal addresses on all replicas, and no address to anybody else."""
-        key = hashlib.sha256(b"client " + "".join(self.secret_texts[:1]).encode()).digest()
-        return hashlib.blake2b(address.encode(), key=key, digest_size=16).digest()
+        """The hash of a client's address that is stored in its place."""
+        return signing.hash_client("".join(self.secret_texts[:1]), address)
 
     async def _insert(self, new: Sequence[store.NewRequest]) -> list[bool]:
-        """Inserts many, and announces the new ones, even if the client of one has disconnected meanwhile."""
+        """Inserts many, and publishes those that are new, even when their client has disconnected."""
         inserted = await store.insert(self._connections, self._lease, new, self._bounds)
         accepted = [item for item, fresh in zip(new, inserted, strict=True) if fresh]
         self.publish([item.request for item in accepted])
@@ -273,25 +260,25 @@ class Engine:
         return inserted
 
     def publish(self, requests: list[Request]) -> None:
-        """Makes new states known, here and to the other replicas; after their commit."""
+        """Publishes new states after their commit, to subscribers here and to other replicas."""
         news = set(self.hub.publish(requests))
-        # What a benchmark runs is nobody's affair but this replica's.
+        # Other replicas have no part in the requests of a benchmark run.
         self._replication.tell([request.id for request in requests if request.run_id is None and request.id in news])
 
     def stop_taking(self) -> None:
-        """Claims nothing any more but what clients of this replica are waiting for; from now on the grace time runs."""
+        """Stops claiming, except requests that clients of this replica wait for; the grace time begins."""
         if not self.worker.draining:
             self.worker.draining = True
             self._stop_at = self.clock.monotonic() + self._settings.shutdown_grace_s
 
     def _grace(self) -> float:
-        """What is left of the time that ending may take in all."""
+        """The seconds that are left of the grace time."""
         self.stop_taking()
         return max(self._stop_at - self.clock.monotonic(), 0)
 
     @property
     def is_polling(self) -> bool:
-        """Whether this database's notifications do not reach us."""
+        """Whether the database's notifications do not arrive, so that changes are polled."""
         return self._replication.polling
 
     def _on_end(self, request: Request) -> None:
@@ -301,11 +288,11 @@ class Engine:
 
     def _publish_log(self, row: CallbackLog, run: UUID | None) -> None:
         self.counts.deliveries["success" if row.success else row.reason or "status"] += 1
-        self._replication.told_of(row)
+        self._replication.mark_published(row)
         self.hub.publish_log(row, run)
 
     def _take_changes(self, requests: list[Request]) -> None:
-        """Takes what other replicas changed: work for us, ends that are waited for, work that was ended there."""
+        """Takes the changes of other replicas: new work, ends that are waited for, and work that was ended there."""
         self.hub.publish(requests)
         for request in requests:
             for worker in self._workers.values():

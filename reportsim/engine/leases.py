@@ -13,17 +13,17 @@ from reportsim.store.pool import OUTAGES, Connection, connect
 
 log = logging.getLogger(__name__)
 RETRY_S: Final = 1.0
-LEAST_PATIENCE_S: Final = 2.0
+MIN_TIMEOUT_S: Final = 2.0
 
 
 class Leases:
-    """Renews everything this replica holds, every third of the lease.
+    """Renews every lease of this replica, three times within its length.
 
-    Its connection is not the pool's: long COPYs may hold every one of those.
+    It has a connection of its own, because long COPYs may use all of the pool's.
     """
 
     def __init__(self, *, dsn: str, owner: UUID, lease: timedelta, worker: Worker, dispatcher: Dispatcher) -> None:
-        """Makes the renewer of one owner."""
+        """Renews the leases of one owner."""
         self._dsn = dsn
         self._owner = owner
         self._lease = lease
@@ -39,8 +39,8 @@ class Leases:
                 await asyncio.sleep(wait)
                 wait = third
                 try:
-                    # A connection that hangs must not be waited for until the leases have run out.
-                    async with asyncio.timeout(max(third, LEAST_PATIENCE_S)):
+                    # A connection that hangs is given up before the leases expire.
+                    async with asyncio.timeout(max(third, MIN_TIMEOUT_S)):
                         if connection is None or connection.is_closed():
                             connection = await connect(self._dsn)
                         held = self._worker.running_ids, self._dispatcher.held

@@ -1,4 +1,4 @@
-"""Files that are gone from this replica's disk, made again: same snapshot, same parameters, same bytes."""
+"""Regenerating files that this replica's disk does not have: same snapshot, same parameters, same bytes."""
 
 import asyncio
 import os
@@ -15,14 +15,14 @@ from reportsim.store import ledgers
 from reportsim.store.pool import OUTAGES, Lends
 from reportsim.tasks import start
 
-MOST_TIMES: Final = 2
+MAX_TRIES: Final = 2
 
 
 class ReportRegenerator:
-    """Hands out report files, and makes those again that are not there: in a slot, and each only once at a time."""
+    """Opens report files, and regenerates missing ones: in a slot, and each once at a time."""
 
     def __init__(self, *, connections: Lends, files: ReportFiles, slots: Slots, timeout: float) -> None:
-        """Makes a regenerator that waits `timeout` seconds for a slot."""
+        """Waits `timeout` seconds for a slot."""
         self._connections = connections
         self._files = files
         self._slots = slots
@@ -30,10 +30,10 @@ class ReportRegenerator:
         self._making: dict[UUID, asyncio.Task[None]] = {}
 
     async def check(self, request: Request) -> None:
-        """Makes sure that a completed request has a file, or can get it again; makes none.
+        """Checks that a completed request has a file, or that it can be regenerated; does not regenerate it.
 
         Raises:
-            Problem: 410 when it cannot be made again.
+            Problem: 410 when it cannot be regenerated.
         """
         if (handle := self._open(request)) is not None:
             handle.close()
@@ -47,10 +47,10 @@ class ReportRegenerator:
         """The file of a completed request, to be closed by the caller.
 
         Raises:
-            Problem: 410 when it cannot be made again, 500 when it came out differently, 503 without a free slot.
+            Problem: 410 when it cannot be regenerated, 500 when its bytes differ, 503 without a free slot.
         """
-        # What was made may be the oldest again before anybody reads it, but hardly twice.
-        for _ in range(MOST_TIMES):
+        # A regenerated file may be deleted as the oldest before it is opened, but rarely twice.
+        for _ in range(MAX_TRIES):
             if (handle := self._open(request)) is not None:
                 return handle
             task = self._making.get(request.id)
@@ -58,12 +58,12 @@ class ReportRegenerator:
                 task = start(self._make(request), name=f"remake-{request.id}", handled=(Problem, *OUTAGES))
                 self._making[request.id] = task
                 task.add_done_callback(lambda _: self._making.pop(request.id, None))
-            # A client that disconnects does not stop the work, for which others may wait.
+            # Other clients may wait for the same file, so a client that disconnects does not stop it.
             await asyncio.shield(task)
         raise unavailable("There is no room to keep the file until it is read.")
 
     def _open(self, request: Request) -> BinaryIO | None:
-        """The file in its full length, which a crash of the machine may have cut."""
+        """The file if it is complete: a crash of the machine may have truncated it."""
         handle = self._files.open(request.id)
         if handle is not None and handle.seek(0, os.SEEK_END) != (request.result_payload or {}).get("bytes"):
             handle.close()
@@ -94,7 +94,7 @@ class ReportRegenerator:
 
 
 def check_version(request: Request) -> None:
-    """Refuses a report that this build makes differently."""
+    """Refuses a report whose version this build does not generate."""
     if CATALOG[request.input_payload["report_type"]].version != request.report_version:
         raise Problem("report-expired", "The file is gone, and this version of the report is no longer made.")
 

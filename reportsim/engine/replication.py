@@ -51,18 +51,18 @@ class Replication:
         dsn: str,
         pool: Pool,
         hub: EventHub,
-        heard: Callable[[list[Request]], None],
+        on_changes: Callable[[list[Request]], None],
         concerns: Callable[[], Iterable[UUID]],
     ) -> None:
         """Makes the line.
 
-        `heard` is given what others changed, in its newest state; `concerns` names what somebody here waits for or
+        `on_changes` is given what others changed, in its newest state; `concerns` names what somebody here waits for or
         works on, and is read whenever announcements were missed.
         """
         self._dsn = dsn
         self._pool = pool
         self._hub = hub
-        self._heard = heard
+        self._on_changes = on_changes
         self._concerns = concerns
         self._boot = hub.boot
         self._outbox: dict[UUID, None] = {}
@@ -82,7 +82,7 @@ class Replication:
             self._outbox = dict.fromkeys(list(self._outbox)[-store.MOST_IDS - 1 :])
         self._leave.set()
 
-    def told_of(self, row: CallbackLog) -> None:
+    def mark_published(self, row: CallbackLog) -> None:
         """Remembers a log row of our own, so that it is not announced twice."""
         self._remember(row.id)
 
@@ -173,7 +173,7 @@ class Replication:
                 self._miss()
 
     def _miss(self) -> None:
-        """Notes that there was something to hear that was not heard."""
+        """Remembers that an announcement was missed."""
         self._missed = True
         self._arrive.set()
 
@@ -222,7 +222,7 @@ class Replication:
                 if row.id not in self._seen_logs:
                     self._remember(row.id)
                     self._hub.publish_log(row, runs[row.request_id])
-        self._heard(list(changed))
+        self._on_changes(list(changed))
 
     def _remember(self, log_id: UUID) -> None:
         self._seen_logs[log_id] = None

@@ -20,18 +20,18 @@ log = logging.getLogger(__name__)
 
 SWEEP_EVERY_S: Final = 1.0
 PRUNE_EVERY_S: Final = 60.0
-# So many accepted requests make the first look at what the planner knows of them, and ten times as many the next.
-FIRST_LOOK: Final = 500
+# The number of accepted requests after which the table's statistics are checked, and ten times as many the next time.
+FIRST_ANALYZE: Final = 500
 # Files are deleted on the loop, so few at once.
 PRUNE_BATCH: Final = 200
-# So many batches of reports are held against their rows each time.
+# The number of batches of files that are compared with their rows each time.
 ORPHAN_BATCHES: Final = 10
-# The replica that holds a wait takes its end by itself; the sweep looks for those that nobody took.
+# The owner of a wait claims the next attempt by itself; the sweep claims those that are overdue by this.
 LATE: Final = timedelta(seconds=0.5)
 
 
 class Sweeper:
-    """Finds due callbacks and waiting requests that no one holds, and deletes what is past its time."""
+    """Claims due callbacks that have no owner, wakes the worker, and deletes old requests and files."""
 
     def __init__(
         self,
@@ -43,9 +43,9 @@ class Sweeper:
         retention: timedelta,
         accepted: Callable[[], int],
     ) -> None:
-        """Makes a sweeper; a sweep that collides with the fast path changes nothing.
+        """Sweeps beside the dispatcher and the worker, whose claims the fences keep apart.
 
-        `accepted` says how many requests this replica has accepted.
+        `accepted` returns how many requests this replica has accepted.
         """
         self._pool = pool
         self._worker = worker
@@ -53,7 +53,7 @@ class Sweeper:
         self._files = files
         self._retention = retention
         self._accepted = accepted
-        self._look_at = FIRST_LOOK
+        self._analyze_at = FIRST_ANALYZE
         self._unchecked: list[UUID] = []
 
     async def run(self) -> None:
@@ -66,7 +66,7 @@ class Sweeper:
                     pass
                 late = LATE
                 self._worker.wake()
-                await self.look_at_growth()
+                await self.analyze_growth()
                 if time.monotonic() - pruned >= PRUNE_EVERY_S:
                     await self.prune()
                     pruned = time.monotonic()
@@ -76,16 +76,16 @@ class Sweeper:
                 log.exception("the sweep failed")
             await asyncio.sleep(SWEEP_EVERY_S)
 
-    async def look_at_growth(self) -> bool:
-        """Has the planner learn of a table that has outgrown what it knows; says whether it had to."""
+    async def analyze_growth(self) -> bool:
+        """Analyzes the table of requests when it has outgrown its statistics; returns whether it had."""
         accepted = self._accepted()
-        if accepted < self._look_at:
+        if accepted < self._analyze_at:
             return False
-        self._look_at = 10 * accepted
+        self._analyze_at = 10 * accepted
         return await queue_stats.analyze_if_outgrown(self._pool, accepted)
 
     async def prune(self) -> int:
-        """Deletes what ended before the retention time, in small batches; says how many."""
+        """Deletes requests that ended before the retention time, in small batches; returns how many."""
         # Ids are ordered by time, so those that are old enough are one end of the primary key.
         oldest = uuid7(max(int((time.time() - self._retention.total_seconds()) * 4096_000), 0), bytes(8))
         count = 0
@@ -97,7 +97,7 @@ class Sweeper:
         return count
 
     async def remove_orphans(self) -> None:
-        """Deletes reports whose rows are gone, which another replica may have pruned; a part of all at a time."""
+        """Deletes some of the files whose rows another replica has deleted."""
         for _ in range(ORPHAN_BATCHES):
             self._unchecked = self._unchecked or self._files.ids()
             batch, self._unchecked = self._unchecked[:PRUNE_BATCH], self._unchecked[PRUNE_BATCH:]

@@ -159,7 +159,7 @@ def has_ended(status: str) -> bool:
     return status not in {"PENDING", "RUNNING"}
 
 
-def decoded(row: asyncpg.Record, *names: str) -> dict[str, Any]:
+def decode_columns(row: asyncpg.Record, *names: str) -> dict[str, Any]:
     """The values of a row, with its JSON read."""
     values = dict(row.items())
     return values | {name: None if values[name] is None else json.loads(values[name]) for name in names}
@@ -212,7 +212,7 @@ async def has_open_requests(pool: Pool, run: UUID, origin: str | None = None) ->
     return bool(await pool.fetchval(OPEN_REQUESTS, run, origin))
 
 
-async def orphaned(pool: Pool) -> list[UUID]:
+async def find_orphaned(pool: Pool) -> list[UUID]:
     """Runs that have ended, or are not there, and have left requests behind that have not."""
     return [row["run_id"] for row in await pool.fetch(ORPHANED)]
 
@@ -225,7 +225,7 @@ async def end_requests(pool: Pool, run: UUID, error: Any, at: datetime, limit: i
 async def get(pool: Pool, id: UUID) -> Benchmark | None:
     """One run."""
     row = await pool.fetchrow(SELECT_ONE, id)
-    return None if row is None else Benchmark(**decoded(row, "plan", "prediction", "result", "error"))
+    return None if row is None else Benchmark(**decode_columns(row, "plan", "prediction", "result", "error"))
 
 
 async def status_of(pool: Pool, id: UUID) -> str | None:
@@ -241,7 +241,9 @@ async def has_ended_by_now(pool: Pool, id: UUID) -> bool:
 
 async def newest(pool: Pool, limit: int) -> list[Summary]:
     """The newest runs, newest first."""
-    return [Summary(**decoded(row, "plan", "verdict", "trusted")) for row in await pool.fetch(SELECT_NEWEST, limit)]
+    return [
+        Summary(**decode_columns(row, "plan", "verdict", "trusted")) for row in await pool.fetch(SELECT_NEWEST, limit)
+    ]
 
 
 async def samples(pool: Pool, id: UUID) -> tuple[bytes, bytes] | None:

@@ -1,7 +1,7 @@
-"""Connections for the engine's own tasks: kept open, handed from task to task, replaced when they break.
+"""Connections for the engine's own tasks: kept open, reused from task to task, replaced when they break.
 
-A pool must reset a connection after each use, at the price of a task and several waits for every statement. The
-engine's tasks need none of that: they are few, and each has its connection to itself.
+A pool must reset each connection that it takes back, at the price of a task and several waits for every statement. The
+engine's tasks need none of that: they are few, and each uses its connection alone.
 """
 
 import asyncio
@@ -9,27 +9,29 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 
 from reportsim.store.connection import DatabaseConnection
 from reportsim.store.connector import Connector
-from reportsim.store.pool import Connection
+from reportsim.store.pool import Connection, share_connections
 from reportsim.tasks import start
 
-# So many are kept, and what a rush left beyond them is kept for a minute.
-FEW: Final = 4
+# Idle connections that are always kept; those of a burst beyond that are kept for a minute.
+MIN_IDLE: Final = 4
 IDLE_S: Final = 60.0
-MOST: Final = 16
+MAX_CONNECTIONS: Final = 16
 CANCEL_S: Final = 2.0
 
 
 class EngineConnections:
-    """Idle connections, the latest used first; as many as are in use at once, up to a bound."""
+    """Idle connections, last used first; as many as are in use at once, up to a bound."""
 
-    def __init__(self, dsn: str, *, statement_cache: int, size: int = MOST, cancel_timeout: float = CANCEL_S) -> None:
-        """Connects when first used; `cancel_timeout` is what the end of a cancelled statement is waited for."""
+    def __init__(
+        self, dsn: str, *, statement_cache: int, size: int = MAX_CONNECTIONS, cancel_timeout: float = CANCEL_S
+    ) -> None:
+        """Connects when first used; `cancel_timeout` bounds the wait for the end of a cancelled statement."""
         self._connector = Connector(dsn, statement_cache=statement_cache)
         self._cancel_timeout = cancel_timeout
         self._places = asyncio.Semaphore(size)
@@ -38,31 +40,31 @@ class EngineConnections:
 
     @contextlib.asynccontextmanager
     async def acquire(self) -> AsyncIterator[Connection]:
-        """Lends a connection; one that is left in the middle of something is closed.
+        """Provides a connection; one that is left within a statement or a transaction is closed.
 
-        What it was running is cancelled on the server, and over, before this returns.
+        The statement is cancelled on the server, and has ended, before this returns.
         """
         async with self._places:
             while self._idle and self._idle[-1][0].is_closed():
                 self._idle.pop()
             connection = self._idle.pop()[0] if self._idle else await self._connector.connect()
-            whole = False
+            is_reusable = False
             try:
                 yield connection
-                whole = True
+                is_reusable = True
             except asyncpg.PostgresError as error:
-                # A server that has become a standby is left for whichever is the primary now.
+                # The server has become a standby: the next connection is made to the current primary.
                 is_usable = not isinstance(error, asyncpg.ReadOnlySQLTransactionError) and not connection.is_closed()
-                whole = is_usable and not connection.is_in_transaction()
+                is_reusable = is_usable and not connection.is_in_transaction()
                 raise
             finally:
-                if whole and not connection.is_closed():
+                if is_reusable and not connection.is_closed():
                     self._keep(connection)
                 else:
                     await self._end(connection)
 
     async def _end(self, connection: DatabaseConnection) -> None:
-        """Closes a connection once its statement is over, even if the waiting task is cancelled again."""
+        """Closes a connection once its statement has ended, even when the caller is cancelled again."""
         ending = start(close(connection, self._cancel_timeout), name="close-connection", handled=(Exception,))
         self._ending.add(ending)
         ending.add_done_callback(self._ending.discard)
@@ -71,7 +73,7 @@ class EngineConnections:
     def _keep(self, connection: DatabaseConnection) -> None:
         now = time.monotonic()
         self._idle.append((connection, now))
-        while len(self._idle) > FEW and self._idle[0][1] <= now - IDLE_S:
+        while len(self._idle) > MIN_IDLE and self._idle[0][1] <= now - IDLE_S:
             self._idle.popleft()[0].terminate()
 
     async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
@@ -81,12 +83,30 @@ class EngineConnections:
         return rows
 
     def close(self) -> None:
-        """Closes what is idle."""
+        """Closes the idle connections."""
         while self._idle:
             self._idle.pop()[0].terminate()
 
 
 async def close(connection: DatabaseConnection, timeout: float) -> None:
-    """Closes a connection after the server has ended, as asked, what it was running; cuts it when that takes long."""
+    """Cancels a connection's statement, waits for its end, and closes; terminates the connection after the timeout."""
     with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
         await connection.close(timeout=timeout)
+
+
+class ConnectionGroups(NamedTuple):
+    """The connections of a process besides the clients' pool; a long COPY must not delay a short statement."""
+
+    engine: EngineConnections
+    reports: EngineConnections
+    readiness: EngineConnections
+
+
+def open_connections(dsn: str, pool_size: int | None, statement_cache: int) -> ConnectionGroups:
+    """Shares the connections of a process between the engine's statements, reports, and the readiness check."""
+    shares = share_connections(dsn, pool_size)
+    return ConnectionGroups(
+        engine=EngineConnections(dsn, statement_cache=statement_cache, size=shares.engine),
+        reports=EngineConnections(dsn, statement_cache=statement_cache, size=shares.reports),
+        readiness=EngineConnections(dsn, statement_cache=0, size=1, cancel_timeout=0.0),
+    )

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 LOCK: Final = 0x7265706F7274
 # Large tables take as long as they take; somebody is watching.
 LONGEST_S: Final = 86_400.0
-# Statements queue behind a migration that waits for a table's lock: it waits only briefly, and tries again.
+# Statements on a table queue behind a migration that waits for its lock: so it waits briefly, and tries again.
 LOCK_TIMEOUT: Final = "2s"
 LOCK_PAUSE_S: Final = 1.0
 LOCK_PATIENCE_S: Final = 300.0

@@ -17,7 +17,7 @@ MOST_IDS: Final = 200
 AT_ONCE: Final = 500
 
 NOTIFY: Final = "SELECT pg_notify($1, $2)"
-# What a benchmark runs is nobody's affair but its replica's.
+# Other replicas have no part in the requests of a benchmark run.
 SELECT_CHANGED: Final = """
 SELECT id, status, callback_status, callback_series, callback_attempts, changed_at FROM requests
 WHERE changed_at > $1 AND run_id IS NULL ORDER BY changed_at DESC LIMIT $2

@@ -48,7 +48,7 @@ class Lends(Protocol):
 
 # Joined to a statement whose loss in a crash of the database would only mean that it is repeated: claims need not wait
 # for the disk. What they lead to is committed after them, and durably.
-LIGHTLY: Final = "(SELECT set_config('synchronous_commit', 'off', true)) AS lightly"
+ASYNC_COMMIT: Final = "(SELECT set_config('synchronous_commit', 'off', true)) AS lightly"
 ACQUIRE_TIMEOUT_S: Final = 5.0
 
 MOST_CONNECTIONS: Final = 64

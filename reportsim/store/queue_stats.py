@@ -25,7 +25,7 @@ class Backlog:
 
 
 async def backlog(pool: Pool) -> Backlog:
-    """Counts what is waiting on this database, of all replicas."""
+    """Counts what waits in this database, on all replicas."""
     row = await pool.fetchrow(SELECT_BACKLOG)
     assert row is not None
     states = {"PENDING": row["pending"], "PROCESSING": row["processing"]}

@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from reportsim.core.problems import Problem
-from reportsim.engine.engine import too_much_waiting
+from reportsim.engine.blocking import too_much_waiting
 from reportsim.schemas.submission_parser import parse_raw
 from reportsim.schemas.submissions import Submission
 from reportsim.store import requests as store

@@ -59,4 +59,4 @@ def explain_redelivery_conflict(row: Request) -> str:
         return "It has no callback URL."
     if row.callback_status is CallbackStatus.PENDING:
         return "Its current series of callbacks has not ended."
-    return f"It has had {callback_store.MOST_SERIES} series of callbacks, which is the maximum."
+    return f"It has had {callback_store.MAX_SERIES} series of callbacks, which is the maximum."

@@ -15,8 +15,9 @@ from reportsim.core.json import dumps
 from reportsim.core.model import CallbackStatus, Ledger, Mode, Request, Status
 from reportsim.core.problems import Problem, flatten, invalid, unavailable
 from reportsim.core.service_time import draw
+from reportsim.engine.blocking import too_much_waiting
 from reportsim.engine.delivery.sender import demo_url
-from reportsim.engine.engine import DEMO_PATH, Engine, too_much_waiting
+from reportsim.engine.engine import DEMO_PATH, Engine
 from reportsim.reports.report_type import ReportType
 from reportsim.schemas.submission_parser import MAX_CACHED_BODIES, ParsedBody
 from reportsim.schemas.submissions import MAX_SEED

@@ -74,7 +74,7 @@ def test_overload_has_no_steady_state_and_says_so() -> None:
     assert (found["rho"], found["p_wait"], found["p_timeout"]) == (1.2, 1, 1)
     assert found["mean_wait"] is found["p99"] is found["mean_in_system"] is None
     shown = predict("--rate", "12", "--mean", "1", "--workers", "10")
-    assert "The queue grows by 2 requests per second without bound: set a --duration." in shown.stdout.decode()
+    assert "The queue grows by 2 requests a second without bound: ask for a --duration." in shown.stdout.decode()
     short = answers("--rate", "12", "--mean", "1", "--workers", "10", "--timeout", "8", "--duration", "60")
     assert short["mean_wait"] == pytest.approx(6, rel=0.05)
     assert 0.3 < short["p_timeout"] < 0.5

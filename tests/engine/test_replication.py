@@ -304,7 +304,7 @@ class TestMany:
     @staticmethod
     def line(pool: Pool, heard: list[list[Request]]) -> Replication:
         """One that is not connected, and hears what it is given."""
-        return Replication(dsn="", pool=pool, hub=EventHub(), heard=heard.append, concerns=list)
+        return Replication(dsn="", pool=pool, hub=EventHub(), on_changes=heard.append, concerns=list)
 
     async def test_changes_are_read_a_part_at_a_time(self, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(replication, "AT_ONCE", 2)

@@ -68,16 +68,16 @@ async def test_the_planner_learns_of_a_table_that_has_grown(
     async with serving(settings) as service:
         sweeping = service.engine._sweeper
         await inserted(pool, *(new(owner=OTHER) for _ in range(600)))
-        assert await sweeping.look_at_growth() is False
+        assert await sweeping.analyze_growth() is False
         service.engine.counts.accepted["async"] = 600
-        assert await sweeping.look_at_growth() is True
+        assert await sweeping.analyze_growth() is True
         assert await pool.fetchval(known) == 600
         # Ten times as many make the next look; what the planner knows by then is not gathered again.
         service.engine.counts.accepted["async"] = 5_999
-        assert await sweeping.look_at_growth() is False
+        assert await sweeping.analyze_growth() is False
         await pool.execute("UPDATE pg_class SET reltuples = 10000 WHERE oid = 'requests'::regclass")
         service.engine.counts.accepted["async"] = 6_000
-        assert await sweeping.look_at_growth() is False
+        assert await sweeping.analyze_growth() is False
         assert await pool.fetchval(known) == 10_000
 
 

@@ -321,18 +321,18 @@ class TestOwnRequests:
         async with serving(replace(settings, workers=1)) as service:
             engine = service.engine
             anyones = new()
-            ask, asked = store.anyones_wait, asyncio.Event()
+            ask, asked = store.has_unowned, asyncio.Event()
 
             async def asked_before(*given: Any) -> bool:
                 found = await ask(*given)
-                monkeypatch.setattr(store, "anyones_wait", ask)
+                monkeypatch.setattr(store, "has_unowned", ask)
                 await submit(engine, anyones)
                 asked.set()
                 return found
 
             await submit(engine, job(200))
             await submit(engine, new(owner=engine.owner))
-            monkeypatch.setattr(store, "anyones_wait", asked_before)
+            monkeypatch.setattr(store, "has_unowned", asked_before)
             engine.worker.wake()
             await asked.wait()
             assert (await finished(pool, anyones.request)).status is Status.COMPLETED
@@ -362,11 +362,11 @@ class TestOwnRequests:
     ) -> None:
         async with serving(replace(settings, workers=1)) as service:
             engine = service.engine
-            ask, publish = store.anyones_wait, engine.worker._publish
+            ask, publish = store.has_unowned, engine.worker._publish
             published: list[tuple[UUID, Status]] = []
 
             async def away(*_: Any) -> bool:
-                monkeypatch.setattr(store, "anyones_wait", ask)
+                monkeypatch.setattr(store, "has_unowned", ask)
                 raise DatabaseUnavailable("away")
 
             def noted(requests: list[Request]) -> None:
@@ -375,11 +375,11 @@ class TestOwnRequests:
 
             await submit(engine, job(200))
             own = await submit(engine, job(200, owner=engine.owner))
-            monkeypatch.setattr(store, "anyones_wait", away)
+            monkeypatch.setattr(store, "has_unowned", away)
             monkeypatch.setattr(engine.worker, "_publish", noted)
             engine.worker.wake()
             assert (await finished(pool, own)).tries == 1
-            assert store.anyones_wait is ask
+            assert store.has_unowned is ask
             assert (own.id, Status.PROCESSING) in published
 
     async def test_are_known_to_be_worked_on_though_the_answer_to_that_was_lost(

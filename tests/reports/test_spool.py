@@ -214,7 +214,7 @@ async def test_what_a_new_spool_could_not_be_made_for_fails_alone(
         raise OSError(errno.EMFILE, "too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Spool, "opened", refuse)
+        patch.setattr(Spool, "create", refuse)
         with pytest.raises(Problem, match="could not be written"):
             await put(files, lost, b"x" * 900)
     await put(files, last, b"last")

@@ -28,12 +28,12 @@ async def rush(lines: EngineConnections, count: int) -> None:
 async def test_what_a_rush_left_is_closed_once_it_has_been_idle(
     lines: EngineConnections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await rush(lines, module.FEW + 3)
+    await rush(lines, module.MIN_IDLE + 3)
     rushed = len(lines._idle)
-    assert rushed > module.FEW
+    assert rushed > module.MIN_IDLE
     monkeypatch.setattr(module, "IDLE_S", 0.0)
     await lines.fetch("SELECT 1")
-    assert len(lines._idle) == module.FEW
+    assert len(lines._idle) == module.MIN_IDLE
     assert not any(connection.is_closed() for connection, _ in lines._idle)
 
 

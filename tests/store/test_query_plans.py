@@ -154,7 +154,7 @@ async def test_a_claim_reads_the_two_queues_in_their_order(history: Connection) 
 
 
 async def test_whether_anyones_wait_is_looked_up_in_their_queue(history: Connection) -> None:
-    assert indexes(await plan(history, requests.anyones_wait)) == {"requests_pending"}
+    assert indexes(await plan(history, requests.has_unowned)) == {"requests_pending"}
 
 
 async def test_what_began_is_found_by_its_id(history: Connection) -> None:

@@ -162,11 +162,11 @@ class TestClaim:
 
     async def test_what_belongs_to_nobody_is_known_to_wait(self, pool: Pool) -> None:
         await inserted(pool, new(mode=Mode.SYNC, owner=ME))
-        assert not await store.anyones_wait(pool)
+        assert not await store.has_unowned(pool)
         await inserted(pool, new())
-        assert await store.anyones_wait(pool)
+        assert await store.has_unowned(pool)
         await store.claim(pool, OTHER, 1, LEASE, now())
-        assert not await store.anyones_wait(pool)
+        assert not await store.has_unowned(pool)
 
 
 def begun(request: Request) -> Request:

@@ -231,7 +231,7 @@ async def call(session: aiohttp.ClientSession, method: str, path: str, body: Any
         try:
             found = json.loads(await answer.read())
         except ValueError:
-            raise CommandError(f"{answer.url} is no reportsim") from None
+            raise CommandError(f"{answer.url} is not a reportsim service") from None
         if answer.status >= 400:
             errors = [f"{error.get('pointer', '')} {error['detail']}".strip() for error in found.get("errors", [])]
             raise CommandError("; ".join(errors) or found.get("detail") or found.get("title") or str(answer.status))

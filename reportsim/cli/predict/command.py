@@ -150,4 +150,4 @@ def show(queue: Queue, theory: Theory, timeout_s: float | None) -> None:
         console.print("Too many wait at once to compute percentiles in seconds; the means are exact.")
     if theory.mean_wait is None:
         growth = queue.rate - queue.workers / queue.service.mean_s
-        console.print(f"The queue grows by {three(growth)} requests per second without bound: set a --duration.")
+        console.print(f"The queue grows by {three(growth)} requests a second without bound: ask for a --duration.")

@@ -174,8 +174,8 @@ def take_connections(found: Parameters, value: str) -> None:
 
 def take_ssl(found: Parameters, value: str) -> None:
     """TLS by other drivers: a flag, or a mode."""
-    flag = FLAGS.get(value.lower())
-    found.ssl = value if flag is None else "require" if flag else "disable"
+    modes = {None: value, True: "require", False: "disable"}
+    found.ssl = modes[FLAGS.get(value.lower())]
 
 
 def take_ssl_accept(found: Parameters, value: str) -> None:

@@ -1,14 +1,14 @@
-"""One callback attempt on the wire: a POST, a bounded answer, and what it came to."""
+"""One callback attempt: a POST, a bounded response, and its result."""
 
 import asyncio
 import logging
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from reportsim.core.backoff import parse_retry_after
 from reportsim.core.callback_policy.urls import CallbackTarget
@@ -36,13 +36,13 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptResult:
-    """How an attempt ended; `final` ends the series whatever attempts are left."""
+    """How an attempt ended; `final` ends the series whatever number of attempts is left."""
 
     success: bool
     status_code: int | None = None
     reason: Reason | None = None
     error_message: str | None = None
-    response_time_ms: float
+    response_time_ms: float = 0.0
     remote_ip: str | None = None
     excerpt: str | None = None
     retry_after: float | None = None
@@ -59,52 +59,75 @@ async def attempt(
     now: datetime,
     known: bool = False,
 ) -> AttemptResult:
-    """Makes one POST; every way it can end is an outcome, none is an exception.
+    """Makes one POST; every way in which it can end is a result, none is an exception.
 
     Only `ResourceShortage` is raised: there was no attempt. `known` says that the destination answered lately.
 
-    The status decides. A body that has no end within the time fails an attempt that a 2xx would let succeed: the
-    receiver is still at work on it. Behind any other status it changes nothing.
+    The status decides. A body that does not end within the timeout fails an attempt with a 2xx status, because the
+    receiver is still working on it. With any other status it changes nothing.
     """
     dial = Dial(target, known)
     current.set(dial)
     started = time.monotonic()
-    status, excerpt, hint = None, None, None
-
-    def ended(reason: Reason | None, message: str | None, **more: Any) -> AttemptResult:
-        return AttemptResult(
-            success=reason is None,
-            status_code=status,
-            reason=reason,
-            error_message=message,
-            response_time_ms=round((time.monotonic() - started) * 1000, 3),
-            remote_ip=dial.peer,
-            **more,
-        )
-
+    received = Received()
     try:
-        async with (
-            asyncio.timeout(timeout),
-            client.post(target, body, headers) as response,
-        ):
-            status = response.head.status
-            hint = response.head.first("retry-after") if status in HINTING else None
-            excerpt = await response.read_excerpt()
+        async with asyncio.timeout(timeout), client.post(target, body, headers) as response:
+            received.status = response.head.status
+            received.retry_after = response.head.first("retry-after")
+            received.excerpt = await response.read_excerpt()
     except ResourceShortage:
         raise
     except Exception as error:
-        if dial.refusal is not None:
-            return ended(Reason.REFUSED, f"{dial.refusal.reason}: {dial.refusal.detail}", final=True)
-        if status is None or 200 <= status < 300:
-            return ended(*explain(error, timeout))
-    if 200 <= status < 300:
-        return ended(None, None, excerpt=excerpt)
-    return ended(
-        Reason.STATUS,
-        f"The receiver answered {status}.",
-        excerpt=excerpt,
+        ended = result_of_error(error, dial, received, now, timeout)
+    else:
+        ended = result_of_response(received, now)
+    return replace(ended, response_time_ms=round((time.monotonic() - started) * 1000, 3), remote_ip=dial.peer)
+
+
+@dataclass(slots=True)
+class Received:
+    """What has arrived of a response."""
+
+    status: int | None = None
+    retry_after: str | None = None
+    excerpt: str | None = None
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is a 2xx."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+def result_of_response(received: Received, now: datetime) -> AttemptResult:
+    """The result of an attempt whose status arrived."""
+    if received.is_success:
+        return AttemptResult(success=True, status_code=received.status, excerpt=received.excerpt)
+    hint = received.retry_after if received.status in HINTING else None
+    return AttemptResult(
+        success=False,
+        status_code=received.status,
+        reason=Reason.STATUS,
+        error_message=f"The receiver answered {received.status}.",
+        excerpt=received.excerpt,
         retry_after=parse_retry_after(hint, now) if hint else None,
-        final=status == GONE,
+        final=received.status == GONE,
+    )
+
+
+def result_of_error(error: Exception, dial: Dial, received: Received, now: datetime, timeout: float) -> AttemptResult:
+    """The result of an attempt that an error ended."""
+    if dial.refusal is not None:
+        reason, message = Reason.REFUSED, f"{dial.refusal.reason}: {dial.refusal.detail}"
+    elif received.status is None or received.is_success:
+        reason, message = explain(error, timeout)
+    else:
+        return result_of_response(received, now)
+    return AttemptResult(
+        success=False,
+        status_code=received.status,
+        reason=reason,
+        error_message=message,
+        final=dial.refusal is not None,
     )
 
 

@@ -1,8 +1,8 @@
-"""Callback delivery: an in-process queue for speed, the table for certainty.
+"""Callback delivery: queues in memory for speed, the table for durability.
 
-What ends is queued here; `queues` says whose turn it is on the wire. What finds no room here goes back to the table.
-Waits between attempts run on the loop's clock while they are short, and stand in the table too, where the sweeper
-finds those that a crash left behind.
+Callbacks of ended requests are queued here, by destination. Those for which there is no room go back to the table.
+Short waits between attempts are timers of the loop; every wait is in the table too, where the sweeper finds those
+that a crash left.
 """
 
 import asyncio
@@ -18,8 +18,9 @@ from uuid import UUID
 
 from reportsim.core.model import Request
 from reportsim.engine.delivery.attempt import Reason
-from reportsim.engine.delivery.destination_queues import DestinationHealth, DestinationQueues, Permit
+from reportsim.engine.delivery.destination_queues import DestinationQueues
 from reportsim.engine.delivery.http_client import Client, open_client
+from reportsim.engine.delivery.queue_group import DestinationHealth, Permit
 from reportsim.engine.delivery.rate_limiter import DestinationRateLimiter
 from reportsim.engine.delivery.recorder import AttemptRecorder
 from reportsim.engine.delivery.sender import CallbackSender
@@ -82,10 +83,10 @@ class Dispatcher:
         return list(self._held)
 
     def offer(self, request: Request) -> bool:
-        """Takes on an ended request whose next attempt is claimed already; False when there is no room for it."""
+        """Queues an ended request whose next attempt is claimed; False when there is no room for it."""
         if request.id in self._held:
             return False
-        # Receivers of its own are called as fast as they answer.
+        # The service's own receivers are called without a rate limit.
         paced = request.run_id is None and not request.callback_demo
         if not self._queues.take(origin(request), paced=paced):
             self._declined.append(request.id)
@@ -96,9 +97,9 @@ class Dispatcher:
 
     @contextlib.asynccontextmanager
     async def running(self, grace: Callable[[], float]) -> AsyncIterator["Dispatcher"]:
-        """Delivers as long as the block lasts; then attempts on the wire get `grace` seconds."""
+        """Delivers as long as the block lasts; then running attempts get `grace` seconds."""
         async with self._claims.running(grace), self._recorder.running(grace), open_client(self._guard) as client:
-            await self._remember()
+            await self._load_health()
             try:
                 async with in_background(self._dispatch(client), names=("dispatcher",)):
                     yield self
@@ -113,12 +114,12 @@ class Dispatcher:
                 self._stop_waiting()
                 self._held.update(self._declined)
 
-    async def _remember(self) -> None:
-        """Learns of destinations what the log says: after a start they are not all new."""
+    async def _load_health(self) -> None:
+        """Reads the health of destinations from the log, so that they are not all new after a start."""
         try:
             found = await store.last_attempts(self._owner.connections, REMEMBERED_ATTEMPTS)
         except OUTAGES as error:
-            log.warning("what is known of destinations could not be read: %r", error)
+            log.warning("the health of destinations could not be read: %r", error)
             return
         for last in found:
             if health := health_of(last.reason, last.response_time_ms):
@@ -139,11 +140,11 @@ class Dispatcher:
             self._pump(client)
 
     def _pump(self, client: Client) -> None:
-        """Starts deliveries while there is room on the wire."""
+        """Starts deliveries while there are permits."""
         while permit := self._queues.next():
             task = start(self._deliver(client, permit), name=f"deliver-{permit.item.id}", handled=(Exception,))
             self._tasks.add(task)
-            task.add_done_callback(functools.partial(self._delivered, client, permit))
+            task.add_done_callback(functools.partial(self._on_delivery_end, client, permit))
         if self._pause is None and (pause := self._queues.pause) is not None:
             self._pause = asyncio.get_running_loop().call_later(pause, self._resume, client)
 
@@ -181,13 +182,13 @@ class Dispatcher:
         self._pump(client)
 
     async def _defer(self, request: Request, shortage: ResourceShortage) -> None:
-        """Puts off what could not be tried; it does not count as an attempt."""
+        """Postpones a callback that could not be attempted; it does not count as an attempt."""
         wait = DEFER_S * (0.5 + random.random())
-        log.warning("the callback of %s is put off by %.1f s: %s", request.id, wait, shortage)
+        log.warning("the callback of %s is postponed by %.1f s: %s", request.id, wait, shortage)
         try:
             await store.give_back(self._owner.connections, self._owner.id, [request.id], timedelta(seconds=wait))
         except OUTAGES as error:
-            log.warning("the callback of %s waits for the end of its lease: %r", request.id, error)
+            log.warning("the callback of %s is delivered after its lease expires: %r", request.id, error)
         self._held.discard(request.id)
         self._wait(request, wait)
 
@@ -196,15 +197,15 @@ class Dispatcher:
             self._held.discard(request.id)
             self._declined.append(request.id)
 
-    def _delivered(self, client: Client, permit: Permit[Request], task: "asyncio.Task[None]") -> None:
+    def _on_delivery_end(self, client: Client, permit: Permit[Request], task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
-        self._queues.written(permit)
+        self._queues.release(permit)
         if task.cancelled():
             return
         if error := task.exception():
-            # No longer held, its lease runs out, and the sweeper makes the attempt again.
+            # It is not held any more: its lease expires, and the sweeper repeats the attempt.
             self._held.discard(permit.item.id)
-            log.error("a delivery ended badly", exc_info=error)
+            log.error("a delivery failed unexpectedly", exc_info=error)
         self._pump(client)
 
     def _wait(self, request: Request, wait: float) -> None:
@@ -221,7 +222,7 @@ class Dispatcher:
         task.add_done_callback(self._claiming.discard)
 
     async def take(self, requests: Iterable[Request]) -> None:
-        """Claims the next attempts of requests as they were read; what somebody else claimed is left to them."""
+        """Claims the next attempts of requests as they were read; skips those that another owner has claimed."""
         for request in requests:
             claim = store.Claim(
                 id=request.id,
@@ -238,7 +239,7 @@ class Dispatcher:
                 self.offer(claimed)
 
     async def sweep(self, late: timedelta) -> int:
-        """Takes on what has been due for `late` and is held by nobody, as far as there is room; says how many."""
+        """Claims and queues what has been due for `late`, as far as there is room; returns how many."""
         if declined := [id for id in self._declined if id not in self._held]:
             self._declined.clear()
             await store.give_back(self._owner.connections, self._owner.id, declined)
@@ -264,12 +265,12 @@ class Dispatcher:
 
 
 def origin(request: Request) -> str:
-    """The key of a request's queue."""
+    """The key of a request's destination queue."""
     return request.callback_origin or ""
 
 
 def health_of(reason: str | None, response_time_ms: float) -> DestinationHealth | None:
-    """What an attempt says of its destination; nothing when it was never on the wire."""
+    """The health that an attempt shows of its destination; None when there was no connection."""
     match reason:
         case None | Reason.STATUS:
             return DestinationHealth.PROMPT if response_time_ms <= PROMPT_MS else DestinationHealth.LATE

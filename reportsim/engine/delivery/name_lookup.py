@@ -1,4 +1,4 @@
-"""Looking up names: one function for all callers."""
+"""Looking up host names, in the same way for deliveries and for `callbacks check`."""
 
 import socket
 from typing import Any, TypeAlias

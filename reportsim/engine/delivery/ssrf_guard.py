@@ -161,7 +161,7 @@ class HostResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses of a host; concurrent lookups of one host share an answer.
+        """The addresses of a host; concurrent calls for the same host share one lookup.
 
         Raises:
             ResourceShortage: too many other names are being looked up.

@@ -1,4 +1,4 @@
-"""Writing down claims that were made from memory, once their work takes longer than a moment."""
+"""Writing the claims of work that began from memory, once it takes longer than a moment."""
 
 import asyncio
 import logging
@@ -44,7 +44,7 @@ class ClaimWriter:
         self._wakeup = asyncio.Event()
 
     def wake(self) -> None:
-        """Says that work has begun whose claim is not written."""
+        """Announces work whose claim is not written."""
         self._wakeup.set()
 
     async def run(self) -> None:

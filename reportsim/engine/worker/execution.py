@@ -52,13 +52,13 @@ class Executor:
         try:
             generated = await self._generate(request, since)
         except Problem as problem:
-            return self._failed(request, problem)
+            return self._fail(request, problem)
         except LedgerDeleted:
-            return self._failed(request, Problem("report-failed", "The ledger was deleted."))
+            return self._fail(request, Problem("report-failed", "The ledger was deleted."))
         except Exception:
             log.exception("request %s failed unexpectedly", request.id)
-            return self._failed(request, Problem("report-failed", "The report failed unexpectedly."))
-        return self._completed(request, generated, time.monotonic() - since)
+            return self._fail(request, Problem("report-failed", "The report failed unexpectedly."))
+        return self._complete(request, generated, time.monotonic() - since)
 
     async def _generate(self, request: Request, since: float) -> GeneratedReport:
         if request.takeovers >= MAX_TAKEOVERS:
@@ -85,7 +85,7 @@ class Executor:
                 log.warning("request %s is tried again: %s", request.id, error)
         return await persist(lambda: self.generate(request), through=AWAY)
 
-    def _completed(self, request: Request, generated: GeneratedReport, service: float) -> Request:
+    def _complete(self, request: Request, generated: GeneratedReport, service: float) -> Request:
         now = self._clock.now()
         total = max((now - request.created_at).total_seconds(), 0)
         timings = {"queue": 1000 * max(total - service, 0), "service": 1000 * service, "total": 1000 * total}
@@ -106,5 +106,5 @@ class Executor:
         }
         return replace(request, status=Status.COMPLETED, result_payload=result, completed_at=now)
 
-    def _failed(self, request: Request, problem: Problem) -> Request:
+    def _fail(self, request: Request, problem: Problem) -> Request:
         return replace(request, status=Status.FAILED, error=problem.as_json(), completed_at=self._clock.now())

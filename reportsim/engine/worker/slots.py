@@ -1,4 +1,4 @@
-"""Worker slots: the one capacity that sync, async and re-made reports share."""
+"""Worker slots: the capacity that sync, async and regenerated reports share."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 
 class Slots:
-    """A first-come first-served semaphore that can also give away whatever else is free.
+    """A first-come first-served semaphore that can also hand out all free slots at once.
 
     Each slot comes with the moment since which it has been free, on the monotonic clock.
     """
@@ -36,7 +36,7 @@ class Slots:
             if turn.done() and not turn.cancelled():
                 self.give_back([turn.result()])
             else:
-                # It is gone when a slot was given back in between.
+                # It is not in the queue any more when a slot was returned meanwhile.
                 with contextlib.suppress(ValueError):
                     self._waiting.remove(turn)
             raise

@@ -39,7 +39,7 @@ MAX_ENDING: Final = 1_000
 
 
 class Worker:
-    """Turns waiting requests into ended ones."""
+    """Claims waiting requests, executes them in its slots, and writes their ends."""
 
     def __init__(
         self,
@@ -91,15 +91,15 @@ class Worker:
         return set(self._works)
 
     def wake(self) -> None:
-        """Says that there may be something to claim."""
+        """Announces that there may be requests to claim."""
         self._table_first = True
         self._wakeup.set()
 
     def expect(self, request: Request, owner: UUID | None) -> None:
-        """Says that a request is there, after its COMMIT: the owner's own, or anyone's."""
+        """Announces a request after its COMMIT: one of this owner, or of any."""
         self._observer.queued(request.id)
         if request.id in self._works:
-            # A look at the table has found it before this news of it came.
+            # A poll has claimed it before this call.
             return
         if owner == self._owner.id and len(self._expected) < MAX_EXPECTED:
             self._expected[request.id] = request
@@ -112,7 +112,6 @@ class Worker:
         """Stops working on a request that has been claimed or ended elsewhere since."""
         expected = self._expected.get(request.id)
         if expected is not None and (request.status is not Status.PENDING or request.tries > expected.tries):
-            # What only still waits keeps its turn.
             del self._expected[request.id]
         work = self._works.get(request.id)
         if work is None and request.ended:
@@ -145,7 +144,7 @@ class Worker:
                     pass
             except OUTAGES as error:
                 log.warning("claiming failed: %r", error)
-                # A live worker renews its leases before others consider it dead.
+                # Other owners first get the time to renew leases that ran out during the outage.
                 self._polled = time.monotonic() + self._owner.lease.total_seconds() / 2
                 await asyncio.sleep(POLL_INTERVAL_S)
             except Exception:
@@ -153,7 +152,7 @@ class Worker:
                 await asyncio.sleep(POLL_INTERVAL_S)
 
     async def _fill_free_slots(self) -> bool:
-        """Fills free slots, from the table or from memory; False when memory has nothing either."""
+        """Fills free slots, from the table or from memory; False when memory was asked and has nothing."""
         free = [await self._slots.acquire()]
         free += self._slots.take_free()
         taken: list[Request] = []
@@ -169,7 +168,7 @@ class Worker:
                 self._start(request, free_since, written=written)
             if written:
                 self._publish(taken)
-        # A look leaves out what another statement is at.
+        # A poll may miss rows that another statement has locked.
         return written or bool(taken)
 
     async def _claim(self, limit: int, claimed: list[Request]) -> None:
@@ -200,7 +199,7 @@ class Worker:
         return len(claimed) == limit and (
             left_out
             or any(request.id not in self._expected for request in claimed)
-            or (not only_own and await store.anyones_wait(self._owner.connections))
+            or (not only_own and await store.has_unowned(self._owner.connections))
         )
 
     async def _take_over(self, now: datetime, limit: int, pass_over: store.PassOver | None) -> list[Request]:
@@ -232,7 +231,7 @@ class Worker:
             taken += await take(room, self._last_slot_rule(taken) if room == 1 else None)
 
     def _clients(self, taken: Sequence[Request]) -> list[bytes | None]:
-        """Whose requests hold slots, with what has been taken for free ones."""
+        """The clients whose requests hold slots, with those of the requests that were taken for free slots."""
         working = [work.request.client for work in self._works.values() if work.holds_slot]
         return working + [request.client for request in taken]
 
@@ -242,7 +241,7 @@ class Worker:
         return rule
 
     def _next_expected(self, limit: int) -> list[Request]:
-        """Takes the oldest of the owner's own from memory."""
+        """Takes the oldest of the owner's own requests from memory."""
         now = self._clock.now()
         oldest = list(itertools.islice(self._expected.values(), limit - 1))
         rule = self._last_slot_rule(oldest) if len(self._expected) >= limit else None
@@ -263,10 +262,10 @@ class Worker:
         ]
 
     def _start(self, request: Request, free_since: float, *, written: bool) -> None:
-        """Begins with a request: its slot has been held for it since both were there."""
+        """Starts work on a request; its slot counts as held since both the slot and the request were available."""
         self._expected.pop(request.id, None)
         if (older := self._works.get(request.id)) is not None:
-            # Its lease ran out, or a crash of the database undid its claim.
+            # Its lease ran out, or a crash of the database undid its first claim.
             older.task.cancel()
         now = time.monotonic()
         age = (self._clock.now() - request.created_at).total_seconds()
@@ -290,7 +289,7 @@ class Worker:
         if self._works.get(request_id) is work:
             del self._works[request_id]
         if not work.task.cancelled() and (error := work.task.exception()):
-            log.error("work on %s ended badly", request_id, exc_info=error)
+            log.error("work on %s failed unexpectedly", request_id, exc_info=error)
 
     async def _work(self, request: Request) -> None:
         work = self._works[request.id]

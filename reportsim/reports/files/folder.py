@@ -147,7 +147,7 @@ class ReportFiles:
             self.close()
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Ordered by time, as the names of files are.
-            spool = self._spool = Spool.opened(self._folder / f"{self._new_id()}{SUFFIX}")
+            spool = self._spool = Spool.create(self._folder / f"{self._new_id()}{SUFFIX}")
             self._add(spool)
         self._forget(request_id)
         if request_id in self._sizes:
@@ -166,7 +166,7 @@ class ReportFiles:
 
     def _adopt(self, path: Path, separate: Container[UUID | None]) -> None:
         """Takes over what a process that has ended has spooled, but for what has a file of its own."""
-        if (spool := Spool.adopted(path)) is None:
+        if (spool := Spool.adopt(path)) is None:
             return
         self._add(spool)
         self._count(spool, spool.size)
@@ -186,7 +186,7 @@ class ReportFiles:
             self._drop(self._spools[0])
 
     def _forget(self, request_id: UUID) -> bool:
-        """Removes a report from its spool, and returns whether it was in one; an empty spool is deleted."""
+        """Forgets a spooled report, and deletes the spool with its last one; returns whether it was spooled."""
         if (spool := self._spooled.pop(request_id, None)) is None:
             return False
         if request_id in spool:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import BinaryIO, Final
 from uuid import UUID
 
-from reportsim.reports.files.locks import create, lock
+from reportsim.reports.files.locks import create as create_file
+from reportsim.reports.files.locks import lock
 
 SUFFIX: Final = ".spool"
 # The id of a request, how many bytes of its report follow, and their checksum.
@@ -24,22 +25,22 @@ class Spool:
     """One file of whole reports, and where each of them begins."""
 
     def __init__(self, path: Path, places: dict[UUID, tuple[int, int]], size: int) -> None:
-        """Knows what is in a file already; `opened` and `adopted` make one."""
+        """Knows what is in a file already; `create` and `adopt` make one."""
         self.path = path
         self.size = size
         self._places = places
         self._handle: BinaryIO | None = None
 
     @classmethod
-    def opened(cls, path: Path) -> "Spool":
+    def create(cls, path: Path) -> "Spool":
         """A new one, which no other process takes for abandoned while this one lives."""
         spool = cls(path, {}, 0)
-        spool._handle = create(path, "w+b", 0)
+        spool._handle = create_file(path, "w+b", 0)
         lock(spool._handle)
         return spool
 
     @classmethod
-    def adopted(cls, path: Path) -> "Spool | None":
+    def adopt(cls, path: Path) -> "Spool | None":
         """One that a process left behind; None while that process lives. A record that a crash cut is passed over."""
         with path.open("rb") as handle:
             if not lock(handle):
@@ -66,7 +67,7 @@ class Spool:
             OSError: there is no room for it, and nothing of it is left.
         """
         assert self._handle is not None
-        record = recorded(id, content)
+        record = encode_record(id, content)
         file = self._handle.fileno()
         try:
             written = os.pwrite(file, record, self.size)
@@ -86,19 +87,19 @@ class Spool:
         """A report that is in here.
 
         Raises:
-            OSError: it is not any more; somebody deleted the file, or a crash of the machine garbled it.
+            OSError: the file was deleted, or a crash of the machine corrupted it.
         """
         start, length = self._places[id]
         # Its own handle reads what somebody has deleted, too.
         with contextlib.nullcontext(self._handle) if self._handle else self.path.open("rb", buffering=0) as handle:
             record = os.pread(handle.fileno(), HEADER.size + length, start - HEADER.size)
         content = record[HEADER.size :]
-        if record != recorded(id, content):
-            raise OSError("the report was garbled")
+        if record != encode_record(id, content):
+            raise OSError("the report is corrupt")
         return content
 
     def forget(self, id: UUID) -> None:
-        """Removes a report; its bytes are deleted with the file."""
+        """Forgets a report; its bytes remain until the file is deleted."""
         del self._places[id]
 
     def close(self) -> None:
@@ -115,7 +116,7 @@ class Spool:
             self.path.unlink(missing_ok=True)
 
 
-def recorded(id: UUID, content: bytes) -> bytes:
+def encode_record(id: UUID, content: bytes) -> bytes:
     """A report as it stands in the file."""
     return HEADER.pack(id.bytes, len(content), zlib.crc32(content)) + content
 

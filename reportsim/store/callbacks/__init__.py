@@ -2,11 +2,11 @@
 
 from reportsim.store.callbacks.attempts import Attempt, LastAttempt, last_attempts, logs, newest_logs, record
 from reportsim.store.callbacks.claims import Claim, claim, claim_due, give_back
-from reportsim.store.callbacks.redelivery import MOST_SERIES, Matching, redeliver, redeliver_matching
+from reportsim.store.callbacks.redelivery import MAX_SERIES, Matching, redeliver, redeliver_matching
 from reportsim.store.callbacks.signing_secret import keep_secret
 
 __all__ = [
-    "MOST_SERIES",
+    "MAX_SERIES",
     "Attempt",
     "Claim",
     "LastAttempt",

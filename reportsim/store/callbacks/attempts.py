@@ -12,7 +12,7 @@ from reportsim.store.pool import Fetches, Pool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """An attempt that ended: its log row, and what the series comes to."""
+    """An attempt that ended: its log row, and the state of its series."""
 
     log: CallbackLog
     fence: int
@@ -22,12 +22,14 @@ class Attempt:
 
 
 RECORD: Final = """
-WITH attempt AS (
+WITH -- The attempts to record.
+attempt AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::integer[], $5::integer[], $6::boolean[],
         $7::text[], $8::text[], $9::double precision[], $10::timestamptz[], $11::text[], $12::text[],
         $13::timestamptz[], $14::integer[], $15::text[], $16::interval[], $18::text[])
         AS a (id, request_id, series, attempt_number, status_code, success, reason, error_message,
             response_time_ms, attempted_at, remote_ip, response_excerpt, next_attempt_at, fence, state, wait, base)),
+-- Their requests, where the fence allows it.
 moved AS (
     UPDATE requests r SET callback_attempts = a.attempt_number, callback_status = a.state, callback_owner = NULL,
         callback_due_at = now() + a.wait, callback_base = coalesce(r.callback_base, a.base),
@@ -36,6 +38,7 @@ moved AS (
     WHERE r.id = a.request_id AND r.callback_series = a.series AND r.callback_fence = a.fence
         AND r.callback_owner = $17 AND r.callback_attempts = a.attempt_number - 1 AND r.callback_status = 'PENDING'
     RETURNING r.id, r.callback_fence),
+-- The log rows of those requests.
 logged AS (
     INSERT INTO callback_logs (id, request_id, series, attempt_number, status_code, success, reason, error_message,
     response_time_ms, attempted_at, remote_ip, response_excerpt, next_attempt_at)
@@ -49,10 +52,10 @@ SELECT id FROM logged UNION ALL SELECT id FROM callback_logs WHERE id = ANY($1)
 
 
 async def record(pool: Fetches, owner: UUID, attempts: Sequence[Attempt]) -> list[bool]:
-    """Logs many attempts and moves their requests on, in one statement; False where the fence refuses.
+    """Logs many attempts and updates their requests, in one statement; False where the fence refuses.
 
-    An attempt that was logged before is True again: this statement repeats one whose answer was lost.
-    A crash of the database may undo a claim, and somebody else's then raises the same fence: so the owner counts, too.
+    An attempt that was logged before is True again, when the statement is repeated because its response got lost.
+    The owner is compared, too: a crash of the database may undo a claim, and another owner then gets the same fence.
     """
     logs = [item.log for item in attempts]
     rows = await pool.fetch(
@@ -91,7 +94,7 @@ ORDER BY r.callback_origin, l.id DESC
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastAttempt:
-    """What the last attempt at a destination came to."""
+    """The result of the last attempt at a destination."""
 
     origin: str
     reason: str | None
@@ -99,7 +102,7 @@ class LastAttempt:
 
 
 async def last_attempts(pool: Fetches, among: int) -> list[LastAttempt]:
-    """The last attempt at each destination, among so many attempts that were logged last."""
+    """The last attempt at each destination, among a number of newest attempts."""
     return [LastAttempt(**row) for row in await pool.fetch(LAST_ATTEMPTS, among)]
 
 
@@ -124,5 +127,5 @@ SELECT {LOG_COLUMNS} FROM callback_logs WHERE request_id = $1 ORDER BY series DE
 
 
 async def newest_logs(pool: Pool, request_id: UUID, limit: int) -> list[CallbackLog]:
-    """The last attempts of one request, oldest first."""
+    """The newest attempts of one request, oldest first."""
     return [CallbackLog(**row) for row in reversed(await pool.fetch(SELECT_NEWEST_LOGS, request_id, limit))]

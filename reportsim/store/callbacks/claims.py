@@ -12,8 +12,8 @@ from typing import Final
 from uuid import UUID
 
 from reportsim.core.model import Request
-from reportsim.store.pool import LIGHTLY, Fetches
-from reportsim.store.requests.rows import OF_R, from_row
+from reportsim.store.pool import ASYNC_COMMIT, Fetches
+from reportsim.store.requests.rows import COLUMNS_OF_R, from_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,16 +29,16 @@ class Claim:
 CLAIM: Final = f"""
 UPDATE requests r SET callback_fence = r.callback_fence + 1, callback_owner = $1,
     callback_due_at = now() + $2::interval
-FROM {LIGHTLY} CROSS JOIN unnest($3::uuid[], $4::integer[], $5::integer[], $6::integer[])
+FROM {ASYNC_COMMIT} CROSS JOIN unnest($3::uuid[], $4::integer[], $5::integer[], $6::integer[])
     AS c (id, series, attempts, fence)
 WHERE r.id = c.id AND r.callback_series = c.series AND r.callback_attempts = c.attempts AND r.callback_fence = c.fence
     AND r.callback_status = 'PENDING'
-RETURNING {OF_R}
+RETURNING {COLUMNS_OF_R}
 """
 
 
 async def claim(pool: Fetches, owner: UUID, lease: timedelta, claims: Sequence[Claim]) -> list[Request | None]:
-    """Takes many next attempts; None for each that somebody else took. The clock has no say."""
+    """Claims many next attempts, due or not; None for each that another owner has claimed."""
     rows = await pool.fetch(
         CLAIM,
         owner,
@@ -52,11 +52,11 @@ async def claim(pool: Fetches, owner: UUID, lease: timedelta, claims: Sequence[C
     return [taken.get(item.id) for item in claims]
 
 
-# The destinations that have anything are read off the index one by one, then what is longest due of each. The receiver
-# of a benchmark is known to the replica alone that runs it: others would refuse its address for good. What is due for
-# very long belongs to a run that is over, and is to be refused.
+# Only the replica that runs a benchmark knows its receivers: another one would refuse their addresses for good. What
+# has been due for 15 minutes belongs to a run that has ended, and is to be refused.
 CLAIM_DUE: Final = f"""
-WITH RECURSIVE destinations AS (
+WITH RECURSIVE -- The destinations with pending callbacks: a loose index scan.
+destinations AS (
     (SELECT callback_origin AS origin FROM requests
     WHERE callback_status = 'PENDING' AND callback_due_at IS NOT NULL
     ORDER BY callback_origin LIMIT 1)
@@ -66,6 +66,7 @@ WITH RECURSIVE destinations AS (
         WHERE callback_status = 'PENDING' AND callback_due_at IS NOT NULL AND callback_origin > destinations.origin
         ORDER BY callback_origin LIMIT 1)
     FROM destinations WHERE destinations.origin IS NOT NULL),
+-- Of every destination those that are due longest, as many as it has room for.
 first AS (
     SELECT due.id FROM destinations LEFT JOIN unnest($5::text[], $6::integer[]) AS known (origin, room) USING (origin)
     CROSS JOIN LATERAL (
@@ -76,14 +77,15 @@ first AS (
                 OR callback_due_at < now() - interval '15 minutes')
         ORDER BY callback_due_at LIMIT least(coalesce(known.room, $7), $3)) AS due
     ORDER BY due.place, due.callback_due_at LIMIT $3),
+-- Those of them that no other statement has locked.
 due AS MATERIALIZED (
     SELECT r.id FROM requests r JOIN first USING (id)
     WHERE r.callback_status = 'PENDING' AND r.callback_due_at < now() - $4::interval
     FOR UPDATE OF r SKIP LOCKED)
 UPDATE requests r SET callback_fence = r.callback_fence + 1, callback_owner = $1,
     callback_due_at = now() + $2::interval
-FROM {LIGHTLY} CROSS JOIN due WHERE r.id = due.id
-RETURNING {OF_R}
+FROM {ASYNC_COMMIT} CROSS JOIN due WHERE r.id = due.id
+RETURNING {COLUMNS_OF_R}
 """
 
 
@@ -98,11 +100,11 @@ async def claim_due(
     held: Sequence[UUID] = (),
     receivers: Sequence[str] = (),
 ) -> list[Request]:
-    """Takes attempts that have been due for `late` and that nobody holds: of every destination the first, and so on.
+    """Claims attempts that have been due for `late`, taking turns between destinations.
 
-    No more for any destination than there is in `rooms`, or `elsewhere` where it is not named. What is `held` here is
-    left alone even when its lease has run out: a higher fence would refuse the record of the attempt being made.
-    Callbacks of a benchmark are taken only where they go to one of this replica's own `receivers`.
+    A destination gets no more than its room in `rooms`, or `elsewhere` where it is not named. Those `held` here are
+    skipped even when their lease has expired: a higher fence would refuse the record of the running attempt.
+    Callbacks of a benchmark are claimed only if they go to one of this replica's own `receivers`.
     """
     found = await pool.fetch(
         CLAIM_DUE,
@@ -120,11 +122,11 @@ async def claim_due(
 
 
 GIVE_BACK: Final = f"""
-UPDATE requests r SET callback_owner = NULL, callback_due_at = now() + $3::interval FROM {LIGHTLY}
+UPDATE requests r SET callback_owner = NULL, callback_due_at = now() + $3::interval FROM {ASYNC_COMMIT}
 WHERE r.id = ANY($2::uuid[]) AND r.callback_owner = $1 AND r.callback_status = 'PENDING'
 """
 
 
 async def give_back(pool: Fetches, owner: UUID, ids: Sequence[UUID], wait: timedelta = timedelta(seconds=-1)) -> None:
-    """Lets anyone take attempts that were claimed, from now on or after a wait; it does not count as one."""
+    """Releases claimed attempts, which are due at once or after a wait; this does not count as an attempt."""
     await pool.fetch(GIVE_BACK, owner, list(ids), wait)

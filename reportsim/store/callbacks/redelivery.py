@@ -9,40 +9,39 @@ from uuid import UUID
 from reportsim.core.identifiers import uuid7
 from reportsim.core.model import CallbackStatus, Request
 from reportsim.store.pool import Pool
-from reportsim.store.requests.rows import OF_R, from_row
+from reportsim.store.requests.rows import COLUMNS_OF_R, from_row
 
 LATEST_MS: Final = (1 << 48) - 1
-# A request that has had so many series has told its receiver enough.
-MOST_SERIES: Final = 20
-ANEW: Final = """callback_series = r.callback_series + 1, callback_attempts = 0, callback_status = 'PENDING',
+# The limit of series of one request.
+MAX_SERIES: Final = 20
+NEW_SERIES: Final = """callback_series = r.callback_series + 1, callback_attempts = 0, callback_status = 'PENDING',
     callback_fence = r.callback_fence + 1, callback_owner = $1, callback_due_at = now() + $2::interval,
     changed_at = clock_timestamp()"""
 REDELIVER: Final = f"""
-UPDATE requests r SET {ANEW}
+UPDATE requests r SET {NEW_SERIES}
 WHERE r.id = ANY($3::uuid[]) AND r.callback_url IS NOT NULL AND r.callback_status <> 'PENDING'
-    AND r.callback_series < {MOST_SERIES}
-RETURNING {OF_R}
+    AND r.callback_series < {MAX_SERIES}
+RETURNING {COLUMNS_OF_R}
 """
 
 
 async def redeliver(pool: Pool, owner: UUID, lease: timedelta, ids: Sequence[UUID]) -> list[Request]:
-    """Starts a new series for each that has none running and may have more, claims its first attempt, returns those."""
+    """Starts a new series for each that has none running, below the limit, and claims its first attempt."""
     return [from_row(row) for row in await pool.fetch(REDELIVER, owner, lease, list(ids))]
 
 
-# What somebody else starts a series for at this moment is left to them. The state is part of the text, so that even
-# a plan for all parameters reads its index.
+# Locked rows are skipped. The status is a literal, so that a generic plan uses its index, too.
 MATCHING: Final = f"""
 WITH picked AS MATERIALIZED (
     SELECT id FROM requests
-    WHERE callback_status = '%s' AND run_id IS NULL AND id >= $3 AND callback_series < {MOST_SERIES}
+    WHERE callback_status = '%s' AND run_id IS NULL AND id >= $3 AND callback_series < {MAX_SERIES}
         AND ($4::timestamptz IS NULL OR created_at >= $4) AND ($5::timestamptz IS NULL OR created_at < $5)
         AND ($6::text IS NULL OR mode = $6) AND ($7::text IS NULL OR status = $7)
         AND ($8::text IS NULL OR callback_origin = $8)
     ORDER BY id LIMIT $9 FOR UPDATE SKIP LOCKED)
-UPDATE requests r SET {ANEW}
+UPDATE requests r SET {NEW_SERIES}
 FROM picked WHERE r.id = picked.id
-RETURNING {OF_R}
+RETURNING {COLUMNS_OF_R}
 """
 REDELIVER_FAILED: Final = MATCHING % CallbackStatus.FAILED
 REDELIVER_SUCCESS: Final = MATCHING % CallbackStatus.SUCCESS
@@ -50,7 +49,7 @@ REDELIVER_SUCCESS: Final = MATCHING % CallbackStatus.SUCCESS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matching:
-    """Which ended series are to be started anew; None takes all."""
+    """Which ended series are to be repeated; None does not filter."""
 
     callback_status: CallbackStatus = CallbackStatus.FAILED
     since: datetime | None = None
@@ -81,6 +80,6 @@ async def redeliver_matching(
 
 
 def first_id_at(moment: datetime | None) -> UUID:
-    """An id that none is smaller than that was made from a moment on; a second's grace for the clocks of replicas."""
+    """A lower bound of the ids generated since a moment; a second less, for the clock differences of replicas."""
     milliseconds = int(moment.timestamp() * 1000) - 1000 if moment else 0
     return uuid7(min(max(milliseconds, 0), LATEST_MS) << 12, bytes(8))

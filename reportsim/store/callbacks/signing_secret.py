@@ -14,6 +14,6 @@ async def keep_secret(pool: Pool | Connection, candidate: str) -> str:
     """The signing secret kept in the database; the candidate becomes it when there was none."""
     secret: str | None = None
     while secret is None:
-        # Nothing is found when another starter's secret was committed while this statement ran.
+        # Nothing is found when another process committed its secret while this statement ran.
         secret = await pool.fetchval(SECRET, candidate)
     return secret

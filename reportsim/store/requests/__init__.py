@@ -1,6 +1,6 @@
 """The `requests` table: insert, claim, renew, end and read its rows. Functions take many rows in one statement."""
 
-from reportsim.store.requests.claims import PassOver, anyones_wait, begin, claim, take_over
+from reportsim.store.requests.claims import PassOver, begin, claim, has_unowned, take_over
 from reportsim.store.requests.ends import Finish, abandon, finish
 from reportsim.store.requests.insertion import Bounds, NewRequest, insert
 from reportsim.store.requests.leases import release, renew
@@ -28,7 +28,6 @@ __all__ = [
     "PassOver",
     "StoredAnswer",
     "abandon",
-    "anyones_wait",
     "begin",
     "claim",
     "counts",
@@ -36,6 +35,7 @@ __all__ = [
     "finish",
     "get",
     "get_one",
+    "has_unowned",
     "insert",
     "page",
     "prune",

@@ -10,31 +10,33 @@ from typing import Final
 from uuid import UUID
 
 from reportsim.core.model import Request
-from reportsim.store.pool import LIGHTLY, Fetches
-from reportsim.store.requests.rows import OF_R, from_row
+from reportsim.store.pool import ASYNC_COMMIT, Fetches
+from reportsim.store.requests.rows import COLUMNS_OF_R, from_row
 
 CLAIM_FROM: Final = f"""
-WITH anyones AS MATERIALIZED (
+WITH -- The oldest waiting requests that no owner has.
+unowned AS MATERIALIZED (
     SELECT id FROM requests WHERE status = 'PENDING' AND owner IS NULL{{filter}}
     ORDER BY id LIMIT CASE WHEN $5 THEN 0 ELSE $2 END FOR UPDATE SKIP LOCKED),
+-- The oldest waiting requests of this owner that it does not work on yet.
 own AS MATERIALIZED (
     SELECT id FROM requests WHERE status = 'PENDING' AND owner = $1 AND id <> ALL($6::uuid[]){{filter}}
     ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED),
 picked AS (
-    SELECT id FROM (SELECT id FROM anyones UNION ALL SELECT id FROM own) AS both_queues ORDER BY id LIMIT $2)
+    SELECT id FROM (SELECT id FROM unowned UNION ALL SELECT id FROM own) AS both_queues ORDER BY id LIMIT $2)
 UPDATE requests r SET status = 'PROCESSING', owner = $1, lease_until = now() + $3::interval, tries = tries + 1,
     started_at = greatest($4, r.created_at), changed_at = clock_timestamp()
-FROM {LIGHTLY} CROSS JOIN picked WHERE r.id = picked.id
-RETURNING {OF_R}
+FROM {ASYNC_COMMIT} CROSS JOIN picked WHERE r.id = picked.id
+RETURNING {COLUMNS_OF_R}
 """
 CLAIM: Final = CLAIM_FROM.format(filter="")
-# Only while one client holds all slots but one: a filter keeps the planner from the end of the index.
+# Used only while one client holds all slots but one: with the filter the planner reads more of the index.
 CLAIM_PASSING_OVER: Final = CLAIM_FROM.format(filter=" AND (client IS DISTINCT FROM $7::bytea OR planned_s <= $8)")
 
 
 @dataclass(frozen=True, slots=True)
 class PassOver:
-    """Whose requests are passed over that plan to hold a slot for longer than so many seconds."""
+    """The client whose requests are skipped if they plan to hold a slot for longer than so many seconds."""
 
     client: bytes
     longer_than_s: float
@@ -51,9 +53,9 @@ async def claim(
     begun: Iterable[UUID] = (),
     pass_over: PassOver | None = None,
 ) -> list[Request]:
-    """Takes the oldest waiting requests, oldest first; fewer than asked for does not mean that none are left.
+    """Claims the oldest waiting requests, oldest first; fewer than `limit` does not mean that none are left.
 
-    `begun` are those of the owner's own that are worked on already, though their rows do not say so.
+    `begun` are requests of the owner that are being worked on, though their rows do not say so.
     """
     arguments = [owner, limit, lease, started_at, only_own, list(begun)]
     if pass_over is None:
@@ -63,16 +65,16 @@ async def claim(
     return sorted((from_row(row) for row in rows), key=lambda request: request.id)
 
 
-ANYONES_WAIT: Final = "SELECT 1 FROM requests WHERE status = 'PENDING' AND owner IS NULL LIMIT 1"
+SELECT_UNOWNED: Final = "SELECT 1 FROM requests WHERE status = 'PENDING' AND owner IS NULL LIMIT 1"
 
 
-async def anyones_wait(pool: Fetches) -> bool:
-    """Whether requests are waiting that belong to no replica."""
-    return bool(await pool.fetch(ANYONES_WAIT))
+async def has_unowned(pool: Fetches) -> bool:
+    """Whether requests are waiting that have no owner."""
+    return bool(await pool.fetch(SELECT_UNOWNED))
 
 
-# A row that another statement is at is being ended, or is written down the next time: waiting for it while holding
-# others would deadlock with `finish`.
+# Locked rows are skipped: they are being ended, or are written the next time. Waiting for one while holding others
+# could deadlock with `finish`.
 BEGIN: Final = f"""
 WITH free AS MATERIALIZED (
     SELECT id FROM requests
@@ -80,7 +82,7 @@ WITH free AS MATERIALIZED (
     FOR UPDATE SKIP LOCKED)
 UPDATE requests r SET status = 'PROCESSING', tries = b.tries, started_at = b.started_at,
     lease_until = now() + $2::interval, changed_at = clock_timestamp()
-FROM {LIGHTLY} CROSS JOIN unnest($3::uuid[], $4::integer[], $5::timestamptz[]) AS b (id, tries, started_at)
+FROM {ASYNC_COMMIT} CROSS JOIN unnest($3::uuid[], $4::integer[], $5::timestamptz[]) AS b (id, tries, started_at)
 JOIN free USING (id)
 WHERE r.id = b.id AND r.tries = b.tries - (r.status = 'PENDING')::integer
 RETURNING r.id
@@ -88,9 +90,9 @@ RETURNING r.id
 
 
 async def begin(pool: Fetches, owner: UUID, lease: timedelta, begun: Sequence[Request]) -> set[UUID]:
-    """Writes down that an owner works on requests of its own; says of which their rows say so now.
+    """Writes that an owner works on requests of its own; returns the ids of the rows that say so now.
 
-    Asked again because the answer got lost, it gives the same one.
+    It is idempotent, and can be repeated when its response got lost.
     """
     rows = await pool.fetch(
         BEGIN,
@@ -103,7 +105,7 @@ async def begin(pool: Fetches, owner: UUID, lease: timedelta, begun: Sequence[Re
     return {row["id"] for row in rows}
 
 
-# Work on a row that waits may have begun unwritten, as its next try: a fence against that goes beyond it.
+# Work on a waiting row may have begun without a written claim, as its next try: the new fence must exceed that, too.
 TAKE_OVER: Final = f"""
 WITH picked AS MATERIALIZED (
     SELECT id FROM requests WHERE status IN ('PENDING', 'PROCESSING') AND run_id IS NULL AND lease_until < now()
@@ -113,8 +115,8 @@ UPDATE requests r SET status = 'PROCESSING', owner = $1, lease_until = now() + $
     tries = tries + CASE status WHEN 'PENDING' THEN 2 ELSE 1 END,
     takeovers = takeovers + (lease_until > '-infinity')::integer, started_at = coalesce(started_at, $4),
     changed_at = clock_timestamp()
-FROM {LIGHTLY} CROSS JOIN picked WHERE r.id = picked.id
-RETURNING {OF_R}
+FROM {ASYNC_COMMIT} CROSS JOIN picked WHERE r.id = picked.id
+RETURNING {COLUMNS_OF_R}
 """
 
 
@@ -126,7 +128,7 @@ async def take_over(
     started_at: datetime,
     pass_over: PassOver | None = None,
 ) -> list[Request]:
-    """Takes requests whose lease ran out; each time counts, except after a release. Those of runs are left alone."""
+    """Claims requests whose lease expired, except those of benchmark runs; counts it unless the lease was released."""
     passed_over = (pass_over.client, pass_over.longer_than_s) if pass_over else (None, None)
     rows = await pool.fetch(TAKE_OVER, owner, limit, lease, started_at, *passed_over)
     return [from_row(row) for row in rows]

@@ -14,7 +14,7 @@ from reportsim.store.requests.rows import COLUMNS, from_row
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """The end of a request, written only if `tries` is still the row's, or that of work it does not know of yet."""
+    """The end of a request, written only if the row has the same `tries`, or one less and its claim was not written."""
 
     id: UUID
     tries: int
@@ -27,8 +27,8 @@ class Finish:
     answer_body: bytes | None
 
 
-# The fence stands behind CASE, where no partial index can promise to answer it: while a table is so new that it has no
-# statistics, each row would be looked for among all that are being worked on, instead of by its id.
+# The fence is within CASE, so that the planner cannot use a partial index for it: for a table without statistics it
+# would search each row among all that are being worked on, instead of by its id.
 FINISH: Final = """
 UPDATE requests r SET status = f.status, result_payload = f.result::json, error = f.error::json, tries = f.tries,
     started_at = coalesce(r.started_at, f.started_at), completed_at = f.completed_at,
@@ -47,12 +47,12 @@ RETURNING r.id, r.tries
 
 
 async def finish(
-    pool: Fetches, owner: UUID, lease: timedelta, ends: Sequence[Finish], dispatcher: UUID | None = None
+    pool: Fetches, owner: UUID, lease: timedelta, ends: Sequence[Finish], callback_owner: UUID | None = None
 ) -> list[bool]:
-    """Ends many requests and takes the lease of each first callback; False where the fence refuses.
+    """Ends many requests and claims the first callback of each; False where the fence refuses.
 
-    A row that still waits is ended by the work that its owner began without writing that down.
-    `dispatcher` is who delivers them; the owner itself where none is given.
+    A row that still waits is ended by work whose claim was not written. `callback_owner` delivers the callbacks; by
+    default the owner itself.
     """
     rows = await pool.fetch(
         FINISH,
@@ -66,14 +66,14 @@ async def finish(
         [end.completed_at for end in ends],
         [end.answer_status for end in ends],
         [end.answer_body for end in ends],
-        dispatcher or owner,
+        callback_owner or owner,
         [end.started_at for end in ends],
     )
     written = {(row["id"], row["tries"]) for row in rows}
     return [(end.id, end.tries) in written for end in ends]
 
 
-# For a row that waits, the fence goes beyond work that began unwritten, as in `TAKE_OVER`.
+# For a waiting row the fence exceeds that of work whose claim was not written, as in `TAKE_OVER`.
 ABANDON: Final = f"""
 UPDATE requests SET status = 'FAILED', error = $3::json, completed_at = $4, owner = NULL, lease_until = NULL,
     tries = tries + CASE status WHEN 'PENDING' THEN 2 ELSE 1 END, answer_status = coalesce($6, answer_status),

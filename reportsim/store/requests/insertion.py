@@ -13,7 +13,7 @@ from reportsim.store.pool import Fetches
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRequest:
-    """A request to insert, with the answer that a replay will give."""
+    """A request to insert, with the response that an idempotent replay returns."""
 
     request: Request
     owner: UUID | None
@@ -22,11 +22,10 @@ class NewRequest:
     answer_body: bytes | None = None
 
 
-# A request keeps the version of its ledger. The statement that accepts it checks that this is the newest: what was read
-# before may have changed since. The bounds are those of what one client has waiting; what is refused for them is not
-# inserted.
+# A request keeps the version of its ledger. The statement that accepts it checks that this is still the newest.
 INSERT: Final = """
-WITH new AS MATERIALIZED (
+WITH -- The requests whose version of the ledger is the newest, in the order of submission.
+new AS MATERIALIZED (
     SELECT * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[], $8::text[],
         $9::text[], $10::bytea[], $11::smallint[], $12::bytea[], $13::integer[], $14::integer[], $15::integer[],
         $16::boolean[], $17::uuid[], $18::text[], $19::text[], $20::uuid[], $21::timestamptz[], $22::bytea[],
@@ -35,9 +34,11 @@ WITH new AS MATERIALIZED (
             ledger_version, report_version, guard, run, http_request, trace, owner, created_at, client, planned_s,
             newest, position)
     WHERE newest),
+-- What each client submits here, summed up to and including each request.
 numbered AS (
     SELECT *, row_number() OVER of_client AS number, sum(planned_s) OVER of_client AS planned FROM new
     WINDOW of_client AS (PARTITION BY client ORDER BY position)),
+-- What each of these clients has waiting already, counted no further than its bound.
 waiting AS MATERIALIZED (
     SELECT client, number AS waiting_number, planned AS waiting_planned
     FROM (SELECT DISTINCT client FROM new WHERE client IS NOT NULL AND $24::integer IS NOT NULL) AS clients
@@ -73,7 +74,7 @@ async def insert(
 ) -> list[bool]:
     """Inserts many; False for each that is not inserted.
 
-    Its idempotency key exists, its version of its ledger is not the newest, or its client's bounds refuse it.
+    The reason is that its idempotency key exists, its ledger has a newer version, or its client's bounds are reached.
     """
     rows = [item.request for item in new]
     inserted = await pool.fetch(

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from reportsim.store.pool import Connection, Fetches
 
-# Rows that another statement is at are left out: waiting for them while holding others would deadlock with `finish`.
+# Locked rows are skipped: waiting for one while holding others could deadlock with `finish`.
 RENEW: Final = """
 WITH held AS MATERIALIZED (
     SELECT id FROM requests
@@ -25,9 +25,9 @@ UPDATE requests r SET callback_due_at = now() + $2::interval FROM delivering WHE
 async def renew(
     connection: Connection, owner: UUID, lease: timedelta, working: Iterable[UUID], delivering: Iterable[UUID]
 ) -> None:
-    """Renews what this replica waits for, works on and delivers, in one statement.
+    """Renews the leases of requests that an owner has waiting, works on and delivers, in one statement.
 
-    What it claimed without ever learning so is not among that, and is taken over.
+    A claim whose response got lost is not renewed: it expires, and is taken over.
     """
     await connection.execute(RENEW, owner, lease, list(working), list(delivering))
 
@@ -45,5 +45,5 @@ WHERE id = ANY($2::uuid[]) AND callback_owner = $1 AND callback_status = 'PENDIN
 
 
 async def release(pool: Fetches, owner: UUID, delivering: Sequence[UUID]) -> None:
-    """Gives everything back at once, so that another replica need not wait for leases to run out."""
+    """Releases all leases of an owner, so that other replicas need not wait for their expiry."""
     await pool.fetch(RELEASE, owner, list(delivering))

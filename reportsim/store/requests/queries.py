@@ -12,7 +12,7 @@ from reportsim.store.requests.rows import COLUMNS, from_row
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredAnswer:
-    """What is known under an idempotency key."""
+    """The request and the response that are stored under an idempotency key."""
 
     request: Request
     fingerprint: bytes
@@ -34,7 +34,7 @@ async def get_one(pool: Pool, id: UUID) -> Request | None:
     return found[0] if found else None
 
 
-# A page ends after the row with which its documents come to this.
+# A page ends after the row with which its documents exceed this.
 PAGE_BYTES: Final = 1024 * 1024
 SIZE: Final = """
 octet_length(input_payload::text) + coalesce(octet_length(result_payload::text), 0)
@@ -51,7 +51,7 @@ WHERE bytes_before <= {PAGE_BYTES} ORDER BY id DESC
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """What a list shows; None shows all."""
+    """The filters of a list; None does not filter."""
 
     status: str | None = None
     mode: str | None = None
@@ -62,7 +62,7 @@ class Filters:
 async def page(pool: Pool, filters: Filters, *, before: UUID | None, limit: int) -> list[Request]:
     """One page, newest first: the `limit` rows before an id, fewer where they are large.
 
-    Values are written out, so that the planner knows how rare they are and which partial index holds them.
+    Values are literals, so that the planner knows their frequency and which partial index has them.
     """
     kinds = {"mode": Mode, "status": Status, "callback_status": CallbackStatus}
     chosen = [(name, kind(value)) for name, kind in kinds.items() if (value := getattr(filters, name)) is not None]
@@ -104,7 +104,7 @@ GROUP BY status, mode, callback_status
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Count:
-    """How many of the newest requests are alike in everything that a list is filtered by."""
+    """How many of the newest requests have the same values in all columns that a list is filtered by."""
 
     status: str
     mode: str
@@ -123,7 +123,7 @@ SELECT {COLUMNS}, fingerprint, answer_status, answer_body FROM requests WHERE id
 
 
 async def stored_answer(pool: Pool, key: str) -> StoredAnswer | None:
-    """What an idempotency key stands for."""
+    """The request with an idempotency key, and its stored response."""
     row = await pool.fetchrow(SELECT_ANSWER, key)
     if row is None:
         return None

@@ -14,7 +14,7 @@ COLUMNS: Final = (
     " ledger_id, ledger_version, report_version, csv_guard, run_id, http_request_id, traceparent, client, planned_s,"
     " tries, takeovers, created_at, started_at, completed_at"
 )
-OF_R: Final = ", ".join(f"r.{column.strip()}" for column in COLUMNS.split(","))
+COLUMNS_OF_R: Final = ", ".join(f"r.{column.strip()}" for column in COLUMNS.split(","))
 
 
 def from_row(row: asyncpg.Record | Mapping[str, Any]) -> Request:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from reportsim.engine.delivery import destination_queues as module
-from reportsim.engine.delivery.destination_queues import LIMITS, DestinationHealth, DestinationQueues, Limits, Permit
+from reportsim.engine.delivery.destination_queues import DestinationQueues
+from reportsim.engine.delivery.queue_group import LIMITS, DestinationHealth, Limits, Permit
 from reportsim.engine.delivery.rate_limiter import DestinationRateLimiter
 
 PROMPT, LATE, SILENT, NEW = (
@@ -43,7 +44,7 @@ def items(permits: list[Permit[str]]) -> list[str]:
 def end(queues: DestinationQueues[str], permit: Permit[str], health: DestinationHealth | None = None) -> list[str]:
     """An attempt that has ended and is written down."""
     back = queues.leave(permit, health)
-    queues.written(permit)
+    queues.release(permit)
     return back
 
 
@@ -123,7 +124,7 @@ class TestTheWire:
     def test_is_left_before_what_was_there_is_written_down(
         self, queues: DestinationQueues[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "MOST_WRITING", 5)
+        monkeypatch.setattr(module, "MAX_UNRECORDED", 5)
         stand(queues, "a", PROMPT)
         put(queues, "a", *numbered(20))
         written: list[Permit[str]] = []
@@ -135,7 +136,7 @@ class TestTheWire:
         assert len(written) == 8
         assert queues._queues["a"].held == 20
         for permit in written[:4]:
-            queues.written(permit)
+            queues.release(permit)
         assert len(start(queues)) == 8
 
     def test_a_destination_that_falls_silent_waits_its_turn_among_the_dead(
@@ -169,7 +170,7 @@ class TestTheWire:
         assert len(start(queues)) == 1
 
     def test_only_so_many_go_on_aside(self, queues: DestinationQueues[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "MOST_ASIDE", 2)
+        monkeypatch.setattr(module, "MAX_WITHOUT_PERMIT", 2)
         for number in range(LIMITS[NEW].together + 10):
             put(queues, f"new {number}", f"{number}")
         permits = start(queues)
@@ -321,7 +322,7 @@ class TestMemory:
         assert all(group.held == group.active == 0 for group in queues._groups.values())
 
     def test_of_standings_is_bounded(self, queues: DestinationQueues[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "REMEMBERED", 3)
+        monkeypatch.setattr(module, "MAX_REMEMBERED", 3)
         for origin in "abcdea":
             stand(queues, origin, SILENT)
         assert list(queues._known) == ["d", "e", "a"]
@@ -407,7 +408,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.writing)
     @rule(data=st.data())
     def write(self, data: st.DataObject) -> None:
-        self.queues.written(self.writing.pop(data.draw(st.integers(0, len(self.writing) - 1))))
+        self.queues.release(self.writing.pop(data.draw(st.integers(0, len(self.writing) - 1))))
 
     @invariant()
     def counts_are_right(self) -> None:
@@ -431,7 +432,7 @@ class Machine(RuleBasedStateMachine):
     def limits_hold(self) -> None:
         for group in self.queues._groups.values():
             assert group.active <= group.limits.together
-        assert self.queues._aside == sum(permit.aside for permit in self.permits) <= module.MOST_ASIDE
+        assert self.queues._aside == sum(permit.aside for permit in self.permits) <= module.MAX_WITHOUT_PERMIT
 
 
 TestMachine = Machine.TestCase

@@ -13,7 +13,7 @@ import pytest
 from reportsim.core.model import CallbackLog, CallbackStatus, Request, Status
 from reportsim.engine import sweeper
 from reportsim.engine.delivery import destination_queues, dispatcher, name_lookup, ssrf_guard
-from reportsim.engine.delivery.destination_queues import LIMITS, DestinationHealth, Limits
+from reportsim.engine.delivery.queue_group import LIMITS, DestinationHealth, Limits
 from reportsim.settings import Settings
 from reportsim.store import callbacks as store
 from reportsim.store.batcher import Overloaded
