@@ -1,27 +1,16 @@
 """Which submissions mean the same: any form of the same JSON, and defaults that are written out."""
 
 import json
-from datetime import date
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportsim.core.model import Ledger
 from reportsim.reports.catalog import CATALOG
 from reportsim.schemas.requests import AsyncSubmission, accept, parse, same_meaning
 from reportsim.web.body import parse_json
+from tests.schemas.test_requests import DEMO
 
-LEDGER = Ledger(
-    ledger_id=1,
-    name="demo",
-    currency="EUR",
-    exponent=2,
-    version=1,
-    first_on=date(2025, 1, 1),
-    last_on=date(2025, 12, 31),
-    lines=10,
-)
 DEFAULTS: dict[str, Any] = {
     "report_type": "trial_balance",
     "ledger": "demo",
@@ -51,7 +40,7 @@ BODIES = st.fixed_dictionaries(
 
 
 def fingerprint(raw: bytes) -> bytes:
-    return accept(parse(AsyncSubmission, parse_json(raw)), CATALOG["trial_balance"], LEDGER, None).fingerprint
+    return accept(parse(AsyncSubmission, parse_json(raw)), CATALOG["trial_balance"], DEMO, None).fingerprint
 
 
 def written(data: st.DataObject, body: dict[str, Any]) -> bytes:
