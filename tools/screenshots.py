@@ -1,4 +1,4 @@
-"""Makes the pictures of the documentation: `python -m tools.screenshots` starts a service, uses it, and photographs its views."""
+"""Makes the pictures of the documentation: `python -m tools.screenshots` uses a service and photographs its pages."""
 
 import asyncio
 import shutil
