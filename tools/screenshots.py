@@ -1,4 +1,4 @@
-"""Makes the pictures of the documentation: `python -m tools.screenshots` uses a service and photographs its pages."""
+"""Makes the README's pictures: `python -m tools.screenshots` starts a service, uses it, and photographs its views."""
 
 import asyncio
 import shutil
