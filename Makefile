@@ -43,7 +43,7 @@ coverage: .venv/dev.stamp ## simulate how often intervals hold the truth; writes
 bench: .venv/dev.stamp ## measure what is claimed about speed
 	$(BIN)/python -m benchmarks
 
-screenshots: .venv/dev.stamp ## make the README's pictures anew
+screenshots: .venv/dev.stamp ## make the pictures of the documentation anew
 	$(BIN)/python -m tools.screenshots
 
 clean: ## remove the environment and what tools left behind; the data stay

@@ -99,7 +99,7 @@ def origin(text: str) -> str:
 
 
 def setting(env: str, parse: Callable[[str], Any], default: Any, about: str, *, secret: bool = False) -> Any:
-    """One setting: its variable, its parser, its default and its line in the README."""
+    """One setting: its variable, its parser, its default and its line in docs/settings.md."""
     return field(default=default, repr=not secret, metadata={"env": env, "parse": parse, "about": about})
 
 

@@ -1,14 +1,11 @@
 """What several tests submit, and the calls that they make."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from multidict import CIMultiDictProxy
 
 from tests.conftest import Service
-
-T = TypeVar("T")
+from tests.engine.jobs import until as until
 
 UNKNOWN: Final = "01a20c3d-8abb-79ad-be1e-3eae1fd1c9f4"
 TINY: Final = {"ledger": "tiny"}
@@ -67,12 +64,3 @@ async def processing(service: Service, id: str) -> None:
         return bool((await read(service, f"/api/requests/{id}"))["status"] == "PROCESSING")
 
     await until(is_processing)
-
-
-async def until(condition: Callable[[], Awaitable[T]]) -> T:
-    """Polls until something is there, and returns it."""
-    async with asyncio.timeout(5):
-        while True:
-            if found := await condition():
-                return found
-            await asyncio.sleep(0.01)

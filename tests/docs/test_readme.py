@@ -269,6 +269,14 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert (path.parent / target.partition("#")[0]).exists(), target
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_that_are_named_exist(path: Path) -> None:
+    named = re.findall(
+        r"`((?:reportsim|tests|tools|benchmarks|docs|migrations|templates)/[\w./-]*)`", path.read_text("utf-8")
+    )
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def test_the_readme_names_every_page_of_the_documentation() -> None:
     for path in (ROOT / "docs").glob("*.md"):
         assert f"](docs/{path.name})" in README, path.name

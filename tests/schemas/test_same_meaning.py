@@ -1,30 +1,19 @@
 """Which submissions mean the same: any form of the same JSON, and defaults that are written out."""
 
 import json
-from datetime import date
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportsim.core.model import Ledger
 from reportsim.reports.catalog import CATALOG
 from reportsim.schemas.strict_json import parse_json
 from reportsim.schemas.submission_parser import parse_body
 from reportsim.schemas.submissions import AsyncSubmission
 from reportsim.web.fingerprint import same_meaning
 from reportsim.web.submission import build_submission
+from tests.schemas.test_requests import DEMO
 
-LEDGER = Ledger(
-    ledger_id=1,
-    name="demo",
-    currency="EUR",
-    exponent=2,
-    version=1,
-    first_on=date(2025, 1, 1),
-    last_on=date(2025, 12, 31),
-    lines=10,
-)
 DEFAULTS: dict[str, Any] = {
     "report_type": "trial_balance",
     "ledger": "demo",
@@ -55,7 +44,7 @@ BODIES = st.fixed_dictionaries(
 
 def fingerprint(raw: bytes) -> bytes:
     return build_submission(
-        parse_body(AsyncSubmission, parse_json(raw)), CATALOG["trial_balance"], LEDGER, None
+        parse_body(AsyncSubmission, parse_json(raw)), CATALOG["trial_balance"], DEMO, None
     ).fingerprint
 
 

@@ -333,7 +333,7 @@ async def test_every_header_of_an_answer_is_declared(settings: Settings) -> None
 
 @pytest.mark.parametrize(
     "folder",
-    [Path(shapes.__file__).parents[1] / "static" / "vendor", Path(__file__).parents[1] / "browser" / "vendor"],
+    [Path(shapes.__file__).parents[1] / "static" / "vendor", Path(__file__).parents[2] / "browser" / "vendor"],
     ids=["service", "tests"],
 )
 def test_vendored_files_are_what_their_package_has(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the house promises about itself: its files are found wherever it is installed, its SQL fits its schema."""
+"""The installed package: migrations and templates are found wherever it is, and its SQL fits its schema."""
 
 import importlib
 import pkgutil
