@@ -28,9 +28,9 @@ class Preset:
 
 # Intervals shrink with the square root of the number of requests.
 PRESETS: Final = (
-    Preset("quick", 10, 10, "a first look in half a minute: large differences, p50 and p95"),
-    Preset("proper", 60, 20, "a result to defend, in about two minutes: differences half as large, and p99"),
-    Preset("thorough", 300, 20, "in about ten minutes: differences a fifth as large, and p99 at high load"),
+    Preset("quick", 10, 10, "half a minute; resolves large differences, p50 and p95"),
+    Preset("proper", 60, 20, "about two minutes; resolves differences half as large, and p99"),
+    Preset("thorough", 300, 20, "about ten minutes; resolves differences a fifth as large, and p99 at high load"),
 )
 # The quick preset at 90 % load.
 VALUES: Final[Mapping[str, str]] = {
