@@ -298,4 +298,4 @@ async def test_the_log_is_read_a_page_at_a_time(service: Service, pool: Pool, re
     async with service.client.get(f"/requests/{id}") as answer:
         text = await answer.text()
     assert text.count('data-label="Attempt"') == 100
-    assert "The last 100 attempts" in text
+    assert "The newest 100 attempts" in text

@@ -59,7 +59,7 @@ async def leaves_nothing(service: Service, pool: Pool) -> None:
     assert [receiver for receiver in engine.guard.own if receiver is not engine.demo] == []
     assert list(engine._workers) == [engine.owner]
     assert [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("benchmark-")] == [
-        "benchmark-undertaker"
+        "benchmark-sweeper"
     ]
     assert await pool.fetchval(OPEN_ROWS) == 0
     assert list(engine.files._folder.glob("*.part")) == []
