@@ -1,5 +1,6 @@
 """Answers that break in the middle: the connection is reset, and no second answer stands within the first."""
 
+import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
 from io import BytesIO
