@@ -122,10 +122,19 @@ class DatabaseConnection(Base):
 
     @contextlib.contextmanager
     def _loss_named(self) -> Iterator[None]:
-        """An error that left the connection closed is its loss; others are somebody else's."""
+        """Raises errors that left the connection unusable as its loss; other errors are not the database's absence.
+
+        A connection that was told of its end while idle refuses statements before it is closed: asyncpg then waits for
+        the rest of that message, and says that another operation is in progress.
+        """
         try:
             yield
-        except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        except asyncpg.ProtocolError:
+            raise
+        except asyncpg.InternalClientError as error:
+            self.terminate()
+            raise DatabaseUnavailable(f"the connection to the database was lost: {error}") from error
+        except (OSError, asyncpg.InterfaceError) as error:
             if isinstance(error, DatabaseUnavailable) or not self.is_closed():
                 raise
             raise DatabaseUnavailable(f"the connection to the database was lost: {error}") from error

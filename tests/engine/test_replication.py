@@ -105,10 +105,10 @@ async def page_of(service: Service) -> AsyncIterator[Page]:
 
 
 async def listeners(connection: Connection) -> list[int]:
-    """The backends that listen in this database."""
+    """The backends that listen in this database: their last statement is LISTEN, an announcement, or a check."""
     rows = await connection.fetch(
-        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
-        " OR (query LIKE 'SELECT pg_notify%' AND datname = current_database())"
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        " AND (query LIKE 'LISTEN%' OR query LIKE 'SELECT pg_notify%' OR query = 'SELECT 1')"
     )
     return [row["pid"] for row in rows]
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +267,30 @@ class TestSeveralHosts:
             await connect(f"postgresql://ann@127.0.0.1:1,127.0.0.1:{silent}/books?connect_timeout=1")
 
 
+async def fetch_one(connection: Any) -> None:
+    await connection.fetchval("SELECT 1")
+
+
+async def fetch_rows(connection: Any) -> None:
+    await connection.fetch("SELECT $1::int", 1)
+
+
+async def execute(connection: Any) -> None:
+    await connection.execute("SELECT 1")
+
+
+async def copy_rows(connection: Any) -> None:
+    async def write(data: bytes) -> None:
+        raise AssertionError(data)
+
+    await connection.copy_from_query("SELECT 1", output=write)
+
+
+async def in_transaction(connection: Any) -> None:
+    async with connection.transaction():
+        await connection.fetchval("SELECT 1")
+
+
 class TestErrors:
     async def test_misuse_is_no_outage(self, server_dsn: str) -> None:
         connection = await connect(server_dsn)
@@ -283,6 +307,18 @@ class TestErrors:
         connection.terminate()
         with pytest.raises(DatabaseUnavailable):
             await connection.fetchval("SELECT 1")
+
+    @pytest.mark.parametrize("statement", [fetch_one, fetch_rows, execute, copy_rows, in_transaction])
+    async def test_a_connection_that_was_told_of_its_end_and_is_still_open_is_one(
+        self, server_dsn: str, statement: Callable[[Any], Awaitable[Any]]
+    ) -> None:
+        connection: Any = await connect(server_dsn)
+        fields = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection\0\0"
+        connection._protocol.data_received(b"E" + (4 + len(fields)).to_bytes(4, "big") + fields)
+        assert not connection.is_closed()
+        with pytest.raises(DatabaseUnavailable):
+            await statement(connection)
+        assert connection.is_closed()
 
     async def test_a_pool_that_is_closed_is_one(self, server_dsn: str) -> None:
         async with create_pool(server_dsn, size=1, statement_cache=0) as pool:
