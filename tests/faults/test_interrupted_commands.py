@@ -159,6 +159,11 @@ def test_a_service_is_ended_while_it_waits_for_its_database(folder: Path, number
     assert json.loads(said.splitlines()[-1])["message"] == "stopped"
 
 
+def is_processing(url: str) -> bool:
+    with urllib.request.urlopen(f"{url}/api/requests", timeout=30) as answer:
+        return any(item["status"] == "PROCESSING" for item in json.load(answer)["items"])
+
+
 def test_a_second_order_stops_the_database_before_it_ends_at_once(folder: Path) -> None:
     """The request that is waited for would take a minute."""
     simulate = {"service_time": {"distribution": "fixed", "mean_ms": 60_000}, "seed": 1}
@@ -173,6 +178,7 @@ def test_a_second_order_stops_the_database_before_it_ends_at_once(folder: Path) 
         wait_ready(url)
         asking = threading.Thread(target=ask, args=(url,))
         asking.start()
+        wait_for(lambda: is_processing(url), process)
         assert process.stderr is not None
         process.send_signal(signal.SIGTERM)
         wait_line(process.stderr, "stopping")
