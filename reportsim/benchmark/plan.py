@@ -127,7 +127,9 @@ class Plan:
             fitting = 1 if self.together else min(DEFAULT_BLOCKS, int(self.duration_s / SHORTEST_BLOCK_S))
             object.__setattr__(self, "blocks", max(fitting, 1))
         elif self.block_s < SHORTEST_BLOCK_S:
-            raise PlanError(f"duration_s / blocks must be at least {SHORTEST_BLOCK_S:g} s, the shortest block")
+            raise PlanError(f"the shortest block is {SHORTEST_BLOCK_S:g} s: duration_s / blocks is less")
+        if self.ways and self.both is Mode.SYNC:
+            raise PlanError("the ways to learn a result need an async side: ways cannot be combined with both=sync")
         if self.expected_drain_s > MOST_DRAIN_S:
             raise PlanError(f"a block of this load would take more than {MOST_DRAIN_S:g} s to work off")
 

@@ -1,8 +1,9 @@
 """Other replicas on the same database: telling them what changed here, and hearing what changed there.
 
 One connection outside the pool both listens and notifies. A notification goes out after its commit, one for all that
-changed within the gathering time. Where LISTEN delivers nothing (PgBouncer in transaction mode accepts and forgets
-it), which an echo of our own tells, changes are looked for every second instead.
+changed within the gathering time. Behind a pooler nothing is listened for: PgBouncer in transaction mode would leave
+the LISTEN on a server connection that others use, and 1.18 ends when a notification comes there during a cancellation.
+Where LISTEN delivers nothing for another reason, an echo tells. In both cases changes are polled for every second.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from uuid import UUID
 from reportsim.core.model import CallbackLog, Request
 from reportsim.engine.events.hub import EventHub
 from reportsim.store import notifications as store
+from reportsim.store.connection import DatabaseConnection
 from reportsim.store.errors import DatabaseUnavailable
 from reportsim.store.pool import OUTAGES, Connection, Pool, connect
 from reportsim.store.requests import get
@@ -102,11 +104,14 @@ class Replication:
             self._miss()
             await asyncio.sleep(POLL_S)
 
-    async def _converse(self, connection: Connection) -> None:
+    async def _converse(self, connection: DatabaseConnection) -> None:
         lost = asyncio.get_running_loop().create_future()
         connection.add_termination_listener(lambda _: None if lost.done() else lost.set_result(None))
-        await connection.add_listener(store.CHANNEL, self._hear)
-        await self._try_echo()
+        if connection.pooled:
+            self._start_polling()
+        else:
+            await connection.add_listener(store.CHANNEL, self._hear)
+            await self._try_echo()
         tasks = [
             start(self._speak(connection), name="replicas-speak", handled=(Exception,)),
             start(self._listen(), name="replicas-listen", handled=(Exception,)),
@@ -134,10 +139,16 @@ class Replication:
         """
         self._echoed.clear()
         await store.notify(self._pool, store.encode(self._boot, []))
-        self.polling = not await within(self._echoed.wait(), ECHO_S)
-        if self.polling and not self._said:
+        if await within(self._echoed.wait(), ECHO_S):
+            self.polling = False
+        else:
+            self._start_polling()
+
+    def _start_polling(self) -> None:
+        self.polling = True
+        if not self._said:
             self._said = True
-            log.warning("LISTEN delivers nothing here (a pooler in transaction mode?): changes are polled for")
+            log.warning("LISTEN delivers nothing here (a pooler?): changes are polled for")
 
     async def _speak(self, connection: Connection) -> None:
         while True:

@@ -63,5 +63,8 @@ class BenchmarkPlan(ReportRequest):
     )
     ways = YesNo(
         load_default=DEFAULTS.ways,
-        metadata={"description": "Measure polling, long polling and SSE besides the callback; each takes a block."},
+        metadata={
+            "description": "Measure polling, long polling and SSE besides the callback; each takes a block, and needs "
+            "an async side."
+        },
     )

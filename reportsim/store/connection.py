@@ -45,6 +45,8 @@ class DatabaseConnection(Base):
 
     find_pooler: Callable[[], None]
     """Called when prepared statements turn out not to last."""
+    pooled: bool = False
+    """Whether a pooler is between this connection and the server."""
     begin: str | None = None
     """How a transaction begins where the session's defaults are not the service's; only behind a pooler."""
 

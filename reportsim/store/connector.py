@@ -137,7 +137,7 @@ class Connector:
         """Opens a connection to one server, and looks at what session it is."""
         connection: DatabaseConnection = await asyncpg.connect(**self._arguments(host, pooled=pooled))
         try:
-            connection.find_pooler = self.find_pooler
+            connection.find_pooler, connection.pooled = self.find_pooler, pooled
             set_socket_options(connection, self.address.sockets)
             if connection.get_server_version().major < OLDEST_VERSION:
                 raise DatabaseMisconfigured(f"DATABASE_URL: PostgreSQL {OLDEST_VERSION} or newer is needed")

@@ -131,7 +131,7 @@ def create_pool(dsn: str, *, size: int, statement_cache: int) -> Pool:
     return BoundedPool(Connector(dsn, statement_cache=statement_cache), size)
 
 
-async def connect(dsn: str, *, statement_cache: int = 0) -> "asyncpg.Connection[asyncpg.Record]":
+async def connect(dsn: str, *, statement_cache: int = 0) -> DatabaseConnection:
     """A connection of its own, outside the pool.
 
     Raises:

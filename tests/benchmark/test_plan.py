@@ -113,6 +113,13 @@ def test_an_a_a_run_has_the_same_pattern_under_two_names() -> None:
         Plan.from_json({"both": "neither"})
 
 
+def test_ways_to_learn_a_result_need_an_async_side() -> None:
+    with pytest.raises(PlanError, match="async side"):
+        Plan(both=Mode.SYNC, ways=True)
+    assert Plan(both=Mode.ASYNC, ways=True).ways
+    assert Plan(ways=True).ways
+
+
 @given(PLANS)
 @settings(max_examples=50)
 def test_a_schedule_is_the_plan_and_nothing_else(plan: Plan) -> None:

@@ -1,5 +1,6 @@
 """Behind a PgBouncer in transaction mode: everything works, and what LISTEN does not bring is looked for."""
 
+import asyncio
 import logging
 import os
 import subprocess
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from reportsim.settings import Settings
@@ -58,6 +60,21 @@ async def test_changes_are_polled_for_and_that_is_said_once(
     print(f"\nshown on the other replica's page after {', '.join(f'{wait:.2f}' for wait in waits)} s")
     assert sorted(waits)[1] < LATEST_S
     assert len([record for record in caplog.records if POLLED in record.getMessage()]) == 2, "once for each replica"
+
+
+async def test_no_server_connection_of_a_pooler_is_left_listening(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PgBouncer 1.18 ends when a notification arrives on one whose statement is being cancelled."""
+    listened: list[str] = []
+
+    async def add_listener(connection: object, channel: str, callback: object) -> None:
+        listened.append(channel)
+
+    monkeypatch.setattr(asyncpg.Connection, "add_listener", add_listener)
+    async with serving(settings) as service:
+        await until(lambda: asyncio.sleep(0.01, service.engine.is_polling))
+    assert listened == []
 
 
 async def test_a_direct_connection_is_listened_on(settings: Settings, dsn: str) -> None:

@@ -64,7 +64,7 @@ async def test_the_form_has_a_prediction(service: Service) -> None:
         ({"ledger": "none"}, "There is no such ledger."),
         ({"arrivals": "never"}, "Must be one of"),
         ({"blocks": "3"}, "Must be greater than or equal to 4"),
-        ({"blocks": "20", "duration_s": "10"}, "at least 1 s"),
+        ({"blocks": "20", "duration_s": "10"}, "shortest block is 1 s"),
         ({"both": "neither"}, "Must be one of"),
     ],
 )

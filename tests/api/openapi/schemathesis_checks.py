@@ -7,6 +7,7 @@ keep these rules before they are sent, so that every refusal that is left has a 
 import ast
 import functools
 import json
+import os
 import re
 import threading
 from collections import deque
@@ -32,7 +33,12 @@ SYNC: Final = "/api/sync"
 RUN: Final = "/api/benchmark/both"
 SUBMISSIONS: Final = {SYNC, "/api/async", "/api/callbacks/simulate-failures", RUN}
 LIST: Final = "/api/requests"
+LOGS: Final = "/api/requests/{id}/callback-logs"
+# The first page of a log of two attempts, which the test has made, and the cursor of the second.
+LOG_ID: Final = os.environ.get("SCHEMATHESIS_LOG_ID", "")
+LOG_CURSOR: Final = os.environ.get("SCHEMATHESIS_LOG_CURSOR", "")
 DOWNLOAD: Final = "/api/reports/{file}"
+EXPORTS: Final = {"/api/benchmark/{id}/report.html", "/api/benchmark/{id}/samples.csv"}
 RUNS: Final = "/api/benchmark"
 COMPARISON: Final = "/api/benchmark/{id}/comparison"
 RECEIVER: Final = "/webhook-test/{inbox}"
@@ -79,6 +85,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         return
     if path == LIST and "cursor" in case.query:
         follow_a_page(case)
+    elif path == LOGS and "cursor" in case.query:
+        case.path_parameters, case.query = {"id": LOG_ID}, {**case.query, "cursor": LOG_CURSOR}
     elif path == DOWNLOAD and case.headers:
         ask_for_what_is_there(case)
     elif path == COMPARISON:
@@ -179,6 +187,7 @@ def is_ours(response: Any, case: Any) -> bool:
 
 ASKED_FOR: Final = "/problems/report-failed"
 # `unavailable` is also a database that is away, or a stop: those are no excuse here.
+MEASURING: Final = "A race or benchmark is running, and this would disturb its measurements."
 NO_PLACE: Final = re.compile(r"There are [0-9,]+ sync requests already\.", re.ASCII)
 BEYOND_SCHEMAS: Final = {
     404: {"/problems/not-found"},
@@ -193,6 +202,9 @@ def only_for_a_reason(ctx: Any, response: Any, case: Any) -> None:
     status = response.status_code
     problem = json.loads(response.content or b"{}") if status >= 400 else {}
     kind = problem.get("type")
+    if status == 503 and case.operation.path in EXPORTS:
+        assert problem["detail"] == MEASURING, problem
+        return
     if status >= 500:
         assert case.operation.path == SYNC, problem
         assert status in {500, 503}, problem

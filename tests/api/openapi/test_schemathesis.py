@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 import pytest
@@ -17,7 +18,7 @@ from reportsim.core import service_time
 from reportsim.engine.delivery.ssrf_guard import HostResolver, RefusedAddress, SsrfGuard
 from reportsim.settings import Settings
 from reportsim.store.benchmarks import AlreadyRunning
-from tests.api.calls import TINY, logs_of, submit
+from tests.api.calls import TINY, logs_of, read, submit
 from tests.conftest import Service, serving
 
 pytestmark = pytest.mark.slow
@@ -87,7 +88,8 @@ async def test_nothing_breaks_the_contract(
     settings: Settings, contained: None, tmp_path: Path, seed: int | None
 ) -> None:
     async with serving(replace(settings, workers=16, lease_s=30.0)) as service:
-        code, output = await fuzz(service, tmp_path, *(("--seed", str(seed)) if seed else ()))
+        log = await log_of_two_attempts(service)
+        code, output = await fuzz(service, tmp_path, log, *(("--seed", str(seed)) if seed else ()))
         async with service.client.get("/readyz") as answer:
             assert answer.status == 200
         async with service.client.get("/api/benchmark") as answer:
@@ -99,14 +101,23 @@ async def test_nothing_breaks_the_contract(
     assert int(generated[1].replace(",", "")) >= LEAST_CASES
 
 
-async def fuzz(service: Service, folder: Path, *options: str) -> tuple[int | None, str]:
+async def log_of_two_attempts(service: Service) -> dict[str, str]:
+    """A log with a second page: what schemathesis_checks needs to read it."""
+    id = await submit(service, "/api/callbacks/simulate-failures", {**TINY, "failures": 1})
+    await service.ended(id)
+    page = await read(service, f"/api/requests/{id}/callback-logs?limit=1")
+    (cursor,) = parse_qs(urlsplit(page["next"]).query)["cursor"]
+    return {"SCHEMATHESIS_LOG_ID": id, "SCHEMATHESIS_LOG_CURSOR": cursor}
+
+
+async def fuzz(service: Service, folder: Path, log: dict[str, str], *options: str) -> tuple[int | None, str]:
     """Runs the command line against a service, and returns its exit code and what it said."""
     process = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).parent / "st"),
         *("--config-file", str(HERE / "schemathesis.toml"), "run", f"{service.url}/openapi.json"),
         *("--checks", "all", *options),
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(HERE), "PYTHONWARNINGS": "ignore"},
+        env={**os.environ, **log, "PYTHONPATH": str(HERE), "PYTHONWARNINGS": "ignore"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
