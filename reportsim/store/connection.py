@@ -20,6 +20,8 @@ T = TypeVar("T")
 CONFLICT_ATTEMPTS: Final = 12
 CONFLICT_PAUSE_S: Final = 0.2
 CONFLICTS: Final = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+# A server that did not answer a statement in time may not answer this one either.
+ROLLBACK_S: Final = 1.0
 LOST_STATEMENTS: Final = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 
 
@@ -105,9 +107,16 @@ class DatabaseConnection(Base):
             await self._call(lambda: super(DatabaseConnection, self).execute("COMMIT"))
         except (asyncpg.PostgresError, DatabaseTimeout):
             if not self.is_closed():
-                await self._call(lambda: super(DatabaseConnection, self).execute("ROLLBACK"))
+                await self._roll_back()
             raise
         return result
+
+    async def _roll_back(self) -> None:
+        """Ends the transaction; a connection on which that fails is closed, so that nobody gets it within one."""
+        try:
+            await self._call(lambda: super(DatabaseConnection, self).execute("ROLLBACK", timeout=ROLLBACK_S))
+        except (asyncpg.PostgresError, DatabaseUnavailable):
+            self.terminate()
 
     async def _call(self, call: Callable[[], Awaitable[T]]) -> T:
         try:

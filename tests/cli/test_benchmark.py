@@ -12,7 +12,9 @@ import pytest
 from rich.console import Console
 
 from reportsim.benchmark.results.run_comparison import compare_runs
+from reportsim.cli.benchmark.self_test import run_self_test
 from reportsim.cli.benchmark.tables import show_comparison, show_result
+from reportsim.cli.errors import CommandError
 from tests.benchmark.runs import overload
 from tests.conftest import Service
 
@@ -98,3 +100,11 @@ def test_bounds_and_too_small_numbers_are_said_as_such() -> None:
     assert "3 block pairs are too few for an interval" in text
     (row,) = [line.split() for line in text.splitlines() if line.split()[:2] == ["time_to_result_ms.p95", "≥"]]
     assert row[2] == "8,000"
+
+
+async def test_a_self_test_takes_no_url_and_says_what_failed(service: Service) -> None:
+    done = await benchmark("--self-test", "--url", service.url)
+    assert done.code == 1
+    assert "takes no --url" in done.err
+    with pytest.raises(CommandError, match="Cannot connect"):
+        await run_self_test("http://127.0.0.1:1", os.getpid())

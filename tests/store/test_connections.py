@@ -131,6 +131,22 @@ class TestPoolers:
                         assert [row["n"] for row in await source.fetch("SELECT 1 AS n")] == [1]
                     lines.close()
 
+    async def test_a_connection_that_cannot_roll_back_is_closed_and_the_first_error_is_raised(
+        self, server_dsn: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("reportsim.store.connection.ROLLBACK_S", 0.05)
+        connection: Any = await connect(server_dsn)
+        connection.begin = "BEGIN"
+        execute = asyncpg.Connection.execute
+
+        async def hang_at_rollback(self: Any, query: str, *args: Any, **options: Any) -> str:
+            return await execute(self, "SELECT pg_sleep(9)" if query == "ROLLBACK" else query, *args, **options)
+
+        monkeypatch.setattr(asyncpg.Connection, "execute", hang_at_rollback)
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            await connection.fetchval("SELECT 1 / $1::int", 0)
+        assert connection.is_closed()
+
     async def test_one_is_found_out(self, pooler: str) -> None:
         connector = Connector(pooler, statement_cache=100)
         connections = [await connector.connect() for _ in range(3)]

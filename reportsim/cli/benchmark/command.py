@@ -90,6 +90,8 @@ def run(options: argparse.Namespace) -> int:
     """Does what is asked for, on the service that is named or on its own."""
     if options.analyse:
         return analyse_files(options.analyse, as_json=options.json)
+    if options.self_test and options.url:
+        raise CommandError("--self-test freezes a service of its own, so it takes no --url")
     if options.url:
         return asyncio.run(on_service(options.url, options))
     name_database(Settings.from_environment(), existing=bool(options.list or options.compare))

@@ -84,10 +84,19 @@ async def run_self_test(url: str, pid: int) -> SelfTest:
 
 
 async def request_json(session: aiohttp.ClientSession, method: str, path: str, **headers: str) -> Any:
-    """The JSON of a response; a POST sends the plan."""
+    """The JSON of a response; a POST sends the plan.
+
+    Raises:
+        CommandError: The service refuses, is gone, or does not respond.
+    """
     body = dict(PLAN) if method == "POST" else None
-    async with session.request(method, path, json=body, headers=headers, raise_for_status=True) as response:
-        return await response.json()
+    try:
+        async with session.request(method, path, json=body, headers=headers, raise_for_status=True) as response:
+            return await response.json()
+    except (aiohttp.ClientError, ValueError) as error:
+        raise CommandError(f"the self-test failed: {error}") from None
+    except TimeoutError:
+        raise CommandError("the self-test failed: the service does not respond") from None
 
 
 async def freeze(pid: int) -> tuple[float, float]:
