@@ -5,23 +5,60 @@ calendar year.
 """
 
 from datetime import date
-from typing import Any
+from typing import Any, Final
 
 from marshmallow import Schema
 
 from reportsim.core.model import Ledger
 from reportsim.reports.fields import IsoDate
-from reportsim.reports.report_type import Check, ReportType
-from reportsim.reports.sql import Job, literal
+from reportsim.reports.report_type import Check, Parameters, ReportType
+from reportsim.reports.sql import LEDGER, cell, money, totals
+from reportsim.store.ledgers import finite
 
-PRIOR = "Earnings of prior years"
-CURRENT = "Earnings of the current year"
+PRIOR: Final = "Earnings of prior years"
+CURRENT: Final = "Earnings of the current year"
+COLUMNS: Final = ("section", "account_code", "account_name", "amount")
 
 
-class Parameters(Schema):
+class BalanceSheetParameters(Schema):
     """The day at whose end the sheet is drawn up."""
 
     as_of = IsoDate(metadata={"description": "Last day that counts; by default the ledger's last."})
+
+
+AFTER: Final = f"{finite('$5')} + 1"
+
+# $4 is the first day of the year, $5 the last day that counts.
+# account: the balance of each account with entries, and what it was before the year. earned: the same of all revenue
+# and expense. line: the amounts by section and account in minor units, and the two computed rows.
+STATEMENT: Final = f"""
+WITH ledger AS ({LEDGER}),
+account AS MATERIALIZED (
+    SELECT type, code, name, closing.balance AS amount, opening.balance AS before
+    FROM accounts AS a
+    CROSS JOIN LATERAL {totals("a.account_id", "$4")} AS opening
+    CROSS JOIN LATERAL {totals("a.account_id", AFTER)} AS closing
+    WHERE a.ledger_id = $1 AND a.version <= $2),
+earned AS (
+    SELECT coalesce(-sum(before), 0) AS prior, coalesce(sum(before) - sum(amount), 0) AS current
+    FROM account WHERE type IN ('revenue', 'expense')),
+line AS MATERIALIZED (
+    SELECT type AS section, code, name, CASE type WHEN 'asset' THEN amount ELSE -amount END AS amount, 0 AS computed
+    FROM account WHERE type IN ('asset', 'liability', 'equity') AND amount <> 0
+    UNION ALL SELECT 'equity', NULL, '{PRIOR}', prior, 1 FROM earned
+    UNION ALL SELECT 'equity', NULL, '{CURRENT}', current, 2 FROM earned)
+SELECT currency, exponent, (
+        SELECT string_agg(concat_ws(',', section, {cell("code")}, {cell("name")}, {money("amount")}) || E'\\n', ''
+            ORDER BY array_position(ARRAY['asset', 'liability', 'equity'], section), computed, code)
+        FROM line) AS text, figure.*, all_accounts.balance AS entries_sum
+FROM ledger CROSS JOIN (
+    SELECT count(*) AS lines, sum(amount) FILTER (WHERE section = 'asset') AS assets,
+        sum(amount) FILTER (WHERE section = 'liability') AS liabilities,
+        sum(amount) FILTER (WHERE section = 'equity' AND computed = 0) AS equity,
+        sum(amount) FILTER (WHERE computed > 0) AS earnings
+    FROM line) AS figure
+CROSS JOIN {totals("0", AFTER)} AS all_accounts
+"""
 
 
 def complete(parameters: dict[str, Any], ledger: Ledger) -> dict[str, Any]:
@@ -29,52 +66,20 @@ def complete(parameters: dict[str, Any], ledger: Ledger) -> dict[str, Any]:
     return {"as_of": ledger.last_on.isoformat(), **parameters}
 
 
-def lines(job: Job) -> str:
-    """Amounts by section and account in minor units, and the two computed rows, in their order."""
-    day = job.day("as_of")
-    year = literal(date(day.year, 1, 1))
-    return f"""
-    WITH sums AS MATERIALIZED (
-        SELECT account_id, sum(amount) AS amount, sum(amount) FILTER (WHERE posted_on < {year}) AS before
-        FROM postings WHERE {job.postings} AND posted_on <= {literal(day)} GROUP BY account_id),
-    balance AS MATERIALIZED (
-        SELECT type, code, name, amount, before FROM accounts JOIN sums USING (account_id) WHERE {job.accounts}),
-    earned AS (
-        SELECT coalesce(-sum(before), 0) AS prior, coalesce(-sum(amount), 0) - coalesce(-sum(before), 0) AS current
-        FROM balance WHERE type IN ('revenue', 'expense'))
-    SELECT type AS section, code, name, CASE type WHEN 'asset' THEN amount ELSE -amount END AS amount, 0 AS computed
-    FROM balance WHERE type IN ('asset', 'liability', 'equity') AND amount <> 0
-    UNION ALL SELECT 'equity', NULL, '{PRIOR}', prior, 1 FROM earned
-    UNION ALL SELECT 'equity', NULL, '{CURRENT}', current, 2 FROM earned"""
-
-
-def rows(job: Job) -> str:
-    """The lines of the CSV."""
-    return f"""
-SELECT section, {job.cell("code")} AS account_code, {job.cell("name")} AS account_name, {job.money("amount")} AS amount
-FROM ({lines(job)}) AS line
-ORDER BY array_position(ARRAY['asset', 'liability', 'equity'], section), computed, code"""
-
-
-def figures(job: Job) -> str:
-    """Totals by section, beside the sum of all entries up to the day."""
-    return f"""
-SELECT count(*) AS lines, coalesce(sum(amount) FILTER (WHERE section = 'asset'), 0) AS assets,
-    coalesce(sum(amount) FILTER (WHERE section = 'liability'), 0) AS liabilities,
-    coalesce(sum(amount) FILTER (WHERE section = 'equity' AND computed = 0), 0) AS equity,
-    coalesce(sum(amount) FILTER (WHERE computed > 0), 0) AS earnings,
-    (SELECT coalesce(sum(amount), 0) FROM postings
-        WHERE {job.postings} AND posted_on <= {literal(job.day("as_of"))}) AS entries_sum
-FROM ({lines(job)}) AS line"""
+def arguments(parameters: Parameters) -> tuple[Any, ...]:
+    """The first day of the year, and the day."""
+    day = date.fromisoformat(parameters["as_of"])
+    return date(day.year, 1, 1), day
 
 
 BALANCE_SHEET = ReportType(
     name="balance_sheet",
     title="Balance sheet",
-    parameters=Parameters,
+    parameters=BalanceSheetParameters,
     complete=complete,
-    rows=rows,
-    figures=figures,
+    columns=lambda parameters: COLUMNS,
+    statement=STATEMENT,
+    arguments=arguments,
     totals=("assets", "liabilities", "equity", "earnings"),
     checks=(
         Check(

@@ -3,60 +3,53 @@
 Every transaction with a cash line is explained by its other lines, with the sign turned.
 """
 
+from typing import Final
+
 from marshmallow import Schema
 
-from reportsim.reports.report_type import INTERVAL, Check, ReportType, complete_interval
-from reportsim.reports.sql import Job
+from reportsim.reports.report_type import INTERVAL, Check, ReportType, complete_interval, interval
+from reportsim.reports.sql import FROM, LEDGER, TO, cell, money, totals
 
-Parameters = Schema.from_dict(dict(INTERVAL), name="CashFlowParameters")
+CashFlowParameters = Schema.from_dict(dict(INTERVAL), name="CashFlowParameters")
+COLUMNS: Final = ("section", "account_code", "account_name", "amount")
 
-
-def accounts(job: Job, condition: str) -> str:
-    """The ids of some accounts."""
-    return f"(SELECT account_id FROM accounts WHERE {job.accounts} AND {condition})"
-
-
-def flows(job: Job) -> str:
-    """Amounts by section and account in minor units, without those that are zero."""
-    return f"""
-    SELECT CASE WHEN a.cf_section IN ('financing', 'investing') THEN a.cf_section ELSE 'operating' END AS section,
-        a.code, a.name, amount
-    FROM accounts a JOIN (
-        SELECT account_id, -sum(amount) AS amount
-        FROM postings JOIN (
-            SELECT DISTINCT transaction_id FROM postings
-            WHERE {job.interval} AND account_id IN {accounts(job, "is_cash")}) AS with_cash USING (transaction_id)
-        WHERE {job.interval} GROUP BY account_id) AS m USING (account_id)
-    WHERE a.ledger_id = {job.ledger_id} AND NOT a.is_cash AND amount <> 0"""
-
-
-def rows(job: Job) -> str:
-    """The lines of the CSV."""
-    return f"""
-SELECT section, {job.cell("code")} AS account_code, {job.cell("name")} AS account_name, {job.money("amount")} AS amount
-FROM ({flows(job)}) AS line ORDER BY section, code"""
-
-
-def figures(job: Job) -> str:
-    """Totals by section, beside the cash accounts' own balances."""
-    cash = f"SELECT coalesce(sum(amount), 0) FROM postings WHERE account_id IN {accounts(job, 'is_cash')} AND"
-    return f"""
-SELECT count(*) AS lines, coalesce(sum(amount), 0) AS net_change,
-    coalesce(sum(amount) FILTER (WHERE section = 'operating'), 0) AS operating,
-    coalesce(sum(amount) FILTER (WHERE section = 'investing'), 0) AS investing,
-    coalesce(sum(amount) FILTER (WHERE section = 'financing'), 0) AS financing,
-    ({cash} {job.before("from")}) AS opening_cash,
-    ({cash} {job.before("to")}) AS closing_cash
-FROM ({flows(job)}) AS line"""
-
+# $4 and $5 are the days from and to.
+# line: the amounts by section and account in minor units, without those that are zero.
+STATEMENT: Final = f"""
+WITH ledger AS ({LEDGER}),
+account AS MATERIALIZED (
+    SELECT is_cash, cf_section, code, name, opening.balance AS opening, closing.balance AS closing,
+        opening.cash - closing.cash AS amount
+    FROM accounts AS a
+    CROSS JOIN LATERAL {totals("a.account_id", FROM)} AS opening
+    CROSS JOIN LATERAL {totals("a.account_id", TO)} AS closing
+    WHERE a.ledger_id = $1 AND a.version <= $2),
+line AS MATERIALIZED (
+    SELECT CASE WHEN cf_section IN ('financing', 'investing') THEN cf_section ELSE 'operating' END AS section,
+        code, name, amount
+    FROM account WHERE NOT is_cash AND amount <> 0)
+SELECT currency, exponent, (
+        SELECT coalesce(string_agg(concat_ws(',', section, {cell("code")}, {cell("name")}, {money("amount")}) || E'\\n',
+            '' ORDER BY section, code), '')
+        FROM line) AS text, figure.*, cash.*
+FROM ledger CROSS JOIN (
+    SELECT count(*) AS lines, sum(amount) AS net_change,
+        sum(amount) FILTER (WHERE section = 'operating') AS operating,
+        sum(amount) FILTER (WHERE section = 'investing') AS investing,
+        sum(amount) FILTER (WHERE section = 'financing') AS financing
+    FROM line) AS figure
+CROSS JOIN (
+    SELECT sum(opening) AS opening_cash, sum(closing) AS closing_cash FROM account WHERE is_cash) AS cash
+"""
 
 CASH_FLOW = ReportType(
     name="cash_flow",
     title="Cash flow statement",
-    parameters=Parameters,
+    parameters=CashFlowParameters,
     complete=complete_interval,
-    rows=rows,
-    figures=figures,
+    columns=lambda parameters: COLUMNS,
+    statement=STATEMENT,
+    arguments=interval,
     totals=("opening_cash", "operating", "investing", "financing", "net_change", "closing_cash"),
     checks=(
         Check("opening_plus_change_is_closing", lambda f: f["opening_cash"] + f["net_change"] == f["closing_cash"]),

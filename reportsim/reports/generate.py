@@ -1,21 +1,27 @@
-"""How a report is made: one row of figures, one COPY into the file.
+"""How a report is made: by one prepared statement that returns the text of the file and the figures.
 
-Both see the same entries without a transaction around them, since the version of the ledger says which those are. When
-the ledger is deleted between them, the checks fail, and then it is looked for.
+Only a report of too many lines for that is streamed: the figures of the lines, then the lines by COPY. All see the same
+entries without a transaction around them, since the version of the ledger says which those are. When the ledger is
+deleted between them, the checks fail, and then it is looked for.
 """
 
+import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from typing import Any, Final
+
+import asyncpg
 
 from reportsim.core.model import Request
 from reportsim.core.problems import Problem
 from reportsim.reports.catalog import CATALOG
+from reportsim.reports.files.csv_text import count_records, last_record
 from reportsim.reports.files.draft import Draft
-from reportsim.reports.report_type import ReportType
-from reportsim.reports.sql import Job
+from reportsim.reports.report_type import Listing, ReportType
 from reportsim.store.pool import Connection, Lends
 
 # A long listing gets memory to sort in, and no compiler. That one report takes one core is said by the table itself:
@@ -24,13 +30,11 @@ BEGIN: Final = """
 BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL jit = off;
 SET LOCAL work_mem = '64MB'; SET LOCAL statement_timeout = 0
 """
-LONG: Final = 20_000
-SELECT_FIGURES: Final = """
-SELECT ledger.currency, ledger.exponent, figure.*
-FROM ledgers AS ledger CROSS JOIN ({figures}) AS figure WHERE ledger.ledger_id = {ledger_id}
-"""
 SELECT_LEDGER: Final = "SELECT 1 FROM ledgers WHERE ledger_id = $1"
 TIMEOUT_S: Final = 600.0
+# What is hashed and written at once: a millisecond of the event loop.
+PIECE: Final = 1 << 18
+PARAMETER: Final = re.compile(r"\$([1-9])")
 
 
 class LedgerDeleted(Exception):
@@ -48,12 +52,78 @@ class Report:
     checks: list[dict[str, Any]]
 
 
+async def generate(connections: Lends, request: Request, draft: Draft) -> Report:
+    """Writes the report of a request into a draft.
+
+    Raises:
+        LedgerDeleted: there is nothing to report on any more.
+        Problem: `report-failed`, when it takes too long, or when a check does not hold; it names the check.
+        asyncpg.PostgresError, DatabaseUnavailable: the database is away; the report can be tried again.
+    """
+    report_type = CATALOG[request.input_payload["report_type"]]
+    parameters = request.input_payload
+    arguments = (request.ledger_id, request.ledger_version, request.csv_guard, *report_type.arguments(parameters))
+    async with connections.acquire() as connection:
+        with in_time():
+            found = await connection.fetchrow(report_type.statement, *arguments, timeout=TIMEOUT_S)
+        if found is None:
+            raise LedgerDeleted
+        figures = integers(found)
+        header = ",".join(report_type.columns(parameters)).encode() + b"\n"
+        if found["text"] is None:
+            assert report_type.listing is not None
+            figures |= await stream(connection, report_type.listing, arguments, draft)
+        else:
+            text = found["text"].encode()
+            figures["rows"] = count_records(text)
+            await write(draft, header + text)
+    if figures["rows"] and report_type.balance_column is not None:
+        last = Decimal(last_record(draft.last)[report_type.balance_column])
+        figures["last_balance"] = int(last.scaleb(found["exponent"]))
+    try:
+        return conclude(report_type, figures, found["currency"], found["exponent"])
+    except Problem:
+        # A ledger that is deleted between two statements has figures and no rows.
+        async with connections.acquire() as connection:
+            if await connection.fetchval(SELECT_LEDGER, request.ledger_id) is None:
+                raise LedgerDeleted from None
+        raise
+
+
+async def write(draft: Draft, content: bytes) -> None:
+    """Writes a text, in pieces that let others use the event loop in between."""
+    for start in range(0, len(content), PIECE):
+        if start:
+            await asyncio.sleep(0)
+        draft.add(content[start : start + PIECE])
+    draft.last = content
+
+
+async def stream(connection: Connection, listing: Listing, arguments: tuple[Any, ...], draft: Draft) -> dict[str, int]:
+    """Streams the lines into a draft; returns their figures, with `rows`."""
+    async with prepared_for_much(connection):
+        with in_time():
+            found = await connection.fetchrow(with_literals(listing.figures, arguments), timeout=TIMEOUT_S)
+            tag = await connection.copy_from_query(
+                with_literals(listing.statement, arguments),
+                output=draft.write,
+                format="csv",
+                header=True,
+                timeout=TIMEOUT_S,
+            )
+    return {**integers(found), "rows": int(tag.rpartition(" ")[2])}
+
+
+def integers(row: asyncpg.Record | None) -> dict[str, int]:
+    """The figures of a row: all columns that are numbers."""
+    assert row is not None
+    texts = {"currency", "exponent", "text"}
+    return {name: int(value or 0) for name, value in row.items() if name not in texts}
+
+
 @contextlib.asynccontextmanager
-async def prepared_for(connection: Connection, entries: int) -> AsyncIterator[None]:
-    """A transaction set up for as many entries, where they are many; what disturbs it leaves it open, to be closed."""
-    if entries < LONG:
-        yield
-        return
+async def prepared_for_much(connection: Connection) -> AsyncIterator[None]:
+    """A transaction set up for many entries; what disturbs it leaves it open, to be closed."""
     await connection.execute(BEGIN)
     yield
     await connection.execute("ROLLBACK")
@@ -68,46 +138,29 @@ def in_time() -> Iterator[None]:
         raise Problem("report-failed", f"The report took longer than {TIMEOUT_S:g} s.") from None
 
 
-async def generate(connections: Lends, request: Request, draft: Draft) -> Report:
-    """Writes the report of a request into a draft.
+def with_literals(statement: str, arguments: tuple[Any, ...]) -> str:
+    """A statement with its parameters written into the text, since COPY takes none."""
+    return PARAMETER.sub(lambda match: literal(arguments[int(match[1]) - 1]), statement)
 
-    Raises:
-        LedgerDeleted: there is nothing to report on any more.
-        Problem: `report-failed`, when it takes too long, or when a check does not hold; it names the check.
-        asyncpg.PostgresError, DatabaseUnavailable: the database is away; the report can be tried again.
-    """
-    report_type = CATALOG[request.input_payload["report_type"]]
-    job = Job(
-        ledger_id=request.ledger_id,
-        version=request.ledger_version,
-        parameters=request.input_payload,
-        csv_guard=request.csv_guard,
-    )
-    async with connections.acquire() as connection:
-        statement = SELECT_FIGURES.format(figures=report_type.figures(job), ledger_id=job.ledger_id)
-        with in_time():
-            found = await connection.fetchrow(statement, timeout=TIMEOUT_S)
-        if found is None:
-            raise LedgerDeleted
-        currency, job = found["currency"], replace(job, exponent=found["exponent"])
-        figures = {name: int(value or 0) for name, value in list(found.items())[2:]}
-        async with prepared_for(connection, figures.get("entries", 0)):
-            with in_time():
-                tag = await connection.copy_from_query(
-                    report_type.rows(job), output=draft.write, format="csv", header=True, timeout=TIMEOUT_S
-                )
-    figures["rows"] = rows = int(tag.rpartition(" ")[2])
-    if rows and report_type.balance_column is not None:
-        last = Decimal(draft.last_record()[report_type.balance_column])
-        figures["last_balance"] = int(last.scaleb(job.exponent))
-    try:
-        return conclude(report_type, figures, currency, job.exponent)
-    except Problem:
-        # A ledger that is deleted between the two statements has figures and no rows.
-        async with connections.acquire() as connection:
-            if await connection.fetchval(SELECT_LEDGER, job.ledger_id) is None:
-                raise LedgerDeleted from None
-        raise
+
+def literal(value: date | str | int | bool | list[str] | None) -> str:
+    """A value as SQL. The calendar's ends are infinities, as asyncpg sends them."""
+    match value:
+        case None:
+            return "NULL"
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case date():
+            name = {date.min: "-infinity", date.max: "infinity"}.get(value, value.isoformat())
+            return f"DATE '{name}'"
+        case str():
+            if "\0" in value:
+                raise ValueError("text with NUL")
+            return "'" + value.replace("'", "''") + "'"
+        case list():
+            return f"ARRAY[{', '.join(literal(item) for item in value)}]"
 
 
 def conclude(report_type: ReportType, figures: Mapping[str, int], currency: str, exponent: int) -> Report:

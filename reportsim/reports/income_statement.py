@@ -1,67 +1,98 @@
 """Income statement: revenue and expense of an interval, whole or by month or quarter."""
 
+from typing import Any, Final
+
 from marshmallow import Schema, fields, validate
 
-from reportsim.reports.report_type import INTERVAL, Check, ReportType, complete_interval
-from reportsim.reports.sql import Job, literal
+from reportsim.reports.report_type import INTERVAL, Check, Parameters, ReportType, complete_interval, interval
+from reportsim.reports.sql import FROM, LEDGER, TO, cell, money, totals
 
-Parameters = Schema.from_dict(
+WHOLE: Final = "none"
+
+IncomeStatementParameters = Schema.from_dict(
     {
         **INTERVAL,
         "group_by": fields.String(
-            load_default="none",
-            validate=validate.OneOf(["none", "month", "quarter"]),
+            load_default=WHOLE,
+            validate=validate.OneOf([WHOLE, "month", "quarter"]),
             metadata={"description": "One amount per account, or one per month or quarter."},
         ),
     },
     name="IncomeStatementParameters",
 )
 
+# The next period after a day in which an account has entries. $6 is its unit, and NULL stands for the whole interval.
+LENGTH: Final = "make_interval(months => CASE $6 WHEN 'quarter' THEN 3 ELSE 1 END)"
+NEXT_PERIOD: Final = f"""(
+        SELECT coalesce(greatest(date_trunc($6, day::timestamp)::date, {FROM}), {FROM}) AS start,
+            coalesce(least((date_trunc($6, day::timestamp) + {LENGTH})::date, {TO}), {TO}) AS after
+        FROM balances
+        WHERE ledger_id = $1 AND account_id = {{account}} AND day >= {{day}} AND day < {TO} AND version <= $2
+        ORDER BY day LIMIT 1)"""
 
-def amounts(job: Job) -> str:
-    """Amounts by section, account and period in minor units, without those that are zero."""
-    period = job.parameters.get("group_by", "none")
-    first = literal(job.day("from"))
-    start = first if period == "none" else f"greatest(date_trunc('{period}', posted_on::timestamp)::date, {first})"
-    return f"""
-    SELECT a.type AS section, a.code, a.name, period_start,
-        CASE a.type WHEN 'revenue' THEN -moved ELSE moved END AS amount
-    FROM accounts a JOIN (
-        SELECT account_id, {start} AS period_start, sum(amount) AS moved
-        FROM postings WHERE {job.interval} GROUP BY 1, 2) AS m USING (account_id)
-    WHERE a.ledger_id = {job.ledger_id} AND a.type IN ('revenue', 'expense') AND moved <> 0"""
+# $4 and $5 are the days from and to, $6 is the unit of periods or NULL.
+# account: what each account gained in the interval. period: its periods with entries, each found from the one before.
+# line: the amounts by section, account and period in minor units, without those that are zero.
+STATEMENT: Final = f"""
+WITH RECURSIVE ledger AS ({LEDGER}),
+account AS MATERIALIZED (
+    SELECT account_id, type, code, name, closing.balance - opening.balance AS gained
+    FROM accounts AS a
+    CROSS JOIN LATERAL {totals("a.account_id", FROM)} AS opening
+    CROSS JOIN LATERAL {totals("a.account_id", TO)} AS closing
+    WHERE a.ledger_id = $1 AND a.version <= $2),
+period AS (
+    SELECT account_id, start, after
+    FROM account AS a CROSS JOIN LATERAL {NEXT_PERIOD.format(account="a.account_id", day=FROM)} AS first
+    WHERE type IN ('revenue', 'expense')
+    UNION ALL
+    SELECT account_id, next.start, next.after
+    FROM period AS p CROSS JOIN LATERAL {NEXT_PERIOD.format(account="p.account_id", day="p.after")} AS next
+    WHERE p.after < {TO}),
+line AS MATERIALIZED (
+    SELECT type AS section, code, name, start,
+        CASE type WHEN 'revenue' THEN opening.balance - closing.balance ELSE closing.balance - opening.balance END
+            AS amount
+    FROM account JOIN period AS p USING (account_id)
+    CROSS JOIN LATERAL {totals("p.account_id", "p.start")} AS opening
+    CROSS JOIN LATERAL {totals("p.account_id", "p.after")} AS closing
+    WHERE opening.balance <> closing.balance)
+SELECT currency, exponent, (
+        SELECT coalesce(string_agg(concat_ws(',', section, {cell("code")}, {cell("name")},
+            CASE WHEN $6 IS NOT NULL THEN start END, {money("amount")}) || E'\\n', ''
+            ORDER BY section = 'expense', code, start), '')
+        FROM line) AS text, figure.*, gained.*
+FROM ledger CROSS JOIN (
+    SELECT count(*) AS lines, sum(amount) FILTER (WHERE section = 'revenue') AS revenue,
+        sum(amount) FILTER (WHERE section = 'expense') AS expense
+    FROM line) AS figure
+CROSS JOIN (
+    SELECT -sum(gained) FILTER (WHERE type IN ('revenue', 'expense')) AS net_income,
+        sum(gained) FILTER (WHERE type NOT IN ('revenue', 'expense')) AS net_assets_gained
+    FROM account) AS gained
+"""
 
 
-def rows(job: Job) -> str:
-    """The lines of the CSV."""
-    period = "" if job.parameters.get("group_by", "none") == "none" else "period_start, "
-    return f"""
-SELECT section, {job.cell("code")} AS account_code, {job.cell("name")} AS account_name, {period}
-    {job.money("amount")} AS amount
-FROM ({amounts(job)}) AS line ORDER BY section = 'expense', code, period_start"""
+def columns(parameters: Parameters) -> tuple[str, ...]:
+    """The header, which names the period where there are several."""
+    period = () if parameters.get("group_by", WHOLE) == WHOLE else ("period_start",)
+    return "section", "account_code", "account_name", *period, "amount"
 
 
-def figures(job: Job) -> str:
-    """Totals of the lines, beside what the accounts of the balance sheet gained in the same interval."""
-    return f"""
-SELECT count(*) AS lines, coalesce(sum(amount) FILTER (WHERE section = 'revenue'), 0) AS revenue,
-    coalesce(sum(amount) FILTER (WHERE section = 'expense'), 0) AS expense,
-    (SELECT -coalesce(sum(amount), 0) FROM postings WHERE {job.interval} AND account_id IN (
-        SELECT account_id FROM accounts
-        WHERE ledger_id = {job.ledger_id} AND type IN ('revenue', 'expense'))) AS net_income,
-    (SELECT coalesce(sum(amount), 0) FROM postings WHERE {job.interval} AND account_id IN (
-        SELECT account_id FROM accounts
-        WHERE ledger_id = {job.ledger_id} AND type IN ('asset', 'liability', 'equity'))) AS net_assets_gained
-FROM ({amounts(job)}) AS line"""
+def arguments(parameters: Parameters) -> tuple[Any, ...]:
+    """The interval and the unit of its periods."""
+    unit = parameters.get("group_by", WHOLE)
+    return *interval(parameters), None if unit == WHOLE else unit
 
 
 INCOME_STATEMENT = ReportType(
     name="income_statement",
     title="Income statement",
-    parameters=Parameters,
+    parameters=IncomeStatementParameters,
     complete=complete_interval,
-    rows=rows,
-    figures=figures,
+    columns=columns,
+    statement=STATEMENT,
+    arguments=arguments,
     totals=("revenue", "expense", "net_income"),
     checks=(
         Check("net_income_is_revenue_less_expense", lambda f: f["net_income"] == f["revenue"] - f["expense"]),

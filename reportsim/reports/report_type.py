@@ -1,4 +1,4 @@
-"""What a report is: its parameters, its statements, its totals and the checks it must pass."""
+"""What a report is: its parameters, its statement, its totals and the checks it must pass."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from marshmallow.fields import Field
 
 from reportsim.core.model import Ledger
 from reportsim.reports.fields import IsoDate
-from reportsim.reports.sql import Job
 
 Figures = Mapping[str, int]
+Parameters = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,19 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """How a report that has too many lines for one answer of the database is streamed.
+
+    Attributes:
+        statement: the SELECT of the lines, for COPY, with the parameters of the report's statement.
+        figures: the SELECT of the figures that the report's statement takes from its lines.
+    """
+
+    statement: str
+    figures: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReportType:
     """One entry of the catalog.
 
@@ -31,11 +44,14 @@ class ReportType:
         version: raised when the same parameters would give other bytes.
         parameters: the schema of the options that only this report has.
         complete: fills in what the ledger's window decides.
-        rows: the SELECT that COPY streams into the CSV file.
-        figures: the SELECT of one row of integers, computed apart from `rows`: totals and what checks compare.
+        columns: the header of the file.
+        statement: the SELECT of one row: currency, exponent, `lines`, the text of the file without its header, and
+            figures, integers that are computed apart from the text.
+        arguments: the statement's parameters from $4 on.
         totals: the figures that the result shows, in minor units.
-        checks: the invariants; `rows`, the number of lines written, is among the figures.
+        checks: the invariants; `rows`, the number of lines in the file, is among the figures.
         balance_column: a money column whose last value in the file is the figure `last_balance`.
+        listing: how the lines are streamed where `lines` is NULL, since there are too many.
     """
 
     name: str
@@ -43,11 +59,13 @@ class ReportType:
     title: str
     parameters: type[Schema]
     complete: Callable[[dict[str, Any], Ledger], dict[str, Any]]
-    rows: Callable[[Job], str]
-    figures: Callable[[Job], str]
+    columns: Callable[[Parameters], tuple[str, ...]]
+    statement: str
+    arguments: Callable[[Parameters], tuple[Any, ...]]
     totals: tuple[str, ...]
     checks: tuple[Check, ...]
     balance_column: int | None = None
+    listing: Listing | None = None
 
 
 # A dict, since `from` is a keyword.
@@ -70,3 +88,8 @@ def complete_interval(parameters: dict[str, Any], ledger: Ledger) -> dict[str, A
         name = "to" if "to" in parameters else "from"
         raise ValidationError({name: [f"The interval [{first}, {after}) is empty."]})
     return {**parameters, "from": first, "to": after}
+
+
+def interval(parameters: Parameters) -> tuple[date, date]:
+    """The days `from` and `to`; asyncpg sends the calendar's last day as infinity, which includes that day."""
+    return date.fromisoformat(parameters["from"]), date.fromisoformat(parameters["to"])

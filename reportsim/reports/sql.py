@@ -1,12 +1,12 @@
 """Pieces that every report statement is made of.
 
-COPY takes no parameters, so values are written into the text: numbers, dates and text only, each by its own rule.
+The statements are constants: $1 is the ledger, $2 the version, $3 whether cells are guarded against formulas, and what
+follows are the report's own parameters.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date
-from typing import Any, Final
+from typing import Final
+
+from reportsim.store.ledgers import finite
 
 # What makes a formula, also full-width and small, as East Asian spreadsheets take it; where a cell may begin: at the
 # start, or after what a spreadsheet may split at; and what it may pass over before the formula. Code points are written
@@ -17,82 +17,41 @@ PASSED_OVER: Final = r'[ \t\n\v\f\r"\u00A0\u200B-\u200D\u2060\u3000\uFEFF]*'
 FORMULA: Final = f"({STARTS})({PASSED_OVER})([{SIGNS}])"
 SUSPECT: Final = rf"[{SIGNS}]|^[\t\r]"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One execution of a report: its parameters and the snapshot of the ledger that it sees."""
-
-    ledger_id: int
-    version: int
-    exponent: int = 0
-    parameters: dict[str, Any]
-    csv_guard: bool
-
-    def day(self, name: str) -> date:
-        """A date parameter."""
-        return date.fromisoformat(self.parameters[name])
-
-    @property
-    def postings(self) -> str:
-        """The condition that selects the entries of the snapshot."""
-        return f"ledger_id = {int(self.ledger_id)} AND version <= {int(self.version)}"
-
-    @property
-    def accounts(self) -> str:
-        """The condition that selects the accounts of the snapshot."""
-        return self.postings
-
-    @property
-    def interval(self) -> str:
-        """The condition that selects the snapshot's entries from `from` up to the day before `to`."""
-        return f"{self.before('to')} AND posted_on >= {literal(self.day('from'))}"
-
-    def before(self, name: str) -> str:
-        """The condition that selects the snapshot's entries before a date parameter."""
-        return f"{self.postings} AND {self.is_before('posted_on', name)}"
-
-    def is_before(self, column: str, name: str) -> str:
-        """The condition that a day is before a date parameter. The calendar's last day, as `to`, includes itself."""
-        day = self.day(name)
-        return f"{column} {'<=' if name == 'to' and day == date.max else '<'} {literal(day)}"
-
-    def balance_before(self, name: str) -> str:
-        """The balance of the account `account_id` of table `accounts` before a date parameter, from kept balances."""
-        return f"""(
-        SELECT sum(last.amount) FROM generate_series(1, {int(self.version)}) AS v CROSS JOIN LATERAL (
-            SELECT amount FROM balances
-            WHERE ledger_id = {int(self.ledger_id)} AND account_id = accounts.account_id AND version = v
-                AND {self.is_before("day", name)} ORDER BY day DESC LIMIT 1) AS last)"""
-
-    def money(self, expression: str) -> str:
-        """Minor units as major units, with the currency's number of decimals."""
-        unit = f"{10**-self.exponent:.{self.exponent}f}" if self.exponent else "1"
-        return f"(coalesce({expression}, 0) * {unit})"
-
-    def cell(self, expression: str) -> str:
-        """A text cell that no spreadsheet takes for a formula."""
-        if not self.csv_guard:
-            return expression
-        quote = rf"CASE WHEN left({expression}, 1) IN (E'\t', E'\r') THEN '''' ELSE '' END"
-        inner = rf"regexp_replace({expression}, '{FORMULA}', '\1\2''\3', 'g')"
-        return f"CASE WHEN {expression} ~ '{SUSPECT}' THEN {quote} || {inner} ELSE {expression} END"
+# The ledger's currency, and the minor unit as a number whose scale is the currency's number of decimals.
+LEDGER: Final = "SELECT currency, exponent, ('1e-' || exponent)::numeric AS unit FROM ledgers WHERE ledger_id = $1"
 
 
-def literal(value: date | str | int | bool) -> str:
-    """A value as SQL."""
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case int():
-            return str(value)
-        case date():
-            return f"DATE '{value.isoformat()}'"
-        case str():
-            if "\0" in value:
-                raise ValueError("text with NUL")
-            return "'" + value.replace("'", "''") + "'"
+# The day `from`, and the day `to` or the end of time. asyncpg sends the first and the last day of the calendar as
+# infinities; as `to`, the last one thus includes itself.
+FROM: Final = finite("$4")
+TO: Final = "$5"
 
 
-def texts(values: Sequence[str]) -> str:
-    """A list of texts as an SQL array."""
-    return f"ARRAY[{', '.join(literal(value) for value in values)}]::text[]"
+def totals(account: str, day: str) -> str:
+    """The kept totals of an account before a day: one row, of zeros where there is nothing."""
+    return f"""(
+        SELECT coalesce(sum(balance), 0) AS balance, coalesce(sum(debit), 0) AS debit,
+            coalesce(sum(credit), 0) AS credit, coalesce(sum(entries), 0) AS entries, coalesce(sum(cash), 0) AS cash
+        FROM (
+            SELECT balance, debit, credit, entries, cash FROM balances
+            WHERE ledger_id = $1 AND account_id = {account} AND day < {day} AND version <= $2
+            ORDER BY day DESC, version DESC LIMIT 1) AS last)"""
+
+
+def money(expression: str) -> str:
+    """Minor units as major units, with the currency's number of decimals."""
+    return f"({expression} * unit)"
+
+
+def guarded(expression: str) -> str:
+    """A text that no spreadsheet takes for a formula, where $3 asks for that."""
+    quote = rf"CASE WHEN left({expression}, 1) IN (E'\t', E'\r') THEN '''' ELSE '' END"
+    inner = rf"regexp_replace({expression}, '{FORMULA}', '\1\2''\3', 'g')"
+    return f"CASE WHEN $3 AND {expression} ~ '{SUSPECT}' THEN {quote} || {inner} ELSE {expression} END"
+
+
+def cell(expression: str) -> str:
+    """A text as a cell of a CSV line, in quotes where it has to be (RFC 4180) or is empty; nothing for NULL."""
+    return f"""coalesce((
+        SELECT CASE WHEN text = '' OR text ~ E'[",\\n\\r]' THEN '"' || replace(text, '"', '""') || '"' ELSE text END
+        FROM (SELECT {guarded(expression)} AS text OFFSET 0) AS guarded), '')"""

@@ -1,12 +1,14 @@
 """Trial balance: every account's opening, movement and closing."""
 
+from typing import Any, Final
+
 from marshmallow import Schema
 
 from reportsim.reports.fields import YesNo
-from reportsim.reports.report_type import INTERVAL, Check, ReportType, complete_interval
-from reportsim.reports.sql import Job, literal
+from reportsim.reports.report_type import INTERVAL, Check, Parameters, ReportType, complete_interval, interval
+from reportsim.reports.sql import FROM, LEDGER, TO, cell, money, totals
 
-Parameters = Schema.from_dict(
+TrialBalanceParameters = Schema.from_dict(
     {
         **INTERVAL,
         "include_zero": YesNo(load_default=False, metadata={"description": "Show accounts without any figure too."}),
@@ -14,57 +16,63 @@ Parameters = Schema.from_dict(
     name="TrialBalanceParameters",
 )
 
+COLUMNS: Final = (
+    "account_code",
+    "account_name",
+    "account_type",
+    "opening_debit",
+    "opening_credit",
+    "period_debit",
+    "period_credit",
+    "closing_debit",
+    "closing_credit",
+)
 
-def balances(job: Job) -> str:
-    """Per account: the opening, gross debit and credit of the interval, and the closing, in minor units.
+# $4 and $5 are the days from and to, $6 is whether accounts without any figure are shown.
+# account: per account the opening, the gross debit and credit of the interval, and the closing, in minor units.
+STATEMENT: Final = f"""
+WITH ledger AS ({LEDGER}),
+account AS MATERIALIZED (
+    SELECT code, name, type, opening.balance AS opening, closing.balance AS closing,
+        closing.debit - opening.debit AS debit, closing.credit - opening.credit AS credit
+    FROM accounts AS a
+    CROSS JOIN LATERAL {totals("a.account_id", FROM)} AS opening
+    CROSS JOIN LATERAL {totals("a.account_id", TO)} AS closing
+    WHERE a.ledger_id = $1 AND a.version <= $2
+        AND ($6 OR opening.balance <> 0 OR closing.balance <> 0 OR closing.entries <> opening.entries)),
+line AS (
+    SELECT code, concat_ws(',', {cell("code")}, {cell("name")}, type,
+        {money("greatest(opening, 0)")}, {money("greatest(-opening, 0)")}, {money("debit")}, {money("credit")},
+        {money("greatest(closing, 0)")}, {money("greatest(-closing, 0)")}) AS text
+    FROM account CROSS JOIN ledger)
+SELECT currency, exponent, (SELECT coalesce(string_agg(text || E'\\n', '' ORDER BY code), '') FROM line) AS text,
+    figure.*, entries_gross
+FROM ledger CROSS JOIN (
+    SELECT count(*) AS accounts,
+        sum(greatest(opening, 0)) AS opening_debit, sum(greatest(-opening, 0)) AS opening_credit,
+        sum(debit) AS period_debit, sum(credit) AS period_credit,
+        sum(greatest(closing, 0)) AS closing_debit, sum(greatest(-closing, 0)) AS closing_credit,
+        count(*) FILTER (WHERE opening + debit - credit <> closing) AS accounts_off
+    FROM account) AS figure
+CROSS JOIN (
+    SELECT closing.debit - opening.debit + closing.credit - opening.credit AS entries_gross
+    FROM {totals("0", FROM)} AS opening CROSS JOIN {totals("0", TO)} AS closing) AS all_accounts
+"""
 
-    `kept` is the closing again, from the balances that were kept when the entries were written. The entries are added
-    up apart, so that no plan, made without statistics of a new ledger, does it once per account.
-    """
-    first = literal(job.day("from"))
-    shown = "" if job.parameters.get("include_zero") else " AND (moved OR opening <> 0 OR closing <> 0)"
-    return f"""
-    WITH moves AS MATERIALIZED (
-        SELECT account_id, coalesce(sum(amount) FILTER (WHERE posted_on < {first}), 0) AS opening,
-            sum(amount) FILTER (WHERE posted_on >= {first} AND amount > 0) AS debit,
-            -sum(amount) FILTER (WHERE posted_on >= {first} AND amount < 0) AS credit,
-            sum(amount) AS closing, bool_or(posted_on >= {first}) AS moved
-        FROM postings WHERE {job.before("to")} GROUP BY account_id)
-    SELECT code, name, type, opening, debit, credit, closing, {job.balance_before("to")} AS kept
-    FROM accounts LEFT JOIN moves USING (account_id)
-    WHERE {job.accounts}{shown}"""
 
-
-def rows(job: Job) -> str:
-    """The lines of the CSV."""
-    return f"""
-SELECT {job.cell("code")} AS account_code, {job.cell("name")} AS account_name, type AS account_type,
-    {job.money("greatest(opening, 0)")} AS opening_debit, {job.money("greatest(-opening, 0)")} AS opening_credit,
-    {job.money("debit")} AS period_debit, {job.money("credit")} AS period_credit,
-    {job.money("greatest(closing, 0)")} AS closing_debit, {job.money("greatest(-closing, 0)")} AS closing_credit
-FROM ({balances(job)}) AS balance ORDER BY code"""
-
-
-def figures(job: Job) -> str:
-    """Totals of the accounts, beside the movement counted straight from the entries."""
-    return f"""
-SELECT count(*) AS accounts,
-    sum(greatest(opening, 0)) AS opening_debit, sum(greatest(-opening, 0)) AS opening_credit,
-    sum(debit) AS period_debit, sum(credit) AS period_credit,
-    sum(greatest(closing, 0)) AS closing_debit, sum(greatest(-closing, 0)) AS closing_credit,
-    count(*) FILTER (WHERE coalesce(opening + coalesce(debit, 0) - coalesce(credit, 0), 0) <> coalesce(kept, 0))
-        AS accounts_off,
-    (SELECT sum(abs(amount)) FROM postings WHERE {job.interval}) AS entries_gross
-FROM ({balances(job)}) AS balance"""
+def arguments(parameters: Parameters) -> tuple[Any, ...]:
+    """The interval, and whether all accounts are shown."""
+    return *interval(parameters), parameters.get("include_zero", False)
 
 
 TRIAL_BALANCE = ReportType(
     name="trial_balance",
     title="Trial balance",
-    parameters=Parameters,
+    parameters=TrialBalanceParameters,
     complete=complete_interval,
-    rows=rows,
-    figures=figures,
+    columns=lambda parameters: COLUMNS,
+    statement=STATEMENT,
+    arguments=arguments,
     totals=(
         "accounts",
         "opening_debit",

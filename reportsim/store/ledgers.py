@@ -7,6 +7,7 @@ from typing import Final
 import asyncpg
 
 from reportsim.core.model import Ledger
+from reportsim.store import ledger_totals
 from reportsim.store.pool import Connection, Pool
 
 SELECT_LEDGERS: Final = """
@@ -65,27 +66,6 @@ async def delete(connection: Connection, name: str) -> bool:
         await connection.execute(DELETE_POSTINGS, ledger_id, timeout=3600)
         await connection.execute(DELETE_BALANCES, ledger_id, timeout=3600)
     return True
-
-
-# New pages are in no summary before the next vacuum, and until then every report of any ledger would read them.
-SUMMARIZE: Final = "SELECT brin_summarize_new_values('postings_date')"
-WRITE_BALANCES: Final = """
-INSERT INTO balances (ledger_id, account_id, version, day, amount)
-SELECT $1, account_id, $2, posted_on, sum(sum(amount)) OVER (PARTITION BY account_id ORDER BY posted_on)
-FROM postings WHERE ledger_id = $1 AND version = $2 GROUP BY account_id, posted_on
-"""
-
-
-async def write_balances(connection: Connection, ledger_id: int, version: int) -> None:
-    """Adds up the entries of one version; part of the transaction that wrote them.
-
-    Statistics come first: planned without a word on a new ledger, these sums would sort all its entries, and reports
-    would read all of it once per account until autovacuum looks.
-    """
-    await connection.execute(SUMMARIZE, timeout=3600)
-    await connection.execute("ANALYZE postings, accounts", timeout=3600)
-    await connection.execute(WRITE_BALANCES, ledger_id, version, timeout=3600)
-    await connection.execute("ANALYZE balances", timeout=3600)
 
 
 # code, name, type, is cash, section of the cash flow statement
@@ -216,6 +196,7 @@ async def generate(
 
     Raises:
         LedgerExists: the name is taken.
+        TotalsDiffer: the totals that were kept are not those of the entries.
     """
     last_on = date.fromordinal(first_on.toordinal() + days - 1)
     async with connection.transaction():
@@ -227,7 +208,7 @@ async def generate(
         await connection.execute(INSERT_CHART, ledger_id, codes, titles, types, cash, sections)
         await connection.execute("SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL work_mem = '64MB'")
         await connection.execute(GENERATE, ledger_id, lines, seed, first_on, days, timeout=3600)
-        await write_balances(connection, ledger_id, 1)
+        await ledger_totals.write(connection, ledger_id, 1)
     return Ledger(
         ledger_id=ledger_id,
         name=name,

@@ -14,7 +14,7 @@ from reportsim.core.model import Mode, Request, Status
 from reportsim.reports.catalog import CATALOG
 from reportsim.reports.files.folder import ReportFiles
 from reportsim.reports.generate import Report, generate
-from reportsim.store import ledgers
+from reportsim.store import ledger_totals, ledgers
 from reportsim.store.pool import Connection, Pool
 from tests.reports import oracle
 from tests.reports.oracle import Account, Book, Entry
@@ -99,7 +99,7 @@ async def store_entries(connection: Connection, ledger_id: int, book: Book, *, v
         " WHERE ledger_id = $1 AND NOT isfinite(posted_on)",
         ledger_id,
     )
-    await ledgers.write_balances(connection, ledger_id, version)
+    await ledger_totals.write(connection, ledger_id, version)
     await connection.execute("UPDATE ledgers SET version = $2 WHERE ledger_id = $1", ledger_id, version)
 
 

@@ -28,7 +28,7 @@ SELECT transaction_id FROM postings WHERE ledger_id = $1 GROUP BY transaction_id
 HAVING sum(amount) <> 0 OR count(*) < 2 OR count(DISTINCT posted_on) > 1 OR count(DISTINCT description) > 1
     OR min(line_no) <> 1 OR max(line_no) <> count(*)
 """
-BALANCES = "SELECT account_id, day, amount FROM balances WHERE ledger_id = $1"
+BALANCES = "SELECT account_id, day, balance AS amount FROM balances WHERE ledger_id = $1 AND account_id <> 0"
 
 
 @contextlib.asynccontextmanager

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import hashlib
 import os
-import re
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -13,11 +12,14 @@ from reportsim.reports.files.locks import create, lock
 
 KEPT: Final = 1 << 20
 BUFFER: Final = 1 << 13
-CELL: Final = re.compile(r'("(?:[^"]|"")*"|[^,\n]*)[,\n]')
 
 
 class Draft:
-    """A file being written: it is counted and hashed, and up to a megabyte of it is kept in memory."""
+    """A file being written: it is counted and hashed, and up to a megabyte of it is kept in memory.
+
+    Attributes:
+        last: what was written last, from the beginning of a record on.
+    """
 
     def __init__(self, part: Path, disk: Disk | None = None) -> None:
         """Writes to a path, which is created once the draft is larger than what memory keeps."""
@@ -27,7 +29,7 @@ class Draft:
         self._kept: list[bytes] = []
         self._written = 0
         self._hash = hashlib.sha256()
-        self._last = b""
+        self.last = b""
         self.bytes = 0
 
     async def write(self, chunk: bytes) -> None:
@@ -37,7 +39,7 @@ class Draft:
     def add(self, chunk: bytes) -> None:
         """Appends a chunk."""
         self._hash.update(chunk)
-        self._last = chunk
+        self.last = chunk
         self.bytes += len(chunk)
         self._kept.append(chunk)
         if self.bytes - self._written > KEPT:
@@ -68,18 +70,6 @@ class Draft:
                 self._handle.close()
             with contextlib.suppress(OSError):
                 self._part.unlink(missing_ok=True)
-
-    def last_record(self) -> list[str]:
-        """The cells of the last line written; COPY writes whole lines."""
-        start, quotes = len(self._last), 0
-        while start:
-            end, start = start, self._last.rfind(b"\n", 0, start - 1) + 1
-            quotes += self._last.count(b'"', start, end)
-            # A line end with an odd number of quotes after it is within a cell.
-            if quotes % 2 == 0:
-                break
-        cells: list[str] = CELL.findall(self._last[start:].decode())
-        return [cell[1:-1].replace('""', '"') if cell.startswith('"') else cell for cell in cells]
 
     @property
     def sha256(self) -> str:

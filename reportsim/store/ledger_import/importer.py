@@ -12,6 +12,7 @@ from typing import Final
 import asyncpg
 
 from reportsim.core.model import Ledger
+from reportsim.store import ledger_totals
 from reportsim.store.ledger_import.checks import ACCOUNTS, LONG_S, Summary, check
 from reportsim.store.ledger_import.columns import LARGEST
 from reportsim.store.ledger_import.csv_reader import CsvFile, Fault, Faulty, Irregular
@@ -28,7 +29,7 @@ from reportsim.store.ledger_import.formats import (
     own_format,
     require_header,
 )
-from reportsim.store.ledgers import LedgerExists, finite, write_balances
+from reportsim.store.ledgers import LedgerExists, finite
 from reportsim.store.pool import Connection
 
 DEFAULT_CURRENCY: Final = "EUR"
@@ -195,9 +196,7 @@ async def write(
     if kind.hledger:
         await connection.execute(keep_full_names(), written.ledger_id, timeout=LONG_S)
     await connection.execute(insert_postings(kind), *snapshot, timeout=LONG_S)
-    # Here already: without statistics of the new entries, adding up their balances takes three times as long.
-    await connection.execute("ANALYZE postings", timeout=LONG_S)
-    await write_balances(connection, *snapshot)
+    await ledger_totals.write(connection, *snapshot)
     return written
 
 
