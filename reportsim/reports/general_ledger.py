@@ -45,10 +45,11 @@ COLUMNS: Final = (
 )
 
 # $4 and $5 are the days from and to, $6 the codes of the accounts, or NULL for all.
-# account: the accounts with entries in the interval; their order as a number halves the time of the sort.
+# account: the accounts with entries in the interval, with how their names stand in the file; their order as a number
+# halves the time of the sort.
 ACCOUNT: Final = f"""
 account AS MATERIALIZED (
-    SELECT account_id, code, name, row_number() OVER (ORDER BY code) AS place,
+    SELECT account_id, {{names}}, row_number() OVER (ORDER BY code) AS place,
         opening.balance AS opening, closing.balance AS closing, closing.entries - opening.entries AS entries,
         closing.debit - opening.debit AS debit, closing.credit - opening.credit AS credit
     FROM accounts AS a
@@ -56,53 +57,57 @@ account AS MATERIALIZED (
     CROSS JOIN LATERAL {totals("a.account_id", TO)} AS closing
     WHERE ledger_id = $1 AND version <= $2 AND ($6::text[] IS NULL OR code = ANY($6))
         AND closing.entries <> opening.entries)"""
-ENTRIES: Final = f"""
-    FROM account JOIN postings AS p USING (account_id)
-    WHERE p.ledger_id = $1 AND p.posted_on >= {FROM} AND p.posted_on < {TO} AND p.version <= $2"""
 # One sort serves both the running balance and the order.
-LINES: Final = f"""
-    SELECT account_id, posted_on, transaction_id, amount, description, opening + sum(amount) OVER (
+ENTRIES: Final = """
+    SELECT account.*, posted_on, transaction_id, amount, description, opening + sum(amount) OVER (
         PARTITION BY place ORDER BY posted_on, transaction_id, line_no ROWS UNBOUNDED PRECEDING) AS running
-    {ENTRIES}{{condition}}
+    FROM account JOIN postings AS p USING (account_id)
+    WHERE p.ledger_id = {ledger} AND p.posted_on >= {first} AND p.posted_on < {after} AND p.version <= $2{condition}
     ORDER BY place, posted_on, transaction_id, line_no"""
 
 # kept: the totals of the accounts, and the closing balance of the last one.
-# entry: the entries, unless there are too many of them; size: how long their texts are.
+# entry: the entries, unless there are too many of them; size: whether they fit into one row.
+# The subselects hide the ledger and the days from the planner, which else would plan for each interval anew.
 STATEMENT: Final = f"""
-WITH ledger AS ({LEDGER}), {ACCOUNT},
+WITH ledger AS ({LEDGER}), {ACCOUNT.format(names=f"{cell('code')} || ',' || {cell('name')} AS cells")},
 kept AS MATERIALIZED (
     SELECT coalesce(sum(entries), 0) AS entries, sum(debit) AS debit, sum(credit) AS credit,
         (array_agg(closing ORDER BY place DESC))[1] AS last_closing
     FROM account),
-entry AS MATERIALIZED ({LINES.format(condition=f" AND (SELECT entries <= {MAX_ENTRIES} FROM kept)")}),
+entry AS MATERIALIZED ({
+    ENTRIES.format(
+        ledger="(SELECT $1::integer)",
+        first=f"(SELECT {FROM})",
+        after=f"(SELECT {TO}::date)",
+        condition=f" AND (SELECT entries <= {MAX_ENTRIES} FROM kept)",
+    )
+}),
 size AS MATERIALIZED (
     SELECT entries <= {MAX_ENTRIES} AND (
         SELECT coalesce(sum(octet_length(description)), 0) <= {MAX_BYTES} FROM entry) AS is_small
-    FROM kept),
-name AS MATERIALIZED (SELECT account_id, {cell("code")} || ',' || {cell("name")} AS cells FROM account),
-line AS (
-    SELECT concat_ws(',', cells, posted_on, transaction_id, {money("greatest(amount, 0)")},
-        {money("greatest(-amount, 0)")}, {money("running")}, {cell("description")}) AS text, amount
-    FROM entry JOIN name USING (account_id) CROSS JOIN ledger WHERE (SELECT is_small FROM size))
+    FROM kept)
 SELECT currency, exponent, CASE WHEN is_small THEN coalesce(text, '') END AS text, kept.*, listed.listed_debit,
     listed.listed_credit, ($6::text[] IS NULL)::integer AS whole
-FROM ledger CROSS JOIN kept CROSS JOIN size CROSS JOIN (
-    SELECT string_agg(text || E'\n', '') AS text, sum(greatest(amount, 0)) AS listed_debit,
-        sum(greatest(-amount, 0)) AS listed_credit
-    FROM line) AS listed
+FROM ledger CROSS JOIN kept CROSS JOIN size CROSS JOIN LATERAL (
+    SELECT string_agg(concat_ws(',', cells, posted_on, transaction_id, {money("greatest(amount, 0)")},
+            {money("greatest(-amount, 0)")}, {money("running")}, {cell("description")}) || E'\\n', '') AS text,
+        sum(greatest(amount, 0)) AS listed_debit, sum(greatest(-amount, 0)) AS listed_credit
+    FROM entry WHERE is_small) AS listed
 """
 
+NAMES: Final = f"{guarded('code')} AS code_cell, {guarded('name')} AS name_cell"
 LISTING: Final = f"""
-WITH ledger AS ({LEDGER}), {ACCOUNT},
-name AS MATERIALIZED (SELECT account_id, {guarded("code")} AS code, {guarded("name")} AS name FROM account)
-SELECT code AS account_code, name AS account_name, posted_on AS date, transaction_id,
+WITH ledger AS ({LEDGER}), {ACCOUNT.format(names=NAMES)}
+SELECT code_cell AS account_code, name_cell AS account_name, posted_on AS date, transaction_id,
     {money("greatest(amount, 0)")} AS debit, {money("greatest(-amount, 0)")} AS credit,
     {money("running")} AS running_balance, {guarded("description")} AS description
-FROM ({LINES.format(condition="")}) AS entry JOIN name USING (account_id) CROSS JOIN ledger
+FROM ({ENTRIES.format(ledger="$1", first=FROM, after=TO, condition="")}) AS entry CROSS JOIN ledger
 """
 LISTING_FIGURES: Final = f"""
-WITH {ACCOUNT}
-SELECT sum(greatest(amount, 0)) AS listed_debit, sum(greatest(-amount, 0)) AS listed_credit {ENTRIES}
+WITH {ACCOUNT.format(names="code")}
+SELECT sum(greatest(amount, 0)) AS listed_debit, sum(greatest(-amount, 0)) AS listed_credit
+FROM account JOIN postings AS p USING (account_id)
+WHERE p.ledger_id = $1 AND p.posted_on >= {FROM} AND p.posted_on < {TO} AND p.version <= $2
 """
 
 
