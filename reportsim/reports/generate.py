@@ -64,19 +64,15 @@ async def generate(connections: Lends, request: Request, draft: Draft) -> Report
     parameters = request.input_payload
     arguments = (request.ledger_id, request.ledger_version, request.csv_guard, *report_type.arguments(parameters))
     async with connections.acquire() as connection:
-        with in_time():
-            found = await connection.fetchrow(report_type.statement, *arguments, timeout=TIMEOUT_S)
-        if found is None:
-            raise LedgerDeleted
+        found = await select(connection, report_type, arguments)
         figures = integers(found)
-        header = ",".join(report_type.columns(parameters)).encode() + b"\n"
         if found["text"] is None:
             assert report_type.listing is not None
             figures |= await stream(connection, report_type.listing, arguments, draft)
         else:
             text = found["text"].encode()
             figures["rows"] = count_records(text)
-            await write(draft, header + text)
+            await write(draft, ",".join(report_type.columns(parameters)).encode() + b"\n" + text)
     if figures["rows"] and report_type.balance_column is not None:
         last = Decimal(last_record(draft.last)[report_type.balance_column])
         figures["last_balance"] = int(last.scaleb(found["exponent"]))
@@ -88,6 +84,15 @@ async def generate(connections: Lends, request: Request, draft: Draft) -> Report
             if await connection.fetchval(SELECT_LEDGER, request.ledger_id) is None:
                 raise LedgerDeleted from None
         raise
+
+
+async def select(connection: Connection, report_type: ReportType, arguments: tuple[Any, ...]) -> asyncpg.Record:
+    """The row that a report's statement returns."""
+    with in_time():
+        found = await connection.fetchrow(report_type.statement, *arguments, timeout=TIMEOUT_S)
+    if found is None:
+        raise LedgerDeleted
+    return found
 
 
 async def write(draft: Draft, content: bytes) -> None:
