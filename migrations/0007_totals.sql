@@ -44,7 +44,7 @@ DECLARE
 BEGIN
     FOR written IN SELECT DISTINCT ledger_id, version FROM moved ORDER BY ledger_id, version LOOP
         INSERT INTO new_balances
-        SELECT written.ledger_id, account_id, day, written.version, moves.amount, moves.amount + coalesce(b.balance, 0),
+        SELECT written.ledger_id, moves.account_id, moves.day, written.version, moves.amount, moves.amount + coalesce(b.balance, 0),
             moves.debit + coalesce(b.debit, 0), moves.credit + coalesce(b.credit, 0),
             moves.entries + coalesce(b.entries, 0), moves.cash + coalesce(b.cash, 0)
         FROM (
@@ -73,11 +73,14 @@ BEGIN
 END
 $$;
 
-DROP TABLE balances;
-ALTER TABLE new_balances RENAME TO balances;
-ALTER TABLE balances RENAME CONSTRAINT new_balances_pkey TO balances_pkey;
+ANALYZE new_balances;
 
 -- The general ledger's way to its entries, and an import's to those that it has written.
 CREATE INDEX postings_account_day ON postings (ledger_id, account_id, posted_on);
 CREATE INDEX postings_version ON postings USING brin (ledger_id, version) WITH (pages_per_range = 16);
+
+-- Last, since readers wait from here on.
+DROP TABLE balances;
+ALTER TABLE new_balances RENAME TO balances;
+ALTER TABLE balances RENAME CONSTRAINT new_balances_pkey TO balances_pkey;
 DROP INDEX postings_date;

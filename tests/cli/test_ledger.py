@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from reportsim.settings import Settings
+from reportsim.store.pool import Connection
 from tests.cli.calls import Argument, Done, call_beside, start
 from tests.conftest import DEMO_LINES, Service
 from tests.store.ledger_import.hostile_files import L1, L2, hledger, own
@@ -174,3 +175,46 @@ async def test_the_database_is_away(books: Path) -> None:
 async def test_generates_what_was_asked_for(dsn: str) -> None:
     assert await ledger(dsn, "generate", "--ledger", "made", "--lines", "44") == (0, "made: 44 lines\n", "")
     assert "made  EUR       2025-01-01  2026-01-01  44" in (await ledger(dsn, "list"))[1]
+
+
+async def test_verifies_all_ledgers_and_says_what_is_damaged(dsn: str, connection: Connection, books: Path) -> None:
+    assert (await ledger(dsn, "import", books, "--ledger", "books"))[0] == 0
+    whole = "books: 2 lines, 1 versions, nothing wrong\n"
+    assert await ledger(dsn, "verify", "books") == (0, whole, "")
+    code, out, err = await ledger(dsn, "verify")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0].startswith("demo: ")
+    assert out.endswith(whole)
+
+    books_id = await connection.fetchval("SELECT ledger_id FROM ledgers WHERE name = 'books'")
+    await connection.execute("UPDATE postings SET amount = 2 * amount WHERE ledger_id = $1", books_id)
+    code, out, err = await ledger(dsn, "verify")
+    assert code == 1
+    assert "books" not in out
+    assert "demo: " in out
+    assert "books: the totals of account a on 2024-01-01 in version 1 are not those of its entries\n" in err
+    assert err.endswith("reportsim: damaged: books\n")
+
+    assert await ledger(dsn, "verify", "nowhere") == (1, "", "reportsim: there is no ledger nowhere\n")
+
+
+async def test_an_import_with_other_totals_is_refused(
+    dsn: str, connection: Connection, books: Path, tmp_path: Path
+) -> None:
+    assert (await ledger(dsn, "import", books, "--ledger", "books"))[0] == 0
+    more = tmp_path / "more.csv"
+    more.write_text(MORE)
+    await connection.execute(
+        "CREATE FUNCTION tamper() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.cash = 1; RETURN NEW; END $$;"
+        "CREATE TRIGGER tamper BEFORE INSERT ON balances FOR EACH ROW EXECUTE FUNCTION tamper()"
+    )
+    try:
+        for options in (("import", more, "--ledger", "books", "--append"), ("generate", "--ledger", "made")):
+            code, out, err = await ledger(dsn, *options)
+            assert (code, out) == (1, "")
+            assert err.startswith("reportsim: the ledger was not written: ")
+            assert err.count("\n") == 1
+    finally:
+        await connection.execute("DROP TRIGGER tamper ON balances; DROP FUNCTION tamper")
+    assert (await ledger(dsn, "verify", "books"))[:2] == (0, "books: 2 lines, 1 versions, nothing wrong\n")
+    assert "made" not in (await ledger(dsn, "list"))[1]

@@ -1,4 +1,4 @@
-"""`reportsim ledger`: list, import, generate and delete ledgers."""
+"""`reportsim ledger`: list, import, generate, verify and delete ledgers."""
 
 from reportsim.cli.ledger.command import add_arguments
 

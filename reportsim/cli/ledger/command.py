@@ -1,6 +1,7 @@
-"""`reportsim ledger`: list, import, generate and delete ledgers; works while the service runs."""
+"""`reportsim ledger`: list, import, generate, verify and delete ledgers; works while the service runs."""
 
 import argparse
+import sys
 from datetime import date
 from typing import Any
 
@@ -10,7 +11,9 @@ from rich.table import Table
 from reportsim.cli.errors import CommandError
 from reportsim.cli.ledger.import_file import add_import, ledger_name
 from reportsim.cli.ledger.progress import on_database, steps
-from reportsim.store import ledgers
+from reportsim.core.model import Ledger
+from reportsim.store import ledger_totals, ledgers
+from reportsim.store.ledger_totals import TotalsDiffer
 from reportsim.store.pool import Connection
 
 LARGEST = 20_000_000
@@ -30,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     generate.add_argument("--from", dest="first_on", type=date.fromisoformat, default=date(2025, 1, 1), metavar="DATE")
     generate.add_argument("--days", type=bounded(1, 36_500), default=365, metavar="N")
     generate.set_defaults(run=run_generate)
+
+    verify = actions.add_parser("verify", help="compare the kept totals of ledgers with their entries")
+    verify.add_argument("ledger", nargs="?", metavar="NAME", help="by default all ledgers")
+    verify.set_defaults(run=run_verify)
 
     delete = actions.add_parser("delete", help="delete a ledger with all its entries")
     delete.add_argument("ledger", metavar="NAME")
@@ -77,10 +84,41 @@ def run_generate(options: argparse.Namespace) -> int:
                 )
         except ledgers.LedgerExists:
             raise CommandError(f"there is a ledger {options.ledger} already") from None
+        except TotalsDiffer as error:
+            raise CommandError(str(error)) from None
 
     on_database(generate)
     print(f"{options.ledger}: {options.lines:,} lines")
     return 0
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    """Verifies one ledger or all; what is wrong is said line by line."""
+    found = on_database(lambda connection: verify(connection, options.ledger), existing=True)
+    if options.ledger and not found:
+        raise CommandError(f"there is no ledger {options.ledger}")
+    for ledger, faults in found:
+        for fault in faults:
+            print(f"{ledger.name}: {fault}", file=sys.stderr)
+        if not faults:
+            print(f"{ledger.name}: {ledger.lines:,} lines, {ledger.version} versions, nothing wrong")
+    if damaged := [ledger.name for ledger, faults in found if faults]:
+        raise CommandError(f"damaged: {', '.join(damaged)}")
+    return 0
+
+
+async def verify(connection: Connection, name: str | None) -> list[tuple[Ledger, list[str]]]:
+    """Verifies one ledger or all of them, each as it was at one moment."""
+    found = []
+    async with steps() as shown:
+        for known in await ledgers.all_ledgers(connection):
+            if name not in {None, known.name}:
+                continue
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                if ledger := await ledgers.find(connection, known.name):
+                    shown.advance(f"verifying {ledger.name}")
+                    found.append((ledger, await ledger_totals.verify(connection, ledger)))
+    return found
 
 
 def run_delete(options: argparse.Namespace) -> int:

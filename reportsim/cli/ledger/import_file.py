@@ -12,6 +12,7 @@ from reportsim.settings import user_path
 from reportsim.store.ledger_import.csv_reader import Faulty
 from reportsim.store.ledger_import.currencies import MOST as MOST_DECIMALS
 from reportsim.store.ledger_import.importer import Import, ImportRefused, import_ledger
+from reportsim.store.ledger_totals import TotalsDiffer
 from reportsim.store.ledgers import LedgerExists
 from reportsim.store.pool import Connection
 
@@ -90,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
         raise CommandError(f"nothing was imported; {shown}") from None
     except LedgerExists:
         raise CommandError(f"there is a ledger {wanted.ledger} already; --append adds to it") from None
-    except ImportRefused as error:
+    except (ImportRefused, TotalsDiffer) as error:
         raise CommandError(str(error)) from None
     print(f"{ledger.name}: {ledger.lines:,} lines in {ledger.currency}, version {ledger.version}")
     return 0

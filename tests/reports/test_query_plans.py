@@ -1,0 +1,105 @@
+"""How report statements find their rows once they are prepared: kept totals alone, and entries by an index."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from datetime import date
+from typing import Any, Final
+
+import pytest
+
+from reportsim.core.model import Ledger
+from reportsim.reports.catalog import CATALOG
+from reportsim.reports.generate import literal
+from reportsim.store import ledger_totals, ledgers
+from reportsim.store.pool import Connection
+
+LINES: Final = 50_000
+YEAR: Final = {"from": "2025-01-01", "to": "2026-01-01"}
+DAY: Final = {"from": "2025-06-01", "to": "2025-06-02"}
+# After five plans for the values given, PostgreSQL decides whether one for all of them is as good.
+SETTLED: Final = 7
+
+
+@pytest.fixture
+async def large(connection: Connection) -> AsyncIterator[tuple[Connection, Ledger]]:
+    """A ledger of which most statements should see next to nothing."""
+    ledger = await ledgers.generate(connection, "large", lines=LINES, seed=1, first_on=date(2025, 1, 1))
+    yield connection, ledger
+
+
+async def plan(connection: Connection, ledger: Ledger, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    """The nodes of the plan that a report's statement settles on, with the rows that they returned."""
+    report_type = CATALOG[name]
+    arguments = (ledger.ledger_id, ledger.version, True, *report_type.arguments(parameters))
+    await connection.execute(f"PREPARE settled AS {report_type.statement}")
+    values = ", ".join(map(literal, arguments))
+    for _ in range(SETTLED):
+        text = await connection.fetchval(f"EXPLAIN (FORMAT JSON, ANALYZE) EXECUTE settled ({values})")
+    await connection.execute("DEALLOCATE settled")
+    return list(nodes(json.loads(text)[0]["Plan"]))
+
+
+def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A node of a plan and all below it."""
+    yield node
+    for child in node.get("Plans", ()):
+        yield from nodes(child)
+
+
+def rows(found: list[dict[str, Any]], table: str) -> int:
+    """How many rows of a table were read, with those that a filter removed."""
+    return sum(
+        int((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
+        for node in found
+        if node.get("Relation Name") == table
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "most"),
+    [
+        ("trial_balance", YEAR, 50),
+        ("balance_sheet", {"as_of": "2025-12-31"}, 50),
+        ("cash_flow", YEAR, 50),
+        ("income_statement", YEAR, 100),
+        # Three look-ups for each month of 12 accounts.
+        ("income_statement", {**YEAR, "group_by": "month"}, 600),
+    ],
+)
+async def test_reports_of_balances_read_kept_totals_alone(
+    large: tuple[Connection, Ledger], name: str, parameters: dict[str, Any], most: int
+) -> None:
+    found = await plan(*large, name, parameters)
+    assert {node["Relation Name"] for node in found if "Relation Name" in node} == {"ledgers", "accounts", "balances"}
+    assert 0 < rows(found, "balances") <= most
+
+
+@pytest.mark.parametrize("parameters", [DAY, {**YEAR, "account_codes": ["3000"]}, {**DAY, "account_codes": ["1000"]}])
+async def test_a_general_ledger_reads_its_own_entries_by_their_index(
+    large: tuple[Connection, Ledger], parameters: dict[str, Any]
+) -> None:
+    found = await plan(*large, "general_ledger", parameters)
+    (entries,) = (node for node in found if node.get("Relation Name") == "postings")
+    assert entries["Index Name"] == "postings_account_day"
+    listed = rows(found, "postings")
+    assert 0 < listed <= 400
+    if parameters == DAY:
+        connection, ledger = large
+        count = "SELECT count(*) FROM postings WHERE ledger_id = $1 AND posted_on = '2025-06-01'"
+        assert listed == await connection.fetchval(count, ledger.ledger_id)
+
+
+async def test_a_general_ledger_that_is_streamed_reads_no_entries_before(large: tuple[Connection, Ledger]) -> None:
+    assert rows(await plan(*large, "general_ledger", YEAR), "postings") == 0
+
+
+async def test_an_append_reads_the_entries_of_its_version_alone(large: tuple[Connection, Ledger]) -> None:
+    """Whatever a ledger has already, the cost of adding to it is that of what is added."""
+    connection, ledger = large
+    statement = ledger_totals.SELECT_FAULTS
+    for number, value in enumerate((ledger.ledger_id, 2, 2), start=1):
+        statement = statement.replace(f"${number}", str(value))
+    text = await connection.fetchval(f"EXPLAIN (FORMAT JSON, ANALYZE) {statement}")
+    found = list(nodes(json.loads(text)[0]["Plan"]))
+    assert rows(found, "postings") == 0
+    assert {node["Index Name"] for node in found if node["Node Type"] == "Bitmap Index Scan"} == {"postings_version"}
