@@ -206,7 +206,6 @@ class Engine:
                 await self._release()
                 for connections in self._groups:
                     connections.close()
-                self.files.close()
 
     async def _load_secrets(self) -> None:
         candidate = signing.new_secret()

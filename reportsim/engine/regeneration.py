@@ -30,13 +30,12 @@ class ReportRegenerator:
         self._making: dict[UUID, asyncio.Task[None]] = {}
 
     async def check(self, request: Request) -> None:
-        """Checks that a completed request has a file, or that it can be regenerated; does not regenerate it.
+        """Checks that a completed request has a report, or that it can be regenerated; makes no file.
 
         Raises:
             Problem: 410 when it cannot be regenerated.
         """
-        if (handle := self._open(request)) is not None:
-            handle.close()
+        if self._files.size(request.id) == expected_bytes(request):
             return
         check_version(request)
         async with self._connections.acquire() as connection:
@@ -65,7 +64,7 @@ class ReportRegenerator:
     def _open(self, request: Request) -> BinaryIO | None:
         """The file if it is complete: a crash of the machine may have truncated it."""
         handle = self._files.open(request.id)
-        if handle is not None and handle.seek(0, os.SEEK_END) != (request.result_payload or {}).get("bytes"):
+        if handle is not None and handle.seek(0, os.SEEK_END) != expected_bytes(request):
             handle.close()
             return None
         return handle
@@ -91,6 +90,11 @@ class ReportRegenerator:
             await generate(self._connections, request, draft)
             if draft.sha256 != expected:
                 raise Problem("report-differs", f"Its hash is {draft.sha256} now, and was {expected}.")
+
+
+def expected_bytes(request: Request) -> int | None:
+    """How many bytes the file of a completed request has."""
+    return (request.result_payload or {}).get("bytes")
 
 
 def check_version(request: Request) -> None:

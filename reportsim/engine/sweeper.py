@@ -92,7 +92,6 @@ class Sweeper:
         while deleted := await store.prune(self._pool, oldest, self._retention, PRUNE_BATCH):
             count += len(deleted)
             self._files.remove(deleted)
-        self._files.remove_before(oldest)
         await self.remove_orphans()
         return count
 

@@ -15,6 +15,7 @@ import pytest
 
 from reportsim.core.problems import Problem
 from reportsim.reports.catalog import CATALOG
+from reportsim.reports.files import folder
 from reportsim.reports.files.draft import Draft
 from reportsim.reports.files.folder import ReportFiles
 from reportsim.reports.generate import generate
@@ -29,13 +30,13 @@ from tests.reports.test_reports import CHART, small
 LIMIT = 1_000
 
 
-def separate(folder: Path) -> ReportFiles:
-    """A folder in which every report has a file of its own."""
-    return ReportFiles(folder, LIMIT, small=0)
+def separate(path: Path) -> ReportFiles:
+    """A folder in which every report has a file."""
+    return ReportFiles(path, LIMIT, small=0)
 
 
-def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
+def names(path: Path) -> set[str]:
+    return {item.name for item in path.iterdir()}
 
 
 async def put(files: ReportFiles, id: UUID, size: int, *, error: BaseException | None = None) -> None:
@@ -169,6 +170,53 @@ async def test_a_folder_that_cannot_be_written_to_fails_the_report(tmp_path: Pat
     (tmp_path / "reports").write_text("in the way")
     with pytest.raises(Problem, match="could not be written"):
         await put(files, new_id(), 10)
+
+
+async def test_small_reports_are_no_files_until_they_are_read(tmp_path: Path) -> None:
+    files = ReportFiles(tmp_path, LIMIT * LIMIT)
+    small_one, large = new_id(), new_id()
+    await put(files, small_one, folder.SMALL - 1)
+    await put(files, large, folder.SMALL)
+    assert names(tmp_path) == {f"{large}.csv"}
+    assert files.size(small_one) == folder.SMALL - 1
+    assert files.ids() == [small_one, large]
+    assert names(tmp_path) == {f"{large}.csv"}
+    for _ in range(2):
+        with files.open(small_one) as handle:  # type: ignore[union-attr]
+            assert handle.read() == b"x" * (folder.SMALL - 1)
+    assert names(tmp_path) == {f"{small_one}.csv", f"{large}.csv"}
+    files.remove([small_one, large])
+    assert (names(tmp_path), files.ids(), files.size(small_one), files.open(large)) == (set(), [], None, None)
+
+
+async def test_memory_for_small_reports_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "CACHE", 1_000)
+    files = ReportFiles(tmp_path, LIMIT)
+    ids = [new_id() for _ in range(6)]
+    for id in (*ids[:5], ids[4], ids[4]):
+        await put(files, id, 200)
+    assert files.ids() == ids[:5]
+    await put(files, ids[5], 201)
+    assert files.ids() == ids[2:]
+    assert files.open(ids[0]) is None
+    # What became a file makes room for others.
+    files.path(ids[2])
+    await put(files, ids[0], 200)
+    assert set(files.ids()) == {ids[0], *ids[2:]}
+
+
+async def test_a_report_that_was_small_and_is_large_is_there_once(tmp_path: Path) -> None:
+    files = ReportFiles(tmp_path, LIMIT * LIMIT)
+    id = new_id()
+    for size in (10, folder.SMALL, 20, folder.SMALL + 1):
+        await put(files, id, size)
+        assert (files.ids(), files.size(id)) == ([id], size)
+
+
+async def test_the_shared_files_of_an_older_build_are_removed(tmp_path: Path) -> None:
+    (tmp_path / f"{new_id()}.spool").write_bytes(b"reports")
+    ReportFiles(tmp_path, LIMIT)
+    assert names(tmp_path) == set()
 
 
 async def made(service: Service, **body: Any) -> dict[str, Any]:

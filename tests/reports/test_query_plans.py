@@ -1,7 +1,7 @@
 """How report statements find their rows once they are prepared: kept totals alone, and entries by an index."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import date
 from typing import Any, Final
 
@@ -21,10 +21,10 @@ SETTLED: Final = 7
 
 
 @pytest.fixture
-async def large(connection: Connection) -> AsyncIterator[tuple[Connection, Ledger]]:
+async def large(connection: Connection) -> tuple[Connection, Ledger]:
     """A ledger of which most statements should see next to nothing."""
     ledger = await ledgers.generate(connection, "large", lines=LINES, seed=1, first_on=date(2025, 1, 1))
-    yield connection, ledger
+    return connection, ledger
 
 
 async def plan(connection: Connection, ledger: Ledger, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:

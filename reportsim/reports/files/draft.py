@@ -80,9 +80,9 @@ class Draft:
 def create_locked(part: Path) -> BinaryIO:
     """Creates a file that no other process takes for abandoned, and its folder if that was deleted."""
     try:
-        handle = create(part, "wb", BUFFER)
+        handle = create(part, BUFFER)
     except FileNotFoundError:
         part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = create(part, "wb", BUFFER)
+        handle = create(part, BUFFER)
     lock(handle)
     return handle

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 
 def lock(handle: BinaryIO) -> bool:
@@ -15,7 +15,7 @@ def lock(handle: BinaryIO) -> bool:
     return True
 
 
-def create(path: Path, mode: Literal["wb", "w+b"], buffering: int) -> BinaryIO:
+def create(path: Path, buffering: int) -> BinaryIO:
     """Opens an empty file that only its owner may read."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-    return os.fdopen(handle, mode, buffering)
+    return os.fdopen(handle, "wb", buffering)
