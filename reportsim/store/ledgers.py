@@ -154,7 +154,8 @@ MOST_DRAWN: Final = 0.43
 
 # Transaction 1 is the opening: share capital paid in. Transactions are drawn until two to four lines are left, which
 # one or two transactions of a fixed template then fill to the line. The lines come out in the order of transactions and
-# days without any sort, since nothing here shuffles them. OFFSET 0 keeps the hash of a row from being computed again wherever it is used.
+# days without any sort, since nothing here shuffles them. OFFSET 0 keeps the hash of a row from being computed again
+# wherever it is used.
 GENERATE: Final = f"""
 WITH template (template, name, low, high, accounts, gross_parts, tax_parts) AS (VALUES {templates()}),
 slot AS (
