@@ -8,7 +8,7 @@ from aiohttp.typedefs import Middleware
 
 from reportsim import __version__
 from reportsim.api import benchmarks, callbacks, events, health, ledgers, reports, requests, submissions
-from reportsim.api.metrics import METRICS, Metrics, lag_context, measure_requests, show_metrics
+from reportsim.api.metrics import METRICS, Metrics, lag_context, show_metrics
 from reportsim.api.openapi import page as openapi_page
 from reportsim.api.unknown_parameters import refuse_unknown_parameters
 from reportsim.benchmark.runner import Runner
@@ -28,12 +28,11 @@ from reportsim.web.keys import DRAINING, ENGINE, FAILED, READY, RUNNER, SETTINGS
 from reportsim.web.limits import concurrency_limit
 from reportsim.web.limits.client_address import TRUSTED_PROXIES, parse_networks
 from reportsim.web.limits.rate_limit import RATE_LIMITS, RateLimits
-from reportsim.web.middleware.admission import refuse_new_work, refuse_own_callbacks
+from reportsim.web.middleware.admission import refuse_new_work, refuse_own_callback
+from reportsim.web.middleware.handling import handle_requests
 from reportsim.web.middleware.origin import check_origin
-from reportsim.web.middleware.problems import handle_errors
-from reportsim.web.middleware.request_id import assign_request_id
 from reportsim.web.middleware.response_headers import add_headers
-from reportsim.web.server.request_head import limit_headers
+from reportsim.web.server.request_head import refuse_long_headers
 
 
 def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Application:
@@ -43,7 +42,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
     pool = create_pool(dsn, size=shares.clients, statement_cache=settings.statement_cache)
     engine = Engine(settings=settings, dsn=dsn, pool=pool, clock=clock or SystemClock())
     metrics = Metrics(engine)
-    app = web.Application(middlewares=build_middlewares(settings, metrics), client_max_size=1024 * 1024)
+    app = web.Application(middlewares=[build_middleware(settings, metrics)], client_max_size=1024 * 1024)
     app[SETTINGS] = settings
     app[ENGINE] = engine
     app[RUNNER] = Runner(engine)
@@ -67,18 +66,16 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
     return app
 
 
-def build_middlewares(settings: Settings, metrics: Metrics) -> list[Middleware]:
-    """The middlewares, outermost first."""
-    return [
-        assign_request_id(),
-        measure_requests(metrics),
-        handle_errors(templating.respond_with_problem),
-        limit_headers(),
+def build_middleware(settings: Settings, metrics: Metrics) -> Middleware:
+    """What every request passes through; its checks in this order."""
+    checks = (
+        refuse_long_headers,
         check_origin(settings),
-        refuse_new_work(),
-        refuse_own_callbacks(),
-        refuse_unknown_parameters(),
-    ]
+        refuse_new_work,
+        refuse_own_callback,
+        refuse_unknown_parameters,
+    )
+    return handle_requests(checks, render=templating.respond_with_problem, observe=metrics.observe)
 
 
 def add_limits(app: web.Application, settings: Settings) -> None:

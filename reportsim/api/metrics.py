@@ -1,12 +1,10 @@
 """GET /metrics: the metrics for Prometheus, collected on each scrape."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterable
 from typing import Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -183,23 +181,6 @@ class SingleFamilyRegistry(CollectorRegistry):
 
 
 METRICS: Final = web.AppKey("METRICS", Metrics)
-
-
-def measure_requests(metrics: Metrics) -> Middleware:
-    """Measures the duration of every response; requests that the client aborted count as 499."""
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        started = time.monotonic()
-        status = 499
-        try:
-            response = await handler(request)
-            status = response.status
-            return response
-        finally:
-            metrics.observe(request, status, time.monotonic() - started)
-
-    return middleware
 
 
 async def show_metrics(request: web.Request) -> web.Response:

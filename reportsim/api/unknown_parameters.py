@@ -3,7 +3,6 @@
 from typing import Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 
 from reportsim.api.openapi.operations import OPERATIONS
 from reportsim.schemas.strict import Strict
@@ -13,19 +12,16 @@ API: Final = "/api/"
 NO_PARAMETERS: Final = Strict()
 
 
-def refuse_unknown_parameters() -> Middleware:
+def refuse_unknown_parameters(request: web.Request) -> None:
     """Refuses query parameters of operations and forms that have none.
 
     Operations with parameters validate them themselves. Pages ignore unknown ones, such as campaign parameters.
+
+    Raises:
+        Problem: 422.
     """
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.query_string and has_no_parameters(request):
-            load_query(NO_PARAMETERS, request)
-        return await handler(request)
-
-    return middleware
+    if request.query_string and has_no_parameters(request):
+        load_query(NO_PARAMETERS, request)
 
 
 def has_no_parameters(request: web.Request) -> bool:

@@ -1,9 +1,9 @@
 """Refuses new work while the service is not ready, and callbacks of the service itself."""
 
+from collections.abc import Awaitable
 from typing import Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 
 from reportsim.core.problems import Problem, unavailable
 from reportsim.core.signing import is_signed_by
@@ -16,35 +16,36 @@ from reportsim.web.middleware.origin import SAFE_METHODS
 MAX_CALLBACK_BYTES: Final = 1024 * 1024
 
 
-def refuse_new_work() -> Middleware:
-    """Refuses new work until the service is ready and while it stops, except callbacks to the demo receiver."""
+def refuse_new_work(request: web.Request) -> None:
+    """Refuses new work until the service is ready and while it stops, except callbacks to the demo receiver.
 
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.method not in SAFE_METHODS and not request.path.startswith(DEMO_PATH):
-            if request.app[DRAINING].is_set():
-                raise unavailable("The service is stopping.")
-            if not request.app[READY].is_set():
-                raise unavailable("The service is waiting for its database.")
-        return await handler(request)
+    Raises:
+        Problem: 503.
+    """
+    if request.method in SAFE_METHODS or request.path.startswith(DEMO_PATH):
+        return
+    if request.app[DRAINING].is_set():
+        raise unavailable("The service is stopping.")
+    if not request.app[READY].is_set():
+        raise unavailable("The service is waiting for its database.")
 
-    return middleware
 
-
-def refuse_own_callbacks() -> Middleware:
+def refuse_own_callback(request: web.Request) -> Awaitable[None] | None:
     """Refuses callbacks of this service that a relay sends back to it, except at the demo receiver.
 
     The service never calls its own address, but another host may forward what it receives. Such a URL could be used to
     make the service cancel or redeliver requests with its own signature.
     """
+    signed = "webhook-signature" in request.headers and request.method not in SAFE_METHODS
+    return verify_foreign(request) if signed and not request.path.startswith(DEMO_PATH) else None
 
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        signed = "webhook-signature" in request.headers and request.method not in SAFE_METHODS
-        if signed and not request.path.startswith(DEMO_PATH):
-            body = await read_body(request, MAX_CALLBACK_BYTES)
-            if is_signed_by(request.app[ENGINE].dispatcher.secrets, request.headers, body):
-                raise Problem("own-callback", "This is a callback of this service; only /webhook-test/ accepts those.")
-        return await handler(request)
 
-    return middleware
+async def verify_foreign(request: web.Request) -> None:
+    """Reads a signed body and checks that its signature is not of this service.
+
+    Raises:
+        Problem: 403.
+    """
+    body = await read_body(request, MAX_CALLBACK_BYTES)
+    if is_signed_by(request.app[ENGINE].dispatcher.secrets, request.headers, body):
+        raise Problem("own-callback", "This is a callback of this service; only /webhook-test/ accepts those.")

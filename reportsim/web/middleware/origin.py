@@ -1,11 +1,12 @@
 """Checks the host that a request is for and the site that it comes from (DNS rebinding, CSRF)."""
 
+import functools
 import re
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Final
 
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler, Middleware
 from yarl import URL
 
 from reportsim.core.problems import Problem, shorten
@@ -19,14 +20,13 @@ SAME_SITE: Final = frozenset({"same-origin", "none"})
 SCHEMES: Final = frozenset({"http", "https"})
 
 
-def check_origin(settings: Settings) -> Middleware:
-    """Refuses unknown hosts, and unsafe methods from pages of other sites."""
+def check_origin(settings: Settings) -> Callable[[web.Request], None]:
+    """The check that refuses unknown hosts, and unsafe methods from pages of other sites."""
     hosts = allowed_hosts(settings)
     # Without configured names any address is accepted: DNS rebinding needs a name.
     any_address = not settings.allowed_hosts
 
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    def check(request: web.Request) -> None:
         name = host_name(authority(request))
         allowed = name in hosts or (any_address and is_address(name)) or name == demo_receiver_address(request)
         if not allowed:
@@ -34,9 +34,8 @@ def check_origin(settings: Settings) -> Middleware:
             raise Problem("misdirected", detail)
         if request.method not in SAFE_METHODS and is_cross_site(request):
             raise Problem("forbidden-origin", "Pages of other sites must not send this request.")
-        return await handler(request)
 
-    return middleware
+    return check
 
 
 def allowed_hosts(settings: Settings) -> frozenset[str]:
@@ -72,6 +71,7 @@ def demo_receiver_address(request: web.Request) -> str | None:
     return str(demo.address) if demo is not None else None
 
 
+@functools.lru_cache(256)
 def host_name(host: str) -> str:
     """The name in a Host header, without port, brackets and trailing dot; empty if it is not a host."""
     match = HOST.fullmatch(host)

@@ -1,4 +1,4 @@
-"""Turns every error into a problem document."""
+"""The responses for errors: problem documents."""
 
 import errno
 import logging
@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 
 from reportsim.core.json import dumps
 from reportsim.core.problems import Problem, plain, unavailable
@@ -27,24 +26,11 @@ SLUG_OF_STATUS: Final = {404: "not-found", 405: "method-not-allowed", 413: "too-
 ProblemRenderer = Callable[[web.Request, Problem], web.Response]
 
 
-def handle_errors(render: ProblemRenderer) -> Middleware:
-    """Turns every error into a problem, rendered by `render`; the details of unexpected errors are only logged."""
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except Exception as error:
-            if (response := request.get(STARTED_RESPONSE)) is not None:
-                # A second response would end up inside the first.
-                return abort_response(request, response, error)
-            return error_response(request, error, render)
-
-    return middleware
-
-
 def error_response(request: web.Request, error: Exception, render: ProblemRenderer) -> web.StreamResponse:
-    """The response for an error."""
+    """The response for an error, a problem rendered by `render`; the details of unexpected errors are only logged."""
+    if (response := request.get(STARTED_RESPONSE)) is not None:
+        # A second response would end up inside the first.
+        return abort_response(request, response, error)
     match error:
         case Problem():
             return render(request, error)

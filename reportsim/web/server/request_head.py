@@ -1,10 +1,10 @@
 """The maximum size of request heads, and the problems of heads that exceed it."""
 
 import re
+from itertools import chain
 from typing import Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 
 from reportsim.core.problems import Problem
 
@@ -19,22 +19,20 @@ TARGET: Final = re.compile(rb"[A-Za-z]+ ([^\s?]*)")
 HTML: Final = re.compile(rb"\r\naccept:[^\r\n]*text/html", re.IGNORECASE)
 
 
-def limit_headers() -> Middleware:
-    """Refuses headers that are too long, and names the first."""
+def refuse_long_headers(request: web.Request) -> None:
+    """Refuses headers that are too long, and names the first.
 
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        size = 0
-        for name, value in request.raw_headers:
-            length = len(name) + len(value)
-            size += length
-            if length > MAX_LINE and (len(value) > max_value_length(name) or len(name) > MAX_LINE):
-                raise header_too_large(name)
-        if size > MAX_HEAD:
-            raise headers_too_large()
-        return await handler(request)
-
-    return middleware
+    Raises:
+        Problem: 431.
+    """
+    size = sum(map(len, chain.from_iterable(request.raw_headers)))
+    if size <= MAX_LINE:
+        return
+    for name, value in request.raw_headers:
+        if len(value) > max_value_length(name) or len(name) > MAX_LINE:
+            raise header_too_large(name)
+    if size > MAX_HEAD:
+        raise headers_too_large()
 
 
 def max_value_length(name: bytes) -> int:
