@@ -1,7 +1,6 @@
 """POST /api/sync, /api/async and /api/callbacks/simulate-failures: submits a request, and waits for it or not."""
 
 import contextlib
-from dataclasses import replace
 
 from aiohttp import web
 
@@ -33,7 +32,7 @@ async def create_sync(request: web.Request) -> web.StreamResponse:
         )
     # The body is read first, so that a slow sender does not hold a permit.
     parsed, new = await read_submission(request, Submission, Mode.SYNC, SYNC_PATH)
-    visit = request.get(VISIT)
+    visit = request[VISIT]
     with (
         contextlib.nullcontext() if visit else request.app[SYNC_LIMIT].permit(),
         engine.hub.end_of(new.request.id) as end,
@@ -50,7 +49,7 @@ async def create_sync(request: web.Request) -> web.StreamResponse:
 async def create_async(request: web.Request) -> web.StreamResponse:
     """Accepts a request for a report and responds at once."""
     parsed, new = await read_submission(request, AsyncSubmission, Mode.ASYNC, ASYNC_PATH)
-    return await accept_async(request, parsed, new, replace(read_preferences(request), respond_async=False))
+    return await accept_async(request, parsed, new, Preferences(wait=read_preferences(request).wait))
 
 
 @rate_limited("async")
@@ -58,7 +57,7 @@ async def create_async(request: web.Request) -> web.StreamResponse:
 async def simulate_failures(request: web.Request) -> web.StreamResponse:
     """Accepts a request whose callback goes to the demo receiver, which fails by a script and then accepts it."""
     parsed, new = await read_submission(request, FailingSubmission, Mode.ASYNC, FAILURES_PATH)
-    return await accept_async(request, parsed, new, replace(read_preferences(request), respond_async=False))
+    return await accept_async(request, parsed, new, Preferences(wait=read_preferences(request).wait))
 
 
 async def read_submission(

@@ -4,6 +4,7 @@ Source: github.com/standard-webhooks/standard-webhooks, spec/standard-webhooks.m
 """
 
 import base64
+import functools
 import hashlib
 import hmac
 import re
@@ -43,6 +44,7 @@ def parse_secret(text: str) -> bytes:
     return key
 
 
+@functools.lru_cache(10_000)
 def hash_client(secret: str, address: str) -> bytes:
     """A client's address as it is stored: equal on all replicas that share a secret, and not reversible without it."""
     key = hashlib.sha256(b"client " + secret.encode()).digest()

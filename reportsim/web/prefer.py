@@ -51,4 +51,4 @@ def parse_prefer(text: str) -> Preferences:
 
 def read_preferences(request: web.Request) -> Preferences:
     """The preferences of a request."""
-    return parse_prefer(", ".join(request.headers.getall("Prefer", [])))
+    return parse_prefer(", ".join(request.headers.getall("Prefer"))) if "Prefer" in request.headers else Preferences()

@@ -81,7 +81,7 @@ def new_request(
     id: UUID | None = None,
 ) -> store.NewRequest:
     """The row to insert for a submission; an async one includes its 202 response."""
-    engine, visit = request.app[ENGINE], request.get(VISIT)
+    engine, visit = request.app[ENGINE], request[VISIT]
     row = build_row(request, submission, mode, endpoint, key, id or engine.new_id())
     set_log_ids(request, row)
     fingerprint = submission.fingerprint if key else None
@@ -112,7 +112,7 @@ def build_row(
     """
     engine, settings = request.app[ENGINE], request.app[SETTINGS]
     callback = choose_callback(request, submission, endpoint, id)
-    visit = request.get(VISIT)
+    visit = request[VISIT]
     if visit is not None:
         visit.assign_row(id)
     simulate = submission.payload.get("simulate")
@@ -193,7 +193,7 @@ async def complete_submission(engine: Engine, parsed: ParsedBody, *, fresh: bool
     # The result for a body that is not cached would never be found in this function's cache.
     complete = build_submission if parsed.cached else build_submission.__wrapped__
     try:
-        submission = complete(parsed, parsed.report, ledger, target)
+        submission = complete(parsed, ledger, target)
     except Problem:
         # An interval that is empty in the cached ledger's window may not be empty in the current one.
         if fresh:
@@ -207,10 +207,10 @@ async def complete_submission(engine: Engine, parsed: ParsedBody, *, fresh: bool
 
 
 @functools.lru_cache(MAX_CACHED_BODIES)
-def build_submission(
-    parsed: ParsedBody, report: ReportType, ledger: Ledger, target: CallbackTarget | None
-) -> ValidSubmission:
+def build_submission(parsed: ParsedBody, ledger: Ledger, target: CallbackTarget | None) -> ValidSubmission:
     """Completes the parameters of a report, and computes the fingerprint."""
+    report = parsed.report
+    assert report is not None
     data, options = parsed.data, options_as_sent(parsed, report.name)
     simulate = {"simulate": data["simulate"]} if "simulate" in data else {}
     named = {"report_type": report.name, "ledger": ledger.name}

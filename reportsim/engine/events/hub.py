@@ -85,10 +85,10 @@ class EventHub:
 
     def _mark_published(self, request: Request) -> bool:
         """Remembers a state; False when it, or a newer one, was published: states of other replicas may arrive late."""
-        if self.knows(request.id, request.progress):
+        progress = request.progress
+        if self.knows(request.id, progress):
             return False
-        state = request.progress
-        self._latest[request.id] = state
+        self._latest[request.id] = progress
         self._latest.move_to_end(request.id)
         if len(self._latest) > MAX_REMEMBERED:
             self._latest.popitem(last=False)

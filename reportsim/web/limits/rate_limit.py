@@ -168,7 +168,7 @@ def charge_quota(request: web.Request, policy: str, count: int) -> Iterator[Char
     The block may do `granted` operations and sets `used`; the others are given back.
     """
     limits, client = request.app[RATE_LIMITS], client_key(request)
-    if request.get(VISIT) is not None or not limits.applies(policy):
+    if request[VISIT] is not None or not limits.applies(policy):
         yield Charge(count)
         return
     charge = Charge(1 + limits.take_up_to(policy, client, count - 1))

@@ -11,7 +11,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from reportsim.web.keys import REQUEST_ID, ROW_ID, TRACE, VISIT
+from reportsim.web.keys import EXTRA_HEADERS, REQUEST_ID, ROW_ID, TRACE, VISIT
 from reportsim.web.middleware.problems import ProblemRenderer, error_response
 
 log = logging.getLogger("reportsim.http")
@@ -48,6 +48,7 @@ def handle_requests(checks: Sequence[Check], *, render: ProblemRenderer, observe
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         started = time.monotonic()
         request[REQUEST_ID] = given_id(request) or f"{boot}-{next(counter):06x}"
+        request[EXTRA_HEADERS], request[VISIT] = {}, None
         status = ABORTED
         try:
             response = await respond(request, handler)
@@ -70,7 +71,7 @@ def given_id(request: web.Request) -> str | None:
 def log_response(request: web.Request, status: int, seconds: float) -> None:
     """Writes the line of the access log."""
     # Refusals are in the metrics, a benchmark's requests in its result: neither may flood the log.
-    level = logging.DEBUG if status == 429 or VISIT in request else logging.INFO
+    level = logging.DEBUG if status == 429 or request[VISIT] else logging.INFO
     if log.isEnabledFor(level) and not request.path.startswith(UNLOGGED_PATHS):
         ids = {"request_id": request[REQUEST_ID], "row": request.get(ROW_ID), "trace": request.get(TRACE)}
         path = request.rel_url.raw_path
