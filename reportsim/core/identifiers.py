@@ -15,21 +15,27 @@ class UUID7Generator:
     taken instead, so that order outlives both. Not safe across threads: a generator belongs to one event
     loop.
 
-    `clock` returns Unix time in nanoseconds, `entropy` as many random bytes as asked. A clock before
-    1970 counts as 1970, one beyond the year 10889 raises ValueError.
+    `clock` returns Unix time in nanoseconds, `entropy` as many random bytes as asked, and `type` makes an id
+    of 32 hexadecimal digits. A clock before 1970 counts as 1970, one beyond the year 10889 raises ValueError.
     """
 
-    __slots__ = ("_clock", "_entropy", "_last")
+    __slots__ = ("_clock", "_entropy", "_last", "_type")
 
-    def __init__(self, clock: Callable[[], int] = time.time_ns, entropy: Callable[[int], bytes] | None = None) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], int] = time.time_ns,
+        entropy: Callable[[int], bytes] | None = None,
+        type: Callable[[str], UUID] = UUID,
+    ) -> None:
         self._clock = clock
         self._entropy = entropy or Entropy()
+        self._type = type
         self._last = -1
 
     def __call__(self) -> UUID:
         """Makes the next UUID, larger than every one before it."""
         step = max((self._clock() << 12) // 1_000_000, self._last + 1)
-        made = uuid7(step, self._entropy(8))
+        made = uuid7(step, self._entropy(8), self._type)
         self._last = step
         return made
 
@@ -53,7 +59,7 @@ class Entropy:
         return self._pool[self._at - count : self._at]
 
 
-def uuid7(step: int, random: bytes) -> UUID:
+def uuid7(step: int, random: bytes, type: Callable[[str], UUID] = UUID) -> UUID:
     """Composes a UUIDv7 from a 60-bit count of 1/4096 milliseconds since 1970 and 8 random bytes.
 
     The lower 62 of the random bits are used. Raises ValueError when `step` does not fit in 60 bits.
@@ -62,7 +68,7 @@ def uuid7(step: int, random: bytes) -> UUID:
         raise ValueError("the time is outside what a UUIDv7 can hold")
     milliseconds, fraction = step >> 12, step & 0xFFF
     tail = int.from_bytes(random, "big") & ((1 << 62) - 1)
-    return UUID(int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | tail)
+    return type(f"{milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | tail:032x}")
 
 
 def boot_id() -> str:

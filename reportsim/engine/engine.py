@@ -70,7 +70,7 @@ class Engine:
         self._connections, self._report_connections, self.readiness = self._groups
         self._owner = Owner(self.owner, self._lease, self._connections)
         self.entropy = Entropy()
-        self.new_id = UUID7Generator(entropy=self.entropy)
+        self.new_id = UUID7Generator(entropy=self.entropy, type=store.DriverUUID)
         self.counts = Counts()
         self.hub = EventHub()
         self.slots = Slots(settings.workers)

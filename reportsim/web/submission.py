@@ -135,7 +135,7 @@ def build_row(
         csv_guard=settings.csv_guard,
         run_id=visit.run.id if visit else None,
         http_request_id=request[REQUEST_ID],
-        traceparent=new_traceparent(request),
+        traceparent=new_traceparent(request, engine.entropy),
         client=None if visit else engine.hash_client(client_key(request)),
         planned_s=draw(simulate).service_s if simulate else 0.0,
         created_at=engine.clock.now(),

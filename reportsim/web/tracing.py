@@ -1,17 +1,18 @@
 """The trace context of a request, and the ids that its log line carries."""
 
+from collections.abc import Callable
+
 from aiohttp import web
 
 from reportsim.core import tracing
 from reportsim.core.model import Request
-from reportsim.web.keys import ENGINE, ROW_ID, TRACE
+from reportsim.web.keys import ROW_ID, TRACE
 
 
-def new_traceparent(request: web.Request) -> str:
+def new_traceparent(request: web.Request, entropy: Callable[[int], bytes]) -> str:
     """The traceparent for the row of a request: a child of the caller's, or a new trace."""
     given = request.headers.getall("traceparent") if "traceparent" in request.headers else ()
     context = tracing.parse_traceparent(given)
-    entropy = request.app[ENGINE].entropy
     return (tracing.child(context, entropy) if context else tracing.new_trace(entropy=entropy)).traceparent
 
 

@@ -17,11 +17,13 @@ from reportsim.store.requests.queries import (
     stored_answer,
 )
 from reportsim.store.requests.retention import existing, prune
+from reportsim.store.requests.rows import DriverUUID
 
 __all__ = [
     "PAGE_BYTES",
     "Bounds",
     "Count",
+    "DriverUUID",
     "Filters",
     "Finish",
     "NewRequest",

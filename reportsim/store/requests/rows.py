@@ -5,8 +5,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import asyncpg
+from asyncpg.pgproto import pgproto
 
 from reportsim.core.model import CallbackStatus, Mode, Request, Status
+
+# The type of the ids that are read: its text and its hash cost less than those of the standard library.
+DriverUUID: Final = pgproto.UUID
 
 COLUMNS: Final = (
     "id, mode, status, input_payload, result_payload, error, callback_url, callback_origin, callback_status,"
