@@ -7,7 +7,7 @@ import runpy
 import sys
 from typing import Final
 
-BENCHMARKS: Final = ("reports", "engine", "peers", "http", "callbacks", "simulation", "instrument", "faults")
+BENCHMARKS: Final = ("reports", "accept", "engine", "peers", "http", "callbacks", "simulation", "instrument", "faults")
 
 
 def main(names: list[str]) -> int:

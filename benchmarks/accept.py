@@ -7,13 +7,11 @@ occupied, so that what is accepted waits. Needs wrk.
 import statistics
 from typing import Final
 
-from benchmarks.engine import POST, SECONDS, TRIVIAL, occupy, server_cpu
+from benchmarks.engine import POST, SECONDS, TRIVIAL, WAITING, occupy, server_cpu
 from benchmarks.server import Server, running, wrk
 
 ROUNDS: Final = 5
 BODY: Final = '{"ledger":"tiny"}'
-# All requests come from one address, and stay waiting.
-SETTINGS: Final = {"REPORTSIM_WORKERS": "1", "REPORTSIM_CLIENT_WAITING": "1000000", "REPORTSIM_SHUTDOWN_GRACE_S": "1"}
 
 
 def microseconds(server: Server, path: str, script: str | None = None) -> float:
@@ -28,7 +26,7 @@ def microseconds(server: Server, path: str, script: str | None = None) -> float:
 def main() -> None:
     """Prints the medians and the ratio."""
     accept = POST % (BODY, "/api/async")
-    with running(**SETTINGS) as server:
+    with running(**WAITING) as server:
         occupy(server)
         microseconds(server, "", accept)
         rounds = [(microseconds(server, TRIVIAL), microseconds(server, "", accept)) for _ in range(ROUNDS)]

@@ -20,10 +20,13 @@ from benchmarks.server import Server, running, wrk
 ROUNDS: Final = 3
 SECONDS: Final = 4
 WORKERS: Final = 4
+MINUTES: Final = 4
 TRIVIAL: Final = "/healthz"
 LONGEST_S: Final = 180.0
 ACCEPTED: Final = "reportsim_requests_accepted_total{"
 ENDED: Final = "reportsim_requests_ended_total{"
+# What is accepted waits for the only slot; all clients have one address.
+WAITING: Final = {"REPORTSIM_WORKERS": "1", "REPORTSIM_CLIENT_WAITING": "1000000", "REPORTSIM_SHUTDOWN_GRACE_S": "1"}
 DELIVERED: Final = 'reportsim_webhook_deliveries_total{outcome="success"}'
 ONE_DAY: Final = '{"report_type":"general_ledger","ledger":"%s","from":"2025-06-01","to":"2025-06-02"}'
 BUSY: Final = '{"ledger":"tiny","simulate":{"service_time":{"distribution":"fixed","mean_ms":60000}}}'
@@ -124,9 +127,9 @@ def metric(server: Server, name: str) -> float:
 
 
 def occupy(server: Server) -> None:
-    """Gives every slot a minute's work that costs nothing, so that what is accepted only waits."""
+    """Gives the only slot some minutes' work that costs nothing, so that what is accepted only waits."""
     headers = {"Content-Type": "application/json"}
-    for _ in range(WORKERS):
+    for _ in range(MINUTES):
         urllib.request.urlopen(
             urllib.request.Request(server.url + "/api/async", BUSY.encode(), headers), timeout=10
         ).close()
@@ -134,7 +137,7 @@ def occupy(server: Server) -> None:
 
 def main() -> None:
     """Prints the table."""
-    with running(REPORTSIM_WORKERS=str(WORKERS), REPORTSIM_SHUTDOWN_GRACE_S="1") as server:
+    with running(**WAITING) as server:
         occupy(server)
         compared(server, "202: validated, keyed, committed", "/api/async", '{"ledger":"tiny"}', 0.5)
     with (

@@ -122,16 +122,17 @@ class Metrics:
         self._answers = Counter(
             "reportsim_http_requests", "Answers, by route.", ["method", "route", "status"], registry=self._registry
         )
-        self._children: dict[tuple[str, str, str], tuple[Histogram, Counter]] = {}
+        self._children: dict[tuple[str, web.AbstractResource | None, int], tuple[Histogram, Counter]] = {}
 
     def observe(self, request: web.Request, status: int, seconds: float) -> None:
         """Counts one response, by the template of its route, so that the number of labels is bounded."""
         resource = request.match_info.route.resource
         method = request.method if request.method in METHODS else "OTHER"
-        key = (method, resource.canonical if resource is not None else UNMATCHED, status_label(status))
+        key = (method, resource, status)
         children = self._children.get(key)
         if children is None:
-            children = self._children[key] = self._duration.labels(*key), self._answers.labels(*key)
+            labels = (method, resource.canonical if resource is not None else UNMATCHED, status_label(status))
+            children = self._children[key] = self._duration.labels(*labels), self._answers.labels(*labels)
         duration, answers = children
         duration.observe(seconds)
         answers.inc()

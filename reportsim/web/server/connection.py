@@ -68,6 +68,11 @@ class Connection(web.RequestHandler):
         problem = head_problem(head)
         return problem, *(raw_page(self._app, problem) if head_prefers_html(head) else raw_problem(problem))
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Resumes reading if it was paused; aiohttp asks for it after every body, which would parse nothing again."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def pause_writing(self) -> None:
         """Starts watching the peer, which has not read everything."""
         super().pause_writing()
