@@ -170,11 +170,11 @@ class Replication:
             raise
 
     def _hear(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
-        boot, ids = store.decode(str(payload))
+        boot, _, changed = str(payload).partition(" ")
         if boot == self._boot:
-            if ids == []:
+            if not changed:
                 self._echoed.set()
-        elif ids is None:
+        elif (ids := store.decode(changed)) is None:
             self._miss()
         else:
             self._inbox.update(dict.fromkeys(ids))

@@ -31,17 +31,16 @@ FROM callback_logs WHERE request_id = ANY($1::uuid[]) AND attempted_at > now() -
 
 
 def encode(boot: str, ids: Sequence[UUID]) -> str:
-    """A payload: who speaks, and the ids; too many are only said to be many."""
+    """A payload: who speaks, and after a space the ids; too many are only said to be many."""
     return f"{boot} many" if len(ids) > MOST_IDS else " ".join((boot, *(id.hex for id in ids)))
 
 
-def decode(payload: str) -> tuple[str, list[UUID] | None]:
-    """Who speaks and of what; None stands for many, or for what cannot be read."""
-    boot, *words = payload.split(" ")
+def decode(ids: str) -> list[UUID] | None:
+    """The ids of a payload; None stands for many, or for what cannot be read."""
     try:
-        return boot, [UUID(hex=word) for word in words]
+        return [UUID(hex=id) for id in ids.split()]
     except ValueError:
-        return boot, None
+        return None
 
 
 async def notify(connection: Connection | Pool, payload: str) -> None:

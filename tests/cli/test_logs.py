@@ -2,12 +2,16 @@
 
 import asyncio
 import io
+import json
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from reportsim.cli.logs import LineHandler
+from reportsim.cli.logs import JsonFormatter, LineHandler
 from tests.engine.jobs import until
 
 
@@ -87,3 +91,18 @@ def test_what_a_loop_left_when_it_ended_is_written_in_the_next_one_or_at_exit(
     for handler in log.handlers:
         handler.flush()
     assert stream.writes == ["first\nnext\n", "last\n"]
+
+
+@given(st.integers(0, 4_000_000_000_000))
+def test_a_line_of_json_has_the_time_in_utc_and_the_extra_fields(milliseconds: int) -> None:
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
+    values = {"created": milliseconds / 1000, "msecs": milliseconds % 1000, "levelname": "INFO", "name": "tests"}
+    record = logging.makeLogRecord({**values, "msg": "%s of %d", "args": ("one", 2), "trace": None, "row": "id"})
+    assert json.loads(JsonFormatter().format(record)) == {
+        "time": moment.isoformat(timespec="milliseconds"),
+        "level": "info",
+        "logger": "tests",
+        "message": "one of 2",
+        "row": "id",
+        "trace": None,
+    }

@@ -6,6 +6,7 @@ from itertools import pairwise
 from uuid import RFC_4122
 
 import pytest
+from asyncpg.pgproto import pgproto
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +29,13 @@ def test_version_variant_and_time_stand_where_the_rfc_puts_them(step: int, rando
     assert made.int >> 80 == step >> 12
     assert made.int >> 64 & 0xFFF == step & 0xFFF
     assert made.int & (2**62 - 1) == int.from_bytes(random, "big") & (2**62 - 1)
+
+
+@given(st.integers(0, LAST_STEP), st.binary(min_size=8, max_size=8))
+def test_an_id_of_another_type_is_the_same_id(step: int, random: bytes) -> None:
+    made = uuid7(step, random, pgproto.UUID)
+    assert type(made) is pgproto.UUID
+    assert (made, str(made)) == (uuid7(step, random), str(uuid7(step, random)))
 
 
 @given(st.lists(st.integers(0, 2**60), min_size=2, max_size=50), st.data())

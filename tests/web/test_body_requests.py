@@ -3,13 +3,16 @@
 import asyncio
 import gzip
 import io
+import json
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import pytest
 
 from reportsim.web import body as body_reader
+from tests.api.calls import held_for
 from tests.conftest import Service
+from tests.web.raw import connected, first_reply
 
 JSON = {"Content-Type": "application/json"}
 LARGEST = 64 * 1024
@@ -43,6 +46,26 @@ async def test_utf8_may_be_said(service: Service, content_type: str) -> None:
 async def test_a_body_without_a_type_is_not_guessed(service: Service) -> None:
     status, _ = await raw(service, b"Content-Length: 2", b"{}")
     assert status == 415
+
+
+async def test_reading_resumes_for_a_body_that_arrived_while_the_request_before_it_was_answered(
+    service: Service,
+) -> None:
+    """It fills the buffers, so that reading pauses until the body is wanted."""
+    first = json.dumps(held_for(300)).encode()
+    large = b" " * 1_000_000
+    async with connected(service.url) as (reader, writer), asyncio.timeout(9):
+        writer.write(post("/api/sync", first) + post("/api/async", large, b"webhook-signature: v1,AA==\r\n"))
+        assert (await first_reply(reader)).status == 200
+        assert (await first_reply(reader)).status == 413
+
+
+def post(path: str, body: bytes, headers: bytes = b"") -> bytes:
+    """The bytes of a POST of JSON."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    )
+    return head.encode() + headers + b"\r\n" + body
 
 
 async def test_what_is_not_clearly_json_is_malformed(service: Service, subtests: pytest.Subtests) -> None:
