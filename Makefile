@@ -40,7 +40,7 @@ check: .venv/dev.stamp ## format, lint, types, import directions
 coverage: .venv/dev.stamp ## simulate how often intervals hold the truth; writes the table of docs/benchmark.md
 	$(BIN)/python -m benchmarks.coverage --write docs/benchmark.md
 
-bench: .venv/dev.stamp ## measure what is claimed about speed
+bench: .venv/dev.stamp .venv/peers/stamp ## measure what is claimed about speed; writes docs/performance.md
 	$(BIN)/python -m benchmarks
 
 screenshots: .venv/dev.stamp ## make the pictures of the documentation anew
@@ -60,6 +60,13 @@ clean: ## remove the environment and what tools left behind; the data stay
 
 .venv/dev.stamp: .venv/service.stamp requirements/dev.txt
 	@$(BIN)/python -m $(PIP_INSTALL) --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+# What the benchmarks compare the service with, and the service itself.
+.venv/peers/stamp: setup.cfg pyproject.toml requirements/build.txt requirements/peers.txt
+	@$(PYTHON) -m venv .venv/peers
+	@.venv/peers/bin/python -m $(PIP_INSTALL) --require-hashes --requirement requirements/build.txt --requirement requirements/peers.txt
+	@.venv/peers/bin/python -m $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # What makes clients of the OpenAPI document, with dependencies of their own.

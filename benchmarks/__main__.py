@@ -1,31 +1,90 @@
-"""All benchmarks, one after the other: `python -m benchmarks`, or `python -m benchmarks NAME ...` for some.
+"""Measures what is claimed about speed, and writes docs/performance.md: `python -m benchmarks [PART ...]`.
 
-Those that need what is not installed here say so and are left out.
+Parts that need what is not installed here say so and are left out.
 """
 
-import runpy
+import shutil
 import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
-BENCHMARKS: Final = ("reports", "accept", "engine", "peers", "http", "callbacks", "simulation", "instrument", "faults")
+from benchmarks.harness.options import NotInstalledError, Options, parse
+from benchmarks.harness.page import describe_run, write_section
+from benchmarks.harness.program import printed
+from benchmarks.parts import copy, growth, ledgers, plain, requests, streams
 
 
-def main(names: list[str]) -> int:
-    """Runs some benchmarks, or all."""
-    missing = []
-    failed = False
-    for name in names or BENCHMARKS:
-        print(f"\n== {name}", flush=True)
-        sys.argv = [f"benchmarks/{name}.py"]
-        try:
-            runpy.run_module(f"benchmarks.{name}", run_name="__main__")
-        except (ModuleNotFoundError, FileNotFoundError) as error:
-            print(f"left out: {error}")
-            missing.append(name)
-        except SystemExit as end:
-            failed |= bool(end.code)
-    return int(failed or len(missing) == len(names or BENCHMARKS))
+@dataclass(frozen=True)
+class Part:
+    """A section of the page: its heading, and what measures it and writes its text."""
+
+    title: str
+    run: Callable[[Options], str]
+
+
+def measure_service(options: Options) -> str:
+    """Accepts, reports and refusals, by the trivial handler of the same service."""
+    if not shutil.which("wrk"):
+        raise NotInstalledError("wrk is not installed")
+    return printed(options, "benchmarks.accept", "benchmarks.engine", "benchmarks.refusals")
+
+
+def measure_queues(options: Options) -> str:
+    """The queue beside others."""
+    return printed(options, "benchmarks.peers.queues", python=plain.PYTHON)
+
+
+def measure_callbacks(options: Options) -> str:
+    """Callbacks by a bare client."""
+    return printed(options, "benchmarks.callbacks")
+
+
+# In the order of the page.
+PARTS: Final[Mapping[str, Part]] = MappingProxyType(
+    {
+        "growth": Part(growth.TITLE, growth.run),
+        "requests": Part(requests.TITLE, requests.run),
+        "ledgers": Part(ledgers.TITLE, ledgers.run),
+        "copy": Part(copy.TITLE, copy.run),
+        "plain": Part(plain.TITLE, plain.run),
+        "service": Part("Accepts, reports and refusals by the trivial handler", measure_service),
+        "queues": Part("Queues of Python on the same PostgreSQL", measure_queues),
+        "callbacks": Part("Callbacks by a bare client", measure_callbacks),
+        "streams": Part(streams.TITLE, streams.run),
+    }
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures some parts, or all."""
+    options = parse(arguments, list(PARTS))
+    missing = [name for name in options.parts if not measure(name, options)]
+    return int(bool(missing))
+
+
+def measure(name: str, options: Options) -> bool:
+    """Measures a part and writes its section; says whether that worked."""
+    print(f"== {name}", flush=True)
+    part, began = PARTS[name], time.monotonic()
+    try:
+        text = part.run(options)
+    except NotInstalledError as missing:
+        print(f"left out: {missing}", flush=True)
+        return False
+    except Exception:
+        # What the other parts measured is not lost with it.
+        traceback.print_exc()
+        return False
+    minutes = (time.monotonic() - began) / 60
+    run = describe_run(options.checkouts, f"{options}, {minutes:.0f} min")
+    print(f"{text}\n{run}", flush=True)
+    write_section(options.page, list(PARTS), name, f"## {part.title}\n\n{text.strip()}\n\n{run}")
+    return True
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -3,7 +3,6 @@
 import atexit
 import contextlib
 import os
-import re
 import shutil
 import signal
 import socket
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 READY_S = 60
+STOP_S = 30
 SERVE = ("-m", "reportsim", "serve")
 
 
@@ -29,8 +29,16 @@ class Server:
     data_dir: Path
 
 
+def environment(**settings: str) -> dict[str, str]:
+    """The environment with some settings of the service, and none that stand there already."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("REPORTSIM_", "DATABASE_URL"))}
+    return {**kept, **settings}
+
+
 @contextlib.contextmanager
-def running(program: Sequence[str] = SERVE, **settings: str) -> Iterator[Server]:
+def running(
+    program: Sequence[str] = SERVE, *, python: str = sys.executable, cwd: str | None = None, **settings: str
+) -> Iterator[Server]:
     """Starts a service with some settings, waits until it is ready, and ends it."""
     folder = Path(tempfile.mkdtemp(prefix="reportsim-bench-"))
     # At the very end: ext4 looks through all that was deleted in the last minutes whenever a file is made.
@@ -38,62 +46,42 @@ def running(program: Sequence[str] = SERVE, **settings: str) -> Iterator[Server]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environ = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("REPORTSIM_")},
-        "REPORTSIM_PORT": str(port),
-        "REPORTSIM_DATA_DIR": str(folder),
-        "REPORTSIM_SYNC_RATE": "0",
-        "REPORTSIM_ASYNC_RATE": "0",
-        **settings,
-    }
+    environ = environment(
+        **{
+            "REPORTSIM_PORT": str(port),
+            "UVICORN_PORT": str(port),
+            "REPORTSIM_DATA_DIR": str(folder),
+            "REPORTSIM_SYNC_RATE": "0",
+            "REPORTSIM_ASYNC_RATE": "0",
+            **settings,
+        }
+    )
     with (folder / "service.log").open("w") as log:
-        process = subprocess.Popen([sys.executable, *program], env=environ, stderr=log)
+        process = subprocess.Popen([python, *program], env=environ, stdout=log, stderr=log, cwd=cwd)
         try:
-            wait_ready(f"http://127.0.0.1:{port}/readyz")
+            if not is_ready(f"http://127.0.0.1:{port}/readyz", process):
+                raise RuntimeError(f"{program} did not get ready: {(folder / 'service.log').read_text()[-2_000:]}")
             yield Server(f"http://127.0.0.1:{port}", process.pid, folder)
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(30)
+            stop(process)
 
 
-def wait_ready(url: str) -> None:
-    """Asks until the service is ready."""
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """Waits for the end of a process, and makes one."""
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def is_ready(url: str, process: "subprocess.Popen[bytes]") -> bool:
+    """Asks until the service is ready; says whether it got so."""
     deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2) as answer:
             if answer.status == 200:
-                return
+                return True
         time.sleep(0.1)
-    raise TimeoutError(url)
-
-
-@dataclass(frozen=True)
-class Load:
-    """What a load came to: requests per second, and the latency in milliseconds below which 50 and 99 % lie."""
-
-    rate: float
-    p50: float
-    p99: float
-    errors: int
-
-
-def wrk(url: str, *, seconds: int, clients: int = 64, script: str | None = None) -> Load:
-    """Loads a URL with keep-alive clients; `script` is Lua for wrk."""
-    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--latency"]
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
-        if script:
-            file.write(script)
-            file.flush()
-            command += ["-s", file.name]
-        text = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
-    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
-    assert rate, text
-    return Load(float(rate[1]), percentile(text, "50"), percentile(text, "99"), int(bad[1]) if bad else 0)
-
-
-def percentile(text: str, which: str) -> float:
-    """One percentile of wrk's output, in milliseconds."""
-    match = re.search(rf"{which}%\s+([\d.]+)(us|ms|s)", text)
-    assert match, text
-    return float(match[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[match[2]]
+    return False

@@ -1,4 +1,4 @@
-"""Writes an import file of any size in our own CSV: `python -m benchmarks.make_ledger_csv FILE [LINES]`.
+"""Writes an import file of any size in our own CSV: `python -m benchmarks.parts.make_ledger_csv FILE [LINES]`.
 
 Transactions of two lines over one year, the same from the same seed; a million lines take about two seconds.
 """

@@ -2,13 +2,14 @@
 
 Every queue has a database of its own on one server, and is run at the settings that its own documentation or benchmark
 recommends; pgqueuer also at those that were found to be its fastest. Rounds are taken in turn, on the same loop; each
-queue ends its jobs as durably as it does by default. Needs requirements/peers.txt.
+queue ends its jobs as durably as it does by default. `.venv/peers/bin/python -m benchmarks.peers.queues [JOBS]`.
 """
 
 import asyncio
 import functools
 import logging
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import asyncpg
 import procrastinate
 import psycopg_pool
 import saq
@@ -33,7 +35,7 @@ from reportsim.store import ledgers
 from reportsim.store import requests as store
 from reportsim.store.embedded_postgres import server as embedded
 from reportsim.store.migrate import migrate
-from reportsim.store.pool import connect, create_pool
+from reportsim.store.pool import connect
 from reportsim.web.keys import ENGINE
 
 ROUNDS: Final = 3
@@ -41,6 +43,7 @@ JOBS: Final = 20_000
 # The slow ones would take minutes a round; a longer backlog does not make them faster.
 FEWER: Final = 3_000
 SLOTS: Final = 200
+LONGEST_S: Final = 300.0
 ENTRYPOINT: Final = "nothing"
 
 Drain = Callable[[str, int], Awaitable[float]]
@@ -92,7 +95,7 @@ async def ours(dsn: str, jobs: int) -> float:
 
 async def pgqueuer(dsn: str, jobs: int, *, managers: int, batch: int) -> float:
     """Some managers that fetch some at a time, with its durable tables."""
-    async with create_pool(dsn, size=8, statement_cache=100) as pool:
+    async with asyncpg.create_pool(dsn, min_size=8, max_size=8) as pool:
         queues = [PgQueuer.from_asyncpg_pool(pool) for _ in range(managers)]
         await queues[0].qm.queries.install()
         done, ended = 0, asyncio.Event()
@@ -176,8 +179,8 @@ QUEUES: Final[dict[str, tuple[Drain, int]]] = {
 }
 
 
-async def measure(server: str) -> dict[str, list[float]]:
-    """Jobs per second of every queue, round by round."""
+async def measure(server: str, most: int) -> dict[str, list[float]]:
+    """Jobs per second of every queue, round by round, with at most so many jobs."""
     rates: dict[str, list[float]] = {name: [] for name in QUEUES}
     admin = await connect(server)
     for number in range(ROUNDS):
@@ -185,7 +188,9 @@ async def measure(server: str) -> dict[str, list[float]]:
             database = f"peer_{number}_{list(QUEUES).index(name)}"
             await admin.execute(f"CREATE DATABASE {database}")
             head, _, query = server.partition("?")
-            rates[name].append(await drain(f"{head.rpartition('/')[0]}/{database}?{query}", jobs))
+            address = f"{head.rpartition('/')[0]}/{database}?{query}"
+            async with asyncio.timeout(LONGEST_S):
+                rates[name].append(await drain(address, min(jobs, most)))
             await admin.execute(f"DROP DATABASE {database} WITH (FORCE)")
             await admin.execute("CHECKPOINT")
     await admin.close()
@@ -194,13 +199,15 @@ async def measure(server: str) -> dict[str, list[float]]:
 
 def main() -> None:
     """Prints the table."""
+    most = int(sys.argv[1]) if len(sys.argv) > 1 else JOBS
     logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="reportsim-bench-") as folder, embedded.start(Path(folder)) as server:
         spare_the_collector()
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            rates = runner.run(measure(server.dsn))
+            rates = runner.run(measure(server.dsn, most))
     first = statistics.median(rates["reportsim, 200 slots"])
-    print(f"drain of {JOBS:,} requests without work (of the slow ones: {FEWER:,}), median of {ROUNDS}")
+    jobs, fewer = min(JOBS, most), min(FEWER, most)
+    print(f"drain of {jobs:,} requests without work (of the slow ones: {fewer:,}), median of {ROUNDS}")
     for name, found in rates.items():
         rate = statistics.median(found)
         print(f"{name:<38} {rate:8,.0f}/s  [{min(found):,.0f} .. {max(found):,.0f}]  {first / rate:6.1f} times slower")

@@ -1,0 +1,1 @@
+"""What every part of the benchmark uses: figures, the page, services, databases, load."""

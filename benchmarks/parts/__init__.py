@@ -1,0 +1,1 @@
+"""The parts of `python -m benchmarks`, each a section of docs/performance.md, and what they start."""

@@ -1,0 +1,204 @@
+"""The service beside the plain stack (`benchmarks.peers.plain`), which does the same work on the same tables.
+
+FastAPI, SQLAlchemy and psycopg under uvicorn: one process, eight threads for handlers and eight for background work.
+Both run all the time, on one PostgreSQL; rounds are taken in turn, each when the one before has been worked off.
+"""
+
+import functools
+import json
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from benchmarks import sink
+from benchmarks.harness.checkout import Checkout
+from benchmarks.harness.database import PostgreSQL, postgresql
+from benchmarks.harness.figures import Table, count, interleave, number, ratio, shown
+from benchmarks.harness.idle import wait_until_idle
+from benchmarks.harness.load import CLIENTS, describe_client, posts
+from benchmarks.harness.options import NotInstalledError, Options
+from benchmarks.harness.page import ROOT
+from benchmarks.server import Server, running
+from reportsim.core.signing import new_secret
+
+TITLE: Final = "The plain stack beside the service"
+PYTHON: Final = ROOT / ".venv" / "peers" / "bin" / "python"
+UVICORN: Final = ("-m", "uvicorn", "benchmarks.peers.plain.service:app", "--no-access-log", "--log-level", "warning")
+PACKAGES: Final = ("fastapi", "uvicorn", "sqlalchemy", "psycopg", "pydantic", "httpx")
+VERSIONS: Final = f"import importlib.metadata as m; print(', '.join(f'{{n}} {{m.version(n)}}' for n in {PACKAGES!r}))"
+SECONDS: Final = 4
+# As many as the plain stack has threads: more would only wait there.
+READERS: Final = 8
+LINES: Final = 100_000
+MANY: Final = 1_000_000
+DAY: Final = {"from": "2025-06-01", "to": "2025-06-02"}
+HELD_S: Final = 60
+HELD_SMALL_S: Final = 15
+LONGEST_S: Final = 300.0
+# The limits on what one client may have waiting are not what is compared.
+SETTINGS: Final = {
+    "REPORTSIM_CALLBACK_ALLOW": "127.0.0.0/8",
+    "REPORTSIM_CALLBACK_RATE": "0",
+    "REPORTSIM_CLIENT_WAITING": "1000000",
+    "REPORTSIM_CLIENT_PLANNED_S": "1000000",
+    "REPORTSIM_SHUTDOWN_GRACE_S": "1",
+}
+
+Body = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two: its service, its paths, its tables, and what makes a request hold a slot."""
+
+    server: Server
+    sync: str
+    later: str
+    accepted: str
+    log: str
+    busy: Body
+
+
+class Comparison:
+    """Both sides on one database."""
+
+    def __init__(self, options: Options, database: PostgreSQL, receiver: sink.Running) -> None:
+        self._options = options
+        self._database = database
+        self._dsn = database.create("plain")
+        self._receiver = receiver
+        self._checkout = Checkout(ROOT, self._dsn)
+        self._seconds = options.size(SECONDS, 1)
+        self.table = Table(("", "service", "plain stack", "ratio", "errors"))
+
+    def run(self) -> None:
+        """Fills the table."""
+        lines, many = self._options.size(LINES, 2_000), self._options.size(MANY, 4_000)
+        self._checkout.generate("usual", lines)
+        self._checkout.generate("large", many, seed=43)
+        with self._both() as sides:
+            for ledger, size, seconds in (("usual", lines, 1), ("large", many, 2)):
+                year = {"report_type": "trial_balance", "ledger": ledger}
+                self._reports(sides, f"blocking trial balance of the year, {count(size)} lines", year, seconds)
+            day = {"report_type": "general_ledger", "ledger": "usual", **DAY}
+            self._reports(sides, f"blocking general ledger of one day, {count(lines)} lines", day)
+        with self._both() as sides:
+            self._accepts(sides)
+        with self._both() as sides:
+            self._lives(sides, {**day, "callback_url": self._receiver.url()})
+
+    @contextmanager
+    def _both(self) -> Iterator[list[Side]]:
+        """Both services, with empty tables."""
+        held = self._options.size(HELD_S, HELD_SMALL_S)
+        fixed = {"service_time": {"distribution": "fixed", "mean_ms": 1000 * held}}
+        with self._checkout.serving(**SETTINGS) as ours, self._plain() as plain:
+            self._database.execute("TRUNCATE requests, callback_logs", "TRUNCATE plain_requests CASCADE", dsn=self._dsn)
+            yield [
+                Side(ours, "/api/sync", "/api/async", "requests", "callback_logs", {"simulate": fixed}),
+                Side(plain, "/sync", "/async", "plain_requests", "plain_callback_logs", {"simulate_s": held}),
+            ]
+        self._database.execute("TRUNCATE requests, callback_logs", "TRUNCATE plain_requests CASCADE", dsn=self._dsn)
+
+    @contextmanager
+    def _plain(self) -> Iterator[Server]:
+        """The plain stack."""
+        with tempfile.TemporaryDirectory(prefix="reportsim-bench-") as folder:
+            settings = {"PLAIN_DATABASE_URL": self._dsn, "PLAIN_DATA_DIR": folder, "PLAIN_SECRET": new_secret()}
+            with running(UVICORN, python=str(PYTHON), cwd=str(ROOT), **settings) as server:
+                yield server
+
+    def _reports(self, sides: list[Side], name: str, body: Body, longer: int = 1) -> None:
+        """Blocking reports a second; both must write the same bytes."""
+        hashes = {ask(side.server.url + side.sync, body)["result_payload"]["sha256"] for side in sides}
+        if len(hashes) != 1:
+            raise AssertionError(f"{name}: the reports differ")
+        seconds = longer * self._seconds
+        self._compare(name, sides, lambda side: self._loaded(side, side.sync, body, seconds, READERS))
+
+    def _accepts(self, sides: list[Side]) -> None:
+        """Requests accepted a second, while every slot and every thread is held by one that lasts longer."""
+        for side in sides:
+            for _ in range(READERS):
+                ask(side.server.url + side.later, {"ledger": "usual", **side.busy})
+        body = {"ledger": "usual"}
+        self._compare(
+            "accepted (202): validated, keyed, committed",
+            sides,
+            lambda side: self._loaded(side, side.later, body, self._seconds, CLIENTS),
+        )
+
+    def _lives(self, sides: list[Side], body: Body) -> None:
+        """Requests a second from the first POST to the last callback that is logged."""
+        seconds = self._options.size(2, 1)
+        self._compare(
+            "whole lives: accepted, report, signed callback, logged",
+            sides,
+            lambda side: self._life(side, body, seconds),
+        )
+
+    def _loaded(self, side: Side, path: str, body: Body, seconds: int, clients: int) -> tuple[float, int]:
+        """Answers a second."""
+        load = posts(side.server.url + path, dict(body), seconds=seconds, clients=clients)
+        return load.rate, load.errors
+
+    def _life(self, side: Side, body: Body, seconds: int) -> tuple[float, int]:
+        """What was accepted in some seconds, by the time until all of it has been called back."""
+        already, began = self._rows(side.log), time.monotonic()
+        load = posts(side.server.url + side.later, dict(body), seconds=seconds)
+        accepted = self._rows(side.accepted)
+        self._database.wait_for(accepted, side.log, self._dsn, LONGEST_S)
+        took = time.monotonic() - began
+        self._receiver.take()
+        return (accepted - already) / took, load.errors
+
+    def _rows(self, table: str) -> int:
+        """The rows of a table."""
+        rows: int = self._database.execute(f"SELECT count(*) FROM {table}", dsn=self._dsn)
+        return rows
+
+    def _compare(self, name: str, sides: list[Side], measure: Callable[[Side], tuple[float, int]]) -> None:
+        """A row of the table: a first round to warm up, and then those that count."""
+        errors = 0
+
+        def rate(side: Side) -> float:
+            nonlocal errors
+            found, failed = measure(side)
+            errors += failed
+            wait_until_idle((side.server.pid, self._database.pid))
+            return found
+
+        for side in sides:
+            rate(side)
+        variants = {side.server.pid: functools.partial(rate, side) for side in sides}
+        ours, plain = interleave(variants, self._options.rounds).values()
+        self.table.add(name, shown(ours, "/s"), shown(plain, "/s"), number(ratio(ours, plain)), str(errors))
+
+
+def ask(url: str, body: Body) -> dict[str, Any]:
+    """Posts JSON."""
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
+def run(options: Options) -> str:
+    """The section of the page."""
+    if not PYTHON.exists():
+        raise NotInstalledError("the plain stack is not installed: make .venv/peers/stamp")
+    with postgresql() as database, sink.running() as receiver:
+        comparison = Comparison(options, database, receiver)
+        comparison.run()
+    versions = subprocess.run([PYTHON, "-c", VERSIONS], capture_output=True, text=True, check=True).stdout.strip()
+    return f"""\
+{versions}; one process of each, no access log in the plain stack. Reports are compared byte for byte before they are
+measured. {READERS} clients ask for reports, {CLIENTS} for what is done later; the client is {describe_client()}.
+
+{comparison.table}
+"""
