@@ -38,6 +38,7 @@ class Load:
     p50: float
     p99: float
     errors: int
+    seconds: float
 
 
 def posts(url: str, body: dict[str, object], *, seconds: int, clients: int = CLIENTS) -> Load:
@@ -75,17 +76,19 @@ def wrk(url: str, *, seconds: int, clients: int = CLIENTS, script: str | None = 
 def read_wrk(text: str) -> Load:
     """What wrk printed."""
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
-    if rate is None:
+    took = re.search(r"requests in ([\d.]+(?:us|ms|s|m)),", text)
+    if rate is None or took is None:
         raise ValueError(text)
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
     broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
     errors = (int(bad[1]) if bad else 0) + (sum(map(int, broken.groups())) if broken else 0)
-    return Load(float(rate[1]), percentile(text, "50"), percentile(text, "99"), errors)
+    percentiles = dict(re.findall(r"^\s+(50|99)%\s+(\S+)$", text, re.MULTILINE))
+    return Load(float(rate[1]), in_ms(percentiles["50"]), in_ms(percentiles["99"]), errors, in_ms(took[1]) / 1000)
 
 
-def percentile(text: str, which: str) -> float:
-    """One percentile of wrk's output, in milliseconds."""
-    match = re.search(rf"{which}%\s+([\d.]+)(us|ms|s|m)\b", text)
-    if match is None:
-        raise ValueError(text)
-    return float(match[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}[match[2]]
+def in_ms(text: str) -> float:
+    """A time as wrk writes it, in milliseconds."""
+    for unit, factor in (("us", 0.001), ("ms", 1.0), ("s", 1000.0), ("m", 60_000.0)):
+        if text.endswith(unit):
+            return float(text.removesuffix(unit)) * factor
+    raise ValueError(text)
