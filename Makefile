@@ -40,8 +40,8 @@ check: .venv/dev.stamp ## format, lint, types, import directions
 coverage: .venv/dev.stamp ## simulate how often intervals hold the truth; writes the table of docs/benchmark.md
 	$(BIN)/python -m benchmarks.coverage --write docs/benchmark.md
 
-bench: .venv/dev.stamp .venv/peers/stamp ## measure what is claimed about speed; writes docs/performance.md
-	$(BIN)/python -m benchmarks
+bench: .venv/dev.stamp .venv/peers/stamp ## measure what is claimed about speed; writes docs/performance.md; ARGS=--full for more
+	$(BIN)/python -m benchmarks $(ARGS)
 
 screenshots: .venv/dev.stamp ## make the pictures of the documentation anew
 	$(BIN)/python -m tools.screenshots

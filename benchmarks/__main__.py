@@ -4,6 +4,7 @@ Parts that need what is not installed here say so and are left out.
 """
 
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -20,10 +21,11 @@ from benchmarks.parts import copy, growth, ledgers, plain, requests, streams
 
 @dataclass(frozen=True)
 class Part:
-    """A section of the page: its heading, and what measures it and writes its text."""
+    """A section of the page: its heading, what measures it and writes its text, and whether another checkout may be."""
 
     title: str
     run: Callable[[Options], str]
+    against: bool = False
 
 
 def measure_service(options: Options) -> str:
@@ -46,9 +48,9 @@ def measure_callbacks(options: Options) -> str:
 # In the order of the page.
 PARTS: Final[Mapping[str, Part]] = MappingProxyType(
     {
-        "growth": Part(growth.TITLE, growth.run),
-        "requests": Part(requests.TITLE, requests.run),
-        "ledgers": Part(ledgers.TITLE, ledgers.run),
+        "growth": Part(growth.TITLE, growth.run, against=True),
+        "requests": Part(requests.TITLE, requests.run, against=True),
+        "ledgers": Part(ledgers.TITLE, ledgers.run, against=True),
         "copy": Part(copy.TITLE, copy.run),
         "plain": Part(plain.TITLE, plain.run),
         "service": Part("Accepts, reports and refusals by the trivial handler", measure_service),
@@ -80,11 +82,14 @@ def measure(name: str, options: Options) -> bool:
         traceback.print_exc()
         return False
     minutes = (time.monotonic() - began) / 60
-    run = describe_run(options.checkouts, f"{options}, {minutes:.0f} min")
+    checkouts = options.checkouts if part.against else options.checkouts[:1]
+    run = describe_run(checkouts, f"{options}, {minutes:.0f} min")
     print(f"{text}\n{run}", flush=True)
     write_section(options.page, list(PARTS), name, f"## {part.title}\n\n{text.strip()}\n\n{run}")
     return True
 
 
 if __name__ == "__main__":
+    # What was started is ended, as at Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     sys.exit(main())

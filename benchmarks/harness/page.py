@@ -12,6 +12,8 @@ from typing import Final
 
 import psutil
 
+from reportsim.store.embedded_postgres.installation import find_programs
+
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "performance.md"
 PACKAGES: Final = ("aiohttp", "asyncpg", "uvloop")
@@ -48,8 +50,15 @@ def describe_run(checkouts: Sequence[Path], settings: str) -> str:
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, commit {commits}, {settings}; {processor()}, {os.cpu_count()} cores,"
         f" {memory:.0f} GB, load {os.getloadavg()[0]:.1f} at the end; {platform.system()} {platform.release()},"
-        f" Python {platform.python_version()}, {versions}."
+        f" Python {platform.python_version()}, {postgresql_version()}, {versions}."
     )
+
+
+def postgresql_version() -> str:
+    """The version of the embedded PostgreSQL, on which everything is measured."""
+    program = find_programs(ROOT) / "postgres"
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    return f"PostgreSQL {told.split()[-1]}"
 
 
 def commit(checkout: Path) -> str:

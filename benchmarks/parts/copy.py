@@ -115,7 +115,9 @@ def run(options: Options) -> str:
             race = Race(Client(server.url), checkout.dsn, database, folder)
             found = interleave({"psql": race.copy, "service": race.report}, options.rounds)
     size = race.result["bytes"] / 1e6
-    table = Table(("", "rows/s", "by psql", "longest hold of the loop, CPU ms", "latest tick, ms"))
+    table = Table(
+        ("", "rows/s", "by psql (aim ≥ 0.8)", "longest hold of the loop, CPU ms (aim ≤ 20)", "latest tick, ms")
+    )
     table.add("`psql \\copy`", shown(found["psql"]), "", "", "")
     by_psql = number(ratio(found["service"], found["psql"]))
     table.add("`POST /api/sync`", shown(found["service"]), by_psql, number(max(race.held)), number(max(race.late)))

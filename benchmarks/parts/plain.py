@@ -74,7 +74,7 @@ class Comparison:
         self._receiver = receiver
         self._checkout = Checkout(ROOT, self._dsn)
         self._seconds = options.size(SECONDS, 1)
-        self.table = Table(("", "service", "plain stack", "ratio", "errors"))
+        self.table = Table(("", "service", "plain stack", "ratio", "aim", "errors"))
 
     def run(self) -> None:
         """Fills the table."""
@@ -84,9 +84,9 @@ class Comparison:
         with self._both() as sides:
             for ledger, size, seconds in (("usual", lines, 1), ("large", many, 2)):
                 year = {"report_type": "trial_balance", "ledger": ledger}
-                self._reports(sides, f"blocking trial balance of the year, {count(size)} lines", year, seconds)
+                self._reports(sides, f"blocking trial balance of the year, {count(size)} lines", 60, year, seconds)
             day = {"report_type": "general_ledger", "ledger": "usual", **DAY}
-            self._reports(sides, f"blocking general ledger of one day, {count(lines)} lines", day)
+            self._reports(sides, f"blocking general ledger of one day, {count(lines)} lines", 9, day)
         with self._both() as sides:
             self._accepts(sides)
         with self._both() as sides:
@@ -113,13 +113,13 @@ class Comparison:
             with running(UVICORN, python=str(PYTHON), cwd=str(ROOT), **settings) as server:
                 yield server
 
-    def _reports(self, sides: list[Side], name: str, body: Body, longer: int = 1) -> None:
+    def _reports(self, sides: list[Side], name: str, aim: int, body: Body, longer: int = 1) -> None:
         """Blocking reports a second; both must write the same bytes."""
         hashes = {ask(side.server.url + side.sync, body)["result_payload"]["sha256"] for side in sides}
         if len(hashes) != 1:
             raise AssertionError(f"{name}: the reports differ")
         seconds = longer * self._seconds
-        self._compare(name, sides, lambda side: self._loaded(side, side.sync, body, seconds, READERS))
+        self._compare(name, aim, sides, lambda side: self._loaded(side, side.sync, body, seconds, READERS))
 
     def _accepts(self, sides: list[Side]) -> None:
         """Requests accepted a second, while every slot and every thread is held by one that lasts longer."""
@@ -129,6 +129,7 @@ class Comparison:
         body = {"ledger": "usual"}
         self._compare(
             "accepted (202): validated, keyed, committed",
+            12,
             sides,
             lambda side: self._loaded(side, side.later, body, self._seconds, CLIENTS),
         )
@@ -138,6 +139,7 @@ class Comparison:
         seconds = self._options.size(2, 1)
         self._compare(
             "whole lives: accepted, report, signed callback, logged",
+            10,
             sides,
             lambda side: self._life(side, body, seconds),
         )
@@ -162,7 +164,7 @@ class Comparison:
         rows: int = self._database.execute(f"SELECT count(*) FROM {table}", dsn=self._dsn)
         return rows
 
-    def _compare(self, name: str, sides: list[Side], measure: Callable[[Side], tuple[float, int]]) -> None:
+    def _compare(self, name: str, aim: int, sides: list[Side], measure: Callable[[Side], tuple[float, int]]) -> None:
         """A row of the table: a first round to warm up, and then those that count."""
         errors = 0
 
@@ -177,7 +179,7 @@ class Comparison:
             rate(side)
         variants = {side.server.pid: functools.partial(rate, side) for side in sides}
         ours, plain = interleave(variants, self._options.rounds).values()
-        self.table.add(name, shown(ours, "/s"), shown(plain, "/s"), number(ratio(ours, plain)), str(errors))
+        self.table.add(name, shown(ours, "/s"), shown(plain, "/s"), number(ratio(ours, plain)), f"≥ {aim}", str(errors))
 
 
 def ask(url: str, body: Body) -> dict[str, Any]:
