@@ -83,7 +83,10 @@ def read_wrk(text: str) -> Load:
     broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
     errors = (int(bad[1]) if bad else 0) + (sum(map(int, broken.groups())) if broken else 0)
     percentiles = dict(re.findall(r"^\s+(50|99)%\s+(\S+)$", text, re.MULTILINE))
-    return Load(float(rate[1]), in_ms(percentiles["50"]), in_ms(percentiles["99"]), errors, in_ms(took[1]) / 1000)
+    # Without any answer there are no percentiles.
+    whole = str(took[1])
+    p50, p99 = (in_ms(percentiles.get(which, whole)) for which in ("50", "99"))
+    return Load(float(rate[1]), p50, p99, errors, in_ms(whole) / 1000)
 
 
 def in_ms(text: str) -> float:

@@ -6,14 +6,15 @@ Both run all the time, on one PostgreSQL; rounds are taken in turn, each when th
 
 import functools
 import json
+import math
 import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from benchmarks import sink
 from benchmarks.harness.checkout import Checkout
@@ -32,6 +33,9 @@ UVICORN: Final = ("-m", "uvicorn", "benchmarks.peers.plain.service:app", "--no-a
 PACKAGES: Final = ("fastapi", "uvicorn", "sqlalchemy", "psycopg", "pydantic", "httpx")
 VERSIONS: Final = f"import importlib.metadata as m; print(', '.join(f'{{n}} {{m.version(n)}}' for n in {PACKAGES!r}))"
 SECONDS: Final = 4
+# Answers that a load should get: those that are on their way at its end are not counted.
+ENOUGH: Final = 150
+LONGEST_LOAD_S: Final = 30
 # As many as the plain stack has threads: more would only wait there.
 READERS: Final = 8
 LINES: Final = 100_000
@@ -49,7 +53,9 @@ SETTINGS: Final = {
     "REPORTSIM_SHUTDOWN_GRACE_S": "1",
 }
 
-Body = Mapping[str, object]
+Body: TypeAlias = Mapping[str, object]
+# The rate and the errors of a round.
+Measure: TypeAlias = Callable[[], tuple[float, int]]
 
 
 @dataclass(frozen=True)
@@ -82,9 +88,9 @@ class Comparison:
         self._checkout.generate("usual", lines)
         self._checkout.generate("large", many, seed=43)
         with self._both() as sides:
-            for ledger, size, seconds in (("usual", lines, 1), ("large", many, 2)):
+            for ledger, size in (("usual", lines), ("large", many)):
                 year = {"report_type": "trial_balance", "ledger": ledger}
-                self._reports(sides, f"blocking trial balance of the year, {count(size)} lines", 60, year, seconds)
+                self._reports(sides, f"blocking trial balance of the year, {count(size)} lines", 60, year)
             day = {"report_type": "general_ledger", "ledger": "usual", **DAY}
             self._reports(sides, f"blocking general ledger of one day, {count(lines)} lines", 9, day)
         with self._both() as sides:
@@ -113,41 +119,43 @@ class Comparison:
             with running(UVICORN, python=str(PYTHON), cwd=str(ROOT), **settings) as server:
                 yield server
 
-    def _reports(self, sides: list[Side], name: str, aim: int, body: Body, longer: int = 1) -> None:
+    def _reports(self, sides: list[Side], name: str, aim: int, body: Body) -> None:
         """Blocking reports a second; both must write the same bytes."""
         hashes = {ask(side.server.url + side.sync, body)["result_payload"]["sha256"] for side in sides}
         if len(hashes) != 1:
             raise AssertionError(f"{name}: the reports differ")
-        seconds = longer * self._seconds
-        self._compare(name, aim, sides, lambda side: self._loaded(side, side.sync, body, seconds, READERS))
+        self._answers(name, aim, {side.server.url + side.sync: side for side in sides}, body, READERS)
 
     def _accepts(self, sides: list[Side]) -> None:
         """Requests accepted a second, while every slot and every thread is held by one that lasts longer."""
         for side in sides:
             for _ in range(READERS):
                 ask(side.server.url + side.later, {"ledger": "usual", **side.busy})
-        body = {"ledger": "usual"}
-        self._compare(
-            "accepted (202): validated, keyed, committed",
-            12,
-            sides,
-            lambda side: self._loaded(side, side.later, body, self._seconds, CLIENTS),
-        )
+        name = "accepted (202): validated, keyed, committed"
+        self._answers(name, 12, {side.server.url + side.later: side for side in sides}, {"ledger": "usual"}, CLIENTS)
+
+    def _answers(self, name: str, aim: int, urls: Mapping[str, Side], body: Body, clients: int) -> None:
+        """Answers a second, each side for as long as it needs to give enough of them; a first load warms it up."""
+
+        def loaded(url: str, seconds: int) -> tuple[float, int]:
+            load = posts(url, dict(body), seconds=seconds, clients=clients)
+            return load.rate, load.errors
+
+        measures = []
+        for url, side in urls.items():
+            rate, _ = loaded(url, self._seconds)
+            self._settle(side)
+            enough = math.ceil(self._options.size(ENOUGH, 1) / rate) if rate else LONGEST_LOAD_S
+            measures.append((side, functools.partial(loaded, url, min(max(enough, self._seconds), LONGEST_LOAD_S))))
+        self._compare(name, aim, measures)
 
     def _lives(self, sides: list[Side], body: Body) -> None:
         """Requests a second from the first POST to the last callback that is logged."""
-        seconds = self._options.size(2, 1)
-        self._compare(
-            "whole lives: accepted, report, signed callback, logged",
-            10,
-            sides,
-            lambda side: self._life(side, body, seconds),
-        )
-
-    def _loaded(self, side: Side, path: str, body: Body, seconds: int, clients: int) -> tuple[float, int]:
-        """Answers a second."""
-        load = posts(side.server.url + path, dict(body), seconds=seconds, clients=clients)
-        return load.rate, load.errors
+        lives = [(side, functools.partial(self._life, side, body, self._options.size(2, 1))) for side in sides]
+        for side, life in lives:
+            life()
+            self._settle(side)
+        self._compare("whole lives: accepted, report, signed callback, logged", 10, lives)
 
     def _life(self, side: Side, body: Body, seconds: int) -> tuple[float, int]:
         """What was accepted in some seconds, by the time until all of it has been called back."""
@@ -164,22 +172,25 @@ class Comparison:
         rows: int = self._database.execute(f"SELECT count(*) FROM {table}", dsn=self._dsn)
         return rows
 
-    def _compare(self, name: str, aim: int, sides: list[Side], measure: Callable[[Side], tuple[float, int]]) -> None:
-        """A row of the table: a first round to warm up, and then those that count."""
+    def _settle(self, side: Side) -> None:
+        """Waits until a side has worked off what it was asked for."""
+        wait_until_idle((side.server.pid, self._database.pid))
+
+    def _compare(self, name: str, aim: int, measures: Sequence[tuple[Side, Measure]]) -> None:
+        """A row of the table."""
         errors = 0
 
-        def rate(side: Side) -> float:
+        def rate(side: Side, measure: Measure) -> float:
             nonlocal errors
-            found, failed = measure(side)
+            found, failed = measure()
             errors += failed
-            wait_until_idle((side.server.pid, self._database.pid))
+            self._settle(side)
             return found
 
-        for side in sides:
-            rate(side)
-        variants = {side.server.pid: functools.partial(rate, side) for side in sides}
+        variants = {side.server.pid: functools.partial(rate, side, measure) for side, measure in measures}
         ours, plain = interleave(variants, self._options.rounds).values()
-        self.table.add(name, shown(ours, "/s"), shown(plain, "/s"), number(ratio(ours, plain)), f"≥ {aim}", str(errors))
+        figures = (shown(ours, "/s"), shown(plain, "/s"), number(ratio(ours, plain)))
+        self.table.add(name, *figures, f"≥ {aim}", str(errors))
 
 
 def ask(url: str, body: Body) -> dict[str, Any]:

@@ -40,6 +40,8 @@ def test_the_log_says_how_long_each_step_of_a_statement_took() -> None:
 
 def test_wrk_counts_every_kind_of_error() -> None:
     assert read_wrk(WRK) == Load(rate=1234.5, p50=0.75, p99=1500, errors=15, seconds=1)
+    nothing = "".join(line for line in WRK.splitlines(keepends=True) if "%" not in line)
+    assert read_wrk(nothing.replace("1234.50", "0.00")) == Load(rate=0, p50=1000, p99=1000, errors=15, seconds=1)
     with pytest.raises(ValueError, match="unable to connect"):
         read_wrk("unable to connect to 127.0.0.1:1")
 
