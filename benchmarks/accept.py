@@ -8,7 +8,8 @@ import statistics
 from typing import Final
 
 from benchmarks.engine import POST, SECONDS, TRIVIAL, WAITING, occupy, server_cpu
-from benchmarks.server import Server, running, wrk
+from benchmarks.harness.load import wrk
+from benchmarks.server import Server, running
 
 ROUNDS: Final = 5
 BODY: Final = '{"ledger":"tiny"}'
