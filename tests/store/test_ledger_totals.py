@@ -142,7 +142,7 @@ DAMAGE: Final = {
     ),
     "a row is doubled": (
         "INSERT INTO balances SELECT ledger_id, 3, day, version, amount, balance, debit, credit, entries, cash"
-        " FROM balances WHERE ledger_id = $1 AND account_id = 4"
+        " FROM balances WHERE ledger_id = $1 AND account_id = 4 AND version = 1"
     ),
     "a row of a version that is not there": (
         "INSERT INTO balances SELECT ledger_id, account_id, day, 9, amount, balance, debit, credit, entries, cash"
