@@ -31,12 +31,13 @@ NEXT_PERIOD: Final = f"""(
         ORDER BY day LIMIT 1)"""
 
 # $4 and $5 are the days from and to, $6 is the unit of periods or NULL.
-# account: what each account gained in the interval. period: its periods with entries, each found from the one before.
+# account: what each account gained in the interval. period: its periods with entries, each found from the one before;
+# it opens with the closing balance of that.
 # line: the amounts by section, account and period in minor units, without those that are zero.
 STATEMENT: Final = f"""
 WITH RECURSIVE ledger AS ({LEDGER}),
 account AS MATERIALIZED (
-    SELECT account_id, type, code, name, closing.balance - opening.balance AS gained
+    SELECT account_id, type, code, name, opening.balance AS opening, closing.balance - opening.balance AS gained
     FROM accounts AS a
     CROSS JOIN LATERAL {totals("a.account_id", FROM)} AS opening
     CROSS JOIN LATERAL {totals("a.account_id", TO)} AS closing
@@ -50,13 +51,13 @@ period AS (
     FROM period AS p CROSS JOIN LATERAL {NEXT_PERIOD.format(account="p.account_id", day="p.after")} AS next
     WHERE p.after < {TO}),
 line AS MATERIALIZED (
-    SELECT type AS section, code, name, start,
-        CASE type WHEN 'revenue' THEN opening.balance - closing.balance ELSE closing.balance - opening.balance END
-            AS amount
-    FROM account JOIN period AS p USING (account_id)
-    CROSS JOIN LATERAL {totals("p.account_id", "p.start")} AS opening
-    CROSS JOIN LATERAL {totals("p.account_id", "p.after")} AS closing
-    WHERE opening.balance <> closing.balance)
+    SELECT type AS section, code, name, start, CASE type WHEN 'revenue' THEN -gained ELSE gained END AS amount
+    FROM (
+        SELECT type, code, name, start, closing.balance - lag(closing.balance, 1, opening) OVER (
+            PARTITION BY account_id ORDER BY start) AS gained
+        FROM account JOIN period AS p USING (account_id)
+        CROSS JOIN LATERAL {totals("p.account_id", "p.after")} AS closing) AS change
+    WHERE gained <> 0)
 SELECT currency, exponent, (
         SELECT coalesce(string_agg(concat_ws(',', section, {cell("code")}, {cell("name")},
             CASE WHEN $6 IS NOT NULL THEN start END, {money("amount")}) || E'\\n', ''
