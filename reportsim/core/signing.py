@@ -4,6 +4,7 @@ Source: github.com/standard-webhooks/standard-webhooks, spec/standard-webhooks.m
 """
 
 import base64
+import binascii
 import functools
 import hashlib
 import hmac
@@ -63,8 +64,19 @@ def sign(secrets: Sequence[bytes], message_id: str, timestamp: int, body: bytes)
     if not _MESSAGE_ID.fullmatch(message_id):
         raise ValueError("a webhook-id is printable ASCII without blanks and dots")
     signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
-    digests = (hmac.digest(secret, signed, hashlib.sha256) for secret in secrets)
-    return " ".join("v1," + base64.b64encode(digest).decode() for digest in digests)
+    return " ".join([f"v1,{_signature(secret, signed)}" for secret in secrets])
+
+
+def _signature(secret: bytes, signed: bytes) -> str:
+    made = _begun(secret).copy()
+    made.update(signed)
+    return binascii.b2a_base64(made.digest(), newline=False).decode()
+
+
+@functools.lru_cache(MOST_SIGNATURES)
+def _begun(secret: bytes) -> hmac.HMAC:
+    """A signature before its message: half of the work, and the same each time."""
+    return hmac.new(secret, digestmod=hashlib.sha256)
 
 
 def is_signed_by(secrets: Sequence[bytes], headers: Mapping[str, str], body: bytes) -> bool:

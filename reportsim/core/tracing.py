@@ -4,7 +4,10 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
+NO_TRACE: Final = "0" * 32
+NO_PARENT: Final = "0" * 16
 _TRACEPARENT = re.compile(
     "(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?P<later>-.*)?"
 )
@@ -37,11 +40,12 @@ def parse_traceparent(values: Sequence[str]) -> TraceContext | None:
     if len(values) != 1:
         return None
     match = _TRACEPARENT.fullmatch(values[0])
-    if match is None or match["version"] == "ff" or (match["version"] == "00" and match["later"] is not None):
+    if match is None:
         return None
-    if not int(match["trace"], 16) or not int(match["parent"], 16):
+    version, trace, parent, flags, later = match.groups()
+    if version == "ff" or (version == "00" and later is not None) or trace == NO_TRACE or parent == NO_PARENT:
         return None
-    return TraceContext(match["trace"], match["parent"], bool(int(match["flags"], 16) & 1))
+    return TraceContext(trace, parent, bool(int(flags, 16) & 1))
 
 
 def child(context: TraceContext, entropy: Callable[[int], bytes] = os.urandom) -> TraceContext:
