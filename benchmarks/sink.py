@@ -1,6 +1,6 @@
 """A webhook receiver in a process of its own that does as little as possible: it counts, notes when, and says 204.
 
-`running` starts one. Below `/slow` it never answers.
+`running` starts one, which also speaks TLS at a second port. Below `/slow` it never answers.
 """
 
 import asyncio
@@ -8,12 +8,15 @@ import contextlib
 import json
 import re
 import socket
+import ssl
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -68,12 +71,14 @@ class Arrivals:
 
 @dataclass(frozen=True)
 class Running:
-    """A running sink, on every loopback address."""
+    """A running sink, on every loopback address; who trusts the certificate may call 127.0.0.1 by TLS."""
 
     port: int
+    tls_port: int
+    certificate: Path
 
-    def url(self, path: str = "hook", *, host: str = "127.0.0.1") -> str:
-        return f"http://{host}:{self.port}/{path}"
+    def url(self, path: str = "hook", *, host: str = "127.0.0.1", scheme: str = "http") -> str:
+        return f"{scheme}://{host}:{self.tls_port if scheme == 'https' else self.port}/{path}"
 
     def take(self) -> Arrivals:
         """What arrived since the last time."""
@@ -86,25 +91,42 @@ class Running:
 @contextlib.contextmanager
 def running() -> Iterator[Running]:
     """Starts a sink and ends it."""
-    with socket.create_server(("0.0.0.0", 0)) as probe:
-        port = probe.getsockname()[1]
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.sink", str(port)])
-    try:
-        sink = Running(port)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reportsim-bench-sink-")))
+        key, certificate = folder / "key.pem", folder / "certificate.pem"
+        certify(key, certificate)
+        probes = [stack.enter_context(socket.create_server(("0.0.0.0", 0))) for _ in range(2)]
+        port, tls_port = (probe.getsockname()[1] for probe in probes)
+        for probe in probes:
+            probe.close()
+        command = [sys.executable, "-m", "benchmarks.sink", str(port), str(tls_port), str(certificate), str(key)]
+        process = subprocess.Popen(command)
+        stack.callback(process.wait, 10)
+        stack.callback(process.terminate)
+        sink = Running(port, tls_port, certificate)
         for _ in range(200):
             with contextlib.suppress(OSError):
                 sink.take()
                 break
             time.sleep(0.05)
         yield sink
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
-async def serve(port: int) -> None:
+def certify(key: Path, certificate: Path) -> None:
+    """Makes a certificate of 127.0.0.1 that signs itself."""
+    made = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"]
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(["openssl", *made, *subject, *files], check=True, capture_output=True)
+
+
+async def serve(port: int, tls_port: int, certificate: str, key: str) -> None:
     """Takes callbacks for ever."""
-    server = await asyncio.get_running_loop().create_server(Sink, "0.0.0.0", port, backlog=4096)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    loop = asyncio.get_running_loop()
+    await loop.create_server(Sink, "0.0.0.0", tls_port, backlog=4096, ssl=context)
+    server = await loop.create_server(Sink, "0.0.0.0", port, backlog=4096)
     await server.serve_forever()
 
 
@@ -112,4 +134,4 @@ if __name__ == "__main__":
     from reportsim.cli.serve import loop_factory
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner, contextlib.suppress(KeyboardInterrupt):
-        runner.run(serve(int(sys.argv[1])))
+        runner.run(serve(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]))
