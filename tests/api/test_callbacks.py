@@ -206,7 +206,7 @@ async def test_every_attempt_has_the_same_id_and_body_and_its_own_number(service
 
 
 async def test_the_waits_between_attempts_are_those_of_the_settings(service: Service, receiver: Receiver) -> None:
-    receiver.answers = [web.Response(status=503)] * 2
+    receiver.answers = [web.Response(status=503) for _ in range(2)]
     id = await order(service, receiver.url)
     await service.ended(id)
     logs = await logs_of(service, id)
@@ -243,7 +243,7 @@ async def test_by_default_the_first_retry_comes_two_seconds_later(settings: Sett
 
 
 async def test_the_last_failure_is_final(service: Service, receiver: Receiver) -> None:
-    receiver.answers = [web.Response(status=500)] * 4
+    receiver.answers = [web.Response(status=500) for _ in range(4)]
     id = await order(service, receiver.url)
     ended = await service.ended(id)
     assert (ended["status"], ended["callback_status"], ended["callback_attempts"]) == ("COMPLETED", "FAILED", 3)
@@ -332,7 +332,7 @@ async def test_a_request_without_callbacks_has_an_empty_log(service: Service) ->
 
 
 async def test_redelivery_is_a_new_series(service: Service, receiver: Receiver) -> None:
-    receiver.answers = [web.Response(status=500)] * 3
+    receiver.answers = [web.Response(status=500) for _ in range(3)]
     id = await order(service, receiver.url)
     assert (await service.ended(id))["callback_status"] == "FAILED"
     receiver.answers = [web.Response(status=500)]

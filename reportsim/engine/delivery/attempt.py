@@ -5,7 +5,7 @@ import logging
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -34,7 +34,7 @@ class Reason(StrEnum):
     RESET = "reset"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class AttemptResult:
     """How an attempt ended; `final` ends the series whatever number of attempts is left."""
 
@@ -71,17 +71,23 @@ async def attempt(
     started = time.monotonic()
     received = Received()
     try:
-        async with asyncio.timeout(timeout), client.post(target, body, headers) as response:
-            received.status = response.head.status
-            received.retry_after = response.head.first("retry-after")
-            received.excerpt = await response.read_excerpt()
+        async with asyncio.timeout(timeout):
+            response = await client.post(target, body, headers)
+            try:
+                received.status = response.head.status
+                received.retry_after = response.head.first("retry-after")
+                received.excerpt = await response.read_excerpt()
+            finally:
+                client.release(response, target)
     except ResourceShortage:
         raise
     except Exception as error:
         ended = result_of_error(error, dial, received, now, timeout)
     else:
         ended = result_of_response(received, now)
-    return replace(ended, response_time_ms=round((time.monotonic() - started) * 1000, 3), remote_ip=dial.peer)
+    ended.response_time_ms = round((time.monotonic() - started) * 1000, 3)
+    ended.remote_ip = dial.peer
+    return ended
 
 
 @dataclass(slots=True)

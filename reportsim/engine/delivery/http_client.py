@@ -1,15 +1,15 @@
-"""The HTTP client of callbacks: one connection, one request, one answer, with every byte as it was asked for.
+"""The HTTP client of callbacks: one request, one answer, with every byte as it was asked for.
 
-No redirects, proxies, cookies or reused connections. A general client writes URLs anew and judges answers by their
-framing, both of which are wrong for callbacks.
+No redirects, proxies or cookies. A general client writes URLs anew and judges answers by their framing, both of which
+are wrong for callbacks. Connections are kept for a short time, so that names are soon looked up again.
 """
 
-import asyncio
 import contextlib
 import errno
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -17,8 +17,10 @@ from aiohappyeyeballs import start_connection
 from aiohttp.abc import AbstractResolver
 
 from reportsim.core.callback_policy.urls import CallbackTarget
-from reportsim.engine.delivery.response_reader import MOST_HEAD, Head, HeadReader, read_excerpt
-from reportsim.engine.delivery.ssrf_guard import GuardedResolver, HostResolver, ResourceShortage, SsrfGuard
+from reportsim.engine.delivery.connection import ClosedMeanwhile, Connection
+from reportsim.engine.delivery.connection_pool import ConnectionPool
+from reportsim.engine.delivery.response_reader import Head
+from reportsim.engine.delivery.ssrf_guard import GuardedResolver, HostResolver, ResourceShortage, SsrfGuard, current
 
 AddressInfo: TypeAlias = tuple[int, int, int, str, tuple[Any, ...]]
 
@@ -26,6 +28,9 @@ AddressInfo: TypeAlias = tuple[int, int, int, str, tuple[Any, ...]]
 NEXT_ADDRESS_S: Final = 0.25
 # Errors of a socket that say nothing of its peer: this process or machine has run out of something.
 OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+# How long a connection is used after the name of its address was looked up.
+KEPT_S: Final = 10.0
+REQUEST_TIMEOUT: Final = 408
 HEADERS: Final = {"Accept": "*/*", "User-Agent": "reportsim", "Content-Type": "application/json"}
 
 
@@ -47,52 +52,89 @@ class UnconnectedError(Exception):
     """No address of a target accepted the connection."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Response:
-    """An answer whose head was read."""
+    """An answer whose head was read; `is_read` once its connection may be used for another request."""
 
     head: Head
-    reader: asyncio.StreamReader
+    connection: Connection
+    is_read: bool = False
 
     async def read_excerpt(self) -> str:
         """The beginning of its body as text."""
-        return await read_excerpt(self.reader, self.head)
+        body = await self.connection.read_body(self.head)
+        self.is_read = body.is_complete and self.head.is_persistent and self.connection.is_drained
+        return body.excerpt
 
 
 class Client:
-    """Makes connections that the guard allows."""
+    """Makes connections that the guard allows, and keeps them for a short time."""
 
-    def __init__(self, guard: SsrfGuard, resolver: AbstractResolver) -> None:
-        """Takes a resolver that holds its answers against the guard."""
+    def __init__(self, guard: SsrfGuard, resolver: AbstractResolver, now: Callable[[], float]) -> None:
+        """Takes a resolver that holds its answers against the guard, and a clock that never goes back."""
         self._guard = guard
         self._resolver = resolver
+        self._now = now
+        self.pool = ConnectionPool(now)
 
-    @contextlib.asynccontextmanager
-    async def post(self, target: CallbackTarget, body: bytes, headers: Mapping[str, str]) -> AsyncIterator[Response]:
-        """Sends a POST and reads the head of the answer; the connection is gone when the block ends.
+    async def post(self, target: CallbackTarget, body: bytes, headers: Mapping[str, str]) -> Response:
+        """Sends a POST and reads the head of the answer, which is to be released.
 
         Raises:
             UnresolvedError, UnconnectedError, BadResponse, OSError, IncompleteReadError: it went no further.
             ResourceShortage: it was not tried.
         """
-        connection = await self._connect(await self._addresses(target))
-        reader = asyncio.StreamReader(limit=MOST_HEAD)
-        secure = target.scheme == "https"
+        return await self._answer_to(request_of(target, body, headers), target)
+
+    def release(self, response: Response, target: CallbackTarget) -> None:
+        """Keeps the connection of an answer for the next request if it may be used for one, and else closes it."""
+        if response.is_read:
+            now = self._now()
+            until = min(response.connection.until, now + response.head.keep_alive_s)
+            if until > now:
+                self.pool.keep(target.origin, response.connection, until)
+                return
+        response.connection.close()
+
+    async def _answer_to(self, request: bytes, target: CallbackTarget) -> Response:
+        """The answer to a request, on a kept connection if it is still one.
+
+        What a receiver has closed meanwhile, or ends by saying that it has waited for a request in vain, has answered
+        nothing to this one, which is then sent again on a connection of its own.
+        """
+        dial = current.get()
+        if kept := self._take(target):
+            dial.kept = kept.address
+            with contextlib.suppress(ClosedMeanwhile):
+                response = await exchange(kept, request)
+                if response.head.status != REQUEST_TIMEOUT:
+                    return response
+                kept.close()
+            dial.kept = None
+        return await exchange(await self._dial(target), request)
+
+    def _take(self, target: CallbackTarget) -> Connection | None:
+        """A kept connection to an address that was checked by the policy of this moment."""
+        policy = self._guard.policy_for(target)
+        while kept := self.pool.take(target.origin):
+            if kept.policy == policy:
+                return kept
+            kept.close()
+        return None
+
+    async def _dial(self, target: CallbackTarget) -> Connection:
+        until, policy = self._now() + KEPT_S, self._guard.policy_for(target)
+        addresses = await self._addresses(target)
         try:
-            transport, _ = await asyncio.get_running_loop().create_connection(
-                lambda: asyncio.StreamReaderProtocol(reader),
-                sock=connection,
-                ssl=TLS_CONTEXT if secure else None,
-                server_hostname=target.host if secure else None,
-            )
-        except BaseException:
-            connection.close()
-            raise
-        try:
-            transport.write(request_of(target, body, headers))
-            yield Response(await HeadReader(reader).read(), reader)
-        finally:
-            transport.abort()
+            connected = await self._connect(addresses)
+        except ResourceShortage:
+            if not len(self.pool):
+                raise
+            await self.pool.close_all()
+            connected = await self._connect(addresses)
+        connection = Connection(connected, current.get().peer or "", until, policy)
+        await connection.open(TLS_CONTEXT if target.scheme == "https" else None, target.host)
+        return connection
 
     async def _addresses(self, target: CallbackTarget) -> list[AddressInfo]:
         if target.address is not None:
@@ -114,6 +156,15 @@ class Client:
             raise UnconnectedError(error.strerror or str(error)) from error
 
 
+async def exchange(connection: Connection, request: bytes) -> Response:
+    """Sends a request and reads the head of the answer; the connection is gone when there is none."""
+    try:
+        return Response(await connection.exchange(request), connection)
+    except BaseException:
+        connection.close()
+        raise
+
+
 def address_info(address: str, port: int) -> AddressInfo:
     """An address in the form of socket.getaddrinfo."""
     if ":" in address:
@@ -127,7 +178,7 @@ def request_of(target: CallbackTarget, body: bytes, headers: Mapping[str, str]) 
         "Host": target.netloc,
         **HEADERS,
         "Content-Length": str(len(body)),
-        "Connection": "close",
+        "Connection": "keep-alive",
         **headers,
     }
     lines = [f"POST {target.resource} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
@@ -135,10 +186,14 @@ def request_of(target: CallbackTarget, body: bytes, headers: Mapping[str, str]) 
 
 
 @contextlib.asynccontextmanager
-async def open_client(guard: SsrfGuard, resolver: AbstractResolver | None = None) -> AsyncIterator[Client]:
+async def open_client(
+    guard: SsrfGuard, resolver: AbstractResolver | None = None, now: Callable[[], float] = time.monotonic
+) -> AsyncIterator[Client]:
     """The client of callbacks as long as the block lasts."""
     guarded = GuardedResolver(guard, resolver or HostResolver())
+    client = Client(guard, guarded, now)
     try:
-        yield Client(guard, guarded)
+        yield client
     finally:
+        await client.pool.close_all()
         await guarded.close()

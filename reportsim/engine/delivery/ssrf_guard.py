@@ -43,11 +43,12 @@ class RefusedAddress(OSError):
 class Dial:
     """One attempt as its connections see it: where it leads, what was dialed, and what the policy refused.
 
-    `known` says that the destination answered lately.
+    `known` says that the destination answered lately; `kept` is the address of a connection that was there before.
     """
 
     target: CallbackTarget
     known: bool = False
+    kept: str | None = None
     refusal: Refusal | None = None
     open: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
@@ -58,7 +59,7 @@ class Dial:
 
         Addresses of a name are raced; those that lose are closed before the one that has won is made use of.
         """
-        return next(reversed((*self.closed, *self.open)), None)
+        return next(reversed((*self.closed, *self.open)), self.kept)
 
 
 current: ContextVar[Dial] = ContextVar("dial")
@@ -119,6 +120,10 @@ class SsrfGuard:
         if any(leads_under(verdict, receiver.path_prefix) for receiver in self.own):
             return verdict
         return Refusal("own-route", own_route(self.own))
+
+    def policy_for(self, target: CallbackTarget) -> tuple[object, ...]:
+        """What decides about a target's addresses: as long as it stays equal, so does what `check` says of each."""
+        return target.own, self.allow, self.everywhere, *self.own
 
     def check(self, address: str, port: int) -> None:
         """Raises RefusedAddress unless the attempt at hand may be made there."""

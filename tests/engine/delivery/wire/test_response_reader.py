@@ -13,10 +13,10 @@ import psutil
 import pytest
 
 from reportsim.core.model import CallbackStatus
-from reportsim.engine.delivery import http_client
+from reportsim.engine.delivery import connection, http_client
 from reportsim.engine.delivery.attempt import AttemptResult, Reason
 from reportsim.engine.delivery.http_client import open_client
-from reportsim.engine.delivery.response_reader import EXCERPT, MOST_ANSWER, MOST_HEAD, HeadReader, read_excerpt
+from reportsim.engine.delivery.response_reader import EXCERPT, MOST_ANSWER, MOST_HEAD, HeadReader, read_body
 from reportsim.engine.delivery.ssrf_guard import SsrfGuard
 from reportsim.settings import Settings
 from reportsim.store import callbacks
@@ -261,7 +261,7 @@ async def test_an_answer_of_very_many_pieces_lets_others_have_their_turn(answer:
     counting = asyncio.create_task(count())
     try:
         head = await HeadReader(reader).read()
-        await read_excerpt(reader, head)
+        await read_body(reader, head)
     finally:
         counting.cancel()
     assert head.status == 200
@@ -328,7 +328,7 @@ async def test_an_error_that_nobody_thought_of_is_an_outcome_too(monkeypatch: py
     async def fail(*_: Any) -> str:
         raise LookupError("unheard of")
 
-    monkeypatch.setattr(http_client, "read_excerpt", fail)
+    monkeypatch.setattr(connection, "read_body", fail)
     outcome = await outcome_of(says(whole(HEAD, b"")))
     assert (outcome.success, outcome.reason) == (False, Reason.RESET)
     assert "LookupError" in (outcome.error_message or "")
