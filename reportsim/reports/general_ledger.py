@@ -104,7 +104,7 @@ SELECT code_cell AS account_code, name_cell AS account_name, posted_on AS date, 
 FROM ({ENTRIES.format(ledger="$1", first=FROM, after=TO, condition="")}) AS entry CROSS JOIN ledger
 """
 LISTING_FIGURES: Final = f"""
-WITH {ACCOUNT.format(names="code")}
+WITH {ACCOUNT.format(names="$3::boolean AS csv_guard")}
 SELECT sum(greatest(amount, 0)) AS listed_debit, sum(greatest(-amount, 0)) AS listed_credit
 FROM account JOIN postings AS p USING (account_id)
 WHERE p.ledger_id = $1 AND p.posted_on >= {FROM} AND p.posted_on < {TO} AND p.version <= $2

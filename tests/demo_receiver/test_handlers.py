@@ -165,8 +165,9 @@ async def test_another_replica_plays_the_script_on(settings: Settings) -> None:
         arrivals = await inbox(second, id)
         logs = await logs_of(second, id)
     assert (ended["callback_status"], ended["callback_attempts"]) == ("SUCCESS", 4)
-    assert [arrival["answer"] for arrival in arrivals] == ["404", "reset", "200"]
-    assert [arrival["headers"]["webhook-attempt"] for arrival in arrivals] == ["2", "3", "4"]
+    # A kept connection that is reset without a byte of an answer may have been closed before: it is dialled anew once.
+    assert [arrival["answer"] for arrival in arrivals] == ["404", "reset", "reset", "200"]
+    assert [arrival["headers"]["webhook-attempt"] for arrival in arrivals] == ["2", "3", "3", "4"]
     assert all(arrival["verified"] for arrival in arrivals)
     assert [log["status_code"] for log in logs] == [503, 404, None, 200]
 

@@ -6,7 +6,6 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportsim.reports.catalog import CATALOG
 from reportsim.schemas.strict_json import parse_json
 from reportsim.schemas.submission_parser import parse_body
 from reportsim.schemas.submissions import AsyncSubmission
@@ -43,9 +42,7 @@ BODIES = st.fixed_dictionaries(
 
 
 def fingerprint(raw: bytes) -> bytes:
-    return build_submission(
-        parse_body(AsyncSubmission, parse_json(raw)), CATALOG["trial_balance"], DEMO, None
-    ).fingerprint
+    return build_submission(parse_body(AsyncSubmission, parse_json(raw)), DEMO, None).fingerprint
 
 
 def written(data: st.DataObject, body: dict[str, Any]) -> bytes:
