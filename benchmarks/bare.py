@@ -10,7 +10,7 @@ import time
 
 import aiohttp
 
-from reportsim.cli.serve import loop_factory
+from reportsim.cli.serve.event_loop import loop_factory
 
 HEADERS = {
     "Content-Type": "application/json",

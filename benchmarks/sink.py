@@ -131,7 +131,7 @@ async def serve(port: int, tls_port: int, certificate: str, key: str) -> None:
 
 
 if __name__ == "__main__":
-    from reportsim.cli.serve import loop_factory
+    from reportsim.cli.serve.event_loop import loop_factory
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner, contextlib.suppress(KeyboardInterrupt):
         runner.run(serve(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]))

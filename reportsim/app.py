@@ -13,6 +13,7 @@ from reportsim.api.openapi import page as openapi_page
 from reportsim.api.unknown_parameters import refuse_unknown_parameters
 from reportsim.benchmark.runner import Runner
 from reportsim.core.clock import Clock, SystemClock
+from reportsim.core.problems import unavailable
 from reportsim.demo_receiver import handlers as demo_receiver
 from reportsim.demo_receiver.inboxes import INBOXES, Inboxes
 from reportsim.engine.engine import Engine
@@ -21,10 +22,12 @@ from reportsim.pages import benchmarks as benchmark_pages
 from reportsim.pages import home, problem, request
 from reportsim.pages.assets import ASSETS, Assets, send_asset, send_icon
 from reportsim.pages.filters import COUNTS, FILTERS
+from reportsim.processes.buckets import BucketTable
+from reportsim.processes.member import Member
 from reportsim.settings import Settings
 from reportsim.store.pool import create_pool, share_connections
 from reportsim.web import templating
-from reportsim.web.keys import DRAINING, ENGINE, FAILED, READY, RUNNER, SETTINGS
+from reportsim.web.keys import DRAINING, ENGINE, FAILED, MEMBER, READY, RUNNER, SETTINGS
 from reportsim.web.limits import concurrency_limit
 from reportsim.web.limits.client_address import TRUSTED_PROXIES, parse_networks
 from reportsim.web.limits.rate_limit import RATE_LIMITS, RateLimits
@@ -32,11 +35,12 @@ from reportsim.web.middleware.admission import refuse_new_work, refuse_own_callb
 from reportsim.web.middleware.handling import handle_requests
 from reportsim.web.middleware.origin import check_origin
 from reportsim.web.middleware.response_headers import add_headers
+from reportsim.web.server.handover import belongs_to_first
 from reportsim.web.server.request_head import refuse_long_headers
 
 
-def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Application:
-    """The whole service; `settings.database_url` must be given."""
+def build_app(settings: Settings, *, clock: Clock | None = None, member: Member | None = None) -> web.Application:
+    """The whole service, or one process of several; `settings.database_url` must be given."""
     dsn = settings.database_url or ""
     shares = share_connections(dsn, settings.pool_size)
     pool = create_pool(dsn, size=shares.clients, statement_cache=settings.statement_cache)
@@ -44,6 +48,8 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
     metrics = Metrics(engine)
     app = web.Application(middlewares=[build_middleware(settings, metrics)], client_max_size=1024 * 1024)
     app[SETTINGS] = settings
+    if member is not None:
+        app[MEMBER] = member
     app[ENGINE] = engine
     app[RUNNER] = Runner(engine)
     app[METRICS] = metrics
@@ -51,7 +57,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
     app[DRAINING] = asyncio.Event()
     app[FAILED] = asyncio.Event()
     app[INBOXES] = Inboxes()
-    add_limits(app, settings)
+    add_limits(app, settings, member)
 
     app.on_response_prepare.append(add_headers)
     app.on_shutdown.append(drain)
@@ -62,7 +68,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> web.Applicat
     benchmark_pages.setup(app)
     add_templates(app, settings)
     openapi_page.setup(app)
-    add_routes(app)
+    app.add_routes(all_routes() if member is None or member.is_first else map(leave_to_first, all_routes()))
     return app
 
 
@@ -78,9 +84,10 @@ def build_middleware(settings: Settings, metrics: Metrics) -> Middleware:
     return handle_requests(checks, render=templating.respond_with_problem, observe=metrics.observe)
 
 
-def add_limits(app: web.Application, settings: Settings) -> None:
+def add_limits(app: web.Application, settings: Settings, member: Member | None) -> None:
     """Adds the limits on rates and on concurrency, and the proxies that may name the client."""
-    app[RATE_LIMITS] = RateLimits({"sync": settings.sync_rate, "async": settings.async_rate})
+    table = BucketTable(None if member is None else member.memory)
+    app[RATE_LIMITS] = RateLimits({"sync": settings.sync_rate, "async": settings.async_rate}, table)
     concurrency_limit.setup(app, sync=settings.sync_max, streams_per_client=settings.streams_per_client)
     app[TRUSTED_PROXIES] = parse_networks(settings.trusted_proxies)
 
@@ -92,9 +99,24 @@ def add_templates(app: web.Application, settings: Settings) -> None:
     templating.setup(app, filters=FILTERS, variables=variables, reload=settings.debug)
 
 
-def add_routes(app: web.Application) -> None:
-    """Adds every route of the service."""
-    app.add_routes([*api_routes(), *page_routes(), *operations_routes()])
+def all_routes() -> list[web.RouteDef]:
+    """Every route of the service."""
+    return [*api_routes(), *page_routes(), *operations_routes()]
+
+
+def leave_to_first(route: web.RouteDef) -> web.RouteDef:
+    """A route of a process that is not the first: what only that one has is refused here.
+
+    A request for it is usually handed over before it is parsed. It is not while the service stops, while the first
+    process takes no more, and for a client that sends it before it has read the response to another.
+    """
+    if not belongs_to_first(route.path):
+        return route
+
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        raise unavailable("The process that has this takes no more connections at the moment.")
+
+    return web.RouteDef(route.method, route.path, refuse, route.kwargs)
 
 
 def api_routes() -> list[web.RouteDef]:

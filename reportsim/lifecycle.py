@@ -13,7 +13,7 @@ from reportsim.store.errors import OUTAGES, DatabaseMisconfigured
 from reportsim.store.migrate import migrate
 from reportsim.store.pool import Pool, connect
 from reportsim.tasks import start
-from reportsim.web.keys import DRAINING, ENGINE, FAILED, READY, RUNNER, SETTINGS
+from reportsim.web.keys import DRAINING, ENGINE, FAILED, MEMBER, READY, RUNNER, SETTINGS
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +76,9 @@ def report_engine_failure(app: web.Application, task: "asyncio.Task[None]") -> N
 async def run_engine(app: web.Application, stop: asyncio.Event) -> None:
     """Prepares the database, then runs the engine until it is stopped."""
     await prepare_database(app)
+    member = app.get(MEMBER)
+    if (networks := app[SETTINGS].callback_allow.networks) and (member is None or member.is_first):
+        log.warning("callbacks may also go to %s", ", ".join(map(str, networks)))
     async with app[ENGINE].running(), app[RUNNER].running():
         app[READY].set()
         await stop.wait()

@@ -182,7 +182,7 @@ async def serving(settings: Settings, *, port: int = 0) -> AsyncIterator[Service
     address, port = listening.getsockname()
     url = f"http://{address}:{port}"
     app = build_app(replace(settings, host=address, port=port))
-    app[ENGINE].listens_on(address, port)
+    app[ENGINE].addresses.listen_on(address, port)
     with listening:
         async with serve_app(app, listening, settings, shutdown_s=2.0):
             async with asyncio.timeout(10):

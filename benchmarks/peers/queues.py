@@ -26,7 +26,7 @@ from pgqueuer import PgQueuer
 from pgqueuer.types import QueueExecutionMode
 
 from reportsim.app import build_app
-from reportsim.cli.serve import loop_factory, spare_the_collector
+from reportsim.cli.serve.event_loop import loop_factory, spare_the_collector
 from reportsim.core.model import Mode, Request, Status
 from reportsim.engine.worker.execution import GeneratedReport
 from reportsim.reports.generate import Report

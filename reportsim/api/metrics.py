@@ -1,6 +1,7 @@
 """GET /metrics: the metrics for Prometheus, collected on each scrape."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterable
 from typing import Final
 
@@ -11,17 +12,19 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from reportsim import __version__
+from reportsim.api.process_metrics import ask_others, is_private, merge_expositions
 from reportsim.core.problems import KINDS
 from reportsim.engine.engine import Engine
 from reportsim.store.pool import OUTAGES
 from reportsim.store.queue_stats import Backlog, backlog
 from reportsim.tasks import in_background
-from reportsim.web.keys import FAILED
+from reportsim.web.keys import FAILED, MEMBER
 
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 STATUSES: Final = frozenset({200, 202, 206, 303, 304, 499, *(kind.status for kind in KINDS.values())})
 SAMPLES_AT_ONCE: Final = 500
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+OF_THE_DATABASE: Final = frozenset({"reportsim_jobs", "reportsim_queue_age_seconds", "reportsim_callbacks_due"})
 UNMATCHED: Final = "unmatched"
 LAG_EVERY_S: Final = 0.1
 
@@ -137,17 +140,26 @@ class Metrics:
         duration.observe(seconds)
         answers.inc()
 
-    async def render(self) -> bytes:
-        """The exposition text; metrics from the database are omitted while it is unavailable."""
-        try:
-            async with asyncio.timeout(1):
-                self._collector.backlog = await backlog(self._engine.pool)
-        except (*OUTAGES, TimeoutError):
-            self._collector.backlog = None
+    async def render(self, process: int | None = None, *, with_backlog: bool = True) -> bytes:
+        """The exposition text; metrics from the database are omitted while it is unavailable.
+
+        In a service of several processes, each sample of this process is labelled with its number.
+        """
+        self._collector.backlog = None
+        if with_backlog:
+            with contextlib.suppress(*OUTAGES, TimeoutError):
+                async with asyncio.timeout(1):
+                    self._collector.backlog = await backlog(self._engine.pool)
+        label = {} if process is None else {"process": str(process)}
         pieces = []
         for family in self._registry.collect():
-            # The `_created` series double the output, and are not used.
-            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+            own = {} if family.name in OF_THE_DATABASE else label
+            family.samples = [
+                sample._replace(labels=own | sample.labels)
+                for sample in family.samples
+                # The `_created` series double the output, and are not used.
+                if not sample.name.endswith("_created")
+            ]
             for first in range(0, max(len(family.samples), 1), SAMPLES_AT_ONCE):
                 pieces.append(render_samples(family, first))
                 # Rendering takes some microseconds of the event loop per sample.
@@ -185,8 +197,14 @@ METRICS: Final = web.AppKey("METRICS", Metrics)
 
 
 async def show_metrics(request: web.Request) -> web.Response:
-    """The metrics in the text format of Prometheus."""
-    body = await request.app[METRICS].render()
+    """The metrics in the text format of Prometheus; those of several processes have a label `process`."""
+    metrics, member = request.app[METRICS], request.app.get(MEMBER)
+    if member is None:
+        body = await metrics.render()
+    elif is_private(request, member):
+        body = await metrics.render(member.index, with_backlog=False)
+    else:
+        body = merge_expositions([await metrics.render(member.index), *await ask_others(request, member)])
     return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

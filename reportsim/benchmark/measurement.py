@@ -75,7 +75,7 @@ class Measurement:
         return final.parts
 
     def _order(self) -> Order:
-        own = URL(self._engine.own_url or "")
+        own = URL(self._engine.addresses.own_url or "")
         return Order(
             run=str(self._run.id),
             host=own.host or "",

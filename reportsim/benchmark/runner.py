@@ -77,7 +77,7 @@ class Runner:
         """
         if self._closed:
             raise unavailable("The service is stopping.")
-        if self._engine.own_url is None:
+        if self._engine.addresses.own_url is None:
             raise unavailable("The service does not know its own address.")
         # The caller may be cancelled meanwhile: a run that is stored must also be run.
         starting = start(self._start(plan), name="benchmark-start", handled=(Exception,))

@@ -24,11 +24,18 @@ T = TypeVar("T")
 @contextlib.contextmanager
 def with_database(settings: Settings) -> Iterator[Settings]:
     """Settings that name a database: the embedded PostgreSQL is started where none is given, and stopped after."""
+    with with_server(settings) as (found, _):
+        yield found
+
+
+@contextlib.contextmanager
+def with_server(settings: Settings) -> Iterator[tuple[Settings, EmbeddedPostgres | None]]:
+    """The same, with the embedded PostgreSQL if it is the database."""
     if settings.database_url:
-        yield settings
+        yield settings, None
         return
     with start_embedded(settings) as embedded:
-        yield replace(settings, database_url=embedded.dsn)
+        yield replace(settings, database_url=embedded.dsn), embedded
 
 
 def start_embedded(settings: Settings) -> EmbeddedPostgres:

@@ -10,6 +10,8 @@ from typing import Any, Final, TextIO
 
 import orjson
 
+from reportsim.processes.locks import ProcessLock
+
 GATHER_S: Final = 0.02
 STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -46,9 +48,11 @@ class LineHandler(logging.StreamHandler[TextIO]):
     itself is buffered by line or not at all.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        """Writes to a stream."""
+    def __init__(self, stream: TextIO, lock: ProcessLock | None = None, number: int = 0) -> None:
+        """Writes to a stream; under a lock of some number where other processes write to it, too."""
         super().__init__(stream)
+        self._process_lock = lock
+        self._number = number
         self._lines: list[str] = []
         # The loop that has been asked to write them.
         self._asked: asyncio.AbstractEventLoop | None = None
@@ -75,12 +79,21 @@ class LineHandler(logging.StreamHandler[TextIO]):
                 self._lines.clear()
                 # A terminal that was closed, or a full disk: the service is more than its log.
                 with contextlib.suppress(OSError):
-                    self.stream.write(text)
+                    self._write(text)
+
+    def _write(self, text: str) -> None:
+        lock, number = self._process_lock, self._number
+        locked = lock is not None and lock.acquire(number)
+        try:
+            self.stream.write(text)
+        finally:
+            if lock is not None and locked:
+                lock.release(number)
 
 
-def set_up_logging(*, debug: bool) -> None:
-    """Logs to standard error; DEBUG and terminals get plain text."""
-    handler = LineHandler(sys.stderr)
+def set_up_logging(*, debug: bool, lock: ProcessLock | None = None, number: int = 0) -> None:
+    """Logs to standard error; DEBUG and terminals get plain text. Several processes of a service share a lock."""
+    handler = LineHandler(sys.stderr, lock, number)
     if debug or sys.stderr.isatty():
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
     else:

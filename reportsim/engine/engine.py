@@ -7,15 +7,10 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
-from ipaddress import ip_address
 from typing import Final
 from uuid import UUID
 
-from yarl import URL
-
 from reportsim.core import signing
-from reportsim.core.callback_policy.addresses import parse_address
-from reportsim.core.callback_policy.urls import OwnReceiver
 from reportsim.core.clock import Clock
 from reportsim.core.identifiers import Entropy, UUID7Generator
 from reportsim.core.model import CallbackLog, Request
@@ -29,6 +24,7 @@ from reportsim.engine.delivery.ssrf_guard import SsrfGuard
 from reportsim.engine.events.hub import EventHub
 from reportsim.engine.leases import Leases
 from reportsim.engine.ledger_cache import LedgerCache
+from reportsim.engine.own_addresses import OwnAddresses
 from reportsim.engine.owner import Owner
 from reportsim.engine.regeneration import ReportRegenerator
 from reportsim.engine.replication import Replication
@@ -49,7 +45,6 @@ from reportsim.tasks import in_background
 
 log = logging.getLogger(__name__)
 
-DEMO_PATH: Final = "/webhook-test/"
 RELEASE_S: Final = 5.0
 
 
@@ -76,9 +71,8 @@ class Engine:
         self.slots = Slots(settings.workers)
         self.files = ReportFiles(settings.reports_dir, settings.reports_max_mb * 1_000_000)
         self.ledgers = LedgerCache(pool)
-        self.base_url = settings.public_url or f"http://{settings.host}:{settings.port}"
-        self.demo: OwnReceiver | None = None
         self.guard = SsrfGuard(settings.callback_allow, [])
+        self.addresses = OwnAddresses(settings, self.guard)
         self.secret_texts: tuple[str, ...] = ()
         self.regenerator = ReportRegenerator(
             connections=self._report_connections, files=self.files, slots=self.slots, timeout=settings.sync_timeout
@@ -97,8 +91,8 @@ class Engine:
             self.guard,
             timeout=self._settings.callback_timeout,
             clock=self.clock,
-            base_url=lambda: self.base_url,
-            demo=lambda: self.demo,
+            base_url=lambda: self.addresses.base_url,
+            demo=lambda: self.addresses.demo,
         )
 
     def _build_dispatcher(self) -> Dispatcher:
@@ -168,26 +162,10 @@ class Engine:
             accepted=self.counts.accepted.total,
         )
 
-    def listens_on(self, host: str, port: int) -> None:
-        """Sets the address of the listening socket: that of the demo receiver, and of links without a public URL."""
-        address = ip_address(host)
-        if address.is_unspecified:
-            address = ip_address("::1" if address.version == 6 else "127.0.0.1")
-            self.guard.everywhere = port
-        self.demo = OwnReceiver(address, port, DEMO_PATH)
-        self.guard.own = [self.demo]
-        if self._settings.public_url:
-            public = URL(self._settings.public_url)
-            name = (public.raw_host or "").removesuffix(".").lower()
-            self.guard.public = str(parse_address(name) or name), public.port or 0
-        self.base_url = self._settings.public_url or str(self.demo).removesuffix(DEMO_PATH)
-
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Engine"]:
         """Works as long as the block lasts; then running work gets the grace time, and the rest is released."""
         await self._load_secrets()
-        if networks := self._settings.callback_allow.networks:
-            log.warning("callbacks may also go to %s", ", ".join(map(str, networks)))
         async with self.hub.running(), self._inserts.running():
             try:
                 async with (
@@ -220,11 +198,6 @@ class Engine:
                 await store.release(self.pool, self.owner, self.dispatcher.held)
         except (*OUTAGES, TimeoutError) as error:
             log.warning("leases could not be released, and expire: %s", str(error) or type(error).__name__)
-
-    @property
-    def own_url(self) -> str | None:
-        """The address of the listening socket, whatever the public one is; None before it listens."""
-        return str(self.demo).removesuffix(DEMO_PATH) if self.demo else None
 
     @contextlib.asynccontextmanager
     async def run_worker(self, owner: UUID, workers: int, observer: Observer) -> AsyncIterator[Worker]:

@@ -9,9 +9,11 @@ from aiohttp import web
 from reportsim.benchmark.active_run import RunRequest
 from reportsim.benchmark.runner import Runner
 from reportsim.engine.engine import Engine
+from reportsim.processes.member import Member
 from reportsim.settings import Settings
 
 SETTINGS: Final = web.AppKey("SETTINGS", Settings)
+MEMBER: Final = web.AppKey("MEMBER", Member)
 ENGINE: Final = web.AppKey("ENGINE", Engine)
 RUNNER: Final = web.AppKey("RUNNER", Runner)
 READY: Final = web.AppKey("READY", asyncio.Event)

@@ -17,7 +17,8 @@ from reportsim.core.problems import Problem, flatten, invalid, unavailable
 from reportsim.core.service_time import draw
 from reportsim.engine.blocking import too_much_waiting
 from reportsim.engine.delivery.sender import demo_url
-from reportsim.engine.engine import DEMO_PATH, Engine
+from reportsim.engine.engine import Engine
+from reportsim.engine.own_addresses import DEMO_PATH
 from reportsim.reports.report_type import ReportType
 from reportsim.schemas.submission_parser import MAX_CACHED_BODIES, ParsedBody
 from reportsim.schemas.submissions import MAX_SEED
@@ -152,7 +153,7 @@ def choose_callback(request: web.Request, submission: ValidSubmission, endpoint:
 
 def demo_receiver_origin(request: web.Request) -> OwnReceiver:
     """The demo receiver's origin: the listening socket, known since the start or taken from this request."""
-    if (known := request.app[ENGINE].demo) is not None:
+    if (known := request.app[ENGINE].addresses.demo) is not None:
         return known
     name = request.transport.get_extra_info("sockname") if request.transport else None
     if name is None:

@@ -207,7 +207,7 @@ async def test_the_hosts_that_are_served_can_be_set(settings: Settings) -> None:
             id = (await answer.json())["id"]
         assert (await service.ended(id))["callback_status"] == "SUCCESS"
         # One that is bound elsewhere calls itself by that address.
-        service.engine.listens_on("10.0.0.7", 80)
+        service.engine.addresses.listen_on("10.0.0.7", 80)
         assert (await get(service, "/healthz", Host="10.0.0.7"))[0] == 200
 
 

@@ -56,7 +56,7 @@ async def leaves_nothing(service: Service, pool: Pool) -> None:
 
     await until(is_over)
     assert generators() == []
-    assert [receiver for receiver in engine.guard.own if receiver is not engine.demo] == []
+    assert [receiver for receiver in engine.guard.own if receiver is not engine.addresses.demo] == []
     assert list(engine._workers) == [engine.owner]
     assert [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("benchmark-")] == [
         "benchmark-sweeper"

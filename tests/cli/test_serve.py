@@ -6,7 +6,7 @@ from typing import cast
 
 from aiohttp import web
 
-from reportsim.cli.serve import let_go
+from reportsim.cli.serve.service import let_go
 from tests.conftest import Service
 
 

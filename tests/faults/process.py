@@ -23,8 +23,9 @@ LOG_TAIL = 20_000
 class ServerProcess:
     """`reportsim serve` on a port and a database of its own; its log is printed when the block fails."""
 
-    def __init__(self, dsn: str, folder: Path, **environ: str) -> None:
+    def __init__(self, dsn: str, folder: Path, *, processes: int = 1, **environ: str) -> None:
         """Makes a server that is not started yet; `environ` adds settings to those that every test wants."""
+        self.processes = processes
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
@@ -76,13 +77,17 @@ class ServerProcess:
         """Starts the process and waits until it is ready."""
         assert self._process is None
         self.starts += 1
+        starts = self.log.count("reportsim is ready") + 1
         with self._log.open("ab") as log:
             command = [sys.executable, "-W", "error", "-m", "reportsim", "serve"]
+            command += ["--processes", str(self.processes)] if self.processes > 1 else []
             self._process = await asyncio.create_subprocess_exec(
                 *command, env=self._environ, cwd=self._folder, stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL
             )
         async with aiohttp.ClientSession() as client:
             await until(functools.partial(self._is_ready, client, self._process), timeout=READY_S)
+        if self.processes > 1:
+            await until(functools.partial(self._has_said_ready, starts), timeout=READY_S)
 
     async def _is_ready(self, client: aiohttp.ClientSession, process: asyncio.subprocess.Process) -> bool:
         if process.returncode is not None:
@@ -92,6 +97,9 @@ class ServerProcess:
                 return answer.status == 200
         except aiohttp.ClientError:
             return False
+
+    async def _has_said_ready(self, times: int) -> bool:
+        return self.log.count("reportsim is ready") >= times
 
     async def kill(self) -> None:
         """Ends the process the hard way, wherever it is; does nothing when it has ended."""
@@ -105,6 +113,11 @@ class ServerProcess:
         """Asks the process to end, as a supervisor would, and returns its exit code."""
         assert self._process is not None
         self._process.terminate()
+        return await self.wait()
+
+    async def wait(self) -> int:
+        """The exit code of the process, which is about to end."""
+        assert self._process is not None
         async with asyncio.timeout(END_S):
             code = await self._process.wait()
         self._process = None

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from reportsim.cli import serve as command
 from reportsim.cli.errors import CommandError
+from reportsim.cli.serve import service as command
+from reportsim.cli.serve.sockets import bind
 from reportsim.settings import Settings
 from reportsim.web.prefer import parse_prefer
 from reportsim.web.server import listener as server
@@ -78,7 +79,7 @@ async def test_beyond_this_machine_it_warns_that_there_is_no_login(
     settings: Settings, tmp_path: Path, host: str, warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "reportsim.cli.serve")
-    with command.bind(host, 0) as listener:
+    with bind(host, 0) as listener:
         running = asyncio.create_task(command.serve(replace(settings, host=host), listener))
         port = listener.getsockname()[1]
         await until(lambda: answers(f"http://127.0.0.1:{port}"))
@@ -100,4 +101,4 @@ def test_the_socket_is_bound_before_anything_starts() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(CommandError, match="cannot listen"):
-            command.bind("127.0.0.1", taken.getsockname()[1])
+            bind("127.0.0.1", taken.getsockname()[1])

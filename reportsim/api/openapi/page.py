@@ -7,7 +7,7 @@ from aiohttp import web
 
 from reportsim.api.openapi.document import document
 from reportsim.core.json import dumps
-from reportsim.engine.engine import DEMO_PATH
+from reportsim.engine.own_addresses import DEMO_PATH
 from reportsim.web.keys import ENGINE
 from reportsim.web.middleware.response_headers import PAGE_POLICY
 from reportsim.web.templating import html_page, render
@@ -40,7 +40,7 @@ def documents() -> dict[tuple[tuple[str, str], ...], bytes]:
 
 async def show_document(request: web.Request) -> web.Response:
     """The OpenAPI document."""
-    receiver = str(request.app[ENGINE].demo or DEMO_PATH)
+    receiver = str(request.app[ENGINE].addresses.demo or DEMO_PATH)
     body = request.app[DOCUMENT].replace(RECEIVER.encode(), receiver.encode())
     return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-cache"})
 

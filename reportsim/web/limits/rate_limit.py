@@ -3,9 +3,9 @@
 import contextlib
 import functools
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import Final, NamedTuple, NoReturn
 
 from aiohttp import web
@@ -14,19 +14,31 @@ from aiolimiter import AsyncLimiter
 
 from reportsim.core.model import Mode
 from reportsim.core.problems import Problem, quota_exceeded
+from reportsim.processes.buckets import KEY_BYTES, BucketTable
 from reportsim.web.benchmark_runs import find_visit
 from reportsim.web.keys import EXTRA_HEADERS, VISIT
 from reportsim.web.limits.client_address import client_key
 from reportsim.web.responses import problem_response
 
 WINDOW_S: Final = 60
-MAX_CLIENTS: Final = 100_000
+# Quotas that a bucket may be over its own.
+MAX_DEBT: Final = 10
+# Clients whose hash is remembered.
+HASHES: Final = 10_000
 
 
 class Bucket(AsyncLimiter):
-    """aiolimiter's leaky bucket, which also reports its level."""
+    """aiolimiter's leaky bucket with a level that is kept elsewhere, which it also reports."""
 
     __slots__ = ()
+
+    def load(self, level: float, checked: float) -> None:
+        """Becomes the bucket that had a level at some time."""
+        self._level, self._last_check = level, checked
+
+    def save(self) -> tuple[float, float]:
+        """The level, and the time at which it was that."""
+        return self._level, self._last_check
 
     def take_up_to(self, count: int) -> int:
         """Takes as many requests as the bucket has room for, at most `count`, and returns how many."""
@@ -38,6 +50,11 @@ class Bucket(AsyncLimiter):
     def give_back(self, count: int) -> None:
         """Returns requests that were taken and not made."""
         self._level = max(self._level - count, 0.0)
+
+    def add(self, count: int) -> None:
+        """Adds requests that were made elsewhere, even beyond the quota: what exceeds it has to leak as well."""
+        self.has_capacity()
+        self._level = min(max(self._level + count, 0.0), MAX_DEBT * self.max_rate)
 
     def state(self) -> tuple[int, int]:
         """Requests that are possible, and seconds until one more is, as of the last check of the capacity."""
@@ -67,54 +84,65 @@ def make_decision(policy: str, quota: int, allowed: bool, remaining: int, wait: 
 
 
 class RateLimits:
-    """A bucket per policy and client; beyond `max_clients` buckets the least recently used is dropped.
+    """A bucket per policy and client, shared by all processes of a service.
 
-    Limits are per process. A client whose bucket was dropped starts with an empty one, but dropping it takes
-    requests from `max_clients` other addresses.
+    Where the table is full, the least recently used bucket of a few is replaced, and its client starts with an empty
+    one.
     """
 
-    def __init__(self, quotas: Mapping[str, int], max_clients: int = MAX_CLIENTS) -> None:
+    def __init__(self, quotas: Mapping[str, int], table: BucketTable | None = None) -> None:
         """Takes requests per minute for each policy; 0 means no limit."""
         self._quotas = quotas
-        self._max_clients = max_clients
-        self._buckets: OrderedDict[tuple[str, str], Bucket] = OrderedDict()
+        self._table = BucketTable() if table is None else table
+        self._buckets = {policy: Bucket(max(quota, 1), WINDOW_S) for policy, quota in quotas.items()}
+        self.set_key(b"")
 
-    def __len__(self) -> int:
-        """The number of buckets."""
-        return len(self._buckets)
+    def set_key(self, key: bytes) -> None:
+        """Sets the key of the hash by which clients are known; processes and replicas that share one know the same."""
+
+        def hash_client(policy: str, client: str) -> bytes:
+            return blake2b(f"{policy} {client}".encode(), digest_size=KEY_BYTES, key=key).digest()
+
+        self._hash = functools.lru_cache(HASHES)(hash_client)
 
     def applies(self, policy: str) -> bool:
         """Whether a policy has a limit."""
         return bool(self._quotas[policy])
 
-    async def take(self, policy: str, client: str) -> Decision:
+    def take(self, policy: str, client: str) -> Decision:
         """Takes one request from a client's bucket, if it has room."""
-        bucket = self._bucket(policy, client)
-        allowed = bucket.has_capacity()
-        if allowed:
-            await bucket.acquire()
-        return make_decision(policy, self._quotas[policy], allowed, *bucket.state())
+        with self._bucket(policy, client) as bucket:
+            allowed = bucket.take_up_to(1) == 1
+        return self._decide(policy, bucket, allowed)
 
     def take_up_to(self, policy: str, client: str, count: int) -> int:
         """Takes at most `count` requests from a client's bucket, and returns how many; all without a limit."""
-        return self._bucket(policy, client).take_up_to(count) if self._quotas[policy] else count
+        if not self._quotas[policy]:
+            return count
+        with self._bucket(policy, client) as bucket:
+            return bucket.take_up_to(count)
 
     def give_back(self, policy: str, client: str, count: int) -> Decision:
         """Returns requests that were taken and not made."""
-        bucket = self._bucket(policy, client)
-        bucket.give_back(count)
-        return make_decision(policy, self._quotas[policy], True, *bucket.state())
+        with self._bucket(policy, client) as bucket:
+            bucket.give_back(count)
+        return self._decide(policy, bucket, True)
 
-    def _bucket(self, policy: str, client: str) -> Bucket:
-        key = (policy, client)
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            bucket = self._buckets[key] = Bucket(self._quotas[policy], WINDOW_S)
-            if len(self._buckets) > self._max_clients:
-                self._buckets.popitem(last=False)
-        else:
-            self._buckets.move_to_end(key)
-        return bucket
+    def _decide(self, policy: str, bucket: Bucket, allowed: bool) -> Decision:
+        return make_decision(policy, self._quotas[policy], allowed, *bucket.state())
+
+    @contextlib.contextmanager
+    def _bucket(self, policy: str, client: str) -> Iterator[Bucket]:
+        """A client's bucket, which is stored at the end of the block; other processes wait for that."""
+        bucket, key, table = self._buckets[policy], self._hash(policy, client), self._table
+        locked = table.lock(key)
+        try:
+            bucket.load(*table.read(key))
+            yield bucket
+            table.write(key, *bucket.save())
+        finally:
+            if locked:
+                table.unlock(key)
 
 
 RATE_LIMITS: Final = web.AppKey("RATE_LIMITS", RateLimits)
@@ -142,7 +170,7 @@ def rate_limited(policy: str, refuse: Refuse = problem_response) -> Callable[[Ha
                     return await handler(request)
             limits = request.app[RATE_LIMITS]
             if limits.applies(policy):
-                decision = await limits.take(policy, client_key(request))
+                decision = limits.take(policy, client_key(request))
                 request[EXTRA_HEADERS] = decision.headers
                 if not decision.allowed:
                     return refuse(request, quota_problem(policy, decision.retry_after))

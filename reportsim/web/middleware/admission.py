@@ -7,7 +7,7 @@ from aiohttp import web
 
 from reportsim.core.problems import Problem, unavailable
 from reportsim.core.signing import is_signed_by
-from reportsim.engine.engine import DEMO_PATH
+from reportsim.engine.own_addresses import DEMO_PATH
 from reportsim.web.body import read_body
 from reportsim.web.keys import DRAINING, ENGINE, READY
 from reportsim.web.middleware.origin import SAFE_METHODS

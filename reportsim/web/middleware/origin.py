@@ -67,7 +67,7 @@ def authority(request: web.Request) -> str:
 
 def demo_receiver_address(request: web.Request) -> str | None:
     """The address of the demo receiver, as callbacks use it."""
-    demo = request.app[ENGINE].demo
+    demo = request.app[ENGINE].addresses.demo
     return str(demo.address) if demo is not None else None
 
 

@@ -1,13 +1,16 @@
 """A client's connection: the size of request heads, and problems for what cannot be parsed."""
 
 import asyncio
+import socket
 from typing import Any, Final, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
 from reportsim.core.problems import Problem, unavailable
+from reportsim.web.keys import DRAINING
 from reportsim.web.limits.client_address import address_key
+from reportsim.web.server.handover import hand_over, is_for_first
 from reportsim.web.server.raw_responses import encode_response, raw_page, raw_problem, raw_response
 from reportsim.web.server.request_head import MAX_HEAD, head_prefers_html, head_problem
 from reportsim.web.server.send_buffers import SendBuffers
@@ -20,11 +23,25 @@ LINGER_S: Final = 1.0
 class Connection(web.RequestHandler):
     """A client's connection; requests that cannot be parsed are answered with a problem as well."""
 
-    __slots__ = ("_app", "_buffers", "_head", "_head_size", "_stream")
+    __slots__ = ("_app", "_buffers", "_first_process", "_head", "_head_size", "_received", "_stream")
 
-    def __init__(self, server: web.Server, *, app: web.Application, buffers: SendBuffers, **options: Any) -> None:
-        """Makes the protocol of a connection; `buffers` watches what its peer does not read."""
+    def __init__(
+        self,
+        server: web.Server,
+        *,
+        app: web.Application,
+        buffers: SendBuffers,
+        first_process: socket.socket | None = None,
+        received: bytes = b"",
+        **options: Any,
+    ) -> None:
+        """Makes the protocol of a connection; `buffers` watches what its peer does not read.
+
+        `first_process` takes connections over; `received` is what another process has received before.
+        """
         super().__init__(server, **options)
+        self._first_process = first_process
+        self._received = received
         self._app = app
         # The part of the next request's head that has been received while it is incomplete.
         self._head: list[bytes] = []
@@ -37,6 +54,9 @@ class Connection(web.RequestHandler):
         self._stream = cast(asyncio.Transport, transport)
         self._stream.set_write_buffer_limits(high=0)
         super().connection_made(transport)
+        if self._received:
+            received, self._received = self._received, b""
+            self.data_received(received)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stops watching the connection."""
@@ -51,6 +71,8 @@ class Connection(web.RequestHandler):
             return
         self._head.append(data)
         self._head_size += len(data)
+        if self._first_process is not None and not self._messages and self._hand_over(self._first_process):
+            return
         super().data_received(data)
         if self._messages:
             if hasattr(self._messages[0][0], "headers"):
@@ -60,6 +82,19 @@ class Connection(web.RequestHandler):
             self.close()
             self._stream.write(encode_response(*self._bare_head_problem()))
             self._loop.call_later(LINGER_S, self._stream.close)
+
+    def _hand_over(self, first_process: socket.socket) -> bool:
+        """Hands a connection between two requests over, if the next one is for the first process."""
+        head, stream = b"".join(self._head), self._stream
+        if stream is None or not is_for_first(head) or self._app[DRAINING].is_set():
+            return False
+        if stream.get_write_buffer_size() or not hand_over(
+            first_process, stream.get_extra_info("socket").fileno(), head
+        ):
+            return False
+        # The connection itself stays open: the first process has it.
+        stream.abort()
+        return True
 
     def _bare_head_problem(self) -> tuple[Problem, dict[str, str], bytes]:
         """The problem of a head that is too long, as a page or JSON as its client prefers."""

@@ -5,6 +5,7 @@ import contextlib
 import resource
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
@@ -12,6 +13,7 @@ from aiohttp import web
 from reportsim.settings import Settings
 from reportsim.web.limits.concurrency_limit import MAX_DOWNLOADS
 from reportsim.web.server.connection import Connection, RefusedConnection
+from reportsim.web.server.handover import HandoverReceiver
 from reportsim.web.server.request_head import MAX_HEAD, MAX_HEADERS, MAX_LINE
 from reportsim.web.server.send_buffers import SendBuffers, limit_kernel_buffers
 
@@ -22,24 +24,46 @@ IDLE_TIMEOUT_S: Final = 15.0
 RESERVED_FILES: Final = 1024 + MAX_DOWNLOADS
 
 
+@dataclass(frozen=True, slots=True)
+class MemberSockets:
+    """What a process of several has besides its public listening socket."""
+
+    private_listener: socket.socket
+    handover: socket.socket
+    """From which the first process receives connections, and to which the others send them."""
+    is_first: bool
+
+
 @contextlib.asynccontextmanager
 async def serve_app(
-    app: web.Application, listener: socket.socket, settings: Settings, *, shutdown_s: float
+    app: web.Application,
+    listener: socket.socket,
+    settings: Settings,
+    *,
+    shutdown_s: float,
+    member: MemberSockets | None = None,
 ) -> AsyncIterator[web.Server]:
     """Serves an application on a bound socket as long as the block lasts."""
     # aiohttp waits twice for handlers: once before it cancels their reading, and once after.
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=shutdown_s / 2)
     buffers = SendBuffers()
-    limit_kernel_buffers(listener)
+    listeners = [listener] if member is None else [listener, member.private_listener]
+    for each in listeners:
+        limit_kernel_buffers(each)
     try:
         await runner.setup()
         assert runner.server is not None
-        factory = ConnectionFactory(runner.server, app, buffers, connection_limit(settings.connections_max))
-        server = await asyncio.get_running_loop().create_server(factory, sock=listener, backlog=BACKLOG)
-        try:
+        first_process = member.handover if member is not None and not member.is_first else None
+        factory = ConnectionFactory(
+            runner.server, app, buffers, connection_limit(settings.connections_max), first_process
+        )
+        async with contextlib.AsyncExitStack() as stack:
+            if member is not None and member.is_first:
+                stack.callback(HandoverReceiver(member.handover, factory).close)
+            for each in listeners:
+                server = await asyncio.get_running_loop().create_server(factory, sock=each, backlog=BACKLOG)
+                stack.callback(server.close)
             yield runner.server
-        finally:
-            server.close()
     finally:
         await runner.cleanup()
         buffers.close()
@@ -48,15 +72,26 @@ async def serve_app(
 class ConnectionFactory:
     """Makes the protocol of each connection; connections beyond the limit are refused with a 503."""
 
-    def __init__(self, server: web.Server, app: web.Application, buffers: SendBuffers, limit: int) -> None:
-        """Takes the server of accepted connections, and the buffers that watch slow readers."""
+    def __init__(
+        self,
+        server: web.Server,
+        app: web.Application,
+        buffers: SendBuffers,
+        limit: int,
+        first_process: socket.socket | None = None,
+    ) -> None:
+        """Takes the server of accepted connections, and the buffers that watch slow readers.
+
+        `first_process` takes over connections that are for the first process of the service.
+        """
         self._server = server
         self._app = app
         self._buffers = buffers
         self._limit = limit
         self._room = limit
+        self._first_process = first_process
 
-    def __call__(self) -> asyncio.BaseProtocol:
+    def __call__(self, received: bytes = b"") -> asyncio.BaseProtocol:
         """The protocol of the next connection; open connections are counted only when the last count is used up."""
         if self._room <= 0:
             self._room = self._limit - len(self._server.connections)
@@ -67,6 +102,8 @@ class ConnectionFactory:
             self._server,
             app=self._app,
             buffers=self._buffers,
+            first_process=self._first_process,
+            received=received,
             loop=asyncio.get_running_loop(),
             access_log=None,
             keepalive_timeout=IDLE_TIMEOUT_S,
