@@ -44,7 +44,8 @@ def build_app(settings: Settings, *, clock: Clock | None = None, member: Member 
     dsn = settings.database_url or ""
     shares = share_connections(dsn, settings.pool_size)
     pool = create_pool(dsn, size=shares.clients, statement_cache=settings.statement_cache)
-    engine = Engine(settings=settings, dsn=dsn, pool=pool, clock=clock or SystemClock())
+    service = None if member is None else member.service
+    engine = Engine(settings=settings, dsn=dsn, pool=pool, clock=clock or SystemClock(), service=service)
     metrics = Metrics(engine)
     app = web.Application(middlewares=[build_middleware(settings, metrics)], client_max_size=1024 * 1024)
     app[SETTINGS] = settings
@@ -87,7 +88,11 @@ def build_middleware(settings: Settings, metrics: Metrics) -> Middleware:
 def add_limits(app: web.Application, settings: Settings, member: Member | None) -> None:
     """Adds the limits on rates and on concurrency, and the proxies that may name the client."""
     table = BucketTable(None if member is None else member.memory)
-    app[RATE_LIMITS] = RateLimits({"sync": settings.sync_rate, "async": settings.async_rate}, table)
+    limits = app[RATE_LIMITS] = RateLimits({"sync": settings.sync_rate, "async": settings.async_rate}, table)
+    consumption = app[ENGINE].consumption
+    limits.on_use = consumption.add
+    if member is None or member.is_first:
+        consumption.on_heard = limits.add
     concurrency_limit.setup(app, sync=settings.sync_max, streams_per_client=settings.streams_per_client)
     app[TRUSTED_PROXIES] = parse_networks(settings.trusted_proxies)
 

@@ -14,6 +14,7 @@ from reportsim.store.migrate import migrate
 from reportsim.store.pool import Pool, connect
 from reportsim.tasks import start
 from reportsim.web.keys import DRAINING, ENGINE, FAILED, MEMBER, READY, RUNNER, SETTINGS
+from reportsim.web.limits.rate_limit import RATE_LIMITS
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,9 @@ async def run_engine(app: web.Application, stop: asyncio.Event) -> None:
     member = app.get(MEMBER)
     if (networks := app[SETTINGS].callback_allow.networks) and (member is None or member.is_first):
         log.warning("callbacks may also go to %s", ", ".join(map(str, networks)))
-    async with app[ENGINE].running(), app[RUNNER].running():
+    async with app[ENGINE].running() as engine, app[RUNNER].running():
+        # What replicas tell each other of a client has to name it alike.
+        app[RATE_LIMITS].set_key(engine.hash_client("rate limits"))
         app[READY].set()
         await stop.wait()
 

@@ -16,6 +16,7 @@ from reportsim.core.identifiers import Entropy, UUID7Generator
 from reportsim.core.model import CallbackLog, Request
 from reportsim.engine.blocking import BlockingWait
 from reportsim.engine.changes import RequestChanges
+from reportsim.engine.consumption import Consumption
 from reportsim.engine.counts import Counts
 from reportsim.engine.delivery.dispatcher import Dispatcher
 from reportsim.engine.delivery.recorder import AttemptRecorder, RetryPolicy
@@ -51,8 +52,11 @@ RELEASE_S: Final = 5.0
 class Engine:
     """Accepts requests, executes them, delivers their callbacks, and publishes their states."""
 
-    def __init__(self, *, settings: Settings, dsn: str, pool: Pool, clock: Clock) -> None:
-        """Builds the parts; they work while `running` is entered. The pool is for clients' requests alone."""
+    def __init__(self, *, settings: Settings, dsn: str, pool: Pool, clock: Clock, service: str | None = None) -> None:
+        """Builds the parts; they work while `running` is entered. The pool is for clients' requests alone.
+
+        `service` is the id of the service that this is a process of, if it has several.
+        """
         self.owner = uuid.uuid4()
         self.pool = pool
         self.clock = clock
@@ -68,6 +72,7 @@ class Engine:
         self.new_id = UUID7Generator(entropy=self.entropy, type=store.DriverUUID)
         self.counts = Counts()
         self.hub = EventHub()
+        self.consumption = Consumption(service or self.hub.boot)
         self.slots = Slots(settings.workers)
         self.files = ReportFiles(settings.reports_dir, settings.reports_max_mb * 1_000_000)
         self.ledgers = LedgerCache(pool)
@@ -151,6 +156,7 @@ class Engine:
             pool=self.pool,
             hub=self.hub,
             on_changes=self._take_changes,
+            consumption=self.consumption,
             concerns=lambda: self.hub.awaited.union(*(worker.running_ids for worker in self._workers.values())),
         )
         self._sweeper = Sweeper(

@@ -16,7 +16,9 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from reportsim.core.model import CallbackLog, Request
+from reportsim.engine.consumption import EXCHANGE_S, Consumption
 from reportsim.engine.events.hub import EventHub
+from reportsim.store import consumption as consumption_store
 from reportsim.store import notifications as store
 from reportsim.store.connection import DatabaseConnection
 from reportsim.store.errors import DatabaseUnavailable
@@ -53,6 +55,7 @@ class Replication:
         dsn: str,
         pool: Pool,
         hub: EventHub,
+        consumption: Consumption,
         on_changes: Callable[[list[Request]], None],
         concerns: Callable[[], Iterable[UUID]],
     ) -> None:
@@ -64,6 +67,7 @@ class Replication:
         self._dsn = dsn
         self._pool = pool
         self._hub = hub
+        self._consumption = consumption
         self._on_changes = on_changes
         self._concerns = concerns
         self._boot = hub.boot
@@ -71,6 +75,8 @@ class Replication:
         self._inbox: dict[UUID, None] = {}
         self._missed = False
         self._leave = asyncio.Event()
+        # One statement at a time.
+        self._speaking = asyncio.Lock()
         self._arrive = asyncio.Event()
         self._echoed = asyncio.Event()
         self._seen_logs: OrderedDict[UUID, None] = OrderedDict()
@@ -111,10 +117,12 @@ class Replication:
             self._start_polling()
         else:
             await connection.add_listener(store.CHANNEL, self._hear)
+            await connection.add_listener(consumption_store.CHANNEL, self._hear_consumption)
             await self._try_echo()
         tasks = [
             start(self._speak(connection), name="replicas-speak", handled=(Exception,)),
             start(self._listen(), name="replicas-listen", handled=(Exception,)),
+            start(self._exchange_consumption(connection), name="replicas-consumption", handled=(Exception,)),
         ]
         try:
             done, _ = await asyncio.wait([lost, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -138,7 +146,7 @@ class Replication:
         else's.
         """
         self._echoed.clear()
-        await store.notify(self._pool, store.encode(self._boot, []))
+        await store.notify(self._pool, store.CHANNEL, store.encode(self._boot, []))
         if await within(self._echoed.wait(), ECHO_S):
             self.polling = False
         else:
@@ -161,13 +169,39 @@ class Replication:
     async def _say(self, connection: Connection) -> None:
         changed, self._outbox = self._outbox, {}
         try:
-            if changed:
-                await store.notify(connection, store.encode(self._boot, list(changed)))
-            else:
-                await connection.fetchval("SELECT 1")
+            async with self._speaking:
+                if changed:
+                    await store.notify(connection, store.CHANNEL, store.encode(self._boot, list(changed)))
+                else:
+                    await connection.fetchval("SELECT 1")
         except BaseException:
             self._outbox = changed | self._outbox
             raise
+
+    async def _exchange_consumption(self, connection: Connection) -> None:
+        """Tells what clients have used, at most every 250 ms; without notifications, looks for what others tell."""
+        ours = self._consumption
+        moment = await store.database_now(self._pool)
+        known: set[int] = set()
+        while True:
+            if self.polling:
+                if notices := list(ours.take_notices()):
+                    await consumption_store.tell(self._pool, ours.service, notices)
+                if ours.on_heard is not None:
+                    told, moment = await consumption_store.told_since(self._pool, moment, ours.service)
+                    for id in told.keys() - known:
+                        ours.hear(told[id])
+                    known = set(told)
+            else:
+                # Whether notifications arrive may be found out meanwhile.
+                await within(ours.wait(), CHECK_S)
+                for notice in ours.take_notices():
+                    async with self._speaking:
+                        await store.notify(connection, consumption_store.CHANNEL, notice)
+            await asyncio.sleep(EXCHANGE_S)
+
+    def _hear_consumption(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
+        self._consumption.hear(str(payload))
 
     def _hear(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
         boot, _, changed = str(payload).partition(" ")

@@ -43,9 +43,9 @@ def decode(ids: str) -> list[UUID] | None:
         return None
 
 
-async def notify(connection: Connection | Pool, payload: str) -> None:
+async def notify(connection: Connection | Pool, channel: str, payload: str) -> None:
     """Sends one notification."""
-    await connection.execute(NOTIFY, CHANNEL, payload)
+    await connection.execute(NOTIFY, channel, payload)
 
 
 @dataclass(frozen=True, slots=True)

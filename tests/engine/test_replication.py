@@ -14,6 +14,7 @@ import pytest
 
 from reportsim.core.model import Request, Status, rfc3339
 from reportsim.engine import replication
+from reportsim.engine.consumption import Consumption
 from reportsim.engine.events.hub import EventHub
 from reportsim.engine.replication import Replication
 from reportsim.settings import Settings
@@ -304,7 +305,9 @@ class TestMany:
     @staticmethod
     def line(pool: Pool, heard: list[list[Request]]) -> Replication:
         """One that is not connected, and hears what it is given."""
-        return Replication(dsn="", pool=pool, hub=EventHub(), on_changes=heard.append, concerns=list)
+        return Replication(
+            dsn="", pool=pool, hub=EventHub(), consumption=Consumption("a"), on_changes=heard.append, concerns=list
+        )
 
     async def test_changes_are_read_a_part_at_a_time(self, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(replication, "AT_ONCE", 2)

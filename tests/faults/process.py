@@ -23,7 +23,7 @@ LOG_TAIL = 20_000
 class ServerProcess:
     """`reportsim serve` on a port and a database of its own; its log is printed when the block fails."""
 
-    def __init__(self, dsn: str, folder: Path, *, processes: int = 1, **environ: str) -> None:
+    def __init__(self, dsn: str, folder: Path, processes: int = 1, /, **environ: str) -> None:
         """Makes a server that is not started yet; `environ` adds settings to those that every test wants."""
         self.processes = processes
         with socket.create_server(("127.0.0.1", 0)) as probe:

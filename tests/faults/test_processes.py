@@ -32,7 +32,7 @@ EVENT = re.compile(r"id: (\S+)\nevent: (\w+)\n")
 
 @contextlib.asynccontextmanager
 async def four_processes(dsn: str, folder: Path, **environ: str) -> AsyncIterator[ServerProcess]:
-    async with ServerProcess(dsn, folder, processes=PROCESSES, **environ) as running:
+    async with ServerProcess(dsn, folder, PROCESSES, **environ) as running:
         yield running
 
 
@@ -207,7 +207,7 @@ async def test_what_a_killed_supervisor_leaves_ends_cleanly(own_dsn: str, tmp_pa
 
 
 async def test_a_taken_port_is_said_once(own_dsn: str, tmp_path: Path) -> None:
-    async with ServerProcess(own_dsn, tmp_path, processes=2) as server:
+    async with ServerProcess(own_dsn, tmp_path, 2) as server:
         for more in ([], ["--processes", "4"]):
             port = server.url.rpartition(":")[2]
             environ = {"PATH": os.environ["PATH"], "REPORTSIM_PORT": port, "DATABASE_URL": own_dsn}

@@ -95,6 +95,8 @@ class RateLimits:
         self._quotas = quotas
         self._table = BucketTable() if table is None else table
         self._buckets = {policy: Bucket(max(quota, 1), WINDOW_S) for policy, quota in quotas.items()}
+        self.on_use: Callable[[str, bytes, int], None] = lambda policy, client, count: None
+        """Is told of each use: the policy, the hash of the client, and how many requests."""
         self.set_key(b"")
 
     def set_key(self, key: bytes) -> None:
@@ -111,30 +113,44 @@ class RateLimits:
 
     def take(self, policy: str, client: str) -> Decision:
         """Takes one request from a client's bucket, if it has room."""
-        with self._bucket(policy, client) as bucket:
+        key = self._hash(policy, client)
+        with self._bucket(policy, key) as bucket:
             allowed = bucket.take_up_to(1) == 1
+        if allowed:
+            self.on_use(policy, key, 1)
         return self._decide(policy, bucket, allowed)
 
     def take_up_to(self, policy: str, client: str, count: int) -> int:
         """Takes at most `count` requests from a client's bucket, and returns how many; all without a limit."""
         if not self._quotas[policy]:
             return count
-        with self._bucket(policy, client) as bucket:
-            return bucket.take_up_to(count)
+        key = self._hash(policy, client)
+        with self._bucket(policy, key) as bucket:
+            taken = bucket.take_up_to(count)
+        self.on_use(policy, key, taken)
+        return taken
 
     def give_back(self, policy: str, client: str, count: int) -> Decision:
         """Returns requests that were taken and not made."""
-        with self._bucket(policy, client) as bucket:
+        key = self._hash(policy, client)
+        with self._bucket(policy, key) as bucket:
             bucket.give_back(count)
+        self.on_use(policy, key, -count)
         return self._decide(policy, bucket, True)
+
+    def add(self, policy: str, key: bytes, count: int) -> None:
+        """Adds what a client, named by its hash, has used of another replica."""
+        if self._quotas.get(policy):
+            with self._bucket(policy, key) as bucket:
+                bucket.add(count)
 
     def _decide(self, policy: str, bucket: Bucket, allowed: bool) -> Decision:
         return make_decision(policy, self._quotas[policy], allowed, *bucket.state())
 
     @contextlib.contextmanager
-    def _bucket(self, policy: str, client: str) -> Iterator[Bucket]:
+    def _bucket(self, policy: str, key: bytes) -> Iterator[Bucket]:
         """A client's bucket, which is stored at the end of the block; other processes wait for that."""
-        bucket, key, table = self._buckets[policy], self._hash(policy, client), self._table
+        bucket, table = self._buckets[policy], self._table
         locked = table.lock(key)
         try:
             bucket.load(*table.read(key))
