@@ -11,8 +11,11 @@ from typing import Any, Final, TextIO
 import orjson
 
 from reportsim.processes.locks import ProcessLock
+from reportsim.processes.member import LOG_LOCK
 
 GATHER_S: Final = 0.02
+# Who writes to a pipe that is full waits as well.
+LOCK_WAIT_S: Final = 1.0
 STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -48,11 +51,10 @@ class LineHandler(logging.StreamHandler[TextIO]):
     itself is buffered by line or not at all.
     """
 
-    def __init__(self, stream: TextIO, lock: ProcessLock | None = None, number: int = 0) -> None:
-        """Writes to a stream; under a lock of some number where other processes write to it, too."""
+    def __init__(self, stream: TextIO, shared: int | None = None) -> None:
+        """Writes to a stream; where other processes do, too, under a lock on a file that is open in all of them."""
         super().__init__(stream)
-        self._process_lock = lock
-        self._number = number
+        self._process_lock = None if shared is None else ProcessLock(shared, LOCK_WAIT_S)
         self._lines: list[str] = []
         # The loop that has been asked to write them.
         self._asked: asyncio.AbstractEventLoop | None = None
@@ -82,18 +84,18 @@ class LineHandler(logging.StreamHandler[TextIO]):
                     self._write(text)
 
     def _write(self, text: str) -> None:
-        lock, number = self._process_lock, self._number
-        locked = lock is not None and lock.acquire(number)
+        lock = self._process_lock
+        locked = lock is not None and lock.acquire(LOG_LOCK)
         try:
             self.stream.write(text)
         finally:
             if lock is not None and locked:
-                lock.release(number)
+                lock.release(LOG_LOCK)
 
 
-def set_up_logging(*, debug: bool, lock: ProcessLock | None = None, number: int = 0) -> None:
-    """Logs to standard error; DEBUG and terminals get plain text. Several processes of a service share a lock."""
-    handler = LineHandler(sys.stderr, lock, number)
+def set_up_logging(*, debug: bool, shared: int | None = None) -> None:
+    """Logs to standard error; DEBUG and terminals get plain text. Processes of one service share a file for locks."""
+    handler = LineHandler(sys.stderr, shared)
     if debug or sys.stderr.isatty():
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
     else:

@@ -12,13 +12,14 @@ LOCK: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
 class ProcessLock:
     """Locks on single bytes of a file (POSIX record locks), one for each number.
 
-    The holder does not wait for anything, so that others wait for microseconds. One that was stopped in between must
-    not stop the others as well: after `WAIT_S` they go on without the lock.
+    A lock is usually held for microseconds. A holder that was stopped in between must not stop the others as well:
+    after some time they go on without the lock.
     """
 
-    def __init__(self, file: int) -> None:
+    def __init__(self, file: int, wait_s: float = WAIT_S) -> None:
         """Takes an open file; a process must not open it a second time, since closing it would release its locks."""
         self._file = file
+        self._wait_s = wait_s
 
     def acquire(self, number: int) -> bool:
         """Takes the lock of a number; False when its holder kept it for too long."""
@@ -29,7 +30,7 @@ class ProcessLock:
                 return True
             except OSError:
                 now = time.monotonic()
-                deadline = deadline or now + WAIT_S
+                deadline = deadline or now + self._wait_s
                 if now > deadline:
                     return False
                 os.sched_yield()

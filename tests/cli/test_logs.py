@@ -1,9 +1,13 @@
 """Lines of the log: in order, few writes for many of them, and none kept back."""
 
 import asyncio
+import fcntl
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -106,3 +110,33 @@ def test_a_line_of_json_has_the_time_in_utc_and_the_extra_fields(milliseconds: i
         "row": "id",
         "trace": None,
     }
+
+
+# Writes lines of one letter, many of them longer than a pipe writes at once.
+WRITING = """
+import logging, sys
+from reportsim.cli.logs import set_up_logging
+set_up_logging(debug=False, shared=int(sys.argv[1]))
+for number in range(200):
+    logging.info(sys.argv[2] * (20_000 if number % 2 else 10))
+"""
+
+
+def test_lines_of_several_processes_stay_whole() -> None:
+    shared = os.memfd_create("locks")
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITING, str(shared), letter], stderr=writing, pass_fds=[shared], cwd=os.getcwd()
+        )
+        for letter in "abc"
+    ]
+    os.close(writing)
+    with open(reading, encoding="ascii") as stream:
+        messages = [json.loads(line)["message"] for line in stream]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    os.close(shared)
+    assert {(message[0], len(message)) for message in messages} == {(a, size) for a in "abc" for size in (10, 20_000)}
+    assert all(len(set(message)) == 1 for message in messages)
+    assert len(messages) == 600

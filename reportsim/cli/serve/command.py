@@ -17,8 +17,7 @@ from reportsim.cli.serve.service import serve, serve_as_member, warn_of_exposure
 from reportsim.cli.serve.shares import check_shares, share_settings
 from reportsim.cli.serve.sockets import bind
 from reportsim.cli.serve.supervisor import open_group, supervise
-from reportsim.processes.locks import ProcessLock
-from reportsim.processes.member import LOG_LOCK, Member
+from reportsim.processes.member import Member
 from reportsim.settings import Settings
 
 MOST_PROCESSES: Final = 64
@@ -75,7 +74,7 @@ def run_group(settings: Settings, count: int, *, until_eof: bool) -> int:
         raise CommandError("--processes needs Linux: other systems do not divide connections between processes")
     check_shares(settings, count)
     with contextlib.suppress(KeyboardInterrupt), open_group(settings, count) as group:
-        set_up_logging(debug=settings.debug, lock=ProcessLock(group.memory), number=LOG_LOCK)
+        set_up_logging(debug=settings.debug, shared=group.memory)
         make_data_folders(settings)
         warn_of_exposure(group.listeners[0])
         with with_server(settings) as (_, embedded):
@@ -85,7 +84,7 @@ def run_group(settings: Settings, count: int, *, until_eof: bool) -> int:
 
 def run_member(settings: Settings, member: Member) -> int:
     """Serves as one process of several; the database that it joins is the supervisor's."""
-    set_up_logging(debug=settings.debug, lock=ProcessLock(member.memory), number=LOG_LOCK)
+    set_up_logging(debug=settings.debug, shared=member.memory)
     spare_the_collector()
     with (
         contextlib.suppress(KeyboardInterrupt),
