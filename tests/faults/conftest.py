@@ -18,9 +18,9 @@ async def own_dsn(server_dsn: str) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def server(own_dsn: str, tmp_path: Path) -> AsyncIterator[ServerProcess]:
-    """A running server on an empty database of its own."""
-    async with ServerProcess(own_dsn, tmp_path) as running:
+async def server(own_dsn: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[ServerProcess]:
+    """A running server on an empty database of its own; a parameter is the number of its processes."""
+    async with ServerProcess(own_dsn, tmp_path, getattr(request, "param", 1)) as running:
         yield running
 
 

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -224,3 +225,29 @@ async def test_a_taken_port_is_said_once(own_dsn: str, tmp_path: Path) -> None:
             assert done.returncode == 1
             assert done.stderr.count("\n") == 1
             assert f"cannot listen on 127.0.0.1 port {port}" in done.stderr
+
+
+async def test_the_embedded_postgresql_is_shared_and_ends_with_all_at_the_end_of_input() -> None:
+    with tempfile.TemporaryDirectory(prefix="reportsim-test-") as folder:
+        environ = {"PATH": os.environ["PATH"], "REPORTSIM_PORT": "0", "REPORTSIM_DEMO_LINES": "100"}
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "reportsim", "serve", "--processes", "2", "--until-eof"),
+            cwd=folder,
+            env=environ,
+            stdin=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stderr is not None
+        assert process.stdin is not None
+        async with asyncio.timeout(60):
+            while b"reportsim is ready" not in (line := await process.stderr.readline()):
+                assert line
+            assert len([name for name, words in commands() if folder in words and name == "postgres"]) == 1
+            process.stdin.close()
+            assert await process.wait() == 0
+        assert [words for _, words in commands() if folder in words] == []
+
+
+def commands() -> list[tuple[str, str]]:
+    """The name and the command line of every process."""
+    return [(each.info["name"], str(each.info["cmdline"])) for each in psutil.process_iter(["name", "cmdline"])]

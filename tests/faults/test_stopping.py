@@ -90,6 +90,7 @@ async def watch_readiness(url: str, seen: list[int]) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.parametrize("server", [1, 4], ids=["one-process", "four-processes"], indirect=True)
 async def test_nobody_notices_but_for_being_sent_elsewhere(
     server: ServerProcess, own_dsn: str, receiver: Receiver
 ) -> None:
