@@ -19,6 +19,8 @@ import aiohttp
 import psutil
 import pytest
 
+from reportsim.store.migrate import migrate
+from reportsim.store.pool import connect
 from tests.engine.jobs import until
 from tests.faults.process import ServerProcess
 
@@ -66,11 +68,13 @@ async def post(session: aiohttp.ClientSession, path: str, body: dict[str, Any], 
         return await answer.json()
 
 
-async def read_events(session: aiohttp.ClientSession, after: str | None, wanted: str) -> tuple[str, str]:
+async def read_events(
+    session: aiohttp.ClientSession, after: str | None, wanted: str, timeout: float = 15
+) -> tuple[str, str]:
     """What a stream sends until a text is in it, and its last id."""
     headers = {"Last-Event-ID": after} if after else {}
     text = ""
-    async with session.get("/api/events", headers=headers) as answer, asyncio.timeout(15):
+    async with session.get("/api/events", headers=headers) as answer, asyncio.timeout(timeout):
         while wanted not in text:
             text += (await answer.content.readany()).decode()
     return text, re.findall(r"id: (\S+)\n", text)[-1]
@@ -199,6 +203,22 @@ async def test_a_second_signal_ends_at_once_and_leaves_nothing(own_dsn: str, tmp
             await waiting
 
 
+async def test_a_signal_before_the_first_process_listens_ends_it(own_dsn: str, tmp_path: Path) -> None:
+    environ = {"PATH": os.environ["PATH"], "DATABASE_URL": own_dsn, "REPORTSIM_PORT": "0"}
+    command = [sys.executable, "-m", "reportsim", "serve", "--processes", "4"]
+    process = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, env=environ)
+
+    async def has_begun() -> bool:
+        return bool(psutil.Process(process.pid).children())
+
+    await until(has_begun, timeout=60)
+    members = psutil.Process(process.pid).children()
+    process.terminate()
+    async with asyncio.timeout(15):
+        assert await process.wait() == 0
+    assert not any(member.is_running() for member in members)
+
+
 async def test_what_a_killed_supervisor_leaves_ends_cleanly(own_dsn: str, tmp_path: Path) -> None:
     async with four_processes(own_dsn, tmp_path) as server:
         members = children(server)
@@ -207,24 +227,54 @@ async def test_what_a_killed_supervisor_leaves_ends_cleanly(own_dsn: str, tmp_pa
         assert alive == []
 
 
+async def test_the_first_process_is_missed_for_a_moment_only(own_dsn: str, tmp_path: Path) -> None:
+    async with four_processes(own_dsn, tmp_path) as server, aiohttp.ClientSession(server.url) as anybody:
+        _, last = await read_events(anybody, None, "id:")
+        first = next(child for child in children(server) if '"index": 0,' in " ".join(child.cmdline()))
+        first.kill()
+        text, _ = await read_events(anybody, last, "event: ", timeout=60)
+        assert "event: reset" in text
+        assert (await get(anybody, "/webhook-test/mine"))["items"] == []
+        lines = [json.loads(line)["message"] for line in server.log.splitlines()]
+        assert lines.count("process 0 has ended unexpectedly (by SIGKILL): starting it again") == 1
+
+
+async def test_what_keeps_it_from_starting_is_said_once(own_dsn: str, tmp_path: Path) -> None:
+    connection = await connect(own_dsn)
+    await migrate(connection)
+    await connection.execute("INSERT INTO schema_migrations VALUES (9999, '9999_later.sql', 'x')")
+    await connection.close()
+    code, said = await end_of(tmp_path, "--processes", "4", DATABASE_URL=own_dsn, REPORTSIM_PORT="0")
+    assert code == 1
+    assert said.count("\n") == 1
+    assert said.startswith("reportsim: ")
+    code, said = await end_of(tmp_path, "--processes", "4", DATABASE_URL=own_dsn, REPORTSIM_WORKERS="3")
+    assert (code, said.count("\n")) == (1, 1)
+    assert "set REPORTSIM_WORKERS to 4 or more" in said
+
+
+async def end_of(folder: Path, *options: str, **environ: str) -> tuple[int, str]:
+    """The exit code of a service that must not start, and what it says."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "reportsim", "serve", *options],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
 async def test_a_taken_port_is_said_once(own_dsn: str, tmp_path: Path) -> None:
     async with ServerProcess(own_dsn, tmp_path, 2) as server:
         for more in ([], ["--processes", "4"]):
             port = server.url.rpartition(":")[2]
-            environ = {"PATH": os.environ["PATH"], "REPORTSIM_PORT": port, "DATABASE_URL": own_dsn}
-            done = await asyncio.to_thread(
-                subprocess.run,
-                [sys.executable, "-m", "reportsim", "serve", *more],
-                cwd=tmp_path,
-                env=environ,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-            assert done.returncode == 1
-            assert done.stderr.count("\n") == 1
-            assert f"cannot listen on 127.0.0.1 port {port}" in done.stderr
+            code, said = await end_of(tmp_path, *more, REPORTSIM_PORT=port, DATABASE_URL=own_dsn)
+            assert (code, said.count("\n")) == (1, 1)
+            assert f"cannot listen on 127.0.0.1 port {port}" in said
 
 
 async def test_the_embedded_postgresql_is_shared_and_ends_with_all_at_the_end_of_input() -> None:

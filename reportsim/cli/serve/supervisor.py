@@ -134,11 +134,12 @@ class Supervisor:
         async with in_background(*keeping, names=tuple(f"process-{index}" for index in indexes)) as background:
             await first_of(self._stop, self._given_up)
             background.let_end()
-            log.info("stopping")
+            if not self._given_up.is_set():
+                log.info("stopping")
             await self._end(background.tasks)
+        if self._failure is not None:
+            raise CommandError(self._failure)
         if self._given_up.is_set():
-            if self._failure is not None:
-                raise CommandError(self._failure)
             return 1
         log.info("stopped")
         return 0 if CLEAN_ENDS.issuperset(self._codes) else 1
@@ -158,13 +159,13 @@ class Supervisor:
         if late:
             log.error("%d processes did not stop in time: killing them", len(self._running))
             self.kill()
-            await asyncio.wait(late)
+            await asyncio.wait(late, timeout=OVERTIME_S)
 
     async def _keep(self, index: int) -> None:
         """Runs one process, again whenever it ends, until the service stops."""
         if index:
             # What keeps a process from starting is said by the first one, once.
-            await self._listening.wait()
+            await first_of(self._listening, self._stop)
         ends: deque[float] = deque(maxlen=MOST_RESTARTS)
         loop = asyncio.get_running_loop()
         while not self._stop.is_set():
