@@ -44,8 +44,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None, member: Member 
     dsn = settings.database_url or ""
     shares = share_connections(dsn, settings.pool_size)
     pool = create_pool(dsn, size=shares.clients, statement_cache=settings.statement_cache)
-    service = None if member is None else member.service
-    engine = Engine(settings=settings, dsn=dsn, pool=pool, clock=clock or SystemClock(), service=service)
+    engine = Engine(settings=settings, dsn=dsn, pool=pool, clock=clock or SystemClock(), member=member)
     metrics = Metrics(engine)
     app = web.Application(middlewares=[build_middleware(settings, metrics)], client_max_size=1024 * 1024)
     app[SETTINGS] = settings

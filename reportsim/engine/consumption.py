@@ -56,9 +56,8 @@ class Consumption:
 
     def hear(self, notice: str) -> None:
         """Takes what another process tells."""
-        service, entries = decode(notice)
-        if self.on_heard is not None and service != self.service:
-            for used in entries:
+        if self.on_heard is not None and notice.partition(" ")[0] != self.service:
+            for used in decode(notice)[1]:
                 self.on_heard(*used)
 
 

@@ -35,6 +35,7 @@ from reportsim.engine.worker.execution import Executor, generate_file
 from reportsim.engine.worker.observer import Observer
 from reportsim.engine.worker.slots import Slots
 from reportsim.engine.worker.worker import Worker
+from reportsim.processes.member import Member
 from reportsim.reports.files.folder import ReportFiles
 from reportsim.settings import Settings
 from reportsim.store import callbacks as callback_store
@@ -52,10 +53,10 @@ RELEASE_S: Final = 5.0
 class Engine:
     """Accepts requests, executes them, delivers their callbacks, and publishes their states."""
 
-    def __init__(self, *, settings: Settings, dsn: str, pool: Pool, clock: Clock, service: str | None = None) -> None:
+    def __init__(self, *, settings: Settings, dsn: str, pool: Pool, clock: Clock, member: Member | None = None) -> None:
         """Builds the parts; they work while `running` is entered. The pool is for clients' requests alone.
 
-        `service` is the id of the service that this is a process of, if it has several.
+        `member` says which process of a service this is, if it has several.
         """
         self.owner = uuid.uuid4()
         self.pool = pool
@@ -72,7 +73,7 @@ class Engine:
         self.new_id = UUID7Generator(entropy=self.entropy, type=store.DriverUUID)
         self.counts = Counts()
         self.hub = EventHub()
-        self.consumption = Consumption(service or self.hub.boot)
+        self.consumption = Consumption(self.hub.boot if member is None else member.service)
         self.slots = Slots(settings.workers)
         self.files = ReportFiles(settings.reports_dir, settings.reports_max_mb * 1_000_000)
         self.ledgers = LedgerCache(pool)
@@ -89,7 +90,7 @@ class Engine:
         self.changes = self._build_changes()
         self.blocking = BlockingWait(pool, self.owner, self.changes, timeout=settings.sync_timeout)
         self._inserts: Batcher[store.NewRequest, bool] = Batcher(self._insert, name="insert")
-        self._build_background()
+        self._build_background(is_first=member is None or member.is_first)
 
     def _build_sender(self) -> CallbackSender:
         return CallbackSender(
@@ -147,7 +148,7 @@ class Engine:
             publish=self.publish,
         )
 
-    def _build_background(self) -> None:
+    def _build_background(self, *, is_first: bool) -> None:
         self._leases = Leases(
             dsn=self._dsn, owner=self.owner, lease=self._lease, worker=self.worker, dispatcher=self.dispatcher
         )
@@ -157,6 +158,7 @@ class Engine:
             hub=self.hub,
             on_changes=self._take_changes,
             consumption=self.consumption,
+            is_first=is_first,
             concerns=lambda: self.hub.awaited.union(*(worker.running_ids for worker in self._workers.values())),
         )
         self._sweeper = Sweeper(

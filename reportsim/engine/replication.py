@@ -56,18 +56,21 @@ class Replication:
         pool: Pool,
         hub: EventHub,
         consumption: Consumption,
+        is_first: bool = True,
         on_changes: Callable[[list[Request]], None],
         concerns: Callable[[], Iterable[UUID]],
     ) -> None:
         """Makes the line.
 
         `on_changes` is given what others changed, in its newest state; `concerns` names what somebody here waits for or
-        works on, and is read whenever announcements were missed.
+        works on, and is read whenever announcements were missed. The first process of a service speaks for all of them
+        in the log.
         """
         self._dsn = dsn
         self._pool = pool
         self._hub = hub
         self._consumption = consumption
+        self._is_first = is_first
         self._on_changes = on_changes
         self._concerns = concerns
         self._boot = hub.boot
@@ -154,7 +157,7 @@ class Replication:
 
     def _start_polling(self) -> None:
         self.polling = True
-        if not self._said:
+        if not self._said and self._is_first:
             self._said = True
             log.warning("LISTEN delivers nothing here (a pooler?): changes are polled for")
 
