@@ -9,8 +9,9 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID
 
-from reportsim.benchmark.plan import Plan, Side
+from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.server_recorder import Recorder
+from reportsim.benchmark.workload import Side
 from reportsim.core.model import Mode
 from reportsim.store.batcher import Batcher, Overloaded
 from reportsim.store.pool import OUTAGES

@@ -1,9 +1,10 @@
 """The whole result of a run: estimates, theory beside them, objectives, checks and the verdict."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from reportsim.benchmark.checks.model import Conditions, Evidence, ServerRecords
+from reportsim.benchmark.checks.model import Conditions, Evidence, ServiceEvidence
 from reportsim.benchmark.checks.registry import is_trusted, run_checks
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.results.analysis import analyse
@@ -35,8 +36,9 @@ def conclude(
         )
         for side in analysis.sides
     }
-    server = ServerRecords(plan=plan, schedule=schedule, integrals=integrals, theory=theory, conditions=conditions)
-    checks = run_checks(Evidence(samples=samples, analysis=analysis, server=server))
+    server = ServiceEvidence(plan=plan, schedule=schedule, integrals=integrals, theory=theory)
+    elapsed = replace(conditions, elapsed_s=sum(each.elapsed_s for each in integrals.values()))
+    checks = run_checks(Evidence(samples=samples, analysis=analysis, server=server, conditions=elapsed))
     shown, wanted = analysis.as_json(), objectives(plan)
     return {
         **shown,

@@ -6,11 +6,12 @@ import operator
 from array import array
 from typing import Final
 
-from reportsim.benchmark.plan import Plan, Side
+from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.results.concurrency import integral, most_at_once, spans
 from reportsim.benchmark.results.samples import Integrals, Outcome, Samples
 from reportsim.benchmark.schedule import Schedule
 from reportsim.benchmark.theory.replications import flow
+from reportsim.benchmark.workload import Side
 from reportsim.core.model import Mode
 
 # What an idle machine takes on the way in and out, in seconds.
@@ -30,8 +31,8 @@ def _block(plan: Plan, schedule: Schedule, samples: Samples, mode: Mode, block: 
     part = slice(block.start, block.stop)
     # In the queue as late as sent and accepted; the client's patience has run since the intended time.
     ideal = flow(plan, mode, schedule.due[part], schedule.services[part], LAG_S + ACCEPT_S)
-    samples.started[part], samples.ended[part] = ideal.starts, ideal.ends
-    samples.queued[part] = array("d", ideal.arrivals)
+    samples.seen.started[part], samples.seen.ended[part] = ideal.starts, ideal.ends
+    samples.seen.queued[part] = array("d", ideal.arrivals)
     timeout = plan.timeout_of(mode)
     for index, end in zip(block, ideal.results(), strict=True):
         due = schedule.due[index]
@@ -42,18 +43,18 @@ def _block(plan: Plan, schedule: Schedule, samples: Samples, mode: Mode, block: 
         samples.result[index] = result if in_time else math.nan
         if mode is Mode.ASYNC:
             samples.accepted[index] = sent + 2 * ACCEPT_S
-            samples.held[index] = 2 * ACCEPT_S
+            samples.seen.held[index] = 2 * ACCEPT_S
         else:
             samples.accepted[index] = samples.result[index]
-            samples.held[index] = min(result, leaves) - sent
+            samples.seen.held[index] = min(result, leaves) - sent
     return integrals_of(samples, block)
 
 
 def integrals_of(samples: Samples, block: range) -> Integrals:
     """The integrals of one block from the records of its requests: what a server's own must agree with."""
     part = slice(block.start, block.stop)
-    sent, queued, started = samples.sent[part], samples.queued[part], samples.started[part]
-    ended, held = samples.ended[part], samples.held[part]
+    sent, queued, started = samples.sent[part], samples.seen.queued[part], samples.seen.started[part]
+    ended, held = samples.seen.ended[part], samples.seen.held[part]
     left_queue = [end if math.isnan(start) else start for start, end in zip(started, ended, strict=True)]
     opened = list(spans(sent, [start + length for start, length in zip(sent, held, strict=True)]))
     waiting = list(spans(queued, left_queue))

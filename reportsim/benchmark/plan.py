@@ -2,50 +2,22 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
-from random import Random
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from reportsim.benchmark.design import Design, SideDesign
+from reportsim.benchmark import workload
+from reportsim.benchmark.design import Design
+from reportsim.benchmark.workload import Arrivals, Block, PlanError, Side, Workload
 from reportsim.core.model import Mode
 from reportsim.core.service_time import LONGEST_MS, ServiceTime
 
-MOST_REQUESTS: Final = 200_000
 MOST_DRAIN_S: Final = 600.0
 """What a block may take to work off when its load is over."""
-DEFAULT_BLOCKS: Final = 10
-FEWEST_BLOCKS: Final = 4
-"""The fewest that can be asked for; a run that is too short for them has no intervals."""
-SHORTEST_BLOCK_S: Final = 1.0
-BOUNDS: Final = MappingProxyType(
-    {
-        "rate": (0.1, 5_000),
-        "duration_s": (1, 600),
-        "blocks": (1, 50),
-        "seed": (0, 2**31 - 1),
-        "workers": (1, 32),
-        "client_timeout_s": (0.001, 600),
-        "slo_s": (0.001, 600),
-        "callback_failures": (0, 20),
-    }
+BOUNDS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
+    {**workload.BOUNDS, "workers": (1, 32), "callback_failures": (0, 20)}
 )
-WHOLE: Final = frozenset({"blocks", "seed", "workers", "callback_failures"})
-OPTIONAL: Final = frozenset({"blocks", "client_timeout_s"})
-
-
-class Arrivals(StrEnum):
-    """How requests are spread over a block; the mean rate is the same for all."""
-
-    POISSON = "poisson"
-    """Independently of each other."""
-    CONSTANT = "constant"
-    """Evenly; kinder than life."""
-    BURST = "burst"
-    """The arrivals of a second at once, at least two."""
-    RAMP = "ramp"
-    """Independently of each other, from none to twice the rate."""
 
 
 class Cancel(StrEnum):
@@ -59,48 +31,17 @@ class Cancel(StrEnum):
     """It stops the worker, too."""
 
 
-class PlanError(ValueError):
-    """The parameters are no plan."""
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One of the two sides of a run: the pattern under its own name, or in an A/A run the same pattern twice."""
-
-    name: str
-    mode: Mode
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A stretch of a run in which one side has the load, from empty until empty."""
-
-    side: Side
-    number: int
-    """Counted from 0; the blocks of both sides with the same number are a pair and have the same requests."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Workload):
     """The parameters of `POST /api/benchmark/both`; the defaults are a minute at 80 % load."""
 
-    rate: float = 8.0
-    """Arrivals per second and side."""
-    duration_s: float = 60.0
-    """Seconds of load per side, in blocks of equal length."""
-    blocks: int | None = None
-    """Pairs of blocks; None: ten, or as many as fit where a block would be shorter than a second."""
-    arrivals: Arrivals = Arrivals.POISSON
-    seed: int = 1
+    LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = BOUNDS
+
     workers: int = 10
     service_time: Mapping[str, Any] | None = field(
         default_factory=lambda: {"distribution": "exponential", "mean_ms": 1000}
     )
     """As in `simulate`, in milliseconds; None: the report's own time."""
-    client_timeout_s: float | None = 8.0
-    """Seconds from the intended time after which a sync client leaves; None: it never does."""
-    slo_s: float = 8.0
-    """Seconds within which a result is good."""
     cancel: Cancel = Cancel.NONE
     both: Mode | None = None
     """The pattern of both sides of an A/A run; None: sync against async."""
@@ -114,40 +55,17 @@ class Plan:
     """The ledger, and fields of a report."""
 
     def __post_init__(self) -> None:
-        for name, (low, high) in BOUNDS.items():
-            value = getattr(self, name)
-            if value is None and name in OPTIONAL:
-                continue
-            kind = int if name in WHOLE else (int, float)
-            if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
-                raise PlanError(f"{name} must be a{' whole' if name in WHOLE else ''} number from {low:g} to {high:g}")
-        if self.rate * self.duration_s > MOST_REQUESTS:
-            raise PlanError(f"rate × duration_s must not exceed {MOST_REQUESTS:,}")
-        if self.blocks is None:
-            fitting = 1 if self.together else min(DEFAULT_BLOCKS, int(self.duration_s / SHORTEST_BLOCK_S))
-            object.__setattr__(self, "blocks", max(fitting, 1))
-        elif self.block_s < SHORTEST_BLOCK_S:
-            raise PlanError(f"the shortest block is {SHORTEST_BLOCK_S:g} s: duration_s / blocks is less")
+        # dataclass(slots=True) makes a new class, which a bare super() does not know.
+        Workload.__post_init__(self)
         if self.ways and self.both is Mode.SYNC:
             raise PlanError("the ways to learn a result need an async side: ways cannot be combined with both=sync")
         if self.expected_drain_s > MOST_DRAIN_S:
             raise PlanError(f"a block of this load would take more than {MOST_DRAIN_S:g} s to work off")
 
     @property
-    def expected_count(self) -> int:
-        """Requests per side on average; how many there are is drawn."""
-        return max(round(self.rate * self.duration_s), 1)
-
-    @property
-    def pairs(self) -> int:
-        """The number of pairs of blocks."""
-        assert self.blocks is not None
-        return self.blocks
-
-    @property
-    def block_s(self) -> float:
-        """Seconds of load per block."""
-        return self.duration_s / self.pairs
+    def fitting_blocks(self) -> int:
+        """The blocks of a run that does not say how many: a race has one."""
+        return 1 if self.together else super(Plan, self).fitting_blocks
 
     @property
     def sides(self) -> tuple[Side, Side]:
@@ -161,31 +79,13 @@ class Plan:
         """The steps of the run: one block each, but in a race both sides of the only pair at once."""
         if self.together:
             return (tuple(Block(side, 0) for side in self.sides),)
-        ordered = (self.sides[::-1] if swap else self.sides for swap in self.second_side_first)
-        return tuple((Block(side, number),) for number, sides in enumerate(ordered) for side in sides)
-
-    @property
-    def second_side_first(self) -> tuple[bool, ...]:
-        """For each pair, whether the second side's block comes first: drawn from the seed, in half of the pairs."""
-        source = Random(f"{self.seed}/order")
-        first = source.random() < 0.5
-        swapped = [(number % 2 == 1) != first for number in range(self.pairs)]
-        source.shuffle(swapped)
-        return tuple(swapped)
+        return super(Plan, self).steps
 
     @property
     def design(self) -> Design:
         """What the analysis of its samples needs."""
-        poisson = self.arrivals is Arrivals.POISSON
-        return Design(
-            sides=tuple(SideDesign(name=side.name, timeout_s=self.timeout_of(side.mode)) for side in self.sides),
-            blocks=self.pairs,
-            block_s=self.block_s,
-            slo_s=self.slo_s,
-            poisson_rate=self.rate if poisson else None,
-            second_side_first=None if self.together else self.second_side_first,
-            rho=self.rho or None,
-        )
+        order = None if self.together else self.second_side_first
+        return replace(super(Plan, self).design, second_side_first=order, rho=self.rho or None)
 
     @property
     def service(self) -> ServiceTime:
@@ -210,10 +110,6 @@ class Plan:
         """The body of the request with this seed, but for its callback."""
         simulate = self.simulate(seed)
         return {**self.report, **({"simulate": simulate} if simulate else {})}
-
-    def mode_of(self, side: str) -> Mode:
-        """The pattern of a side, given its name."""
-        return next(each.mode for each in self.sides if each.name == side)
 
     def timeout_of(self, mode: Mode) -> float:
         """When a client gives up, in seconds from when its request is due; async clients never do."""

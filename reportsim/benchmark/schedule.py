@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
 
-from reportsim.benchmark.plan import Arrivals, Plan
+from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.workload import Arrivals
 from reportsim.core.service_time import draw
 
 

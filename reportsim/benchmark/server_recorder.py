@@ -185,12 +185,12 @@ def complete(
     samples: Samples, seen: dict[str, "array[float]"], areas: dict[str, Any], starts: Sequence[float]
 ) -> Integrals:
     """Adds what the server saw to the client's samples, and returns the areas; `starts` are those of the blocks."""
-    samples.held[:] = seen["held"]
+    samples.seen.held[:] = seen["held"]
     elapsed = 0.0
     for block, start in zip(samples.blocks, starts, strict=True):
         last = 0.0
         for name in ("queued", "started", "ended"):
-            column, target = seen[name], getattr(samples, name)
+            column, target = seen[name], getattr(samples.seen, name)
             for index in block:
                 moment = target[index] = column[index] - start
                 if moment > last:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from reportsim.benchmark.plan import FEWEST_BLOCKS, Plan
+from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.workload import FEWEST_BLOCKS
 from reportsim.core.problems import Problem
 from reportsim.pages.forms import parse_number
 from reportsim.pages.service_time_form import DISTRIBUTIONS, service_time

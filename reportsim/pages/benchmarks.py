@@ -9,9 +9,10 @@ from uuid import UUID
 from aiohttp import hdrs, web
 from marshmallow import EXCLUDE, fields, validate
 
-from reportsim.benchmark.plan import Arrivals, Cancel, Plan
+from reportsim.benchmark.plan import Cancel, Plan
 from reportsim.benchmark.report.render_process import Export, render_export
 from reportsim.benchmark.theory.prediction_process import predict_in_process
+from reportsim.benchmark.workload import Arrivals
 from reportsim.core.problems import Problem, invalid, unavailable
 from reportsim.pages.benchmark_comparison import describe_comparison
 from reportsim.pages.benchmark_form import PRESETS, SERVICE_TIMES, form_values, plan_body, plan_errors, plan_values

@@ -4,7 +4,8 @@ from typing import Final
 
 from marshmallow import fields, validate
 
-from reportsim.benchmark.plan import BOUNDS, FEWEST_BLOCKS, Arrivals, Cancel, Plan
+from reportsim.benchmark.plan import BOUNDS, Cancel, Plan
+from reportsim.benchmark.workload import FEWEST_BLOCKS, Arrivals
 from reportsim.core.model import Mode
 from reportsim.reports.fields import Number, Text, Whole, YesNo
 from reportsim.schemas.service_time import ServiceTime

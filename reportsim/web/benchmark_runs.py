@@ -8,8 +8,9 @@ from aiohttp import web
 
 from reportsim.benchmark.active_run import RunRequest
 from reportsim.benchmark.load.messages import INDEX_HEADER, RUN_HEADER
-from reportsim.benchmark.plan import Plan, PlanError
+from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.results.stored_run import upgrade_plan, upgrade_result
+from reportsim.benchmark.workload import PlanError
 from reportsim.core.model import Mode
 from reportsim.core.problems import invalid
 from reportsim.schemas.submission_parser import ParsedBody

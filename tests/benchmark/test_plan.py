@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reportsim.benchmark.checks.load_checks import gaps_of, kolmogorov
-from reportsim.benchmark.plan import BOUNDS, Arrivals, Cancel, Plan, PlanError
+from reportsim.benchmark.plan import BOUNDS, Cancel, Plan
 from reportsim.benchmark.results.samples import Samples
 from reportsim.benchmark.schedule import make_schedule
+from reportsim.benchmark.workload import Arrivals, PlanError
 from reportsim.core.model import Mode
 from reportsim.core.service_time import draw
 

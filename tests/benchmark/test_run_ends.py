@@ -12,7 +12,8 @@ import pytest
 
 from reportsim.benchmark import measurement
 from reportsim.benchmark import runner as module
-from reportsim.benchmark.plan import Arrivals, Plan
+from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.workload import Arrivals
 from reportsim.settings import Settings
 from reportsim.store import benchmarks, callbacks
 from reportsim.store.pool import Pool

@@ -80,8 +80,8 @@ def test_moments_become_seconds_of_their_own_block() -> None:
     }
     areas, _ = Recorder(["sync", "async"], 3).dump()
     integrals = complete(samples, seen, areas["async"], (100.0, 200.0))
-    assert samples.queued.tolist() == pytest.approx([0.1, 1.1, 0.1])
-    assert samples.ended.tolist() == pytest.approx([0.4, 1.7, 3.0])
-    assert math.isnan(samples.started[2])
+    assert samples.seen.queued.tolist() == pytest.approx([0.1, 1.1, 0.1])
+    assert samples.seen.ended.tolist() == pytest.approx([0.4, 1.7, 3.0])
+    assert math.isnan(samples.seen.started[2])
     # Until each block was empty: the last result of the first, the last end of the second.
     assert integrals.elapsed_s == pytest.approx(1.75 + 3.0)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from reportsim.benchmark.checks.model import Check, Evidence, ServerRecords, Verdict
+from reportsim.benchmark.checks.model import Check, Evidence, ServiceEvidence, Verdict
 from reportsim.benchmark.plan import Cancel
 from reportsim.benchmark.results.samples import Outcome, Samples
 from reportsim.benchmark.results.side_samples import CUT_OFF, RESULTS, segment_columns
@@ -39,7 +39,7 @@ def compare_observers(id: str, name: str, observed: Mapping[str, tuple[float, fl
     return Check(id, name, value, limit, Verdict.FAIL if over else Verdict.OK, detail)
 
 
-def check_little(evidence: Evidence, server: ServerRecords) -> Check:
+def check_little(evidence: Evidence, server: ServiceEvidence) -> Check:
     """H3: L = λW between two observers: the service's integral, and the times that clients were connected."""
     observed = {}
     timeouts = {side.name: side.timeout_s for side in evidence.analysis.design.sides}
@@ -61,7 +61,7 @@ def known(values: Iterable[float]) -> list[float]:
     return [value for value in values if not math.isnan(value)]
 
 
-def check_utilisation(evidence: Evidence, server: ServerRecords) -> Check:
+def check_utilisation(evidence: Evidence, server: ServiceEvidence) -> Check:
     """H4: U = XS between two observers: the service's integral of busy workers, and the planned service times.
 
     A worker that was stopped for a client that left has worked for less than planned.
@@ -75,7 +75,7 @@ def check_utilisation(evidence: Evidence, server: ServerRecords) -> Check:
         spent = [
             min(planned, ended - started) if stops and outcome == Outcome.CLIENT_TIMEOUT else planned
             for planned, started, ended, outcome in zip(
-                server.schedule.services, samples.started, samples.ended, samples.outcomes, strict=True
+                server.schedule.services, samples.seen.started, samples.seen.ended, samples.outcomes, strict=True
             )
             if not math.isnan(started)
         ]
@@ -110,14 +110,14 @@ def count_disordered(samples: Samples) -> int:
     return sum(outcome in RESULTS and any(spent < -SEGMENT_S for spent in spans) for outcome, *spans in columns)
 
 
-def check_same_work(evidence: Evidence, server: ServerRecords) -> Check:
+def check_same_work(evidence: Evidence, server: ServiceEvidence) -> Check:
     """H9: both sides did the same work, and it took as long as planned."""
     sides = list(evidence.samples.values())
     planned = measured = between = whole = 0.0
     pairs = 0
     for index, service in enumerate(server.schedule.services):
         if all(side.resolved(index) for side in sides):
-            first, second = (side.ended[index] - side.started[index] for side in sides)
+            first, second = (side.seen.ended[index] - side.seen.started[index] for side in sides)
             pairs += 1
             between += abs(first - second)
             measured += first + second
@@ -143,7 +143,7 @@ def check_same_work(evidence: Evidence, server: ServerRecords) -> Check:
     return Check("H9", SAME_WORK, value, limit, verdict, detail)
 
 
-def check_theory(evidence: Evidence, server: ServerRecords) -> Check:
+def check_theory(evidence: Evidence, server: ServiceEvidence) -> Check:
     """H12: the run's own arrivals and service times, replayed by the simulation, explain what was measured.
 
     No chance is left in this comparison, so that it is far sharper than one with the band of the prediction.

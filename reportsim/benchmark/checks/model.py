@@ -1,7 +1,7 @@
 """The input and the outcome of a check."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -58,12 +58,14 @@ class Conditions:
     load_average: float | None = None
     """Of the last minute before the start."""
     gc_pause_sum_ms: float = 0.0
-    """Time that the generator and the server spent in garbage collection while it was measured."""
+    """Time that the measuring processes spent in garbage collection while it was measured."""
     gc_pause_max_ms: float = 0.0
+    elapsed_s: float = 0.0
+    """The length of all blocks, from start to empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerRecords:
+class ServiceEvidence:
     """What only the service can tell of a run."""
 
     plan: Plan
@@ -71,7 +73,6 @@ class ServerRecords:
     integrals: Mapping[str, Integrals]
     theory: Mapping[str, Mapping[str, Residual]]
     """The residuals of each side by name."""
-    conditions: Conditions = field(default_factory=Conditions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,5 +81,7 @@ class Evidence:
 
     samples: Mapping[str, Samples]
     analysis: Analysis
-    server: ServerRecords | None = None
+    server: ServiceEvidence | None = None
+    """None: the service is not one of our own, or the samples were read from a file."""
+    conditions: Conditions | None = None
     """None: the samples were read from a file."""

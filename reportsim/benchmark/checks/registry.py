@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from reportsim.benchmark.checks import block_checks, load_checks, measurement_checks, process_checks
-from reportsim.benchmark.checks.model import Check, Evidence, ServerRecords, Verdict
+from reportsim.benchmark.checks.model import Check, Conditions, Evidence, ServiceEvidence, Verdict
 
 SAMPLE_CHECKS: Final[tuple[Callable[[Evidence], Check], ...]] = (
     load_checks.check_schedule_lag,
@@ -14,25 +14,37 @@ SAMPLE_CHECKS: Final[tuple[Callable[[Evidence], Check], ...]] = (
     block_checks.check_stationarity,
     block_checks.check_order,
 )
-SERVER_CHECKS: Final[dict[str, tuple[str, Callable[[Evidence, ServerRecords], Check]]]] = {
+SERVER_CHECKS: Final[dict[str, tuple[str, Callable[[Evidence, ServiceEvidence], Check]]]] = {
     "H3": (measurement_checks.LITTLE, measurement_checks.check_little),
     "H4": (measurement_checks.UTILISATION, measurement_checks.check_utilisation),
-    "H6": (process_checks.MACHINE, process_checks.check_machine),
-    "H8": (process_checks.GARBAGE, process_checks.check_garbage_collection),
     "H9": (measurement_checks.SAME_WORK, measurement_checks.check_same_work),
     "H12": (measurement_checks.THEORY, measurement_checks.check_theory),
+}
+PROCESS_CHECKS: Final[dict[str, tuple[str, Callable[[Evidence, Conditions], Check]]]] = {
+    "H6": (process_checks.MACHINE, process_checks.check_machine),
+    "H8": (process_checks.GARBAGE, process_checks.check_garbage_collection),
 }
 
 
 def run_checks(evidence: Evidence) -> list[Check]:
-    """All checks in the order of their numbers; those that need the service's records are `not_run` without them."""
+    """All checks in the order of their numbers; those whose records there are none of are `not_run`."""
     checks = [check(evidence) for check in SAMPLE_CHECKS]
     for id, (name, check) in SERVER_CHECKS.items():
         if evidence.server is None:
-            checks.append(Check(id, name, None, None, Verdict.NOT_RUN, "It needs the records of the service."))
+            checks.append(not_run(id, name, "It needs the records of the service."))
         else:
             checks.append(check(evidence, evidence.server))
+    for id, (name, check_process) in PROCESS_CHECKS.items():
+        if evidence.conditions is None:
+            checks.append(not_run(id, name, "It needs the records of the processes."))
+        else:
+            checks.append(check_process(evidence, evidence.conditions))
     return sorted(checks, key=lambda check: int(check.id[1:]))
+
+
+def not_run(id: str, name: str, reason: str) -> Check:
+    """A check that could not be made."""
+    return Check(id, name, None, None, Verdict.NOT_RUN, reason)
 
 
 def is_trusted(checks: Iterable[Check]) -> bool:

@@ -13,9 +13,10 @@ from typing import Any, Final
 from reportsim.benchmark.load.completion import Asking, Tally, Way, figures
 from reportsim.benchmark.load.http_client import Client
 from reportsim.benchmark.load.messages import CALLBACK_PATH, INDEX_HEADER, RUN_HEADER, WARM_UP, Order
-from reportsim.benchmark.plan import MOST_DRAIN_S, Block, Plan, Side
+from reportsim.benchmark.plan import MOST_DRAIN_S, Plan
 from reportsim.benchmark.results.samples import Outcome, Samples
 from reportsim.benchmark.schedule import make_schedule
+from reportsim.benchmark.workload import Block, Side
 from reportsim.core.json import dumps
 from reportsim.core.model import Mode
 from reportsim.core.signing import parse_secret, sign

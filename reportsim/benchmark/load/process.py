@@ -24,9 +24,10 @@ from reportsim.benchmark.load.completion import ASKING, Way
 from reportsim.benchmark.load.generator import Generator
 from reportsim.benchmark.load.messages import CALLBACK_PATH, LONGEST_LINE, Message, Order, encode, receive
 from reportsim.benchmark.load.process_monitor import ProcessMonitor, monitored_process, watch_arrivals
-from reportsim.benchmark.plan import Block, Plan
+from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.server_recorder import complete, load_columns
 from reportsim.benchmark.theory.prediction import predict
+from reportsim.benchmark.workload import Block
 from reportsim.core.json import dumps
 from reportsim.core.model import rfc3339
 from reportsim.tasks import start

@@ -9,7 +9,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reportsim.benchmark.plan import Arrivals, Cancel, Plan
+from reportsim.benchmark.plan import Cancel, Plan
 from reportsim.benchmark.report import tables
 from reportsim.benchmark.report.charts.summary import (
     gantt,
@@ -21,6 +21,7 @@ from reportsim.benchmark.report.charts.summary import (
 )
 from reportsim.benchmark.report.style import POLICY, STYLE
 from reportsim.benchmark.results.samples import Samples
+from reportsim.benchmark.workload import Arrivals
 from reportsim.core.number_format import duration
 
 Json = Mapping[str, Any]

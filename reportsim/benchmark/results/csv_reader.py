@@ -11,8 +11,9 @@ from itertools import accumulate, pairwise
 from typing import Any, Final
 
 from reportsim.benchmark.design import Design, SideDesign
-from reportsim.benchmark.plan import Plan, PlanError
-from reportsim.benchmark.results.samples import COLUMNS, Outcome, Samples
+from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.results.samples import CLIENT, COLUMNS, SERVER, Outcome, Samples, ServerRecords
+from reportsim.benchmark.workload import PlanError
 
 PLAN_LINE: Final = "# plan:"
 NAMES: Final = {f"{name}_s": name for name in COLUMNS} | {"intended_s": "due"}
@@ -257,5 +258,6 @@ def assemble_side(name: str, blocks: int, rows: list[Row]) -> Samples:
         bounds=tuple(bounds),
         outcomes=array("b", (row.outcome for row in own)),
         numbers=[row.index for row in own],
-        **columns,
+        server=ServerRecords(**{column: columns[column] for column in SERVER}),
+        **{column: columns[column] for column in CLIENT},
     )

@@ -60,9 +60,9 @@ def csv_row(
     outcome = Outcome(samples.outcomes[index])
     late = outcome is Outcome.OK and time > plan.slo_s
     yield from (samples.side, index, block + 1)
-    yield from (cell(getattr(samples, name)[index]) for name in MOMENTS)
+    yield from (cell(samples.column(name)[index]) for name in MOMENTS)
     yield from (
-        cell(samples.held[index]),
+        cell(samples.seen.held[index]),
         cell(schedule.services[index] if len(schedule) == len(samples) else math.nan),
     )
     yield (Outcome.OK_LATE if late else outcome).label

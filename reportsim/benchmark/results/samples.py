@@ -11,8 +11,10 @@ from enum import IntEnum
 from itertools import pairwise
 from typing import Any, Final, Self
 
-MOMENTS: Final = ("due", "sent", "accepted", "result", "queued", "started", "ended")
-COLUMNS: Final = (*MOMENTS, "held")
+CLIENT: Final = ("due", "sent", "accepted", "result")
+SERVER: Final = ("queued", "started", "ended", "held")
+COLUMNS: Final = (*CLIENT, *SERVER)
+MOMENTS: Final = COLUMNS[:-1]
 
 
 class Outcome(IntEnum):
@@ -47,8 +49,37 @@ def nothing(count: int) -> "array[float]":
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
+class ServerRecords:
+    """What a server recorded of the requests of one side, on the clock of its clients."""
+
+    queued: "array[float]"
+    """The request is in the queue."""
+    started: "array[float]"
+    """A worker began."""
+    ended: "array[float]"
+    """The worker was done or stopped, or the request was dropped from the queue."""
+    held: "array[float]"
+    """Seconds for which it held the client's connection."""
+
+    @classmethod
+    def unknown(cls, count: int) -> Self:
+        """Records of a server that nothing is known of."""
+        return cls(**{name: nothing(count) for name in SERVER})
+
+    def waits(self) -> "array[float]":
+        """Seconds in the server's queue; until it was dropped where no worker began, NaN where it never got there."""
+        return array(
+            "d",
+            (
+                (ended if math.isnan(started) else started) - queued
+                for queued, started, ended in zip(self.queued, self.started, self.ended, strict=True)
+            ),
+        )
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
 class Samples:
-    """The requests of one side by index, one block after the other.
+    """The requests of one side by index, one block after the other: what their clients recorded, and perhaps a server.
 
     Moments are seconds from the start of the request's own block on one monotonic clock; NaN: it did not happen, or is
     not known.
@@ -65,39 +96,58 @@ class Samples:
     """The first final status was there: 202 for async, any for sync."""
     result: "array[float]"
     """The result was in the client's hands: the body read, or a callback received and its signature verified."""
-    queued: "array[float]"
-    """The server: the request is in the queue."""
-    started: "array[float]"
-    """The server: a worker began."""
-    ended: "array[float]"
-    """The server: the worker was done or stopped, or the request was dropped from the queue."""
-    held: "array[float]"
-    """The server: seconds for which it held the client's connection."""
     outcomes: "array[int]"
     """An `Outcome` each; results are OK whether late or not."""
+    server: ServerRecords | None = None
+    """None: the server is not one that records."""
+    earliest: "array[float] | None" = None
+    """For results that were polled: the last moment at which there was none yet."""
+    reported: "array[float] | None" = None
+    """Seconds of service, as a server says in `Server-Timing`."""
     duplicates: int = 0
     """Callbacks that came more than once."""
     numbers: Sequence[int] = ()
     """What pairs a request with that of the other side, within a block; by default its index."""
+    _unknown: ServerRecords | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.numbers = self.numbers or range(len(self))
 
     @classmethod
-    def empty(cls, side: str, due: "array[float]", bounds: tuple[int, ...]) -> Self:
-        """Samples of requests of which nothing is known but when they are due."""
+    def empty(cls, side: str, due: "array[float]", bounds: tuple[int, ...], *, recorded: bool = True) -> Self:
+        """Samples of requests of which nothing is known but when they are due; `recorded` by their server or not."""
         count = len(due)
-        rest: dict[str, Any] = {name: nothing(count) for name in COLUMNS if name != "due"}
-        outcomes = array("b", [Outcome.REFUSED]) * count
-        return cls(side=side, bounds=bounds, duplicates=0, due=array("d", due), outcomes=outcomes, **rest)
+        return cls(
+            side=side,
+            bounds=bounds,
+            due=array("d", due),
+            sent=nothing(count),
+            accepted=nothing(count),
+            result=nothing(count),
+            outcomes=array("b", [Outcome.REFUSED]) * count,
+            server=ServerRecords.unknown(count) if recorded else None,
+        )
 
     def __len__(self) -> int:
         return len(self.due)
 
     @property
+    def seen(self) -> ServerRecords:
+        """The server's records, all of them unknown where it has none."""
+        if self.server is not None:
+            return self.server
+        self._unknown = self._unknown or ServerRecords.unknown(len(self))
+        return self._unknown
+
+    @property
     def blocks(self) -> tuple[range, ...]:
         """The indices of each block."""
         return tuple(range(start, stop) for start, stop in pairwise(self.bounds))
+
+    def column(self, name: str) -> "array[float]":
+        """One of the `COLUMNS`."""
+        column: array[float] = getattr(self if name in CLIENT else self.seen, name)
+        return column
 
     def resolved(self, index: int) -> bool:
         """Whether a request's result came."""
@@ -113,20 +163,10 @@ class Samples:
             ),
         )
 
-    def waits(self) -> "array[float]":
-        """Seconds in the server's queue; until it was dropped where no worker began, NaN where it never got there."""
-        return array(
-            "d",
-            (
-                (ended if math.isnan(started) else started) - queued
-                for queued, started, ended in zip(self.queued, self.started, self.ended, strict=True)
-            ),
-        )
-
     def pack(self) -> bytes:
         """The samples as compressed bytes, about half of their eight bytes a moment."""
         head = {"side": self.side, "bounds": self.bounds, "count": len(self), "duplicates": self.duplicates}
-        body = b"".join(little(getattr(self, name)).tobytes() for name in COLUMNS) + self.outcomes.tobytes()
+        body = b"".join(little(self.column(name)).tobytes() for name in COLUMNS) + self.outcomes.tobytes()
         return json.dumps(head).encode() + b"\n" + zlib.compress(body, 1)
 
     @classmethod
@@ -149,6 +189,7 @@ class Samples:
             bounds=tuple(bounds),
             duplicates=head["duplicates"],
             outcomes=outcomes,
+            server=ServerRecords(**{name: columns.pop(name) for name in SERVER}),
             **columns,
         )
 

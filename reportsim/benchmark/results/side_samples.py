@@ -90,13 +90,13 @@ class Side:
             due + self.timeout_s if math.isnan(accepted) and outcome in CUT_OFF else accepted
             for due, accepted, outcome in zip(samples.due, samples.accepted, samples.outcomes, strict=True)
         )
-        held = zip(samples.sent, samples.held, answered, strict=True)
+        held = zip(samples.sent, samples.seen.held, answered, strict=True)
         return array("d", (end if math.isnan(length) else sent + length for sent, length, end in held))
 
     def left_queue(self) -> list[float]:
         """When each request left the queue: a worker began, or it was dropped."""
         samples = self.samples
-        moments = zip(samples.started, samples.ended, strict=True)
+        moments = zip(samples.seen.started, samples.seen.ended, strict=True)
         return [end if math.isnan(start) else start for start, end in moments]
 
 
@@ -115,5 +115,5 @@ def shortest_cut_off(sides: Sequence[Side]) -> float:
 
 def segment_columns(samples: Samples) -> "tuple[array[float], ...]":
     """The segments of every request in seconds; those of one add up to its time to result. NaN where one is unknown."""
-    moments = (samples.due, samples.sent, samples.queued, samples.started, samples.ended, samples.result)
+    moments = (samples.due, samples.sent, samples.seen.queued, samples.seen.started, samples.seen.ended, samples.result)
     return tuple(array("d", map(sub, later, earlier)) for earlier, later in pairwise(moments))

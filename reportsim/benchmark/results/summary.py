@@ -170,7 +170,7 @@ def summarise_side(side: Side, limit_s: float) -> SideResult:
     sizes = [len(block) for block in samples.blocks]
     counts = {outcome.label: side.count_per_block(each is outcome for each in side.outcomes) for outcome in Outcome}
     results = [ok + late for ok, late in zip(counts["ok"], counts["ok_late"], strict=True)]
-    busy = estimate_occupancy(side, side.spans_per_block(samples.started, samples.ended))
+    busy = estimate_occupancy(side, side.spans_per_block(samples.seen.started, samples.seen.ended))
     return SideResult(
         offered=len(samples),
         sent=sum(not math.isnan(moment) for moment in samples.sent),
@@ -187,7 +187,7 @@ def summarise_side(side: Side, limit_s: float) -> SideResult:
         drain_s=drain_s(samples),
         open_connections=estimate_occupancy(side, side.spans_per_block(samples.sent, side.held_until())),
         busy_workers=busy.mean,
-        queue=estimate_occupancy(side, side.spans_per_block(samples.queued, side.left_queue())),
+        queue=estimate_occupancy(side, side.spans_per_block(samples.seen.queued, side.left_queue())),
         wasted_share=wasted_share(side),
     )
 
@@ -223,7 +223,7 @@ def drain_s(samples: Samples) -> float:
     for block in samples.blocks:
         part = slice(block.start, block.stop)
         last = max(samples.due[part], default=0.0)
-        moments = (*samples.ended[part], *samples.result[part])
+        moments = (*samples.seen.ended[part], *samples.result[part])
         longest = max(longest, max((moment for moment in moments if moment >= 0), default=last) - last)
     return longest
 
@@ -232,7 +232,7 @@ def wasted_share(side: Side) -> Estimate:
     """Of all worker-seconds, those spent on requests whose client had left."""
     samples = side.samples
     spent, wasted = array("d"), array("d")
-    for started, ended, outcome in zip(samples.started, samples.ended, samples.outcomes, strict=True):
+    for started, ended, outcome in zip(samples.seen.started, samples.seen.ended, samples.outcomes, strict=True):
         seconds = ended - started if ended >= started else 0.0
         spent.append(seconds)
         wasted.append(seconds if outcome == Outcome.CLIENT_TIMEOUT else 0.0)

@@ -56,7 +56,7 @@ def measured(plan: Plan, samples: Samples, integrals: Integrals) -> Figures:
     times = sorted(samples.times_to_result()) or [math.inf]
     timeout = plan.timeout_of(plan.mode_of(samples.side))
     count, bound = len(times), 0.0 if math.isinf(timeout) else 1000 * timeout
-    waits = [wait for wait in samples.waits() if not math.isnan(wait)]
+    waits = [wait for wait in samples.seen.waits() if not math.isnan(wait)]
     elapsed = integrals.elapsed_s or math.inf
     longest = max(bound, max((1000 * time for time in times if time < math.inf), default=0.0))
     return Figures(
@@ -76,7 +76,7 @@ def measured(plan: Plan, samples: Samples, integrals: Integrals) -> Figures:
 def wasted_share(samples: Samples) -> float:
     """Of all worker-seconds, those spent on requests whose client had left."""
     spent = wasted = 0.0
-    for started, ended, outcome in zip(samples.started, samples.ended, samples.outcomes, strict=True):
+    for started, ended, outcome in zip(samples.seen.started, samples.seen.ended, samples.outcomes, strict=True):
         if ended >= started:
             spent += ended - started
             wasted += ended - started if outcome == Outcome.CLIENT_TIMEOUT else 0.0
@@ -93,10 +93,10 @@ def conditional(plan: Plan, samples: Samples, schedule: Schedule) -> Figures:
     found = figures(
         plan, plan.mode_of(samples.side), [_replayed(plan, samples, schedule, block) for block in samples.blocks]
     )
-    came = sum(not math.isnan(moment) for moment in samples.queued)
+    came = sum(not math.isnan(moment) for moment in samples.seen.queued)
     gone = sum(
         math.isnan(moment) and outcome == Outcome.CLIENT_TIMEOUT
-        for moment, outcome in zip(samples.queued, samples.outcomes, strict=True)
+        for moment, outcome in zip(samples.seen.queued, samples.outcomes, strict=True)
     )
     return replace(
         found,
@@ -106,12 +106,14 @@ def conditional(plan: Plan, samples: Samples, schedule: Schedule) -> Figures:
 
 
 def _replayed(plan: Plan, samples: Samples, schedule: Schedule, block: range) -> tuple[Flow, "array[float]"]:
-    order = sorted((index for index in block if not math.isnan(samples.queued[index])), key=samples.queued.__getitem__)
+    order = sorted(
+        (index for index in block if not math.isnan(samples.seen.queued[index])), key=samples.seen.queued.__getitem__
+    )
     mode = plan.mode_of(samples.side)
     timeout, cancel = plan.timeout_of(mode), plan.cancel_of(mode)
     delivery = deliveries_s(samples, timeout)
     flow = simulate(
-        array("d", (samples.queued[index] for index in order)),
+        array("d", (samples.seen.queued[index] for index in order)),
         array("d", (service_s(samples, schedule, index) for index in order)),
         workers=plan.workers,
         deadlines=None if math.isinf(timeout) else noticed(samples, timeout, cancel, order),
@@ -127,11 +129,11 @@ def _replayed(plan: Plan, samples: Samples, schedule: Schedule, block: range) ->
 def deliveries_s(samples: Samples, timeout_s: float) -> "array[float]":
     """The delivery time of each result: at least until the client left, and the median where there was no result."""
     leaves = [due + timeout_s for due in samples.due]
-    known = [result - ended for result, ended in zip(samples.result, samples.ended, strict=True)]
+    known = [result - ended for result, ended in zip(samples.result, samples.seen.ended, strict=True)]
     middle = median(known)
     assumed = (
         left - ended + INSTANT_S if ended <= left < math.inf else middle
-        for ended, left in zip(samples.ended, leaves, strict=True)
+        for ended, left in zip(samples.seen.ended, leaves, strict=True)
     )
     return array("d", (way if way >= 0 else other for way, other in zip(known, assumed, strict=True)))
 
@@ -143,9 +145,9 @@ def noticed(samples: Samples, timeout_s: float, cancel: Cancel, order: Sequence[
     """
     late = array("d")
     for index in order:
-        began = samples.started[index]
+        began = samples.seen.started[index]
         dropped = cancel is Cancel.RUNNING or math.isnan(began)
-        seen = samples.ended[index] if dropped else began + INSTANT_S
+        seen = samples.seen.ended[index] if dropped else began + INSTANT_S
         left = samples.outcomes[index] == Outcome.CLIENT_TIMEOUT
         late.append(seen - samples.due[index] - timeout_s if left else math.nan)
     middle = median(late)
@@ -160,7 +162,7 @@ def median(spans: Iterable[float]) -> float:
 
 def service_s(samples: Samples, schedule: Schedule, index: int) -> float:
     """A request's whole service time: as measured, or as planned where it was not served to the end."""
-    spent = samples.ended[index] - samples.started[index]
+    spent = samples.seen.ended[index] - samples.seen.started[index]
     planned = schedule.services[index]
     # A worker that was stopped early has spent less than planned.
     cut = samples.outcomes[index] == Outcome.CLIENT_TIMEOUT and spent < planned

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Final
 
-from reportsim.benchmark.plan import Arrivals, Cancel
+from reportsim.benchmark.plan import Cancel
 from reportsim.benchmark.schedule import arrival_times
 from reportsim.benchmark.theory.erlang import mmc
 from reportsim.benchmark.theory.replications import Band, band
 from reportsim.benchmark.theory.simulation import simulate
+from reportsim.benchmark.workload import Arrivals
 from reportsim.core.service_time import ServiceTime
 
 CUSTOMERS: Final = 150_000

@@ -3,12 +3,13 @@
 import math
 from typing import Any, Final
 
-from reportsim.benchmark.plan import Arrivals, Cancel, Plan
+from reportsim.benchmark.plan import Cancel, Plan
 from reportsim.benchmark.theory.erlang import allen_cunneen, mmc
 from reportsim.benchmark.theory.finite_and_abandonment import fixed_patience
 from reportsim.benchmark.theory.model_result import Theory
 from reportsim.benchmark.theory.replications import Band, bands, how_many
 from reportsim.benchmark.theory.transient import MOST_WORK, Fluid, relaxation_time, run_from_empty, work
+from reportsim.benchmark.workload import Arrivals
 from reportsim.core.model import Mode
 from reportsim.core.number_format import duration, percent
 

@@ -13,7 +13,8 @@ import aiohttp
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from reportsim.benchmark.plan import FEWEST_BLOCKS, Arrivals, Cancel, Plan
+from reportsim.benchmark.plan import Cancel, Plan
+from reportsim.benchmark.workload import FEWEST_BLOCKS, Arrivals
 from reportsim.cli.benchmark.analyse import analyse_files
 from reportsim.cli.benchmark.local_service import run_local_service
 from reportsim.cli.benchmark.self_test import SelfTest, run_self_test

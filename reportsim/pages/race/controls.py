@@ -6,7 +6,8 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, fields, validate
 
-from reportsim.benchmark.plan import Arrivals, Plan
+from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.workload import Arrivals
 from reportsim.core.service_time import LONGEST_MS, ServiceTime
 from reportsim.pages.forms import parse_number
 from reportsim.pages.race.density_chart import DensityChart, draw_density

@@ -178,7 +178,7 @@ def side_from_samples(plan: Plan, samples: Samples, attempts: Deliveries) -> Rac
 def request_from_samples(plan: Plan, samples: Samples, index: int, attempts: Sequence[Attempt]) -> RaceRequest:
     """One request as its client measured it; samples are in seconds from the start of the block."""
     sent, accepted, result, queued, started, ended = (
-        1000 * getattr(samples, name)[index] for name in ("sent", "accepted", "result", "queued", "started", "ended")
+        1000 * samples.column(name)[index] for name in ("sent", "accepted", "result", "queued", "started", "ended")
     )
     mode = Mode(samples.side)
     gave_up = samples.outcomes[index] == Outcome.CLIENT_TIMEOUT

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from reportsim.benchmark.checks.model import Conditions
-from reportsim.benchmark.plan import Arrivals, Plan
+from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.results.samples import Outcome, Samples
+from reportsim.benchmark.workload import Arrivals
 from tests.benchmark.runs import IDLE, Run, example, rehearsed
 
 IDS = ["H1", "H2", "H3", "H4", "H5", "H6", "H8", "H9", "H10", "H11", "H12", "H14"]
@@ -83,14 +84,16 @@ def take_on_more(run: Run) -> None:
 
 
 def run_backwards(run: Run) -> None:
-    run.samples["sync"].queued[3] = run.samples["sync"].started[3] + 0.01
+    run.samples["sync"].seen.queued[3] = run.samples["sync"].seen.started[3] + 0.01
 
 
 def serve_longer(run: Run) -> None:
     samples = run.samples["async"]
-    samples.ended = array("d", (a + 1.5 * (b - a) for a, b in zip(samples.started, samples.ended, strict=True)))
-    samples.result = shift(samples.ended, 0.002)
-    spent = sum(b - a for a, b in zip(samples.started, samples.ended, strict=True))
+    samples.seen.ended = array(
+        "d", (a + 1.5 * (b - a) for a, b in zip(samples.seen.started, samples.seen.ended, strict=True))
+    )
+    samples.result = shift(samples.seen.ended, 0.002)
+    spent = sum(b - a for a, b in zip(samples.seen.started, samples.seen.ended, strict=True))
     run.integrals["async"] = replace(run.integrals["async"], busy_s=spent)
 
 
@@ -223,8 +226,8 @@ def test_reports_that_take_their_own_time_are_measured_and_no_reason_for_distrus
     run = calm(service_time=None)
     for name, took in (("sync", 0.002), ("async", 0.003)):
         samples = run.samples[name]
-        samples.ended = shift(samples.started, took)
-        samples.result = shift(samples.ended, 0.002)
+        samples.seen.ended = shift(samples.seen.started, took)
+        samples.result = shift(samples.seen.ended, 0.002)
         run.integrals[name] = replace(run.integrals[name], busy_s=took * len(samples))
     result = run.conclude()
     found = next(check for check in result["checks"] if check["id"] == "H9")

@@ -13,8 +13,9 @@ from aiohttp.test_utils import TestServer
 from reportsim.benchmark.load import completion
 from reportsim.benchmark.load.completion import ASKING, Asking, Way
 from reportsim.benchmark.load.http_client import Client
-from reportsim.benchmark.plan import Arrivals, Plan
+from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.schedule import make_schedule
+from reportsim.benchmark.workload import Arrivals
 
 PLAN: Final = Plan(rate=4, duration_s=1, arrivals=Arrivals.BURST, together=True, workers=1)
 

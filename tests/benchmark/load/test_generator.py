@@ -15,10 +15,11 @@ from reportsim.benchmark.load.generator import Generator
 from reportsim.benchmark.load.http_client import Client
 from reportsim.benchmark.load.messages import Order
 from reportsim.benchmark.load.process import listen_for_callbacks
-from reportsim.benchmark.plan import Arrivals, Plan
+from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.results.samples import Outcome
 from reportsim.benchmark.results.side_samples import Side
 from reportsim.benchmark.schedule import make_schedule
+from reportsim.benchmark.workload import Arrivals
 from reportsim.core import signing
 from reportsim.core.model import Mode
 

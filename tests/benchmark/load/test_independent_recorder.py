@@ -15,9 +15,10 @@ from reportsim.benchmark.load.generator import Generator
 from reportsim.benchmark.load.http_client import ignore
 from reportsim.benchmark.load.messages import Order
 from reportsim.benchmark.load.process import listen_for_callbacks
-from reportsim.benchmark.plan import Block, Plan
+from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.schedule import make_schedule
 from reportsim.benchmark.statistics.block_estimates import BlockTimes
+from reportsim.benchmark.workload import Block
 from reportsim.core.callback_policy.addresses import AllowList
 from reportsim.core.model import Mode
 from reportsim.settings import Settings

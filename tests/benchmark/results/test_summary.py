@@ -69,12 +69,12 @@ def records(draw: st.DrawFn) -> Samples:
         known = draw(st.integers(0, 5)) if outcome is not Outcome.OK else 5
         for name in ("sent", "queued", "started", "ended", "result")[:known]:
             moment += draw(st.floats(0, 4))
-            getattr(samples, name)[index] = moment
+            samples.column(name)[index] = moment
         if outcome is not Outcome.OK:
             samples.result[index] = math.nan
         if draw(st.booleans()):
             samples.accepted[index] = due + draw(st.floats(0, 4))
-        samples.held[index] = draw(st.floats(0, 4))
+        samples.seen.held[index] = draw(st.floats(0, 4))
     return samples
 
 
@@ -123,7 +123,7 @@ def test_records_survive_packing(samples: Samples) -> None:
     assert (again.side, again.bounds, again.duplicates) == (samples.side, samples.bounds, samples.duplicates)
     assert again.outcomes == samples.outcomes
     for name in COLUMNS:
-        assert getattr(again, name).tobytes() == getattr(samples, name).tobytes()
+        assert again.column(name).tobytes() == samples.column(name).tobytes()
 
 
 @given(records())
@@ -146,7 +146,7 @@ def test_a_side_by_hand() -> None:
     for index, (outcome, moments) in enumerate(rows):
         samples.outcomes[index] = outcome
         for name, moment in zip(("sent", "accepted", "result", "queued", "started", "ended"), moments, strict=True):
-            getattr(samples, name)[index] = moment
+            samples.column(name)[index] = moment
     design = Plan(rate=1, duration_s=4, blocks=2, client_timeout_s=8, slo_s=5).design
     side = Side(samples, design)
     result = summarise_side(side, shortest_cut_off([side])).as_json()
@@ -224,12 +224,19 @@ def test_the_integrals_of_a_block_are_those_of_its_records() -> None:
     for mode, samples in run.samples.items():
         blocks = [integrals_of(samples, block) for block in samples.blocks]
         assert functools.reduce(operator.add, blocks) == run.integrals[mode]
-        spent = sum(end - start for start, end in zip(samples.started, samples.ended, strict=True))
+        spent = sum(end - start for start, end in zip(samples.seen.started, samples.seen.ended, strict=True))
         assert run.integrals[mode].busy_s == pytest.approx(spent)
-        assert run.integrals[mode].open_s == pytest.approx(sum(samples.held))
+        assert run.integrals[mode].open_s == pytest.approx(sum(samples.seen.held))
 
 
 def test_all_moments_are_columns() -> None:
-    described: Any = Samples.__dataclass_fields__
-    assert set(COLUMNS) <= set(described)
+    samples = Samples.empty("sync", array("d", [1.0]), (0, 1))
+    assert [len(samples.column(name)) for name in COLUMNS] == [1] * len(COLUMNS)
     assert set(MOMENTS) < set(COLUMNS)
+
+
+def test_a_server_that_records_nothing_is_unknown_and_costs_no_memory_of_its_own() -> None:
+    samples = Samples.empty("sync", array("d", [1.0]), (0, 1), recorded=False)
+    assert samples.server is None
+    assert math.isnan(samples.seen.started[0])
+    assert samples.seen is samples.seen

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from reportsim.benchmark.plan import Arrivals, Plan
+from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.results.objectives import Objective, judge, objectives
 from reportsim.benchmark.results.samples import Outcome
+from reportsim.benchmark.workload import Arrivals
 from reportsim.core.model import Mode
 from tests.benchmark.checks.test_checks import calm, shift
 from tests.benchmark.runs import Run, example, overload, rehearsed
@@ -118,7 +119,7 @@ def frozen(run: Run, start: float, length: float) -> None:
     """The first block of a run whose server stands still: what would happen meanwhile happens at its end."""
     samples = run.samples["sync"]
     for name in ("queued", "started", "ended", "result", "accepted"):
-        column = getattr(samples, name)
+        column = samples.column(name)
         for index in samples.blocks[0]:
             if start <= column[index] < start + length:
                 column[index] = start + length

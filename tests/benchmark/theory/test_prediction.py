@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from reportsim.benchmark.plan import Arrivals, Cancel, Plan
+from reportsim.benchmark.plan import Cancel, Plan
 from reportsim.benchmark.theory.erlang import mmc
 from reportsim.benchmark.theory.load_sweep import Setting, spread_values, sweep
 from reportsim.benchmark.theory.prediction import SIMULATION, choose, predict
 from reportsim.benchmark.theory.queue_models import Patience, Queue, answer, simulated
 from reportsim.benchmark.theory.replications import CUSTOMERS, band, bands, how_many, replicate
+from reportsim.benchmark.workload import Arrivals
 from reportsim.core.model import Mode
 from reportsim.core.service_time import ServiceTime
 from tests.benchmark.runs import EXPONENTIAL, overload

@@ -91,13 +91,14 @@ def left(plan: Plan, side: Samples, index: int) -> float:
 
 def seen(plan: Plan, side: Samples, index: int) -> Iterator[float]:
     """The moments of a request that the picture has to reach."""
-    moments = (side.due[index], left(plan, side, index), side.ended[index], side.result[index])
+    moments = (side.due[index], left(plan, side, index), side.seen.ended[index], side.result[index])
     return (moment for moment in moments if not math.isnan(moment))
 
 
 def row(plan: Plan, side: Samples, index: int, x: Linear, y: float) -> str:
     """The bars of one request."""
-    sent, queued, started, ended = (getattr(side, name)[index] for name in ("sent", "queued", "started", "ended"))
+    seen = side.seen
+    sent, queued, started, ended = (column[index] for column in (side.sent, seen.queued, seen.started, seen.ended))
     gone = left(plan, side, index)
     gave_up = side.outcomes[index] == Outcome.CLIENT_TIMEOUT
     out_of_queue = ended if math.isnan(started) else started

@@ -52,7 +52,7 @@ def answered(samples: Samples, block: range, step: Step) -> list[float]:
 
 def connected(samples: Samples, block: range, step: Step) -> list[float]:
     """Open connections."""
-    sent, held = part(samples.sent, block), part(samples.held, block)
+    sent, held = part(samples.sent, block), part(samples.seen.held, block)
     closed = [start + length for start, length in zip(sent, held, strict=True)]
     return averages(spans(sent, closed), step.seconds, step.count).tolist()
 
@@ -61,14 +61,16 @@ def queueing(samples: Samples, block: range, step: Step) -> list[float]:
     """Requests in the queue."""
     left = [
         end if math.isnan(start) else start
-        for start, end in zip(part(samples.started, block), part(samples.ended, block), strict=True)
+        for start, end in zip(part(samples.seen.started, block), part(samples.seen.ended, block), strict=True)
     ]
-    return averages(spans(part(samples.queued, block), left), step.seconds, step.count).tolist()
+    return averages(spans(part(samples.seen.queued, block), left), step.seconds, step.count).tolist()
 
 
 def working(samples: Samples, block: range, step: Step) -> list[float]:
     """Busy workers."""
-    return averages(spans(part(samples.started, block), part(samples.ended, block)), step.seconds, step.count).tolist()
+    return averages(
+        spans(part(samples.seen.started, block), part(samples.seen.ended, block)), step.seconds, step.count
+    ).tolist()
 
 
 PANELS: Final[tuple[tuple[str, Series], ...]] = (
@@ -99,7 +101,7 @@ def timeline(plan: Plan, first: Samples, second: Samples) -> str:
 
 def last(side: Samples, block: range) -> float:
     """The last moment at which something of a block was still going on."""
-    moments = (*part(side.ended, block), *part(side.result, block))
+    moments = (*part(side.seen.ended, block), *part(side.result, block))
     return max((moment for moment in moments if not math.isnan(moment)), default=0.0)
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportsim.benchmark.plan import Arrivals, Cancel, Plan
+from reportsim.benchmark.plan import Cancel, Plan
 from reportsim.benchmark.report.charts import svg
 from reportsim.benchmark.report.charts.load_sweep import sweep_plot
 from reportsim.benchmark.report.charts.summary import (
@@ -25,6 +25,7 @@ from reportsim.benchmark.report.charts.summary import (
 from reportsim.benchmark.report.charts.svg import Linear, Log
 from reportsim.benchmark.results.samples import Outcome, Samples
 from reportsim.benchmark.theory.load_sweep import Setting, sweep
+from reportsim.benchmark.workload import Arrivals
 from reportsim.core.model import Mode
 from reportsim.core.service_time import ServiceTime
 from tests.benchmark.runs import Run, example, overload, rehearsed
