@@ -7,12 +7,10 @@ fire early.
 
 import asyncio
 import contextlib
-import gc
 import os
-import resource
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -21,9 +19,10 @@ from reportsim.benchmark.checks.model import Conditions
 from reportsim.benchmark.conclusion import conclude
 from reportsim.benchmark.load.callback_server import CallbackConnection
 from reportsim.benchmark.load.completion import ASKING, Way
-from reportsim.benchmark.load.generator import Generator
 from reportsim.benchmark.load.messages import CALLBACK_PATH, LONGEST_LINE, Message, Order, encode, receive
+from reportsim.benchmark.load.own_service import OwnService
 from reportsim.benchmark.load.process_monitor import ProcessMonitor, monitored_process, watch_arrivals
+from reportsim.benchmark.load.process_setup import allow_files, collect_garbage, loop_failure, raise_priority
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.server_recorder import complete, load_columns
 from reportsim.benchmark.theory.prediction import predict
@@ -33,7 +32,6 @@ from reportsim.core.model import rfc3339
 from reportsim.tasks import start
 
 Json = dict[str, Any]
-MOST_FILES: Final = 65_536
 BACKLOG: Final = 4_096
 
 
@@ -63,14 +61,14 @@ class Pipes:
 
 
 @contextlib.asynccontextmanager
-async def listen_for_callbacks(generator: Generator, host: str) -> AsyncIterator[None]:
-    """Lets callbacks come to a generator as long as the block lasts."""
+async def listen_for_callbacks(service: OwnService, host: str) -> AsyncIterator[None]:
+    """Lets callbacks come to the load of a service as long as the block lasts."""
     server = await asyncio.get_running_loop().create_server(
-        lambda: CallbackConnection(generator), host, 0, backlog=BACKLOG
+        lambda: CallbackConnection(service), host, 0, backlog=BACKLOG
     )
     async with server:
         address, port = server.sockets[0].getsockname()[:2]
-        generator.callback_base = f"http://{f'[{address}]' if ':' in address else address}:{port}{CALLBACK_PATH}"
+        service.callback_base = f"http://{f'[{address}]' if ':' in address else address}:{port}{CALLBACK_PATH}"
         yield
 
 
@@ -87,12 +85,12 @@ async def serve(pipes: Pipes) -> None:
     order = Order.from_json((await pipes.receive_next()).value)
     plan = Plan.from_json(order.plan)
     prediction = predict(plan)
-    generator = Generator(order, plan)
-    async with listen_for_callbacks(generator, order.host):
-        hello = {"callback_base": generator.callback_base, "count": len(generator.schedule)}
+    service = OwnService(order, plan)
+    async with listen_for_callbacks(service, order.host):
+        hello = {"callback_base": service.callback_base, "count": len(service.schedule)}
         pipes.send(hello, dumps(prediction))
         await pipes.receive_next()
-        await generator.warm_up()
+        await service.warm_up()
         collect_garbage()
         pipes.send({})
         starts: list[Started] = []
@@ -101,29 +99,22 @@ async def serve(pipes: Pipes) -> None:
                 await pipes.receive_next()
                 with raise_priority():
                     async with watch_arrivals(monitor, plan.block_s):
-                        began = await generator.run(blocks)
+                        began = await service.run(blocks)
                 starts += [Started(block, began) for block in blocks]
                 collect_garbage()
                 pipes.send({})
-        ways: dict[Way, Json] = {Way.WEBHOOK: generator.first_async} if generator.first_async else {}
+        ways: dict[Way, Json] = {Way.WEBHOOK: service.first_async} if service.first_async else {}
         for way in ASKING if plan.ways else ():
             await pipes.receive_next()
             with raise_priority():
-                ways[way] = await generator.ask_for_results(way)
+                ways[way] = await service.ask_for_results(way)
             pipes.send({})
         seen = await pipes.receive_next()
-        pipes.send({}, *finish(generator, prediction, starts, seen, monitor, ways if plan.ways else None))
-
-
-def collect_garbage() -> None:
-    """Collects garbage between the blocks, so that none need be collected in one: that would make requests late."""
-    gc.disable()
-    gc.collect()
-    gc.freeze()
+        pipes.send({}, *finish(service, prediction, starts, seen, monitor, ways if plan.ways else None))
 
 
 def finish(
-    generator: Generator,
+    service: OwnService,
     prediction: dict[str, Any],
     starts: list[Started],
     seen: Message,
@@ -131,7 +122,7 @@ def finish(
     ways: dict[Way, Json] | None,
 ) -> list[bytes]:
     """The result as JSON, and both sides' samples packed."""
-    samples = generator.samples
+    samples = service.samples
     columns = load_columns(list(samples), seen.parts)
     integrals = {}
     for side in samples:
@@ -148,7 +139,7 @@ def finish(
         gc_pause_max_ms=max(server.gc_pause_max_ms, monitor.pause_max_ms),
     )
     result = {"blocks": list_blocks(starts), "ways": ways} | conclude(
-        generator.plan, generator.schedule, prediction, samples, integrals, conditions
+        service.plan, service.schedule, prediction, samples, integrals, conditions
     )
     return [dumps(result), *(each.pack() for each in samples.values())]
 
@@ -166,23 +157,6 @@ def list_blocks(starts: list[Started]) -> list[Json]:
     ]
 
 
-def loop_failure() -> "asyncio.Future[str]":
-    """Completes with the first error of the event loop itself, such as a listening socket that no longer accepts.
-
-    A process that measures must not go on then: callbacks that it does not receive would count as lost.
-    """
-    loop = asyncio.get_running_loop()
-    failure: asyncio.Future[str] = loop.create_future()
-
-    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        if not failure.done():
-            loop.default_exception_handler(context)
-            failure.set_result(str(context.get("exception") or context["message"]))
-
-    loop.set_exception_handler(handle)
-    return failure
-
-
 async def main() -> None:
     """Runs until the work is done or the parent process has ended."""
     stream = asyncio.StreamReader(limit=LONGEST_LINE)
@@ -198,32 +172,6 @@ async def main() -> None:
     listening.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await working
-
-
-def allow_files() -> None:
-    """Lets this process open as many connections as the system allows."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(MOST_FILES, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-
-
-@contextlib.contextmanager
-def raise_priority() -> Iterator[None]:
-    """Raises the priority of this process, where that is allowed, for as long as the context lasts.
-
-    A process that measures time must not wait for the processor, as it would not on a machine of its own. Niceness
-    alone is not enough: a process that has begun its slice keeps it for milliseconds, and Linux weighs niceness within
-    a session only.
-    """
-    if not hasattr(os, "sched_setscheduler"):
-        yield
-        return
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):
-            usual = os.sched_getscheduler(0), os.sched_getparam(0)
-            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
-            stack.callback(os.sched_setscheduler, 0, *usual)
-        yield
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportsim.benchmark.load import generator as module
-from reportsim.benchmark.load.generator import Generator
+from reportsim.benchmark.load import own_service as module
 from reportsim.benchmark.load.http_client import Client
 from reportsim.benchmark.load.messages import Order
+from reportsim.benchmark.load.own_service import OwnService
 from reportsim.benchmark.load.process import listen_for_callbacks
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.results.samples import Outcome
@@ -31,7 +31,7 @@ COMPLETED: Final = b'{"type":"report.completed"}'
 FAILED: Final = b'{"type":"report.failed"}'
 
 
-def generator_for(plan: Plan, port: int = 9) -> Generator:
+def generator_for(plan: Plan, port: int = 9) -> OwnService:
     order = Order(
         run="01a20c3d-8abb-79ad-be1e-3eae1fd1c9f4",
         host="127.0.0.1",
@@ -41,7 +41,7 @@ def generator_for(plan: Plan, port: int = 9) -> Generator:
         secrets=[SECRET],
         plan=plan.as_json(),
     )
-    return Generator(order, plan)
+    return OwnService(order, plan)
 
 
 def signed(body: bytes, attempt: int = 1) -> dict[str, str]:
@@ -115,46 +115,46 @@ async def test_a_side_that_is_done_ends_nobodys_wait_for_callbacks(status: int |
     An answer that was lost does not say that nothing was accepted either.
     """
     asked = 0
-    generator: Generator | None = None
+    service: OwnService | None = None
 
     def answer(method: str, path: str) -> tuple[int, bytes] | None:
         nonlocal asked
-        assert generator is not None
+        assert service is not None
         if method == "POST":
             return (200, b"{}") if path == "/api/sync" else (status, b"{}") if status else None
         asked += 1
         if asked == 2:
             for index in range(COUNT):
-                assert generator.hear(f"/callback/async-{index}", signed(COMPLETED), COMPLETED) == 200
+                assert service.hear(f"/callback/async-{index}", signed(COMPLETED), COMPLETED) == 200
         return 200, json.dumps({"items": [{}] if asked < 3 else []}).encode()
 
     async with answering(answer) as port, asyncio.timeout(20):
-        generator = generator_for(RACE, port)
-        await generator.run(RACE.steps[0])
+        service = generator_for(RACE, port)
+        await service.run(RACE.steps[0])
     assert asked == 2
     for mode in Mode:
-        assert generator.samples[mode].outcomes.tolist() == [Outcome.OK] * COUNT
+        assert service.samples[mode].outcomes.tolist() == [Outcome.OK] * COUNT
 
 
 async def test_who_is_never_answered_has_given_up_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """Async clients have no patience of their own, and a service that says nothing must not hold a run for ever."""
     monkeypatch.setattr(module, "PATIENCE_S", -0.8)
     async with silent() as port, asyncio.timeout(20):
-        generator = generator_for(RACE, port)
-        await generator.run(RACE.steps[0])
+        service = generator_for(RACE, port)
+        await service.run(RACE.steps[0])
     for mode in Mode:
-        assert generator.samples[mode].outcomes.tolist() == [Outcome.CLIENT_TIMEOUT] * COUNT
+        assert service.samples[mode].outcomes.tolist() == [Outcome.CLIENT_TIMEOUT] * COUNT
 
 
 async def test_a_callback_counts_from_the_start_of_its_own_block() -> None:
     plan = Plan(rate=4, duration_s=2, arrivals=Arrivals.CONSTANT, workers=1, service_time=SERVICE)
-    generator = generator_for(plan)
-    second = generator.schedule.bounds[1]
-    async with listen_for_callbacks(generator, "127.0.0.1"):
-        generator.sides["async"].starts = {0: 0.0, 1: 1e9}
-        generator.hear("/callback/async-0", signed(COMPLETED), COMPLETED)
-        generator.hear(f"/callback/async-{second}", signed(COMPLETED), COMPLETED)
-    result = generator.samples[Mode.ASYNC].result
+    service = generator_for(plan)
+    second = service.schedule.bounds[1]
+    async with listen_for_callbacks(service, "127.0.0.1"):
+        service.sides["async"].starts = {0: 0.0, 1: 1e9}
+        service.hear("/callback/async-0", signed(COMPLETED), COMPLETED)
+        service.hear(f"/callback/async-{second}", signed(COMPLETED), COMPLETED)
+    result = service.samples[Mode.ASYNC].result
     assert result[0] > 0 > result[second]
 
 
@@ -168,12 +168,10 @@ EVENTS: Final = st.tuples(
 @given(st.lists(EVENTS, max_size=40))
 def test_whatever_comes_in_whatever_order_each_request_has_one_outcome(events: list[tuple[Mode, int, Any]]) -> None:
     """Callbacks before their 202, after an answer that was lost, twice, forged, or of a report that failed."""
-    generator = generator_for(RACE)
-    generator._open = 2 * COUNT
-    for load in generator.sides.values():
-        load.starts[0] = 0.0
-    waiting = generator.sides["async"]
-    waiting.missing = set(range(COUNT))
+    service = generator_for(RACE)
+    for load in service.sides.values():
+        load.begin(0, range(COUNT), 0.0)
+    waiting = service.sides["async"]
     answered: set[tuple[Mode, int]] = set()
     accepted: set[int] = set()
     heard: dict[int, str] = {}
@@ -182,20 +180,20 @@ def test_whatever_comes_in_whatever_order_each_request_has_one_outcome(events: l
         if isinstance(event, str):
             body = FAILED if event == "failed" else COMPLETED
             headers = {**signed(body), "webhook-signature": "v1,AAAA"} if event == "forged" else signed(body)
-            assert generator.hear(f"/callback/async-{index}", headers, body) == (400 if event == "forged" else 200)
+            assert service.hear(f"/callback/async-{index}", headers, body) == (400 if event == "forged" else 200)
             if event != "forged":
                 duplicates += index in heard
                 heard.setdefault(index, event)
         elif (mode, index) not in answered and (mode, event) not in {(Mode.ASYNC, 200), (Mode.SYNC, 202)}:
             answered.add((mode, index))
-            generator._answered(generator.sides[mode], index, event, b"")
+            service._answered(service.sides[mode], index, event, b"")
             if mode is Mode.ASYNC and event in {202, None}:
                 accepted.add(index)
-    later = generator.samples[Mode.ASYNC]
-    for samples in generator.samples.values():
+    later = service.samples[Mode.ASYNC]
+    for samples in service.samples.values():
         assert len(Side(samples, RACE.design).outcomes) == COUNT
     assert later.duplicates == duplicates
-    assert generator._open == 2 * COUNT - len(answered)
+    assert sum(len(load.open) for load in service.sides.values()) == 2 * COUNT - len(answered)
     for index in range(COUNT):
         outcome = Outcome(later.outcomes[index])
         if index in heard:
@@ -254,9 +252,9 @@ async def test_no_answer_is_waited_for_without_an_end() -> None:
     ],
 )
 async def test_what_is_no_callback_is_hung_up_on(data: bytes) -> None:
-    generator = generator_for(RACE)
-    async with listen_for_callbacks(generator, "127.0.0.1"), asyncio.timeout(20):
-        port = int(generator.callback_base.split(":")[2].partition("/")[0])
+    service = generator_for(RACE)
+    async with listen_for_callbacks(service, "127.0.0.1"), asyncio.timeout(20):
+        port = int(service.callback_base.split(":")[2].partition("/")[0])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(data)
         with contextlib.suppress(ConnectionError):

@@ -4,17 +4,18 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 import pytest
 from yarl import URL
 
-from reportsim.benchmark.load.generator import Generator
 from reportsim.benchmark.load.http_client import ignore
 from reportsim.benchmark.load.messages import Order
+from reportsim.benchmark.load.own_service import OwnService
 from reportsim.benchmark.load.process import listen_for_callbacks
+from reportsim.benchmark.load.side_load import SideLoad
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.schedule import make_schedule
 from reportsim.benchmark.statistics.block_estimates import BlockTimes
@@ -64,7 +65,7 @@ def settings(settings: Settings) -> Settings:
 async def test_a_second_recorder_finds_the_same_percentiles(settings: Settings) -> None:
     async with contextlib.AsyncExitStack() as stack:
         service = await stack.enter_async_context(serving(settings))
-        generator = Generator(order_for(service, PLAN), PLAN)
+        generator = OwnService(order_for(service, PLAN), PLAN)
         await stack.enter_async_context(listen_for_callbacks(generator, "127.0.0.1"))
         sent: list[float] = []
         done: dict[int, float] = {}
@@ -87,10 +88,10 @@ async def test_a_second_recorder_finds_the_same_percentiles(settings: Settings) 
             done.setdefault(int(path.rpartition("-")[2]), time.perf_counter())
             return hear(path, headers, body)
 
-        async def expects_callbacks() -> bool:
+        async def expects_results(loads: Sequence[SideLoad]) -> bool:
             return True  # these rows belong to no run that could be asked about
 
-        generator._expects_callbacks = expects_callbacks  # type: ignore[method-assign]
+        generator.expects_results = expects_results  # type: ignore[method-assign]
         generator._client.send = watched_send  # type: ignore[method-assign, assignment]
         generator.hear = watched_hear  # type: ignore[method-assign]
         schedule = make_schedule(PLAN)
@@ -117,7 +118,7 @@ async def test_clients_leave_when_their_time_is_over_and_not_before(settings: Se
     hanging = {"distribution": "fixed", "mean_ms": 60_000}
     plan = replace(PLAN, rate=20, workers=32, service_time=hanging, client_timeout_s=0.2)
     async with serving(replace(settings, workers=1, client_planned_s=10_000.0, shutdown_grace_s=0.1)) as service:
-        generator = Generator(order_for(service, plan), plan)
+        generator = OwnService(order_for(service, plan), plan)
         start = await generator.run([FIRST])
         took = time.monotonic() - start
     samples, count = generator.samples[Mode.SYNC], generator.schedule.bounds[1]
@@ -133,7 +134,7 @@ async def test_a_server_that_is_not_there_refuses_everything() -> None:
     order = Order(
         run="", host="127.0.0.1", port=9, host_header="127.0.0.1:9", token="", secrets=[], plan=plan.as_json()
     )
-    generator = Generator(order, plan)
+    generator = OwnService(order, plan)
     async with asyncio.timeout(20):
         await generator.run([FIRST])
     count = generator.schedule.bounds[1]
@@ -145,7 +146,7 @@ async def test_a_callback_counts_only_with_its_signature(settings: Settings, tam
     from reportsim.core import signing
 
     async with serving(settings) as service:
-        generator = Generator(order_for(service, PLAN), PLAN)
+        generator = OwnService(order_for(service, PLAN), PLAN)
         generator.sides["async"].starts[0] = 0.0
         body = b'{"type":"report.completed"}'
         headers: dict[str, Any] = signing.headers(service.engine.dispatcher.secrets, "msg_1", 1_000, body)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from reportsim.benchmark.load.generator import outcome_of
-from reportsim.benchmark.load.process import raise_priority
+from reportsim.benchmark.load.own_service import outcome_of
+from reportsim.benchmark.load.process_setup import raise_priority
 from reportsim.benchmark.results.samples import Outcome
 
 
