@@ -21,6 +21,7 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "migrate": "bring the database up to date",
         "ledger": "list, import, generate and delete ledgers",
         "benchmark": "measure both patterns under one load",
+        "measure": "measure services of your own, as a file describes them",
         "predict": "say what queueing theory expects, and at which load time-outs begin",
         "callbacks": "check which URLs may be called back",
         "secret": "print the secret that callbacks are signed with",

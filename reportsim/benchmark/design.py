@@ -11,6 +11,8 @@ class SideDesign:
     name: str
     timeout_s: float = math.inf
     """The time-out of its clients, or the deadline of its results; infinite: none is known."""
+    answer_timeout_s: float | None = None
+    """When its clients give up waiting for an answer; None: as `timeout_s`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from random import Random
 
 from reportsim.benchmark.plan import Plan
-from reportsim.benchmark.workload import Arrivals
+from reportsim.benchmark.workload import Arrivals, Workload
 from reportsim.core.service_time import draw
 
 
@@ -40,14 +40,23 @@ def make_schedule(plan: Plan) -> Schedule:
     Each of its streams has a generator of its own, so that the arrivals do not depend on the service times. Takes
     about ten microseconds per request.
     """
-    due, bounds = array("d"), [0]
-    source = Random(f"{plan.seed}/arrivals")
-    for _ in range(plan.pairs):
-        due.extend(arrival_times(plan.arrivals, plan.rate, plan.block_s, source))
-        bounds.append(len(due))
+    due, bounds = draw_arrivals(plan)
     seeds_from = Random(f"{plan.seed}/seeds")
     seeds = array("q", (seeds_from.getrandbits(31) for _ in due))
-    return Schedule(tuple(bounds), due, seeds, array("d", (service_s(plan, seed) for seed in seeds)))
+    return Schedule(bounds, due, seeds, array("d", (service_s(plan, seed) for seed in seeds)))
+
+
+def draw_arrivals(workload: Workload) -> tuple["array[float]", tuple[int, ...]]:
+    """When each request is due, in seconds from the start of its own block, and the index at which each block begins.
+
+    The number of requests stands at the end of the indices.
+    """
+    due, bounds = array("d"), [0]
+    source = Random(f"{workload.seed}/arrivals")
+    for _ in range(workload.pairs):
+        due.extend(arrival_times(workload.arrivals, workload.rate, workload.block_s, source))
+        bounds.append(len(due))
+    return due, tuple(bounds)
 
 
 def service_s(plan: Plan, seed: int) -> float:

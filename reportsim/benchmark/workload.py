@@ -152,7 +152,8 @@ class Workload:
 
     def design_side(self, side: Side) -> SideDesign:
         """What the analysis must know of one side."""
-        return SideDesign(name=side.name, timeout_s=self.timeout_of(side.mode))
+        answer_s = self.answer_timeout_of(side.mode)
+        return SideDesign(name=side.name, timeout_s=self.timeout_of(side.mode), answer_timeout_s=answer_s)
 
     def mode_of(self, side: str) -> Mode:
         """The pattern of a side, given its name."""
@@ -161,3 +162,7 @@ class Workload:
     def timeout_of(self, mode: Mode) -> float:
         """When a client is without a result for good, in seconds from when its request is due."""
         raise NotImplementedError
+
+    def answer_timeout_of(self, mode: Mode) -> float:
+        """When a client gives up waiting for an answer, in seconds from when its request is due."""
+        return self.timeout_of(mode)

@@ -9,14 +9,13 @@ import asyncio
 import contextlib
 import os
 import sys
-import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import Any, Final
 
 from reportsim.benchmark.checks.model import Conditions
 from reportsim.benchmark.conclusion import conclude
+from reportsim.benchmark.load.block_starts import Started, list_blocks
 from reportsim.benchmark.load.callback_server import CallbackConnection
 from reportsim.benchmark.load.completion import ASKING, Way
 from reportsim.benchmark.load.messages import CALLBACK_PATH, LONGEST_LINE, Message, Order, encode, receive
@@ -26,9 +25,7 @@ from reportsim.benchmark.load.process_setup import allow_files, collect_garbage,
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.server_recorder import complete, load_columns
 from reportsim.benchmark.theory.prediction import predict
-from reportsim.benchmark.workload import Block
 from reportsim.core.json import dumps
-from reportsim.core.model import rfc3339
 from reportsim.tasks import start
 
 Json = dict[str, Any]
@@ -70,14 +67,6 @@ async def listen_for_callbacks(service: OwnService, host: str) -> AsyncIterator[
         address, port = server.sockets[0].getsockname()[:2]
         service.callback_base = f"http://{f'[{address}]' if ':' in address else address}:{port}{CALLBACK_PATH}"
         yield
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A block, and when it began on the monotonic clock."""
-
-    block: Block
-    at: float
 
 
 async def serve(pipes: Pipes) -> None:
@@ -142,19 +131,6 @@ def finish(
         service.plan, service.schedule, prediction, samples, integrals, conditions
     )
     return [dumps(result), *(each.pack() for each in samples.values())]
-
-
-def list_blocks(starts: list[Started]) -> list[Json]:
-    """When each block began, in the order in which they ran."""
-    epoch = time.time() - time.monotonic()
-    return [
-        {
-            "side": start.block.side.name,
-            "block": start.block.number + 1,
-            "started_at": rfc3339(datetime.fromtimestamp(epoch + start.at, UTC)),
-        }
-        for start in starts
-    ]
 
 
 async def main() -> None:

@@ -27,6 +27,9 @@ class SideLoad:
     """Requests of the block in progress whose result may still come by itself."""
     starts: dict[int, float] = field(default_factory=dict)
     """When each block began, on the monotonic clock."""
+    sent: int = 0
+    answered: int = 0
+    worst_lag_s: float = 0.0
 
     def begin(self, number: int, indices: range, began: float) -> None:
         """Begins a block."""
@@ -52,7 +55,9 @@ class SideLoad:
 
     def send(self, index: int) -> None:
         """Records that a request is on its way."""
-        self.samples.sent[index] = self.since_start(index)
+        moment = self.samples.sent[index] = self.since_start(index)
+        self.sent += 1
+        self.worst_lag_s = max(self.worst_lag_s, moment - self.samples.due[index])
 
     def answer(self, index: int, outcome: Outcome, *, responded: bool = True, may_result: bool = False) -> None:
         """Records the end of a request's exchange: an answer, or that the connection was lost or never made.
@@ -61,6 +66,7 @@ class SideLoad:
         """
         samples = self.samples
         if responded:
+            self.answered += 1
             samples.accepted[index] = self.since_start(index)
         if not self.heard[index]:
             samples.outcomes[index] = outcome
@@ -81,14 +87,18 @@ class SideLoad:
             self.missing.discard(index)
         self._tell()
 
-    def hear(self, index: int, outcome: Outcome) -> bool:
-        """Records a result that came by itself; False where it had come before, which counts as a duplicate."""
+    def hear(self, index: int, outcome: Outcome, moment: float | None = None) -> bool:
+        """Records a result that came by itself, now or at a moment of the monotonic clock.
+
+        False where one had come before, which counts as a duplicate.
+        """
         samples = self.samples
         if self.heard[index]:
             samples.duplicates += 1
             return False
         self.heard[index] = 1
-        samples.result[index] = self.since_start(index) if outcome is Outcome.OK else math.nan
+        since = self.since_start(index) if moment is None else moment - self.starts[self.block_of(index)]
+        samples.result[index] = since if outcome is Outcome.OK else math.nan
         samples.outcomes[index] = outcome
         self.missing.discard(index)
         self._tell()

@@ -21,7 +21,7 @@ from reportsim.benchmark.report.charts.summary import (
 )
 from reportsim.benchmark.report.style import POLICY, STYLE
 from reportsim.benchmark.results.samples import Samples
-from reportsim.benchmark.workload import Arrivals
+from reportsim.benchmark.workload import Arrivals, Workload
 from reportsim.core.number_format import duration
 
 Json = Mapping[str, Any]
@@ -64,30 +64,32 @@ def html_report(
     finished_at: str | None = None,
 ) -> str:
     """The whole page; `id` and `finished_at` are shown as they are given."""
-    return (
-        template_environment()
-        .get_template("report.html")
-        .render(
-            **contents(plan, prediction, result, samples),
-            policy=POLICY,
-            style=Markup(STYLE),
-            title=describe_title(plan),
-            facts=describe_plan(plan),
-            about=" · ".join(part for part in (f"run {id}" if id else "", finished_at) if part),
-        )
-    )
+    about = " · ".join(part for part in (f"run {id}" if id else "", finished_at) if part)
+    own = {"service_time": plan.service_time, "theory": tables.list_theory(result) if plan.rho else None}
+    shown = {**contents(plan, plan.as_json(), prediction, result, samples), **own}
+    return render_page(shown, title=describe_title(plan), facts=describe_plan(plan), about=about)
+
+
+def render_page(shown: Mapping[str, Any], *, title: str, facts: str, about: str) -> str:
+    """A page of its own around what the templates show."""
+    template = template_environment().get_template("report.html")
+    return template.render(**shown, policy=POLICY, style=Markup(STYLE), title=title, facts=facts, about=about)
 
 
 def html_fragment(plan: Plan, prediction: Json, result: Json, samples: Mapping[str, Samples]) -> str:
     """Everything below the heading, as a part of a page of the service."""
     template = template_environment().get_template("partials/benchmark_result.html")
-    return template.render(**contents(plan, prediction, result, samples))
+    own = {"service_time": plan.service_time, "theory": tables.list_theory(result) if plan.rho else None}
+    return template.render(**{**contents(plan, plan.as_json(), prediction, result, samples), **own})
 
 
-def contents(plan: Plan, prediction: Json, result: Json, samples: Mapping[str, Samples]) -> dict[str, Any]:
-    """What the templates show."""
+def contents(
+    plan: Workload, parameters: Json, prediction: Json | None, result: Json, samples: Mapping[str, Samples]
+) -> dict[str, Any]:
+    """What the templates show of any service; nothing is predicted of one that is not our own."""
     return {
         "plan": plan,
+        "service_time": None,
         "prediction": prediction,
         "result": result,
         "failed": [check for check in result["checks"] if check["verdict"] == "fail"],
@@ -99,10 +101,10 @@ def contents(plan: Plan, prediction: Json, result: Json, samples: Mapping[str, S
             tables.list_service_figures(result),
             *filter(None, [tables.list_ways(result)]),
         ],
-        "theory": tables.list_theory(result) if plan.rho else None,
+        "theory": None,
         "checks": tables.list_checks(result),
         "objectives": tables.list_objectives(result),
-        "parameters": tables.list_parameters(plan.as_json()),
+        "parameters": tables.list_parameters(parameters),
     }
 
 
@@ -130,43 +132,40 @@ def describe_plan(plan: Plan) -> str:
     return f"{', '.join(facts)}."
 
 
-def draw_charts(plan: Plan, prediction: Json, result: Json, samples: Mapping[str, Samples]) -> list[Chart]:
+def draw_charts(plan: Workload, prediction: Json | None, result: Json, samples: Mapping[str, Samples]) -> list[Chart]:
     """The charts, each with what it shows."""
     names = tables.side_names(result)
-    first, second = (samples[name] for name in names)
-    finite = [time for side in (first, second) for time in side.times_to_result() if time < math.inf]
-    longest = max(finite, default=0.0)
-    drawn = (
+    sides = [samples[name] for name in names]
+    longest = max((time for side in sides for time in side.times_to_result() if time < math.inf), default=0.0)
+    drawn = [
         (
             "How the requests ended",
-            outcome_bars(names, result[names[0]], result[names[1]]),
+            outcome_bars({name: result[name] for name in names}),
             f"Every request offered ended in one of these ways. In time means within {duration(plan.slo_s)}.",
         ),
         (
             "Time to result",
-            percentile_plot(plan, first, second, prediction),
+            percentile_plot(plan, *sides, prediction=prediction),
             "From when a request was due to its result in hand; to the right the slowest 1 in 10, 1 in 100, …",
         ),
         (
             "As clients saw it",
-            gantt(plan, first, second),
+            gantt(plan, *sides),
             "The same neighbouring requests on both sides: who was connected for how long, and what the server did.",
         ),
         (
             "Over time",
-            timeline(plan, first, second),
+            timeline(plan, *sides),
             "The course of a block, on average over all blocks. Both sides had the same arrivals and as many workers.",
         ),
         (
             "When the slow ones came",
-            heat_strip(plan, first, longest) + heat_strip(plan, second, longest),
+            "".join(heat_strip(plan, side, longest) for side in sides),
             "The darker, the more requests; each is at the time it was due.",
         ),
-        (
-            "Request by request",
-            paired_scatter(first, second),
-            f"The same request on both sides. On the line it took equally long; below it {names[1]} was faster.",
-        ),
-    )
+    ]
+    if len(sides) == 2:
+        caption = f"The same request on both sides. On the line it took equally long; below it {names[1]} was faster."
+        drawn.append(("Request by request", paired_scatter(*sides), caption))
     # The charts escape what they draw.
     return [Chart(name, Markup(svg), caption) for name, svg, caption in drawn]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from reportsim.benchmark.report.charts.summary import WORDS
+from reportsim.benchmark.results.objectives import find_value
 from reportsim.core.number_format import duration, percent, three
 
 Json = Mapping[str, Any]
@@ -22,6 +23,7 @@ CLOCKS: Final = {
     "time_to_result_ms": "Time to result, from when a request was due",
     "accept_ms": "Until the client was free, from when a request was due",
     "from_send_ms": "Time to result from when it was sent, as most tools measure; it hides a late generator",
+    "earliest_ms": "Lower bound of the time to result, where it was polled",
 }
 SEGMENTS: Final = {
     "lag": "schedule lag of the generator",
@@ -63,9 +65,9 @@ def cells(*texts: "str | Cell") -> list[Cell]:
     return [text if isinstance(text, Cell) else Cell(text) for text in texts]
 
 
-def side_names(result: Json) -> tuple[str, str]:
-    """The names of both sides."""
-    return ("a", "b") if "a" in result else ("sync", "async")
+def side_names(result: Json) -> tuple[str, ...]:
+    """The names of the sides."""
+    return tuple(name for name in ("sync", "async", "a", "b") if name in result)
 
 
 def interval_of(estimate: Json, show: "Any") -> str:
@@ -107,12 +109,14 @@ def list_times(result: Json) -> Iterator[Table]:
     """The percentiles and the mean of each clock."""
     older = result.get("intervals") == OLDER_METHOD
     for clock, caption in CLOCKS.items():
+        names = [side for side in side_names(result) if clock in result[side]]
         rows = [
-            cells(name, *(time_cell(result[side][clock][level], older=older) for side in side_names(result)))
+            cells(name, *(time_cell(result[side][clock][level], older=older) for side in names))
             for level, name in LEVELS.items()
-            if level in result[side_names(result)[0]][clock]
+            if names and level in result[names[0]][clock]
         ]
-        yield Table(caption, ("", *side_names(result)), rows, "with 95 % intervals from the blocks")
+        if rows:
+            yield Table(caption, ("", *names), rows, "with 95 % intervals from the blocks")
 
 
 def list_ways(result: Json) -> Table | None:
@@ -136,7 +140,7 @@ def list_ways(result: Json) -> Table | None:
 
 
 def list_service_figures(result: Json) -> Table:
-    """What the service saw."""
+    """Rates, and what was occupied; what is not known is left out."""
     sides = [result[name] for name in side_names(result)]
     rows = [
         cells("results within the SLO per second", *(rate_cell(side, "goodput", three) for side in sides)),
@@ -149,7 +153,8 @@ def list_service_figures(result: Json) -> Table:
         cells("callbacks that came twice", *(f"{side['duplicates']:,}" for side in sides)),
         cells("schedule lag, p99", *(milliseconds(side["sched_lag_ms"]["p99"]) for side in sides)),
     ]
-    return Table("What the service saw", ("", *side_names(result)), rows, "per second of the arrival window")
+    known = [row for row in rows if any(cell.text != "–" for cell in row[1:])]
+    return Table("Rates and occupancy", ("", *side_names(result)), known, "per second of the arrival window")
 
 
 def rate_cell(side: Json, name: str, show: "Any") -> Cell:
@@ -217,8 +222,7 @@ def list_objectives(result: Json) -> Table:
     for side in side_names(result):
         for row in result["slo"][side]["objectives"]:
             unknown = is_unknown(result[side], row)
-            mark = "ok" if row["pass"] else "fail"
-            mark = "warn" if unknown else mark
+            mark = "warn" if unknown else ("fail", "ok")[row["pass"]]
             rows.append(
                 cells(
                     f"{side}: {row['metric']} {row['op']} {row['value']:g}",
@@ -236,10 +240,8 @@ def is_unknown(side: Json, objective: Json) -> bool:
 
 def lower_bound(side: Json, objective: Json) -> float | None:
     """The lower bound of a percentile that an objective is about; None where nothing is known of it."""
-    clock, _, level = objective["metric"].partition(".")
-    found = side[clock][level]
-    bound: float | None = found["value"] if isinstance(found, Mapping) else None
-    return bound
+    found = find_value(side, objective["metric"])
+    return found["value"] if isinstance(found, Mapping) else None
 
 
 def describe_measurement(side: Json, objective: Json) -> str:

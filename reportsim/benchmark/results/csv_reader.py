@@ -16,8 +16,13 @@ from reportsim.benchmark.results.samples import CLIENT, COLUMNS, SERVER, Outcome
 from reportsim.benchmark.workload import PlanError
 
 PLAN_LINE: Final = "# plan:"
-NAMES: Final = {f"{name}_s": name for name in COLUMNS} | {"intended_s": "due"}
+NAMES: Final = {f"{name}_s": name for name in COLUMNS} | {
+    "intended_s": "due",
+    "earliest_s": "earliest",
+    "server_timing_s": "reported",
+}
 NEEDED: Final = ("mode", "index", "block", "due_s", "result_s", "outcome")
+FOREIGN: Final = ("earliest", "reported")
 OUTCOMES: Final = {outcome.label: outcome for outcome in Outcome}
 SIDES: Final = (("sync", "async"), ("a", "b"))
 FIELD_LIMIT: Final = 1_000
@@ -223,7 +228,12 @@ def read_partial_design(plan: Mapping[str, Any], names: list[str], last: int, la
     duration = read_setting(plan, "duration_s", math.nan)
     return Design(
         sides=tuple(
-            SideDesign(name=name, timeout_s=timeouts.get(pattern if isinstance(pattern, str) else name, math.inf))
+            SideDesign(
+                name=name,
+                timeout_s=timeouts.get(pattern if isinstance(pattern, str) else name, math.inf),
+                # Whoever has a deadline for results has a time-out for answers, on both sides.
+                answer_timeout_s=timeouts["sync"] if timeouts["async"] < math.inf else None,
+            )
             for name in names
         ),
         blocks=int(blocks),
@@ -251,13 +261,15 @@ def assemble_side(name: str, blocks: int, rows: list[Row]) -> Samples:
     counts = Counter(row.block for row in own)
     bounds = accumulate((counts[number] for number in range(1, blocks + 1)), initial=0)
     columns: dict[str, Any] = {
-        column: array("d", (row.moments.get(column, math.nan) for row in own)) for column in COLUMNS
+        column: array("d", (row.moments.get(column, math.nan) for row in own)) for column in (*COLUMNS, *FOREIGN)
     }
+    known = {name for name, column in columns.items() if not all(map(math.isnan, column))}
     return Samples(
         side=name,
         bounds=tuple(bounds),
         outcomes=array("b", (row.outcome for row in own)),
         numbers=[row.index for row in own],
-        server=ServerRecords(**{column: columns[column] for column in SERVER}),
-        **{column: columns[column] for column in CLIENT},
+        server=ServerRecords(**{name: columns[name] for name in SERVER}) if known & {*SERVER} else None,
+        **{name: columns[name] for name in CLIENT},
+        **{name: columns[name] for name in known & {*FOREIGN}},
     )

@@ -5,8 +5,8 @@ import io
 import json
 import math
 import statistics
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.results.samples import MOMENTS, Outcome, Samples
@@ -23,28 +23,40 @@ HEADER: Final = (
     "outcome",
     "time_to_result_ms",
 )
+FOREIGN: Final = ("earliest_s", "server_timing_s")
+"""Columns of services that are not our own."""
 # Lines that are joined into one piece of text.
 BATCH: Final = 1_000
 TICKS: Final = 5
 
 
 def samples_csv(plan: Plan, schedule: Schedule, sides: Sequence[Samples]) -> Iterator[str]:
+    """A run of our own as CSV."""
+    return write_csv(plan.as_json(), plan.slo_s, schedule.services, sides)
+
+
+def write_csv(
+    plan: Mapping[str, Any], slo_s: float, services: Sequence[float], sides: Sequence[Samples]
+) -> Iterator[str]:
     """CSV with a row for each request of each side, in pieces; moments in seconds from the start of its block.
 
-    The first line has the plan.
+    The first line has the plan. `services` are the planned service times, if there are any.
 
     A moment that did not happen is an empty cell, as is the time to a result that never came.
     """
+    foreign = any(samples.server is None for samples in sides)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    buffer.write(f"# plan: {json.dumps(plan.as_json(), ensure_ascii=False)}\n")
-    writer.writerow(HEADER)
+    buffer.write(f"# plan: {json.dumps(plan, ensure_ascii=False)}\n")
+    writer.writerow((*HEADER, *(FOREIGN if foreign else ())))
     written = 0
     for samples in sides:
         times = samples.times_to_result()
         for number, block in enumerate(samples.blocks):
             for index in block:
-                writer.writerow(csv_row(plan, schedule, samples, number, index, times[index]))
+                planned = services[index] if len(services) == len(samples) else math.nan
+                row = csv_row(slo_s, planned, samples, number, index, times[index])
+                writer.writerow((*row, *(foreign_cells(samples, index) if foreign else ())))
                 written += 1
                 if written % BATCH == 0:
                     yield buffer.getvalue()
@@ -53,18 +65,21 @@ def samples_csv(plan: Plan, schedule: Schedule, sides: Sequence[Samples]) -> Ite
     yield buffer.getvalue()
 
 
+def foreign_cells(samples: Samples, index: int) -> Iterator[str]:
+    """What is only known of requests to services of others."""
+    for column in (samples.earliest, samples.reported):
+        yield "" if column is None else cell(column[index])
+
+
 def csv_row(
-    plan: Plan, schedule: Schedule, samples: Samples, block: int, index: int, time: float
+    slo_s: float, planned_s: float, samples: Samples, block: int, index: int, time: float
 ) -> Iterator[str | int]:
     """The cells of one request."""
     outcome = Outcome(samples.outcomes[index])
-    late = outcome is Outcome.OK and time > plan.slo_s
-    yield from (samples.side, index, block + 1)
+    late = outcome is Outcome.OK and time > slo_s
+    yield from (samples.side, samples.numbers[index], block + 1)
     yield from (cell(samples.column(name)[index]) for name in MOMENTS)
-    yield from (
-        cell(samples.seen.held[index]),
-        cell(schedule.services[index] if len(schedule) == len(samples) else math.nan),
-    )
+    yield from (cell(samples.seen.held[index]), cell(planned_s))
     yield (Outcome.OK_LATE if late else outcome).label
     yield cell(1000 * time)
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.results.samples import Outcome
+from reportsim.benchmark.workload import Workload
 
 OPERATORS: Final = {"<=": operator.le, "<": operator.lt, ">=": operator.ge, ">": operator.gt}
 
@@ -28,15 +28,21 @@ class Objective:
 
 def find(result: Mapping[str, Any], path: str) -> float | None:
     """The number at a path; percentiles stand for their value."""
-    found: Any = result
-    for name in path.split("."):
-        found = found[name] if isinstance(found, Mapping) and name in found else None
+    found = find_value(result, path)
     if isinstance(found, Mapping):
         found = None if found.get("censored") else found.get("value")
     return None if found is None else float(found)
 
 
-def objectives(plan: Plan) -> tuple[Objective, ...]:
+def find_value(result: Mapping[str, Any], path: str) -> Any:
+    """What is at a path; None where there is nothing."""
+    found: Any = result
+    for name in path.split("."):
+        found = found[name] if isinstance(found, Mapping) and name in found else None
+    return found
+
+
+def objectives(plan: Workload) -> tuple[Objective, ...]:
     """The objectives of a plan: 95 % of results within the SLO, and a result for every request."""
     return (
         Objective("time_to_result_ms.p95", "<=", 1000 * plan.slo_s),

@@ -26,7 +26,9 @@ class Side:
         """Belongs to the side of the design that has the name of the samples."""
         self.samples = samples
         self.design = design
-        self.timeout_s = next(side.timeout_s for side in design.sides if side.name == samples.side)
+        own = next(side for side in design.sides if side.name == samples.side)
+        self.timeout_s = own.timeout_s
+        self.answer_timeout_s = own.timeout_s if own.answer_timeout_s is None else own.answer_timeout_s
 
     def per_block(self, values: Sequence[float]) -> "list[Sequence[float]]":
         """A column, cut into blocks."""
@@ -60,8 +62,11 @@ class Side:
 
     def cut_off_s(self) -> float:
         """The least that a time is known to be that was cut off: the time-out, or else the longest time to a result."""
-        longest = max((time for time in self.times if time < math.inf), default=0.0)
-        return longest if math.isinf(self.timeout_s) else max(self.timeout_s, longest)
+        return least_cut_off(self.timeout_s, self.times)
+
+    def accept_cut_off_s(self) -> float:
+        """The least that a time to an answer is known to be whose client left without."""
+        return least_cut_off(self.answer_timeout_s, self.accept_times)
 
     def count_per_block(self, wanted: "Iterable[bool]") -> list[int]:
         """How many requests of each block are wanted."""
@@ -87,7 +92,7 @@ class Side:
         """When each client's connection ended: as the server recorded it, or else when the client had its response."""
         samples = self.samples
         answered = (
-            due + self.timeout_s if math.isnan(accepted) and outcome in CUT_OFF else accepted
+            due + self.answer_timeout_s if math.isnan(accepted) and outcome in CUT_OFF else accepted
             for due, accepted, outcome in zip(samples.due, samples.accepted, samples.outcomes, strict=True)
         )
         held = zip(samples.sent, samples.seen.held, answered, strict=True)
@@ -98,6 +103,12 @@ class Side:
         samples = self.samples
         moments = zip(samples.seen.started, samples.seen.ended, strict=True)
         return [end if math.isnan(start) else start for start, end in moments]
+
+
+def least_cut_off(timeout_s: float, times: Iterable[float]) -> float:
+    """A time-out, or where there is none or it was exceeded, the longest time that is known."""
+    longest = max((time for time in times if time < math.inf), default=0.0)
+    return longest if math.isinf(timeout_s) else max(timeout_s, longest)
 
 
 def time_of(outcome: int, elapsed: float) -> float:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress
+from operator import sub
 from typing import Any, Final
 
 from reportsim.benchmark.results.concurrency import Span, integral, most_at_once
@@ -76,6 +77,8 @@ class SideResult:
     accept_ms: TimeSummary
     time_to_result_ms: TimeSummary
     from_send_ms: TimeSummary
+    earliest_ms: TimeSummary | None
+    """Of results that were polled: from when each request was due until there was surely no result yet."""
     segments_ms: dict[str, float | None]
     shares: dict[str, Estimate]
     goodput: Estimate
@@ -102,6 +105,7 @@ class SideResult:
             "accept_ms": self.accept_ms.as_json(),
             "time_to_result_ms": self.time_to_result_ms.as_json(),
             "from_send_ms": self.from_send_ms.as_json(),
+            **({} if self.earliest_ms is None else {"earliest_ms": self.earliest_ms.as_json()}),
             "segments_ms": self.segments_ms,
             "shares": {name: share.as_json(6) for name, share in self.shares.items()},
             **with_interval("goodput", self.goodput),
@@ -126,16 +130,25 @@ def ends(estimate: Estimate) -> Json:
     return {"low": shown["low"], "high": shown["high"]}
 
 
-def summarise_times(side: Side, times: Sequence[float], limit_s: float) -> TimeSummary:
-    """Quantiles and the mean of some times of this side."""
+def summarise_times(side: Side, times: Sequence[float], cut_off_s: float, limit_s: float) -> TimeSummary:
+    """Quantiles and the mean of some times of this side, of which infinite ones are at least `cut_off_s`."""
     known = [[1000 * time for time in block if not math.isnan(time)] for block in side.per_block(times)]
-    found = BlockTimes(known, 1000 * side.cut_off_s())
+    found = BlockTimes(known, 1000 * cut_off_s)
     mean = found.mean(1000 * limit_s)
     return TimeSummary(
         quantiles={level: found.quantile(share) for level, share in LEVELS.items()},
         max=found.maximum(),
         mean=Quantile(mean.value, mean.low, mean.high, n=found.count),
     )
+
+
+def summarise_earliest(side: Side, limit_s: float) -> TimeSummary | None:
+    """The lower bounds of times to results that were polled: each result was there between its bound and its time."""
+    if side.samples.earliest is None:
+        return None
+    bounds = zip(side.times, side.samples.earliest, side.samples.due, strict=True)
+    times = array("d", (bound - due if time < math.inf else time for time, bound, due in bounds))
+    return summarise_times(side, times, side.cut_off_s(), limit_s)
 
 
 def estimate_rate(side: Side, counts: Sequence[float]) -> Estimate:
@@ -177,9 +190,10 @@ def summarise_side(side: Side, limit_s: float) -> SideResult:
         outcomes={outcome.label: found[outcome] for outcome in Outcome},
         duplicates=samples.duplicates,
         sched_lag_ms=schedule_lag(samples),
-        accept_ms=summarise_times(side, side.accept_times, limit_s),
-        time_to_result_ms=summarise_times(side, side.times, limit_s),
-        from_send_ms=summarise_times(side, side.from_send, limit_s),
+        accept_ms=summarise_times(side, side.accept_times, side.accept_cut_off_s(), limit_s),
+        time_to_result_ms=summarise_times(side, side.times, side.cut_off_s(), limit_s),
+        from_send_ms=summarise_times(side, side.from_send, side.cut_off_s(), limit_s),
+        earliest_ms=summarise_earliest(side, limit_s),
         segments_ms=segments(samples),
         shares={name: estimate_share(events, sizes) for name, events in counts.items()},
         goodput=estimate_rate(side, counts["ok"]),
@@ -210,11 +224,27 @@ def segments(samples: Samples) -> dict[str, float | None]:
     ]
     count = sum(known)
     if not count:
-        return dict.fromkeys(SEGMENTS)
+        return reported_segments(samples)
     return {
         name: round(1000 * math.fsum(compress(column, known)) / count, 3)
         for name, column in zip(SEGMENTS, columns, strict=True)
     }
+
+
+def reported_segments(samples: Samples) -> dict[str, float | None]:
+    """The segments that clients know by themselves, and the service time that a server has reported to them."""
+    found: dict[str, float | None] = dict.fromkeys(SEGMENTS)
+    if samples.server is None:
+        lags = map(sub, samples.sent, samples.due)
+        accepts = map(sub, samples.accepted, samples.sent)
+        for name, column in (("lag", lags), ("accept", accepts), ("service", samples.reported or ())):
+            known = [
+                spent
+                for outcome, spent in zip(samples.outcomes, column, strict=False)
+                if outcome in RESULTS and not math.isnan(spent)
+            ]
+            found[name] = round(1000 * math.fsum(known) / len(known), 3) if known else None
+    return found
 
 
 def drain_s(samples: Samples) -> float:

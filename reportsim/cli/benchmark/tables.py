@@ -12,7 +12,11 @@ from reportsim.core.number_format import duration, percent, three
 
 Json = Mapping[str, Any]
 LEVELS: Final = ("p50", "p95", "p99", "max", "mean")
-CLOCKS: Final = {"time_to_result_ms": "time to result", "accept_ms": "client free after"}
+CLOCKS: Final = {
+    "time_to_result_ms": "time to result",
+    "earliest_ms": "no result yet after",
+    "accept_ms": "client free after",
+}
 
 
 def show_result(console: Console, run: Json) -> None:
@@ -22,6 +26,12 @@ def show_result(console: Console, run: Json) -> None:
     if result["ways"]:
         show_ways(console, result["ways"])
     show_checks(console, result)
+    show_missed(console, result)
+    console.print(result["verdict"], highlight=False, markup=False, soft_wrap=True)
+
+
+def show_missed(console: Console, result: Json) -> None:
+    """Prints the objectives that were not met."""
     for side in side_names(result):
         for objective in result["slo"][side]["objectives"]:
             if not objective["pass"]:
@@ -29,7 +39,6 @@ def show_result(console: Console, run: Json) -> None:
                 wanted = f"{objective['metric']} {objective['op']} {three(objective['value'])}"
                 said = f"{side} {verb} {wanted}: {describe_measurement(result[side], objective)}"
                 console.print(said, highlight=False, markup=False, soft_wrap=True)
-    console.print(result["verdict"], highlight=False, markup=False, soft_wrap=True)
 
 
 def show_analysis(console: Console, name: str, result: Json) -> None:
@@ -45,7 +54,8 @@ def show_figures(console: Console, result: Json) -> None:
     sides = side_names(result)
     table = Table("", *sides, box=None)
     for name, *cells in (*outcome_rows(result), *time_rows(result), *server_rows(result)):
-        table.add_row(name, *cells)
+        if any(cell != "–" for cell in cells):
+            table.add_row(name, *cells)
     console.print(table)
 
 
@@ -81,21 +91,24 @@ def outcome_rows(result: Json) -> Iterator[list[str]]:
     for name, words in WORDS.items():
         amounts = [(result[side]["outcomes"][name], result[side]["offered"]) for side in sides]
         if any(amount for amount, _ in amounts):
-            yield [words, *(f"{amount:,} · {percent(amount / offered)}" for amount, offered in amounts)]
+            yield [
+                words,
+                *(f"{amount:,} · {percent(amount / offered if offered else 0)}" for amount, offered in amounts),
+            ]
 
 
 def time_rows(result: Json) -> Iterator[list[str]]:
     """The percentiles and the mean of each clock, with their intervals."""
     for clock, name in CLOCKS.items():
         for level in LEVELS:
-            found = [result[side][clock][level] for side in side_names(result)]
-            if any(each["value"] is not None for each in found):
+            found = [result[side][clock][level] if clock in result[side] else None for side in side_names(result)]
+            if any(each is not None and each["value"] is not None for each in found):
                 yield [f"{name}, {level}", *map(percentile, found)]
 
 
-def percentile(found: Json) -> str:
+def percentile(found: Json | None) -> str:
     """A percentile as it may be said."""
-    if found["value"] is None:
+    if found is None or found["value"] is None:
         return "–"
     value = f"{'≥ ' if found['censored'] else ''}{duration(found['value'] / 1000)}"
     interval = interval_of(found, lambda end: duration(end / 1000))

@@ -6,10 +6,10 @@ from itertools import accumulate
 from typing import Final
 from xml.sax.saxutils import escape
 
-from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.report.charts import svg
 from reportsim.benchmark.report.charts.svg import Linear
 from reportsim.benchmark.results.samples import Outcome, Samples
+from reportsim.benchmark.workload import Workload
 from reportsim.core.model import Mode
 from reportsim.core.number_format import duration
 
@@ -27,13 +27,14 @@ WAITS: Final = {Mode.SYNC: "the client waits", Mode.ASYNC: "the client is called
 THIN: Final = 1.5
 
 
-def gantt(plan: Plan, sync: Samples, other: Samples, *, rows: int = ROWS, first: int | None = None) -> str:
+def gantt(plan: Workload, *sides: Samples, rows: int = ROWS, first: int | None = None) -> str:
     """The requests from index `first` on; without one, a typical stretch of the first block."""
+    sync = sides[0]
     block = longest_block(sync)
     count = min(rows, len(block))
     start = typical(plan, sync, block, count) if first is None else min(max(first, 0), len(sync) - 1)
     indices = range(start, min(start + count, max(block_end(sync, start), start)))
-    moments = [moment for side in (sync, other) for index in indices for moment in seen(plan, side, index)]
+    moments = [moment for side in sides for index in indices for moment in seen(plan, side, index)]
     due = [sync.due[index] for index in indices]
     x = Linear(min(due, default=0.0), max(moments, default=1.0), LEFT, WIDTH - RIGHT)
     panel = HEAD + len(indices) * (ROW + GAP)
@@ -42,10 +43,10 @@ def gantt(plan: Plan, sync: Samples, other: Samples, *, rows: int = ROWS, first:
         f"Requests {start + 1} to {start + len(indices)} of {len(sync)}. Sync clients hold their connection until the "
         f"result comes; {lost} of them gave up. Async clients hold it only until they are accepted."
     )
-    bottom = LEGEND + 2 * panel
+    bottom = LEGEND + len(sides) * panel
     parts = [svg.element("defs", svg.hatch("gantt-zombie", svg.RED)), keys()]
     parts.append(svg.time_axis(x, bottom + 4, LEGEND + HEAD - 4, "time in the block"))
-    for number, side in enumerate((sync, other)):
+    for number, side in enumerate(sides):
         name = f"{side.side}: {WAITS[plan.mode_of(side.side)]}"
         top = LEGEND + number * panel
         parts.append(svg.text(LEFT, top + 17, name, font_weight="600"))
@@ -54,7 +55,7 @@ def gantt(plan: Plan, sync: Samples, other: Samples, *, rows: int = ROWS, first:
             svg.text(LEFT - 6, top + HEAD + at * (ROW + GAP) + ROW, str(indices[at] + 1), anchor="end", font_size=9)
             for at in range(0, len(indices), 5)
         ]
-    title = f"{len(indices)} requests, sync over async"
+    title = f"{len(indices)} requests, {' over '.join(side.side for side in sides)}"
     return svg.document(WIDTH, bottom + AXIS, "gantt", title, about, *parts)
 
 
@@ -68,7 +69,7 @@ def block_end(samples: Samples, index: int) -> int:
     return next((block.stop for block in samples.blocks if index in block), len(samples))
 
 
-def typical(plan: Plan, sync: Samples, block: range, count: int) -> int:
+def typical(plan: Workload, sync: Samples, block: range, count: int) -> int:
     """Where in a block as many neighbours as are shown gave up as often as all do; of these, the slowest."""
     limit = min(plan.timeout_of(plan.mode_of(sync.side)), 1e6)
     gave_up = [outcome == Outcome.CLIENT_TIMEOUT for outcome in sync.outcomes]
@@ -81,21 +82,21 @@ def typical(plan: Plan, sync: Samples, block: range, count: int) -> int:
     )
 
 
-def left(plan: Plan, side: Samples, index: int) -> float:
+def left(plan: Workload, side: Samples, index: int) -> float:
     """When the client's connection ended: with an answer, or because it gave up."""
-    timeout = plan.timeout_of(plan.mode_of(side.side))
+    timeout = plan.answer_timeout_of(plan.mode_of(side.side))
     if side.outcomes[index] == Outcome.CLIENT_TIMEOUT and timeout < math.inf:
         return side.due[index] + timeout
     return side.accepted[index] if not math.isnan(side.accepted[index]) else side.sent[index]
 
 
-def seen(plan: Plan, side: Samples, index: int) -> Iterator[float]:
+def seen(plan: Workload, side: Samples, index: int) -> Iterator[float]:
     """The moments of a request that the picture has to reach."""
     moments = (side.due[index], left(plan, side, index), side.seen.ended[index], side.result[index])
     return (moment for moment in moments if not math.isnan(moment))
 
 
-def row(plan: Plan, side: Samples, index: int, x: Linear, y: float) -> str:
+def row(plan: Workload, side: Samples, index: int, x: Linear, y: float) -> str:
     """The bars of one request."""
     seen = side.seen
     sent, queued, started, ended = (column[index] for column in (side.sent, seen.queued, seen.started, seen.ended))
@@ -109,7 +110,8 @@ def row(plan: Plan, side: Samples, index: int, x: Linear, y: float) -> str:
     else:
         parts.append(bar(x, y + 1, started, ended, ROW - 2, fill=svg.BLUE))
     if plan.mode_of(side.side) is Mode.ASYNC:
-        parts.append(bar(x, y + 1, ended, side.result[index], ROW - 2, fill=svg.PURPLE))
+        since = gone if side.server is None else ended
+        parts.append(bar(x, y + 1, since, side.result[index], ROW - 2, fill=svg.PURPLE))
     parts.append(bar(x, y, sent, gone, ROW, fill="none", stroke="currentColor", stroke_width=0.9))
     if gave_up:
         parts.append(cross(x(gone), y + ROW / 2))

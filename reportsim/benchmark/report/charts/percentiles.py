@@ -5,12 +5,12 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.report.charts import svg
 from reportsim.benchmark.report.charts.svg import Linear, Log
 from reportsim.benchmark.report.charts.timeline import COLOURS
 from reportsim.benchmark.results.samples import Samples
 from reportsim.benchmark.theory.figures import LEVELS
+from reportsim.benchmark.workload import Workload
 from reportsim.core.number_format import duration
 
 Json = Mapping[str, Any]
@@ -22,13 +22,13 @@ LABEL: Final = 14
 WIDTHS: Final = {"sync": 4.0, "async": 2.0, "a": 4.0, "b": 2.0}
 
 
-def percentile_plot(plan: Plan, sync: Samples, other: Samples, prediction: Json | None = None) -> str:
+def percentile_plot(plan: Workload, *sides: Samples, prediction: Json | None = None) -> str:
     """P3: every percentile of the time to result, the far ones stretched (HDR); what was expected is dashed.
 
     Above the last request with a result the line stays, dotted, where its client gave up.
     """
-    count, top, bottom, right = len(sync), 40, 330, WIDTH - 70
-    curves = {side.side: sorted(side.times_to_result()) for side in (sync, other)}
+    count, top, bottom, right = len(sides[0]), 40, 330, WIDTH - 70
+    curves = {side.side: sorted(side.times_to_result()) for side in sides}
     finite = [time for times in curves.values() for time in times if time < math.inf]
     timeout = min(plan.timeout_of(side.mode) for side in plan.sides)
     marked = [limit for limit in (timeout, plan.slo_s) if limit < math.inf]
@@ -103,7 +103,9 @@ def level(times: Sequence[float], timeout: float) -> float:
 
 
 def apart(places: Mapping[str, float]) -> dict[str, float]:
-    """The heights of two labels, moved so that they can both be read."""
+    """The heights of two labels, moved so that they can both be read; one alone stays."""
+    if len(places) < 2:
+        return dict(places)
     (first, one), (second, two) = places.items()
     if abs(one - two) >= LABEL:
         return dict(places)

@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
-from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.report.charts import svg
 from reportsim.benchmark.report.charts.gantt import gantt
 from reportsim.benchmark.report.charts.percentiles import percentile_plot
 from reportsim.benchmark.report.charts.svg import Linear, Log
 from reportsim.benchmark.report.charts.timeline import COLOURS, timeline
 from reportsim.benchmark.results.samples import Samples
+from reportsim.benchmark.workload import Workload
 from reportsim.core.number_format import percent
 
 __all__ = ["gantt", "heat_strip", "outcome_bars", "paired_scatter", "percentile_plot", "timeline"]
@@ -48,13 +48,13 @@ CHIP_FILL: Final = "#1b1f24"
 HATCHED: Final = {"ok_late": False, "client_timeout": True, "callback_lost": True}
 
 
-def outcome_bars(names: tuple[str, str], sync: Json, other: Json) -> str:
-    """P4: how all requests ended, from both sides' results."""
+def outcome_bars(results: Mapping[str, Json]) -> str:
+    """P4: how all requests ended, from the results of the sides."""
     bar, gap, top, right = 34, 14, 12, WIDTH - 16
-    used = [name for name in SHADES if sync["outcomes"][name] or other["outcomes"][name]]
+    used = [name for name in SHADES if any(result["outcomes"][name] for result in results.values())]
     defs = svg.element("defs", *(svg.hatch(f"bars-{name}", SHADES[name], crossed=HATCHED[name]) for name in HATCHED))
     parts, told = [defs], []
-    for number, (mode, result) in enumerate(zip(names, (sync, other), strict=True)):
+    for number, (mode, result) in enumerate(results.items()):
         y = top + number * (bar + gap)
         x = Linear(0.0, max(result["offered"], 1), LEFT, right)
         parts.append(svg.text(LEFT - 8, y + bar / 2 + 4, str(mode), anchor="end", font_weight="600"))
@@ -65,7 +65,7 @@ def outcome_bars(names: tuple[str, str], sync: Json, other: Json) -> str:
             before += amount
         said = ", ".join(f"{result['outcomes'][name]} {WORDS[name]}" for name in used if result["outcomes"][name])
         told.append(f"{mode}: {said}")
-    bottom = top + 2 * (bar + gap)
+    bottom = top + len(results) * (bar + gap)
     entries = [(svg.rect(0, 0, 22, 10, **paint(name)), WORDS[name]) for name in used]
     parts.append(svg.legend(LEFT, bottom + 12, entries))
     return svg.document(WIDTH, bottom + 22, "outcomes", "How the requests ended", "; ".join(told) + ".", *parts)
@@ -90,7 +90,7 @@ def segment(x: float, y: float, width: float, height: float, name: str, share: f
     return svg.rect(x, y, width, height, **paint(name)) + label
 
 
-def heat_strip(plan: Plan, samples: Samples, longest_s: float | None = None) -> str:
+def heat_strip(plan: Workload, samples: Samples, longest_s: float | None = None) -> str:
     """P5: when requests came and how long their result took; the darker, the more. On top: no result at all.
 
     `longest_s` is the top of the scale, for pictures that are looked at together.

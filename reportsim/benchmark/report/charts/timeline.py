@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.report.charts import svg
 from reportsim.benchmark.report.charts.svg import Linear
 from reportsim.benchmark.results.concurrency import averages, counts, spans
 from reportsim.benchmark.results.samples import Samples
+from reportsim.benchmark.workload import Workload
 
 WIDTH: Final = 760
 LEFT: Final = 44
@@ -52,8 +52,11 @@ def answered(samples: Samples, block: range, step: Step) -> list[float]:
 
 def connected(samples: Samples, block: range, step: Step) -> list[float]:
     """Open connections."""
-    sent, held = part(samples.sent, block), part(samples.seen.held, block)
-    closed = [start + length for start, length in zip(sent, held, strict=True)]
+    sent, held, accepted = (part(column, block) for column in (samples.sent, samples.seen.held, samples.accepted))
+    closed = [
+        answered if math.isnan(length) else start + length
+        for start, length, answered in zip(sent, held, accepted, strict=True)
+    ]
     return averages(spans(sent, closed), step.seconds, step.count).tolist()
 
 
@@ -82,20 +85,20 @@ PANELS: Final[tuple[tuple[str, Series], ...]] = (
 )
 
 
-def timeline(plan: Plan, first: Samples, second: Samples) -> str:
-    """Five panels over the length of a block; both sides have the same arrivals."""
-    sides = (first, second)
+def timeline(plan: Workload, *sides: Samples) -> str:
+    """Panels over the length of a block; both sides have the same arrivals. What no server recorded is left out."""
+    panels = PANELS if any(side.server is not None for side in sides) else PANELS[:3]
     end = max([plan.block_s, *(last(side, block) for side in sides for block in side.blocks)])
     step = max(end / MOST_STEPS, min(1.0, end / 20))
     x = Linear(0.0, end, LEFT, WIDTH - 16)
     parts = [keys(sides)]
-    parts += [panel(sides, number, name, series, x, step) for number, (name, series) in enumerate(PANELS)]
-    bottom = LEGEND + len(PANELS) * PANEL
-    parts.append(svg.time_axis(x, bottom, LEGEND + HEAD, f"time in the block, mean of {len(first.blocks)}"))
+    parts += [panel(sides, number, name, series, x, step) for number, (name, series) in enumerate(panels)]
+    bottom = LEGEND + len(panels) * PANEL
+    parts.append(svg.time_axis(x, bottom, LEGEND + HEAD, f"time in the block, mean of {len(sides[0].blocks)}"))
     load = x(plan.block_s)
     parts.append(svg.line(load, bottom, load, LEGEND + HEAD, stroke_dasharray="2 3"))
     parts.append(svg.text(load - 4, LEGEND + 13, "last arrival", anchor="end", font_size=10))
-    about = "Arrivals, results, open connections, queue and busy workers of both sides, on average over the blocks."
+    about = f"{', '.join(name for name, _ in panels).capitalize()}, on average over the blocks."
     return svg.document(WIDTH, bottom + AXIS, "timeline", "What went on over time", about, *parts)
 
 

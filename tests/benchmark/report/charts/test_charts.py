@@ -39,9 +39,9 @@ def pictures(run: Run, result: dict[str, Any]) -> dict[str, str]:
     return {
         "gantt": gantt(run.plan, sync, other),
         "timeline": timeline(run.plan, sync, other),
-        "percentiles": percentile_plot(run.plan, sync, other, run.prediction),
+        "percentiles": percentile_plot(run.plan, sync, other, prediction=run.prediction),
         "percentiles alone": percentile_plot(run.plan, sync, other),
-        "outcomes": outcome_bars(("sync", "async"), result["sync"], result["async"]),
+        "outcomes": outcome_bars({side: result[side] for side in ("sync", "async")}),
         "heat sync": heat_strip(run.plan, sync),
         "heat async": heat_strip(run.plan, other, 30.0),
         "pairs": paired_scatter(sync, other),
@@ -154,7 +154,7 @@ def test_the_gantt_shows_the_requests_that_are_asked_for() -> None:
 
 def test_the_description_says_what_the_picture_shows() -> None:
     _, result = example()
-    about = check(outcome_bars(("sync", "async"), result["sync"], result["async"]))[1].text or ""
+    about = check(outcome_bars({side: result[side] for side in ("sync", "async")}))[1].text or ""
     assert f"sync: {result['sync']['outcomes']['ok']} in time" in about
     assert f"{result['sync']['outcomes']['client_timeout']} client gave up" in about
 

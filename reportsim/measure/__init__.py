@@ -1,0 +1,1 @@
+"""Measures services that are not reportsim's own, as a target file describes them."""

@@ -1,0 +1,1 @@
+"""The service to be measured, and the file that describes it."""
