@@ -176,7 +176,8 @@ def sync_outcome(side: SyncSide, answer: Answer) -> Outcome:
         return outcome_of(answer.status)
     if side.result is None:
         return Outcome.OK
-    return side.result.judge(parse(answer.body)) or Outcome.JOB_FAILED
+    outcome = side.result.judge(parse(answer.body))
+    return Outcome.JOB_FAILED if outcome is None else outcome
 
 
 def outcome_of(status: int) -> Outcome:
