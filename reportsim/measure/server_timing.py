@@ -11,7 +11,7 @@ HEADER: Final = "Server-Timing"
 LONGEST: Final = 4_096
 NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 # The names under which servers report all of their time; elsewhere the longest counts.
-WHOLE: Final = ("total", "service", "app")
+WHOLE: Final = ("service", "app", "total")
 LONGEST_S: Final = 86_400.0
 
 

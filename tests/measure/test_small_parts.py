@@ -41,6 +41,7 @@ def test_pointers_lead_where_rfc_6901_says(pointer: str, value: object) -> None:
         ("app;dur=12.5", 0.0125),
         ("db;dur=3, total;dur=20, cpu;dur=30", 0.02),
         ("db;dur=3, cpu;dur=30", 0.03),
+        ("queue;dur=5, service;dur=40, total;dur=45", 0.04),
         ('cache;desc="Cache, Read";dur=23.2', 0.0232),
         ('app;dur="7"', 0.007),
         ("missedCache", math.nan),
