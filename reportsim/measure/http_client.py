@@ -53,9 +53,9 @@ class HttpClient:
         ) as response:
             kept = bytearray()
             async for chunk in response.content.iter_any():
-                if keep and len(kept) < MOST_BODY:
-                    kept += chunk
-            return Answer(response.status, response.headers, bytes(kept[:MOST_BODY]))
+                if keep:
+                    kept += chunk[: MOST_BODY - len(kept)]
+            return Answer(response.status, response.headers, bytes(kept))
 
     @contextlib.asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:

@@ -82,8 +82,7 @@ class Measurement:
 
         Raises:
             MeasurementError: Callbacks could not be accepted.
-            OSError: Callbacks cannot be listened for.
-            StreamError: The stream that all results are to come from cannot be opened.
+            WayError: Results cannot be learned in the way that the target file says.
         """
         load_average, interrupted = os.getloadavg()[0], False
         async with open_client() as client, frozen_garbage(), monitored_process() as monitor:

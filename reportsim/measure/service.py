@@ -60,8 +60,7 @@ class ForeignService:
         """Takes results for as long as the context lasts.
 
         Raises:
-            OSError: Callbacks cannot be listened for.
-            StreamError: The stream that all results are to come from cannot be opened.
+            WayError: They cannot be learned in this way.
         """
         async with contextlib.AsyncExitStack() as stack:
             if self._target.later is not None:
@@ -111,9 +110,13 @@ class ForeignService:
                 load.answer(index, Outcome.REFUSED, responded=False, may_result=may_result)
         except FAILURES:
             load.answer(index, Outcome.REFUSED, responded=False, may_result=may_result)
+        except Exception:
+            # A fault of our own is logged; nobody must wait for its answer.
+            load.answer(index, Outcome.REFUSED, responded=False)
+            raise
         else:
-            note_service(load.samples, index, answer.headers)
             if isinstance(side, SyncSide):
+                note_service(load.samples, index, answer.headers)
                 load.answer(index, sync_outcome(side, answer))
             else:
                 self._accept(side, load, index, answer, values)

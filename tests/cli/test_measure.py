@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from reportsim.cli.measure import command
 from reportsim.cli.measure.example import EXAMPLE
 from reportsim.measure.target.reader import read_target
 from tests.measure.malformed import FULL, MALFORMED
-from tests.measure.services import CALLBACK, LIMITS, SYNC, Service
+from tests.measure.services import CALLBACK, LIMITS, SSE, SYNC, Service
 
 SECRET = "s3cr3t-value-of-the-environment"
 LOAD = ("--rate", "40", "--duration", "4", "--blocks", "4", "--arrivals", "constant")
@@ -270,6 +271,27 @@ def test_who_agrees_or_says_yes_beforehand_measures(
     file.write_text('[sync]\nrequest = {url = "http://192.0.2.1/"}\n')
     with pytest.raises(Begun):
         run(str(file), *(["--yes"] if answer is None else []))
+
+
+def test_a_port_that_is_taken_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "target.toml"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        file.write_text(CALLBACK.replace("URL", "http://127.0.0.1:9").replace("127.0.0.1:0", address))
+        assert run(str(file)) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == f"reportsim: cannot listen for callbacks on {address}: Address already in use"
+
+
+def test_a_stream_that_cannot_be_opened_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reportsim.measure.ways.streams.CONNECT_S", 0.1)
+    file = tmp_path / "target.toml"
+    file.write_text(SSE.replace("URL", "http://127.0.0.1:9"))
+    assert run(str(file)) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == "reportsim: the stream of results did not open within 0.1 s"
 
 
 def test_the_example_is_a_target_file_and_replaces_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

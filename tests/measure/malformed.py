@@ -60,6 +60,12 @@ EXAMPLES = {
 MALFORMED = {
     "not TOML": ("the file", "[sync"),
     "empty": ("the file", ""),
+    "a number without an end": ("the file", "a = " + "1" * 5_000),
+    "a key of two lines": ("sync.a\\nb", '[sync]\n"a\\nb" = 1'),
+    "a value of two lines": (
+        "sync.result.failed",
+        SYNC + 'result = {pointer = "/s", done = ["\\n"], failed = ["\\n"]}',
+    ),
     "nested too deeply": ("the file", "a = " + "[" * 5_000),
     "unknown table": ("server", "[server]\n" + SYNC),
     "sync is a string": ("sync", 'sync = "http://127.0.0.1/"'),

@@ -14,6 +14,7 @@ from reportsim.benchmark.results.samples import Outcome
 from reportsim.benchmark.results.summary import SEGMENTS
 from reportsim.measure.conclusion import NOT_MEASURED, conclude, parse_objectives
 from reportsim.measure.measurement import Measured, Measurement
+from reportsim.measure.report import html_page
 from tests.measure.services import (
     CALLBACK,
     CALLBACK_BY_ID,
@@ -73,6 +74,9 @@ async def test_every_loss_is_counted_exactly(way: str) -> None:
         "job_failed": FAULTS["fails"],
         "callback_lost": FAULTS["loses"],
     }
+    # Who left without an answer waited as long as clients do, and not until the deadline of results.
+    longest = result["async"]["accept_ms"]["max"]
+    assert (longest["value"], longest["censored"]) == (400, True)
     twice = FAULTS["repeats"] if way in {"sse", "callback by path", "callback by id", "callback by key"} else 0
     assert result["async"]["duplicates"] == result["async"]["results"]["duplicate"] == twice
     assert result["async"]["results"].get("unknown_id", 0) == 0
@@ -123,6 +127,7 @@ async def test_polls_keep_their_distance_and_bound_the_result_from_below() -> No
     lower, upper = result["async"]["earliest_ms"]["p50"]["value"], result["async"]["time_to_result_ms"]["p50"]["value"]
     assert lower < 310 < upper
     assert "polled" in result["verdict"]
+    assert "Lower bound of the time to result" in html_page(target_for(service, POLL), measured, result)
     assert result["async"]["results"]["polls"] == 40
 
 
@@ -214,12 +219,15 @@ async def test_what_only_a_server_of_ours_could_know_is_left_out_and_named() -> 
     assert result["sync"]["open_connections"]["mean"] > 0
 
 
-@pytest.mark.parametrize("parts", [SYNC, CALLBACK], ids=["sync", "async"])
+@pytest.mark.parametrize("parts", [SYNC, CALLBACK, POLL], ids=["sync", "async", "polled"])
 async def test_one_side_alone_has_no_comparison(parts: str) -> None:
     async with Service().running() as service:
-        _, result = await measure(service, parts, rate=20)
+        measured, result = await measure(service, parts, rate=20)
+        page = html_page(target_for(service, parts), measured, result)
     assert result["comparison"] is None
     assert ("sync" in result) != ("async" in result)
+    assert page.count("<svg") == 5
+    assert "Request by request" not in page
 
 
 async def test_duplicates_are_waited_for_after_the_last_result_and_no_longer() -> None:

@@ -3,6 +3,8 @@
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reportsim.benchmark.results.samples import Outcome
 from reportsim.measure.target.model import Callback, Poll, Stream
@@ -53,6 +55,14 @@ def test_a_mistake_is_one_line_that_names_its_key(name: str) -> None:
     assert re.match(re.escape(key) + r"(:| )", said), said
     assert "\n" not in said
     assert not any(secret in said for secret in ENVIRON.values()), "a value of the environment is shown"
+
+
+@given(st.integers(0, len(FULL) - 1), st.integers(0, 12), st.text(max_size=6))
+def test_whatever_is_changed_is_read_or_refused_in_a_line(at: int, cut: int, more: str) -> None:
+    try:
+        read_target(FULL[:at] + more + FULL[at + cut :], ENVIRON)
+    except TargetError as error:
+        assert str(error).isprintable()
 
 
 def test_states_are_compared_as_text() -> None:

@@ -30,7 +30,7 @@ from reportsim.measure.report import html_page
 from reportsim.measure.target.model import Poll, Target
 from reportsim.measure.target.reader import LARGEST_FILE, read_target
 from reportsim.measure.target.templates import TargetError
-from reportsim.measure.ways.streams import StreamError
+from reportsim.measure.ways.results import WayError
 from reportsim.settings import user_path
 
 MALFORMED: Final = 2
@@ -162,10 +162,8 @@ async def measure(measurement: Measurement) -> Measured:
     try:
         async with shown(Console(stderr=True), measurement):
             return await measurement.run()
-    except (StreamError, MeasurementError) as error:
+    except (WayError, MeasurementError) as error:
         raise CommandError(str(error)) from None
-    except OSError as error:
-        raise CommandError(f"cannot listen for callbacks: {error.strerror or error}") from None
 
 
 def show(console: Console, result: Mapping[str, Any]) -> None:

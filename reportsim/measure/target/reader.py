@@ -38,7 +38,7 @@ def read_target(text: str, environ: Environ) -> Target:
     """
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise TargetError("the file", f"is not TOML: {error}") from None
     except RecursionError:
         raise TargetError("the file", "is nested too deeply") from None

@@ -10,10 +10,11 @@ ENVIRONMENT: Final = "env:"
 
 
 class TargetError(ValueError):
-    """The target file is not what was expected; the message names the key, and repeats no value."""
+    """The target file is not what was expected; the message is a line that names the key."""
 
     def __init__(self, key: str, problem: str) -> None:
-        super().__init__(f"{key}: {problem}")
+        said = f"{key}: {problem}"
+        super().__init__("".join(each if each.isprintable() else repr(each)[1:-1] for each in said))
 
 
 @dataclass(frozen=True, slots=True)

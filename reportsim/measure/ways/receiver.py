@@ -1,6 +1,7 @@
 """Takes the callbacks of a measurement; each is answered with 204 at once, whatever it is."""
 
 import contextlib
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -12,7 +13,7 @@ from reportsim.benchmark.results.samples import Outcome
 from reportsim.measure.http_client import LONGEST_HEADER, MOST_BODY, Answer
 from reportsim.measure.target.documents import parse
 from reportsim.measure.target.model import Callback
-from reportsim.measure.ways.results import Results
+from reportsim.measure.ways.results import Results, WayError
 
 BACKLOG: Final = 4_096
 CLOSE_S: Final = 1.0
@@ -42,8 +43,9 @@ class Receiver:
         """Takes callbacks for as long as the context lasts.
 
         Raises:
-            OSError: It cannot listen there.
+            WayError: It cannot listen there.
         """
+        host, port = self._callback.host, self._callback.port
         app = web.Application(client_max_size=MOST_BODY)
         app.router.add_route("*", "/{path:.*}", self._take)
         runner = web.AppRunner(
@@ -56,7 +58,11 @@ class Receiver:
         )
         await runner.setup()
         try:
-            await web.TCPSite(runner, self._callback.host, self._callback.port, backlog=BACKLOG).start()
+            try:
+                await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
+            except OSError as error:
+                reason = os.strerror(error.errno) if error.errno else error
+                raise WayError(f"cannot listen for callbacks on {host}:{port}: {reason}") from None
             host, port = runner.addresses[0][:2]
             self._base = self._callback.public_url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
             yield

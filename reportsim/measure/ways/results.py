@@ -12,6 +12,10 @@ from reportsim.benchmark.results.samples import Outcome
 MOST_PARKED: Final = 100_000
 
 
+class WayError(Exception):
+    """Results cannot be learned in the way that the target file says."""
+
+
 class Parked(NamedTuple):
     """A result whose id is not known yet."""
 

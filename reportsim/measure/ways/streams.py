@@ -12,16 +12,12 @@ from reportsim.measure.http_client import FAILURES, Answer, HttpClient
 from reportsim.measure.target.documents import parse
 from reportsim.measure.target.model import Request, Stream, escape_url
 from reportsim.measure.tasks import TaskSet
-from reportsim.measure.ways.results import Results
+from reportsim.measure.ways.results import Results, WayError
 
 # What the standard suggests for a stream that ended.
 RECONNECT_S: Final = 1.0
 CONNECT_S: Final = 10.0
 MOST_DATA: Final = 1024 * 1024
-
-
-class StreamError(Exception):
-    """The stream that all results are to come from cannot be opened."""
 
 
 @dataclass(slots=True)
@@ -80,7 +76,7 @@ class Streaming:
         """Listens for as long as the context lasts.
 
         Raises:
-            StreamError: The stream that all requests share cannot be opened.
+            WayError: The stream that all requests share cannot be opened.
         """
         async with self._tasks.running():
             if self._stream.id is not None and "id" not in self._stream.url.names:
@@ -89,7 +85,7 @@ class Streaming:
                     async with asyncio.timeout(CONNECT_S):
                         await self._connected.wait()
                 except TimeoutError:
-                    raise StreamError(f"the stream of results did not open within {CONNECT_S:g} s") from None
+                    raise WayError(f"the stream of results did not open within {CONNECT_S:g} s") from None
             yield
 
     def _request(self, values: Mapping[str, str]) -> Request:
