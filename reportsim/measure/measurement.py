@@ -5,7 +5,7 @@ import contextlib
 import gc
 import os
 from array import array
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -77,7 +77,7 @@ class Measurement:
     """The sides, once it has begun; to be watched."""
     _done: list[Started] = field(default_factory=list)
 
-    async def run(self, on_begin: Callable[[], None] = lambda: None) -> Measured:
+    async def run(self) -> Measured:
         """Measures; when it is cancelled, returns what there is.
 
         Raises:
@@ -90,7 +90,6 @@ class Measurement:
             generator = self._generator(service)
             async with service.running(generator.sides), accepting():
                 try:
-                    on_begin()
                     await self._run_blocks(generator, monitor)
                     await asyncio.sleep(self._settle_s)
                 except asyncio.CancelledError:

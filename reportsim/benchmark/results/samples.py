@@ -91,7 +91,7 @@ class Samples:
     """The index at which each block begins, and the number of requests."""
     due: "array[float]"
     sent: "array[float]"
-    """The request's bytes were handed to the kernel."""
+    """The request's bytes were handed to the kernel; for services of others, its connection was taken or begun."""
     accepted: "array[float]"
     """The first final status was there: 202 for async, any for sync."""
     result: "array[float]"
