@@ -62,6 +62,11 @@ class BenchmarkPlan(ReportRequest):
         validate=validate.OneOf(list(Cancel)),
         metadata={"description": "Which work of sync clients that gave up the server cancels."},
     )
+    callback_failures = Whole(
+        load_default=DEFAULTS.callback_failures,
+        validate=plan_bounds("callback_failures"),
+        metadata={"description": "How often the receiver answers 503 to each callback before it takes it."},
+    )
     ways = YesNo(
         load_default=DEFAULTS.ways,
         metadata={

@@ -100,6 +100,20 @@ async def test_a_small_run_goes_from_its_plan_to_a_stored_result(service: Servic
         assert "<svg" in await answer.text()
 
 
+async def test_callbacks_fail_as_often_as_the_plan_says(service: Service, pool: Pool) -> None:
+    run = await ended(service, await started(service, {**TINY_RUN, "callback_failures": 1}))
+    assert run["status"] == "COMPLETED", run["error"]
+    assert run["plan"]["callback_failures"] == 1
+    offered = run["result"]["async"]["offered"]
+    assert run["result"]["async"]["outcomes"]["ok"] == offered
+    attempts = "SELECT status_code, count(*) FROM callback_logs GROUP BY 1"
+    counts = {row["status_code"]: row["count"] for row in await pool.fetch(attempts)}
+    # Those that warm up the service are delivered at once.
+    assert counts[503] == offered <= counts[200]
+    async with service.client.post("/api/benchmark/both", json={**TINY_RUN, "callback_failures": 21}) as answer:
+        assert answer.status == 422
+
+
 async def read_samples(service: Service, run: Any) -> list[dict[str, str]]:
     """The rows of a run's export, below the line that holds its plan."""
     async with service.client.get(run["links"]["samples"]) as answer:
