@@ -46,9 +46,12 @@ def progress(status: Status, callback_status: CallbackStatus | None, series: int
     return PROGRESS[status], series, attempts, int(settled)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Request:
-    """One row of `requests`: the job, its state and its history."""
+    """One row of `requests`: the job, its state and its history.
+
+    Nobody changes one that others have. It is not frozen, because making a frozen one takes ten times as long.
+    """
 
     id: UUID
     mode: Mode

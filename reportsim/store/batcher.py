@@ -82,12 +82,16 @@ class Batcher(Generic[Item, Result]):
             Overloaded: too many are waiting.
             Exception: whatever the statement raised.
         """
+        return await self.put(item)
+
+    def put(self, item: Item) -> "asyncio.Future[Result]":
+        """Has one item written as `submit` does; raises `Overloaded`, and the rest is in the future."""
         if len(self._waiting) >= self._bound or self._closing:
             raise Overloaded(self.name)
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         self._wake.set()
-        return await future
+        return future
 
     async def _run(self) -> None:
         try:

@@ -13,16 +13,16 @@ import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from reportsim.core.model import Request
-from reportsim.engine.delivery.attempt import Reason
+from reportsim.engine.delivery.attempt import AttemptResult, Reason
 from reportsim.engine.delivery.destination_queues import DestinationQueues
 from reportsim.engine.delivery.http_client import Client, open_client
 from reportsim.engine.delivery.queue_group import DestinationHealth, Permit
 from reportsim.engine.delivery.rate_limiter import DestinationRateLimiter
-from reportsim.engine.delivery.recorder import AttemptRecorder
+from reportsim.engine.delivery.recorder import AttemptRecorder, NextAttempt
 from reportsim.engine.delivery.sender import CallbackSender
 from reportsim.engine.delivery.ssrf_guard import ResourceShortage, SsrfGuard
 from reportsim.engine.owner import Owner
@@ -66,7 +66,7 @@ class Dispatcher:
         self._held: set[UUID] = set()
         self._declined: deque[UUID] = deque(maxlen=MAX_DECLINED)
         self._timers: dict[UUID, asyncio.TimerHandle] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Future[Any]] = set()  # attempts, and their records
         self._claiming: set[asyncio.Task[None]] = set()
         self._claims: Batcher[store.Claim, Request | None] = Batcher(
             lambda claims: store.claim(owner.connections, owner.id, owner.lease, claims), name="claim-callback"
@@ -106,11 +106,11 @@ class Dispatcher:
             finally:
                 self._queues.clear()
                 self._stop_waiting()
-                if tasks := self._tasks | self._claiming:
-                    await asyncio.wait(tasks, timeout=grace())
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.gather(*tasks, return_exceptions=True)
+                while (tasks := self._tasks | self._claiming) and (left := grace()):
+                    await asyncio.wait(tasks, timeout=left)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
                 self._stop_waiting()
                 self._held.update(self._declined)
 
@@ -140,11 +140,11 @@ class Dispatcher:
             self._pump(client)
 
     def _pump(self, client: Client) -> None:
-        """Starts deliveries while there are permits."""
+        """Starts workers while there are permits."""
         while permit := self._queues.next():
-            task = start(self._deliver(client, permit), name=f"deliver-{permit.item.id}", handled=(Exception,))
-            self._tasks.add(task)
-            task.add_done_callback(functools.partial(self._on_delivery_end, client, permit))
+            worker = start(self._work(client, permit), name="deliver-callbacks")
+            self._tasks.add(worker)
+            worker.add_done_callback(self._tasks.discard)
         if self._pause is None and (pause := self._queues.pause) is not None:
             self._pause = asyncio.get_running_loop().call_later(pause, self._resume, client)
 
@@ -152,30 +152,45 @@ class Dispatcher:
         self._pause = None
         self._pump(client)
 
+    async def _work(self, client: Client, permit: Permit[Request] | None) -> None:
+        """Makes attempts one after another while there are permits; their records are not waited for."""
+        while permit is not None:
+            await self._deliver(client, permit)
+            permit = self._queues.next()
+            self._pump(client)
+
     async def _deliver(self, client: Client, permit: Permit[Request]) -> None:
         request = permit.item
+        try:
+            result = await self._send(client, permit)
+            recording = self._recorder.record(request, result, self._sender.base_of(request))
+        except ResourceShortage as shortage:
+            await self._defer(request, shortage)
+            self._queues.release(permit)
+        except Exception as error:
+            self._abandon(request, error)
+            self._queues.release(permit)
+        else:
+            self._tasks.add(recording)
+            recording.add_done_callback(functools.partial(self._on_recorded, client, permit))
+
+    async def _send(self, client: Client, permit: Permit[Request]) -> AttemptResult:
+        """Makes one attempt, at the end of which the permit is free."""
         new = self._queues.is_new(permit)
         giving_up = (
             asyncio.get_running_loop().call_later(PROMPT_MS / 1000, self._give_up, client, permit) if new else None
         )
+        health = None
         try:
-            result = await self._sender.send(client, request, known=permit.group.known)
-        except ResourceShortage as shortage:
-            self._leave(permit, None)
-            await self._defer(request, shortage)
-            return
-        except BaseException:
-            self._leave(permit, None)
-            raise
+            result = await self._sender.send(client, permit.item, known=permit.group.known)
+            health = health_of(result.reason, result.response_time_ms)
+            return result
         finally:
             if giving_up is not None:
                 giving_up.cancel()
-        self._leave(permit, health_of(result.reason, result.response_time_ms))
-        self._pump(client)
-        following = await self._recorder.record(request, result, self._sender.base_of(request))
-        self._held.discard(request.id)
-        if following is not None:
-            self._wait(following.request, following.wait)
+            for request in self._queues.leave(permit, health):
+                self._held.discard(request.id)
+                self._declined.append(request.id)
 
     def _give_up(self, client: Client, permit: Permit[Request]) -> None:
         self._queues.give_up(permit)
@@ -192,21 +207,25 @@ class Dispatcher:
         self._held.discard(request.id)
         self._wait(request, wait)
 
-    def _leave(self, permit: Permit[Request], health: DestinationHealth | None) -> None:
-        for request in self._queues.leave(permit, health):
-            self._held.discard(request.id)
-            self._declined.append(request.id)
-
-    def _on_delivery_end(self, client: Client, permit: Permit[Request], task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
+    def _on_recorded(
+        self, client: Client, permit: Permit[Request], recording: "asyncio.Future[NextAttempt | None]"
+    ) -> None:
+        self._tasks.discard(recording)
         self._queues.release(permit)
-        if task.cancelled():
+        if recording.cancelled():
             return
-        if error := task.exception():
-            # It is not held any more: its lease expires, and the sweeper repeats the attempt.
+        if error := recording.exception():
+            self._abandon(permit.item, error)
+        else:
             self._held.discard(permit.item.id)
-            log.error("a delivery failed unexpectedly", exc_info=error)
+            if following := recording.result():
+                self._wait(following.request, following.wait)
         self._pump(client)
+
+    def _abandon(self, request: Request, error: BaseException) -> None:
+        """Leaves an attempt to the sweeper, which repeats it when its lease has expired."""
+        self._held.discard(request.id)
+        log.error("a delivery failed unexpectedly", exc_info=error)
 
     def _wait(self, request: Request, wait: float) -> None:
         if wait <= SHORT_S and len(self._timers) < MAX_TIMERS:

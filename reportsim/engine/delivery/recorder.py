@@ -1,10 +1,12 @@
 """Recording attempts: the log row, the state of the series, and the wait before the next attempt."""
 
+import asyncio
+import copy
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -38,6 +40,23 @@ class NextAttempt:
     wait: float
 
 
+@dataclass(frozen=True, slots=True)
+class EndedAttempt:
+    """An attempt to record, the request as it was before, and the seconds until the next attempt, if there is one."""
+
+    request: Request
+    entry: store.Attempt
+    wait: float | None
+
+    def request_after(self) -> Request:
+        """The request after the attempt."""
+        after = copy.copy(self.request)
+        after.callback_status = self.entry.status
+        after.callback_attempts = self.entry.log.attempt_number
+        after.callback_base = self.entry.base
+        return after
+
+
 class AttemptRecorder:
     """Records what attempts came to, and publishes it."""
 
@@ -52,40 +71,47 @@ class AttemptRecorder:
         publish_log: Callable[[CallbackLog, UUID | None], None],
     ) -> None:
         """Records for an owner; `publish` takes new states of requests, `publish_log` rows of the log."""
+        self._owner = owner
         self._policy = policy
         self._clock = clock
         self._new_id = new_id
         self._publish = publish
         self._publish_log = publish_log
-        self.records: Batcher[store.Attempt, bool] = Batcher(
-            lambda attempts: store.record(owner.connections, owner.id, attempts), name="record-attempt"
-        )
+        self.records: Batcher[EndedAttempt, NextAttempt | None] = Batcher(self._write, name="record-attempt")
 
     def running(self, grace: Callable[[], float]) -> AbstractAsyncContextManager[Any]:
         """Writes as long as the block lasts; what is queued then gets `grace` seconds."""
         return self.records.running(grace)
 
-    async def record(self, request: Request, result: AttemptResult, base: str) -> NextAttempt | None:
-        """Records an attempt; None when the series is over, or the fence refused the record."""
+    def record(self, request: Request, result: AttemptResult, base: str) -> "asyncio.Future[NextAttempt | None]":
+        """Has an attempt recorded; None when the series is over, or the fence refused the record."""
         number = request.callback_attempts + 1
         is_last = result.success or result.final or number >= self._policy.attempts
         wait = None if is_last else self._wait_after(number, result)
-        row = self._log_row(request, result, wait)
         entry = store.Attempt(
-            log=row,
+            log=self._log_row(request, result, wait),
             fence=request.callback_fence,
             status=status_after(result, is_last=is_last),
             wait=timedelta(seconds=wait) if wait is not None else None,
             base=base,
         )
-        is_recorded = await persist(lambda: self.records.submit(entry))
-        write_log_line(request, row)
-        if not is_recorded:
-            return None
-        moved = replace(request, callback_status=entry.status, callback_attempts=number, callback_base=base)
-        self._publish_log(row, request.run_id)
-        self._publish([moved])
-        return NextAttempt(moved, wait) if wait is not None else None
+        return self.records.put(EndedAttempt(request, entry, wait))
+
+    async def _write(self, ended: Sequence[EndedAttempt]) -> list[NextAttempt | None]:
+        """Records attempts however long the database is away, and then publishes what they came to."""
+        entries = [each.entry for each in ended]
+        recorded = await persist(lambda: store.record(self._owner.connections, self._owner.id, entries))
+        following: list[NextAttempt | None] = []
+        moved: list[Request] = []
+        for each, is_recorded in zip(ended, recorded, strict=True):
+            write_log_line(each.request, each.entry.log)
+            request = each.request_after() if is_recorded else None
+            if request is not None:
+                self._publish_log(each.entry.log, request.run_id)
+                moved.append(request)
+            following.append(NextAttempt(request, each.wait) if request is not None and each.wait is not None else None)
+        self._publish(moved)
+        return following
 
     def _log_row(self, request: Request, result: AttemptResult, wait: float | None) -> CallbackLog:
         now = self._clock.now()

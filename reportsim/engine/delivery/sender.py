@@ -1,5 +1,6 @@
 """Sending a callback: its body, its signed headers and its target, for one attempt."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from reportsim.core import signing, tracing
@@ -47,6 +48,7 @@ class CallbackSender:
         body = dumps(callback_event(request, self.base_of(request)))
         target = self._target(request)
         if isinstance(target, Refusal):
+            await asyncio.sleep(0)  # many in a row must not hold up others
             message = f"{target.reason}: {target.detail}"
             return AttemptResult(
                 success=False, reason=Reason.REFUSED, error_message=message, response_time_ms=0, final=True

@@ -14,10 +14,10 @@ from reportsim.core.model import CallbackLog, CallbackStatus, Request, Status
 from reportsim.engine import sweeper
 from reportsim.engine.delivery import destination_queues, dispatcher, name_lookup, ssrf_guard
 from reportsim.engine.delivery.queue_group import LIMITS, DestinationHealth, Limits
+from reportsim.engine.delivery.recorder import EndedAttempt
 from reportsim.settings import Settings
 from reportsim.store import callbacks as store
 from reportsim.store.batcher import Overloaded
-from reportsim.store.callbacks import Attempt
 from reportsim.store.errors import DatabaseUnavailable
 from reportsim.store.pool import Pool
 from tests.conftest import Service, serving
@@ -201,17 +201,17 @@ class TestOwners:
         self, service: Service, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         records = service.engine.dispatcher._recorder.records
-        submit_record = records.submit
+        put_record = records.put
         failures = 1
 
-        async def overloaded(entry: Attempt) -> bool:
+        def overloaded(ended: EndedAttempt) -> Any:
             nonlocal failures
             if failures:
                 failures -= 1
                 raise Overloaded("record-attempt")
-            return await submit_record(entry)
+            return put_record(ended)
 
-        monkeypatch.setattr(records, "submit", overloaded)
+        monkeypatch.setattr(records, "put", overloaded)
         request = await submit(service.engine, new(callback_url=receiver.url()))
         done = await finished(pool, request)
         assert done.callback_status is CallbackStatus.SUCCESS
