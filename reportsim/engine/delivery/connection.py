@@ -2,14 +2,18 @@
 
 import asyncio
 import contextlib
+import re
 import socket
 import ssl
+from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
-from reportsim.engine.delivery.response_reader import MOST_HEAD, Body, Head, HeadReader, read_body
+from reportsim.engine.delivery.response_reader import MOST_HEAD, STRICT_HEAD, Body, Head, HeadReader, head_of, read_body
 
 # Time in which a connection may be closed before its file is needed.
 CLOSE_S: Final = 1.0
+# Bytes that are taken at once; longer heads are read by the line.
+MOST_TAKEN: Final = 4 * 1024
 
 
 class ClosedMeanwhile(Exception):
@@ -20,6 +24,19 @@ class Reader(asyncio.StreamReader):
     """A stream that says whether anything has arrived that is not read yet."""
 
     _buffer: bytearray  # the standard library's
+    _eof: bool
+    _wait_for_data: Callable[[str], Awaitable[None]]
+    _maybe_resume_transport: Callable[[], None]
+
+    async def take(self, pattern: re.Pattern[bytes]) -> re.Match[bytes] | None:
+        """Takes what a pattern matches of the beginning of what arrives first; nothing when it does not match."""
+        if not self._buffer and not self._eof:
+            await self._wait_for_data("take")
+        found = pattern.match(bytes(self._buffer[:MOST_TAKEN]))
+        if found is not None:
+            del self._buffer[: found.end()]
+            self._maybe_resume_transport()
+        return found
 
     @property
     def is_drained(self) -> bool:
@@ -91,7 +108,8 @@ class Connection(asyncio.Protocol):
         self._is_answering = False
         self._transport.write(request)
         try:
-            return await HeadReader(self._reader).read()
+            found = await self._reader.take(STRICT_HEAD)
+            return head_of(found) if found else await HeadReader(self._reader).read()
         except (OSError, asyncio.IncompleteReadError):
             if was_kept and not self._is_answering:
                 raise ClosedMeanwhile from None

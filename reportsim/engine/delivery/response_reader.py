@@ -30,6 +30,9 @@ STATUS_LINE: Final = re.compile(rb"HTTP/([0-9](?:\.[0-9])?) +([1-9][0-9]{2})(?![
 # Lines that leave no doubt; an answer with any other one in its head is the last of its connection.
 STRICT_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] [0-9]{3}(?: [^\0\r\n]*)?\r\n")
 STRICT_LINE: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\0\r\n]*)?\r\n")
+STRICT_HEAD: Final = re.compile(
+    rb"HTTP/(1\.[01]) ([2-9][0-9]{2})(?: [^\0\r\n]*)?\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\0\r\n]*\r\n)*)\r\n"
+)
 CHUNK_SIZE: Final = re.compile(rb"[ \t]*([0-9a-f]{1,16})[ \t]*(?:;.*)?", re.IGNORECASE | re.DOTALL)
 LENGTH: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 KEEP_ALIVE: Final = re.compile(r"timeout *= *([0-9]{1,9})", re.ASCII)
@@ -73,6 +76,14 @@ class Head:
         """The seconds for which the receiver says that it keeps the connection; without end when it says nothing."""
         found = (KEEP_ALIVE.fullmatch(value.lower()) for value in self.values("keep-alive"))
         return min((float(match[1]) for match in found if match), default=math.inf)
+
+
+def head_of(found: re.Match[bytes]) -> Head:
+    """A whole head that is strict in every line, as most are: what `HeadReader` makes of the same bytes."""
+    version, status, lines = found.groups()
+    parts = (line.partition(":") for line in lines.decode("latin-1").split("\r\n")[:-1])
+    fields = [(name.lower(), value.strip()) for name, _, value in parts]
+    return Head(int(status), fields, version.decode(), is_strict=True)
 
 
 class HeadReader:

@@ -11,12 +11,23 @@ from typing import Any
 
 import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reportsim.core.model import CallbackStatus
 from reportsim.engine.delivery import connection, http_client
 from reportsim.engine.delivery.attempt import AttemptResult, Reason
 from reportsim.engine.delivery.http_client import open_client
-from reportsim.engine.delivery.response_reader import EXCERPT, MOST_ANSWER, MOST_HEAD, HeadReader, read_body
+from reportsim.engine.delivery.response_reader import (
+    EXCERPT,
+    MOST_ANSWER,
+    MOST_HEAD,
+    STRICT_HEAD,
+    Head,
+    HeadReader,
+    head_of,
+    read_body,
+)
 from reportsim.engine.delivery.ssrf_guard import SsrfGuard
 from reportsim.settings import Settings
 from reportsim.store import callbacks
@@ -266,6 +277,34 @@ async def test_an_answer_of_very_many_pieces_lets_others_have_their_turn(answer:
         counting.cancel()
     assert head.status == 200
     assert turns >= answer.count(b"\n") / 500
+
+
+@given(
+    st.sampled_from(["1.0", "1.1"]),
+    st.integers(200, 999),
+    st.text(st.characters(max_codepoint=255, exclude_characters="\0\r\n")),
+    st.lists(
+        st.tuples(
+            st.from_regex(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", fullmatch=True),
+            st.text(st.characters(max_codepoint=255, exclude_characters="\0\r\n")),
+        )
+    ),
+)
+def test_a_strict_head_is_the_same_at_once_and_by_the_line(
+    version: str, status: int, phrase: str, fields: list[tuple[str, str]]
+) -> None:
+    lines = "".join(f"{name}:{value}\r\n" for name, value in fields)
+    text = f"HTTP/{version} {status} {phrase}\r\n{lines}\r\n".encode("latin-1")
+
+    async def by_the_line() -> Head:
+        reader = asyncio.StreamReader(limit=MOST_HEAD)
+        reader.feed_data(text + b"body")
+        return await HeadReader(reader).read()
+
+    found = STRICT_HEAD.match(text + b"body")
+    assert found is not None
+    assert found.end() == len(text)
+    assert head_of(found) == asyncio.run(by_the_line())
 
 
 async def test_no_answer_costs_memory() -> None:
