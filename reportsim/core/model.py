@@ -128,9 +128,9 @@ class Request:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class CallbackLog:
-    """One row of `callback_logs`: a callback attempt whose end the service saw."""
+    """One row of `callback_logs`: a callback attempt whose end the service saw. Not frozen either."""
 
     id: UUID
     request_id: UUID

@@ -31,7 +31,7 @@ OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM
 # How long a connection is used after the name of its address was looked up.
 KEPT_S: Final = 10.0
 REQUEST_TIMEOUT: Final = 408
-HEADERS: Final = {"Accept": "*/*", "User-Agent": "reportsim", "Content-Type": "application/json"}
+HEADERS: Final = "Accept: */*\r\nUser-Agent: reportsim\r\nContent-Type: application/json\r\nConnection: keep-alive\r\n"
 
 
 def verifying() -> ssl.SSLContext:
@@ -174,15 +174,9 @@ def address_info(address: str, port: int) -> AddressInfo:
 
 def request_of(target: CallbackTarget, body: bytes, headers: Mapping[str, str]) -> bytes:
     """The whole request as it is sent."""
-    fields = {
-        "Host": target.netloc,
-        **HEADERS,
-        "Content-Length": str(len(body)),
-        "Connection": "keep-alive",
-        **headers,
-    }
-    lines = [f"POST {target.resource} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+    own = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    start = f"POST {target.resource} HTTP/1.1\r\nHost: {target.netloc}\r\n"
+    return f"{start}{HEADERS}Content-Length: {len(body)}\r\n{own}\r\n".encode() + body
 
 
 @contextlib.asynccontextmanager

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from reportsim.core.backoff import wait_after
@@ -40,8 +40,7 @@ class NextAttempt:
     wait: float
 
 
-@dataclass(frozen=True, slots=True)
-class EndedAttempt:
+class EndedAttempt(NamedTuple):
     """An attempt to record, the request as it was before, and the seconds until the next attempt, if there is one."""
 
     request: Request

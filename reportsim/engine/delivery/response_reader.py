@@ -12,8 +12,7 @@ import math
 import re
 import zlib
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 MOST_HEAD: Final = 64 * 1024
 MOST_ANSWER: Final = 64 * 1024
@@ -42,8 +41,7 @@ class BadResponse(Exception):
     """What came is not HTTP/1, or its head has no end within the bound."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """A final status and the header fields beside it, names in lower case, in their order.
 
     `is_strict` says that every line of it is as HTTP asks for.
@@ -56,8 +54,7 @@ class Head:
 
     def values(self, name: str) -> list[str]:
         """The elements of all fields of a name, which may be lists."""
-        found = (value for field, value in self.fields if field == name)
-        return [element.strip() for value in found for element in value.split(",")]
+        return [element.strip() for field, value in self.fields if field == name for element in value.split(",")]
 
     def first(self, name: str) -> str | None:
         """The first field of a name as it stands."""
@@ -160,8 +157,7 @@ class HeadReader:
             raise BadResponse("a head without end")
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(NamedTuple):
     """The beginning of a body as text; `is_complete` says that all of it was read, to an end that is beyond doubt."""
 
     excerpt: str

@@ -28,7 +28,7 @@ MOST_KNOWN_LOOKUPS: Final = 128
 LOOKUP_WAIT_S: Final = 1.0
 MOST_ADDRESSES: Final = 4
 
-checked = functools.lru_cache(1_024)(check_url)
+MOST_REMEMBERED: Final = 1_024
 
 
 class ResourceShortage(Exception):
@@ -97,6 +97,7 @@ class SsrfGuard:
         self.own = own
         self.everywhere: int | None = None
         self.public: tuple[str, int] | None = None
+        self._decided_by: tuple[object, ...] = ()
 
     @contextlib.contextmanager
     def admitting(self, receiver: OwnReceiver) -> Iterator[None]:
@@ -114,7 +115,10 @@ class SsrfGuard:
 
     def check_url(self, url: str) -> CallbackTarget | Refusal:
         """Decides at submit whether a URL may be called at all; what was decided lately is remembered."""
-        verdict = checked(url, self.allow, tuple(self.own))
+        if self._decided_by != (policy := (self.allow, *self.own)):
+            decide = functools.partial(check_url, allow=self.allow, own=tuple(self.own))
+            self._decided_by, self._decide = policy, functools.lru_cache(MOST_REMEMBERED)(decide)
+        verdict = self._decide(url)
         if isinstance(verdict, Refusal) or verdict.own or (verdict.host, verdict.port) != self.public:
             return verdict
         if any(leads_under(verdict, receiver.path_prefix) for receiver in self.own):

@@ -86,6 +86,8 @@ def encode(id: str, event: str, data: bytes) -> bytes:
 def render_messages(messages: Iterable[Message], views: Iterable[View]) -> dict[View, bytes]:
     """Some messages as each of some views shows them, for the views that they concern."""
     chunks: dict[View, list[bytes]] = {view: [] for view in views}
+    if not chunks:
+        return {}
     for message in messages:
         if whole := message.render_unfiltered():
             for chunk in chunks.values():

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from reportsim.core.model import CallbackLog, CallbackStatus
 from reportsim.store.pool import Fetches, Pool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(NamedTuple):
     """An attempt that ended: its log row, and the state of its series."""
 
     log: CallbackLog
