@@ -26,8 +26,8 @@ REQUESTS = 200
 DEAD = 300
 # As many as one request may start.
 MANY = 200
-LINE = 2_000
-POSTS = 3_000
+LINE = 3_000
+POSTS = 4_000
 # Deliveries that a rate may be taken of.
 LEAST = 200
 AIM = 0.65

@@ -78,30 +78,16 @@ class Client:
         self.pool = ConnectionPool(now)
 
     async def post(self, target: CallbackTarget, body: bytes, headers: Mapping[str, str]) -> Response:
-        """Sends a POST and reads the head of the answer, which is to be released.
+        """Sends a POST, on a kept connection if there is one; reads the head of the answer, which is to be released.
+
+        What a receiver has closed meanwhile, or ends by saying that it has waited for a request in vain, has answered
+        nothing to this one, which is then sent again on a connection of its own.
 
         Raises:
             UnresolvedError, UnconnectedError, BadResponse, OSError, IncompleteReadError: it went no further.
             ResourceShortage: it was not tried.
         """
-        return await self._answer_to(request_of(target, body, headers), target)
-
-    def release(self, response: Response, target: CallbackTarget) -> None:
-        """Keeps the connection of an answer for the next request if it may be used for one, and else closes it."""
-        if response.is_read:
-            now = self._now()
-            until = min(response.connection.until, now + response.head.keep_alive_s)
-            if until > now:
-                self.pool.keep(target.origin, response.connection, until)
-                return
-        response.connection.close()
-
-    async def _answer_to(self, request: bytes, target: CallbackTarget) -> Response:
-        """The answer to a request, on a kept connection if it is still one.
-
-        What a receiver has closed meanwhile, or ends by saying that it has waited for a request in vain, has answered
-        nothing to this one, which is then sent again on a connection of its own.
-        """
+        request = request_of(target, body, headers)
         dial = current.get()
         if kept := self._take(target):
             dial.kept = kept.address
@@ -112,6 +98,16 @@ class Client:
                 kept.close()
             dial.kept = None
         return await exchange(await self._dial(target), request)
+
+    def release(self, response: Response, target: CallbackTarget) -> None:
+        """Keeps the connection of an answer for the next request if it may be used for one, and else closes it."""
+        if response.is_read:
+            now = self._now()
+            until = min(response.connection.until, now + response.head.keep_alive_s)
+            if until > now:
+                self.pool.keep(target.origin, response.connection, until)
+                return
+        response.connection.close()
 
     def _take(self, target: CallbackTarget) -> Connection | None:
         """A kept connection to an address that was checked by the policy of this moment."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from reportsim.core.backoff import wait_after
@@ -40,22 +40,6 @@ class NextAttempt:
     wait: float
 
 
-class EndedAttempt(NamedTuple):
-    """An attempt to record, the request as it was before, and the seconds until the next attempt, if there is one."""
-
-    request: Request
-    entry: store.Attempt
-    wait: float | None
-
-    def request_after(self) -> Request:
-        """The request after the attempt."""
-        after = copy.copy(self.request)
-        after.callback_status = self.entry.status
-        after.callback_attempts = self.entry.log.attempt_number
-        after.callback_base = self.entry.base
-        return after
-
-
 class AttemptRecorder:
     """Records what attempts came to, and publishes it."""
 
@@ -76,7 +60,9 @@ class AttemptRecorder:
         self._new_id = new_id
         self._publish = publish
         self._publish_log = publish_log
-        self.records: Batcher[EndedAttempt, NextAttempt | None] = Batcher(self._write, name="record-attempt")
+        self.records: Batcher[tuple[Request, store.Attempt], NextAttempt | None] = Batcher(
+            self._write, name="record-attempt"
+        )
 
     def running(self, grace: Callable[[], float]) -> AbstractAsyncContextManager[Any]:
         """Writes as long as the block lasts; what is queued then gets `grace` seconds."""
@@ -94,21 +80,21 @@ class AttemptRecorder:
             wait=timedelta(seconds=wait) if wait is not None else None,
             base=base,
         )
-        return self.records.put(EndedAttempt(request, entry, wait))
+        return self.records.put((request, entry))
 
-    async def _write(self, ended: Sequence[EndedAttempt]) -> list[NextAttempt | None]:
+    async def _write(self, ended: Sequence[tuple[Request, store.Attempt]]) -> list[NextAttempt | None]:
         """Records attempts however long the database is away, and then publishes what they came to."""
-        entries = [each.entry for each in ended]
+        entries = [entry for _, entry in ended]
         recorded = await persist(lambda: store.record(self._owner.connections, self._owner.id, entries))
-        following: list[NextAttempt | None] = []
-        moved: list[Request] = []
-        for each, is_recorded in zip(ended, recorded, strict=True):
-            write_log_line(each.request, each.entry.log)
-            request = each.request_after() if is_recorded else None
-            if request is not None:
-                self._publish_log(each.entry.log, request.run_id)
-                moved.append(request)
-            following.append(NextAttempt(request, each.wait) if request is not None and each.wait is not None else None)
+        following: list[NextAttempt | None] = [None] * len(ended)
+        moved = []
+        for place, (request, entry) in enumerate(ended):
+            write_log_line(request, entry.log)
+            if recorded[place]:
+                self._publish_log(entry.log, request.run_id)
+                moved.append(request_after(request, entry))
+                if entry.wait is not None:
+                    following[place] = NextAttempt(moved[-1], entry.wait.total_seconds())
         self._publish(moved)
         return following
 
@@ -138,6 +124,15 @@ class AttemptRecorder:
             jitter=self._policy.jitter,
             random=random.random(),
         )
+
+
+def request_after(request: Request, attempt: store.Attempt) -> Request:
+    """A request after an attempt."""
+    after = copy.copy(request)
+    after.callback_status = attempt.status
+    after.callback_attempts = attempt.log.attempt_number
+    after.callback_base = attempt.base
+    return after
 
 
 def status_after(result: AttemptResult, *, is_last: bool) -> CallbackStatus:

@@ -14,7 +14,6 @@ from reportsim.core.model import CallbackLog, CallbackStatus, Request, Status
 from reportsim.engine import sweeper
 from reportsim.engine.delivery import destination_queues, dispatcher, name_lookup, ssrf_guard
 from reportsim.engine.delivery.queue_group import LIMITS, DestinationHealth, Limits
-from reportsim.engine.delivery.recorder import EndedAttempt
 from reportsim.settings import Settings
 from reportsim.store import callbacks as store
 from reportsim.store.batcher import Overloaded
@@ -204,7 +203,7 @@ class TestOwners:
         put_record = records.put
         failures = 1
 
-        def overloaded(ended: EndedAttempt) -> Any:
+        def overloaded(ended: Any) -> Any:
             nonlocal failures
             if failures:
                 failures -= 1
