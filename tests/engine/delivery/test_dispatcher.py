@@ -196,6 +196,21 @@ class TestOwners:
         assert len({arrival.message_id for arrival in receiver.arrivals}) == 1
         assert await attempts(pool, request) == [(1, 1)]
 
+    async def test_an_attempt_that_ends_while_the_service_stops_is_recorded(
+        self, settings: Settings, pool: Pool, receiver: Receiver
+    ) -> None:
+        """No timer is left behind by what its record says about the next attempt."""
+        receiver.holds = {"hook"}
+        receiver.status = lambda _: 503
+        async with serving(replace(settings, shutdown_grace_s=5, callback_waits=(5,))) as service:
+            delivering = service.engine.dispatcher
+            request = await submit(service.engine, new(callback_url=receiver.url()))
+            await receiver.count(1)
+            asyncio.get_running_loop().call_later(0.1, receiver.release)
+        assert await attempts(pool, request) == [(1, 1)]
+        assert (await state(pool, request)).callback_attempts == 1
+        assert delivering._timers == {}
+
     async def test_an_attempt_whose_end_could_not_be_written_is_made_again(
         self, service: Service, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
