@@ -58,7 +58,7 @@ class Plan(Workload):
         # dataclass(slots=True) makes a new class, which a bare super() does not know.
         Workload.__post_init__(self)
         if self.ways and self.both is Mode.SYNC:
-            raise PlanError("the ways to learn a result need an async side: ways cannot be combined with both=sync")
+            raise PlanError("the other ways to learn a result need an async side")
         if self.expected_drain_s > MOST_DRAIN_S:
             raise PlanError(f"a block of this load would take more than {MOST_DRAIN_S:g} s to work off")
 

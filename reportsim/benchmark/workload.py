@@ -91,11 +91,11 @@ class Workload:
             if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
                 raise PlanError(f"{name} must be a{' whole' if name in WHOLE else ''} number from {low:g} to {high:g}")
         if self.rate * self.duration_s > MOST_REQUESTS:
-            raise PlanError(f"rate × duration_s must not exceed {MOST_REQUESTS:,}")
+            raise PlanError(f"rate times duration must not exceed {MOST_REQUESTS:,} requests per side")
         if self.blocks is None:
             object.__setattr__(self, "blocks", max(self.fitting_blocks, 1))
         elif self.block_s < SHORTEST_BLOCK_S:
-            raise PlanError(f"the shortest block is {SHORTEST_BLOCK_S:g} s: duration_s / blocks is less")
+            raise PlanError(f"the shortest block is {SHORTEST_BLOCK_S:g} s: plan a longer run or fewer blocks")
 
     @property
     def fitting_blocks(self) -> int:

@@ -72,6 +72,9 @@ async def render_home(
     checks = check_readiness(request, database=database, migrated=migrated, ledgers=ledgers)
     is_race = form is not None and form.get("mode") == "race"
     controls = parse_refused_controls(form, problem) if form and is_race else parse_controls(request.query)
+    race = None
+    if usable and not is_list(query, request):
+        controls, race = await find_race(request, query, controls)
     context: Json = {
         "checks": checks,
         "ready": all(check.ok for check in checks),
@@ -82,7 +85,7 @@ async def render_home(
         "listing": await load_listing(request, query) if usable else None,
         "curl": curl_command(request, ASYNC_PATH, {"report_type": "trial_balance"}),
         "controls": controls,
-        "race": await find_race(request, query, controls) if usable and not is_list(query, request) else None,
+        "race": race,
         "values": form if form and not is_race else {},
         "errors": form_errors(problem),
         "problem": problem,

@@ -74,6 +74,10 @@ SELECT_NEWEST: Final = """
 SELECT id, status, plan, result -> 'verdict' AS verdict, result -> 'trusted' AS trusted, created_at, completed_at
 FROM benchmarks ORDER BY id DESC LIMIT $1
 """
+SELECT_LATEST_RACE_ACCEPT: Final = """
+SELECT (result #>> '{async,accept_ms,mean,value}')::float8 AS accept_ms FROM benchmarks
+WHERE (plan ->> 'together')::boolean AND result IS NOT NULL ORDER BY id DESC LIMIT 1
+"""
 SELECT_SAMPLES: Final = "SELECT samples_sync, samples_async FROM benchmarks WHERE id = $1"
 
 
@@ -244,6 +248,12 @@ async def newest(pool: Pool, limit: int) -> list[Summary]:
     return [
         Summary(**decode_columns(row, "plan", "verdict", "trusted")) for row in await pool.fetch(SELECT_NEWEST, limit)
     ]
+
+
+async def latest_race_accept_ms(pool: Pool) -> float | None:
+    """The mean time until an async client was free, in the newest race that was measured."""
+    rows = await pool.fetch(SELECT_LATEST_RACE_ACCEPT)
+    return rows[0]["accept_ms"] if rows else None
 
 
 async def samples(pool: Pool, id: UUID) -> tuple[bytes, bytes] | None:

@@ -28,6 +28,8 @@ from reportsim.web.keys import ENGINE, REQUEST_ID, SETTINGS, VISIT
 from reportsim.web.limits.client_address import client_key
 from reportsim.web.tracing import new_traceparent, set_log_ids
 
+MAX_LISTED_LEDGERS: Final = 20
+
 SYNC_PATH: Final = "/api/sync"
 ASYNC_PATH: Final = "/api/async"
 FAILURES_PATH: Final = "/api/callbacks/simulate-failures"
@@ -181,7 +183,8 @@ async def complete_submission(engine: Engine, parsed: ParsedBody, *, fresh: bool
     find = engine.ledgers.read if fresh else engine.ledgers.get
     ledger = await find(parsed.ledger) if parsed.ledger is not None else None
     if ledger is None and not parsed.has_error("ledger"):
-        errors.append({"detail": "There is no such ledger.", "pointer": "#/ledger"})
+        names = ", ".join(known.name for known in (await engine.ledgers.all())[:MAX_LISTED_LEDGERS])
+        errors.append({"detail": f"There is no such ledger. Choose one of: {names or 'none'}.", "pointer": "#/ledger"})
     url, target = parsed.data.get("callback_url"), None
     if url is not None and not parsed.has_error("callback_url"):
         checked = engine.guard.check_url(url)

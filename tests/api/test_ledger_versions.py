@@ -127,7 +127,9 @@ async def test_a_ledger_that_was_deleted_is_refused(
     body = {**BODY, "rate": 1, "duration_s": 1} if "benchmark" in path else BODY
     status, problem = await call(service, path, body)
     assert status == 422
-    assert problem["errors"] == [{"detail": "There is no such ledger.", "pointer": "#/ledger"}]
+    assert problem["errors"] == [
+        {"detail": "There is no such ledger. Choose one of: demo, tiny.", "pointer": "#/ledger"}
+    ]
     async with service.client.get("/api/ledgers") as answer:
         assert "own" not in {item["name"] for item in (await answer.json())["items"]}
     async with service.client.get("/") as answer:

@@ -232,5 +232,7 @@ def test_the_reasons_are_all_there() -> None:
 
 
 def test_the_command_shown_says_what_is_shown() -> None:
-    [(url, said)] = re.findall(r"^\$ reportsim callbacks check (\S+)\n(.*)$", PAGE, re.MULTILINE)
-    assert as_text(url, check_url(url, AllowList())) == said
+    command = r"^\$ REPORTSIM_CALLBACK_ALLOW=(\S+) \.venv/bin/reportsim callbacks check (\S+)\n(.*)$"
+    [(networks, url, said)] = re.findall(command, PAGE, re.MULTILINE)
+    assert as_text(url, check_url(url, AllowList.parse(networks))) == said
+    assert f"REPORTSIM_CALLBACK_ALLOW={networks} make run" in as_text(url, check_url(url, AllowList()))

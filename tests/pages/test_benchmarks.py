@@ -61,7 +61,7 @@ async def test_the_form_has_a_prediction(service: Service) -> None:
         ({"rate": "5000", "duration_s": "600"}, "must not exceed 200,000"),
         ({"distribution": "lognormal", "mean_ms": "100", "sigma": "x"}, "Not a number."),
         ({"distribution": "odd", "mean_ms": "5"}, "Must be one of"),
-        ({"ledger": "none"}, "There is no such ledger."),
+        ({"ledger": "none"}, "There is no such ledger. Choose one of: demo, tiny."),
         ({"arrivals": "never"}, "Must be one of"),
         ({"blocks": "3"}, "Must be greater than or equal to 4"),
         ({"blocks": "20", "duration_s": "10"}, "shortest block is 1 s"),

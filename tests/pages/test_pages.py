@@ -125,7 +125,7 @@ async def test_a_refused_form_comes_back_as_it_was_filled_in(service: Service) -
     [
         ({"mode": "both"}, "Choose sync or async."),
         ({"mode": "sync", "report_type": "horoscope"}, "Must be one of"),
-        ({"mode": "sync", "ledger": "none"}, "There is no such ledger."),
+        ({"mode": "sync", "ledger": "none"}, "There is no such ledger. Choose one of: demo, tiny."),
         ({"mode": "sync", "report_type": "trial_balance", "from": "2025-03-01", "to": "2025-02-01"}, "is empty"),
         ({"mode": "async", "callback_url": "http://localhost/x"}, "is this machine"),
         (
@@ -254,7 +254,8 @@ async def test_running_again_has_the_limits_of_the_endpoint(settings: Settings) 
             id = (await answer.json())["id"]
         async with service.client.post(f"/requests/{id}/again") as answer:
             assert answer.status == 429
-            assert "The sync quota is used up." in await answer.text()
+            assert "The sync quota is used up." in (text := await answer.text())
+            assert "REPORTSIM_SYNC_RATE=0" in text
 
 
 async def test_a_page_shows_the_first_rows_of_the_file(service: Service) -> None:

@@ -184,10 +184,11 @@ def explain(address: str | Address, reason: str) -> str:
 
     `reason` is a key of `REASONS`; another one raises KeyError.
     """
-    fact = f"The address {str(address)[:64]} is {REASONS[reason]}"
+    shown = str(address)[:64]
+    fact = f"The address {shown} is {REASONS[reason]}"
     if reason in NEVER_OPENED:
         return f"{fact}; it is never called."
-    return f"{fact}; to call it, list it or its network in {SETTING}."
+    return f"{fact}; to call it, list it or its network in {SETTING}: {SETTING}={shown} make run."
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ What a DNS name resolves to is checked when it is dialed, with `callback_targets
 import re
 import unicodedata
 from collections.abc import Sequence
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 from urllib.parse import quote
 
 from yarl import URL
 
-from reportsim.core.callback_policy.addresses import SETTING, AllowList, explain, parse_address
+from reportsim.core.callback_policy.addresses import SETTING, Address, AllowList, explain, parse_address
 from reportsim.core.callback_policy.targets import (
     REFUSED_PORTS,
     CallbackTarget,
@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 LONGEST: Final = 2048
+LOCALHOST: Final = "localhost"
 
 _SCHEME = re.compile("(https?)://", re.ASCII | re.IGNORECASE)
 _AUTHORITY = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]+)(?::(?P<port>[^:]*))?")
@@ -84,12 +85,15 @@ def _target(text: str, allow: AllowList, own: Sequence[OwnReceiver]) -> Callback
     resource = resource_of(text)
     protocol = scheme[1].lower()
     dialed = _ascii_host(f"{protocol}://{authority}/", host)
+    name = str(address)
     if address is None:
         name = _dns_name(host, dialed, allow, own)
+        address = _loopback(allow) if name == LOCALHOST else None
+    elif parse_address(dialed) != address:
+        raise _RefusedError("folded-host", f"{_shown(host)} would be called as {_shown(dialed)}.")
+    if address is None:
         _check_port(port)
         return CallbackTarget(protocol, name, port, resource)
-    if parse_address(dialed) != address:
-        raise _RefusedError("folded-host", f"{_shown(host)} would be called as {_shown(dialed)}.")
     receivers = [receiver for receiver in own if receiver.listens_at(address, port)]
     if receivers:
         return _own_target(CallbackTarget(protocol, str(address), port, resource, address, own=True), receivers)
@@ -97,7 +101,12 @@ def _target(text: str, allow: AllowList, own: Sequence[OwnReceiver]) -> Callback
     if reason:
         raise _RefusedError(reason, explain(address, reason))
     _check_port(port)
-    return CallbackTarget(protocol, str(address), port, resource, address)
+    return CallbackTarget(protocol, name, port, resource, address)
+
+
+def _loopback(allow: AllowList) -> Address | None:
+    """The loopback address that `localhost` stands for (RFC 6761); None where the list has none."""
+    return next((address for address in map(ip_address, ("127.0.0.1", "::1")) if allow.permits(address)), None)
 
 
 def _check_text(text: str) -> None:
@@ -183,12 +192,13 @@ def _dns_name(host: str, dialed: str, allow: AllowList, own: Sequence[OwnReceive
             "numeric-host",
             f"{_shown(host)} is a number; write an IPv4 address as four decimals, without a final dot.",
         )
-    if labels[-1] == "localhost":
+    if labels[-1] == LOCALHOST and not (name == LOCALHOST and _loopback(allow)):
         hint = f", or {own[0]}… for the service's own receiver" if own else ""
         raise _RefusedError(
-            "localhost", f"{_shown(host)} is this machine; write an address that {SETTING} lists{hint}."
+            "localhost",
+            f"{_shown(host)} is this machine; to call it, start the service with {SETTING}=127.0.0.0/8 make run{hint}.",
         )
-    if len(labels) == 1 and not allow.networks:
+    if len(labels) == 1 and name != LOCALHOST and not allow.networks:
         raise _RefusedError(
             "single-label",
             f"{_shown(host)} is a local name; write a full name, or list its network in {SETTING}.",

@@ -75,6 +75,23 @@ class RaceControls:
         )
 
 
+def controls_of(plan: Plan) -> RaceControls:
+    """The controls with which a race was started."""
+    service = plan.service_time or {}
+    defaults = read_controls({})
+    return RaceControls(
+        requests=round(plan.rate),
+        workers=plan.workers,
+        distribution=service.get("distribution", defaults.distribution),
+        mean_ms=float(f"{1000 * plan.service.mean_s:.4g}"),
+        sigma=service.get("sigma", defaults.sigma),
+        slow_share=service.get("slow_share", defaults.slow_share),
+        client_timeout_s=plan.client_timeout_s or defaults.client_timeout_s,
+        callback_failures=plan.callback_failures,
+        seed=plan.seed,
+    )
+
+
 def read_controls(given: Mapping[str, str]) -> RaceControls:
     """The controls from a form or a query string; missing ones have their default.
 

@@ -8,12 +8,13 @@ from aiohttp import hdrs, web
 from marshmallow import ValidationError
 from yarl import URL
 
+from reportsim.benchmark.plan import Plan
 from reportsim.core.problems import Problem, flatten, invalid
 from reportsim.pages.forms import FORM
-from reportsim.pages.race.controls import RaceControls, RaceForm, read_controls
+from reportsim.pages.race.controls import RaceControls, RaceForm, controls_of, read_controls
 from reportsim.pages.race.live import load_race
 from reportsim.pages.race.model import Race
-from reportsim.pages.race.prediction import predict_race
+from reportsim.pages.race.prediction import ACCEPT_MS, predict_race
 from reportsim.store import benchmarks
 from reportsim.web.keys import ENGINE, RUNNER, SETTINGS
 from reportsim.web.limits.rate_limit import raise_refusal, rate_limited
@@ -21,15 +22,20 @@ from reportsim.web.limits.rate_limit import raise_refusal, rate_limited
 RACE_PARAMETERS: Final = frozenset({"race", *RaceForm().fields})
 
 
-async def find_race(request: web.Request, query: Mapping[str, Any], controls: RaceControls) -> Race:
-    """The race that the query names, or else a prediction for the controls."""
-    prediction = predict_race(controls, request.app[SETTINGS].callback_waits)
-    if (id := query.get("race")) is None:
-        return prediction
-    run = await benchmarks.get(request.app[ENGINE].pool, id)
-    if run is None or not run.plan.get("together"):
-        raise Problem("not-found", "There is no such race.")
-    return await load_race(request, run, prediction)
+async def find_race(
+    request: web.Request, query: Mapping[str, Any], controls: RaceControls
+) -> tuple[RaceControls, Race]:
+    """The race that the query names with its own controls, or else a prediction for the given ones."""
+    pool = request.app[ENGINE].pool
+    run = None
+    if (id := query.get("race")) is not None:
+        run = await benchmarks.get(pool, id)
+        if run is None or not run.plan.get("together"):
+            raise Problem("not-found", "There is no such race.")
+        controls = controls_of(Plan.from_json(run.plan))
+    accept_ms = await benchmarks.latest_race_accept_ms(pool) or ACCEPT_MS
+    prediction = predict_race(controls, request.app[SETTINGS].callback_waits, accept_ms)
+    return controls, prediction if run is None else await load_race(request, run, prediction)
 
 
 def parse_controls(given: Mapping[str, str]) -> RaceControls:

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from aiohttp import web
@@ -49,7 +49,13 @@ async def load_race(request: web.Request, run: Benchmark, prediction: Race) -> R
         at_least_ms=0.0 if samples is not None else prediction.now,
         hashes=hashes(rows),
         error=run.error["detail"] if run.error else None,
+        failed_checks=failed_checks(run.result) if run.result else None,
     )
+
+
+def failed_checks(result: Mapping[str, Any]) -> list[str]:
+    """What the checks of a result say that forbid to trust it."""
+    return [f"{check['id']}: {check['detail']}" for check in result["checks"] if check["verdict"] == "fail"]
 
 
 def hashes(rows: Sequence[Attempted]) -> dict[str, list[str]]:

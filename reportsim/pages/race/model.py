@@ -4,8 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from statistics import median
-from typing import Final
+from typing import Final, NamedTuple
 
 from reportsim.core.model import Mode
 from reportsim.pages.filters import duration
@@ -24,6 +23,13 @@ class Attempt:
     start: float
     end: float
     delivered: bool
+
+
+class RequestEnd(NamedTuple):
+    """When a request ended for its client, and whether the client left without the result."""
+
+    time: float
+    gave_up: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +91,12 @@ class RaceRequest:
             return "gave up"
         return "" if math.isnan(self.result) else duration(self.result)
 
+    def end(self, now: float) -> "RequestEnd":
+        """When the client had its result or gave up; infinity if neither has happened."""
+        if self.gave_up:
+            return RequestEnd(self.disconnected if self.disconnected <= now else math.inf, True)
+        return RequestEnd(self.result if self.result <= now else math.inf, False)
+
     def connected_ms(self, now: float) -> float:
         """How long the client was connected, up to now."""
         if math.isnan(self.queued):
@@ -117,9 +129,17 @@ class RaceSide:
         return sum(request.gave_up and request.disconnected <= self.now for request in self.requests)
 
     @property
-    def median_ms(self) -> float | None:
-        """The median time to a result, of those received so far."""
-        return median(self.results) if self.results else None
+    def median_text(self) -> str:
+        """The median time to a result over all requests, with ≥ where it falls on clients that gave up.
+
+        Empty while fewer than half of the requests have ended.
+        """
+        ends = sorted(request.end(self.now) for request in self.requests)
+        middle = ends[(len(ends) - 1) // 2 : len(ends) // 2 + 1]
+        if not middle or math.isinf(middle[-1].time):
+            return ""
+        at_least = "≥ " if any(end.gave_up for end in middle) else ""
+        return at_least + duration(sum(end.time for end in middle) / len(middle))
 
     @property
     def description(self) -> str:
@@ -128,8 +148,8 @@ class RaceSide:
         parts = [f"{count} {self.mode} requests", f"clients connected for {duration(self.connected_ms)} in total"]
         results = f"{len(self.results)} result{'' if len(self.results) == 1 else 's'}"
         parts.append(results + (f", {self.gave_up} gave up" if self.gave_up else ""))
-        if self.median_ms is not None:
-            parts.append(f"median time to result {duration(self.median_ms)}")
+        if self.median_text:
+            parts.append(f"median time to result {self.median_text}")
         return "; ".join(parts)
 
 
@@ -143,6 +163,8 @@ class Race:
     status: str = ""
     id: str | None = None
     at_least_ms: float = 0.0
+    failed_checks: Sequence[str] | None = None
+    """What forbids to trust the measurement; None while nothing has been checked."""
     hashes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """The sha256 of every file of each side so far."""
     error: str | None = None

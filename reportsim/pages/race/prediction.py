@@ -9,18 +9,21 @@ from reportsim.core.model import Mode
 from reportsim.pages.race.controls import RaceControls
 from reportsim.pages.race.model import NONE, Attempt, Race, RaceRequest, RaceSide, last_ms
 
-# The time that a 202 or a callback is assumed to take.
+# The time that a 202 or a callback is assumed to take before a race has measured it on this machine.
 ACCEPT_MS: Final = 4.0
 
 
-def predict_race(controls: RaceControls, waits_s: Sequence[float]) -> Race:
-    """Simulates the race with the same service times that the server will draw."""
+def predict_race(controls: RaceControls, waits_s: Sequence[float], accept_ms: float = ACCEPT_MS) -> Race:
+    """Simulates the race with the same service times that the server will draw.
+
+    `accept_ms` is the time that a 202 takes, and a callback.
+    """
     services_s = make_schedule(controls.plan).services
     flow = simulate([0.0] * len(services_s), services_s, workers=controls.workers)
     sides = []
     for mode in Mode:
         requests = [
-            predict_request(controls, mode, number, 1000 * start, 1000 * end, waits_s)
+            predict_request(controls, mode, number, 1000 * start, 1000 * end, waits_s, accept_ms)
             for number, (start, end) in enumerate(zip(flow.starts, flow.ends, strict=True), 1)
         ]
         sides.append(RaceSide(mode=mode, requests=requests, now=last_ms(requests)))
@@ -28,7 +31,13 @@ def predict_race(controls: RaceControls, waits_s: Sequence[float]) -> Race:
 
 
 def predict_request(
-    controls: RaceControls, mode: Mode, number: int, started: float, ended: float, waits_s: Sequence[float]
+    controls: RaceControls,
+    mode: Mode,
+    number: int,
+    started: float,
+    ended: float,
+    waits_s: Sequence[float],
+    accept_ms: float,
 ) -> RaceRequest:
     """One request of one side, given when the worker starts and ends."""
     timeout_ms = 1000 * controls.client_timeout_s
@@ -49,15 +58,15 @@ def predict_request(
     waits = [*waits_s, *[last_wait] * controls.callback_failures][: controls.callback_failures]
     attempts, at = [], ended
     for wait in waits:
-        attempts.append(Attempt(start=at, end=at + ACCEPT_MS, delivered=False))
-        at += ACCEPT_MS + 1000 * wait
-    attempts.append(Attempt(start=at, end=at + ACCEPT_MS, delivered=True))
+        attempts.append(Attempt(start=at, end=at + accept_ms, delivered=False))
+        at += accept_ms + 1000 * wait
+    attempts.append(Attempt(start=at, end=at + accept_ms, delivered=True))
     return RaceRequest(
         number=number,
         mode=mode,
-        disconnected=ACCEPT_MS,
+        disconnected=accept_ms,
         started=started,
         ended=ended,
-        result=at + ACCEPT_MS,
+        result=at + accept_ms,
         attempts=attempts,
     )

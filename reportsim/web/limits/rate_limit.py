@@ -226,4 +226,6 @@ def charge_quota(request: web.Request, policy: str, count: int) -> Iterator[Char
 @functools.lru_cache(1_024)
 def quota_problem(policy: str, retry_after: int) -> Problem:
     """The 429 of a client over its quota; cached, since a flood of refusals must stay cheap."""
-    return quota_exceeded(policy, f"The {policy} quota is used up.", retry_after)
+    setting = f"REPORTSIM_{policy.upper()}_RATE"
+    detail = f"The {policy} quota is used up. To lift it, start the service with {setting}=0."
+    return quota_exceeded(policy, detail, retry_after)

@@ -343,6 +343,8 @@ def test_opening_every_network_opens_private_addresses_and_local_names_only(url:
         assert isinstance(verdict, CallbackTarget)
     elif reason == "nat64":
         assert isinstance(verdict, CallbackTarget) or verdict.reason == "metadata"
+    elif reason == "localhost":
+        assert isinstance(verdict, CallbackTarget) == ((URL(url).host or "").rstrip(".") == "localhost")
     elif reason == "single-label":
         assert isinstance(verdict, CallbackTarget) or verdict.reason == "port-refused"
     else:
@@ -468,13 +470,28 @@ def test_an_opened_network_may_be_called(url: str, allow: str) -> None:
         ("http://127.0.0.1:6379/", "port-refused"),
         ("http://127.0.0.1:0/", "bad-port"),
         ("http://10.0.0.1:9000/", "private"),
-        ("http://localhost:9000/", "localhost"),
+        ("http://app.localhost:9000/", "localhost"),
+        ("http://localhost:22/", "port-refused"),
         ("http://[::ffff:127.0.0.1]:9000/", "ipv4-mapped"),
         ("http://127.1:9000/", "numeric-host"),
     ],
 )
 def test_an_opened_network_opens_neither_service_ports_nor_other_spellings(url: str, reason: str) -> None:
     assert refused(url, "127.0.0.0/8").reason == reason
+
+
+@pytest.mark.parametrize(
+    ("networks", "address"), [("127.0.0.0/8", "127.0.0.1"), ("::1", "::1"), ("::1/128,127.0.0.1", "127.0.0.1")]
+)
+def test_localhost_is_the_loopback_address_that_is_opened(networks: str, address: str) -> None:
+    target = check_url("http://LocalHost:9000/x", AllowList.parse(networks))
+    assert target == CallbackTarget("http", "localhost", 9000, "/x", ip_address(address))
+    assert refused("http://localhost:9000/", "10.0.0.0/8").reason == "localhost"
+
+
+def test_a_refusal_has_the_command_that_opens() -> None:
+    assert f"{SETTING}=127.0.0.1 make run" in refused("http://127.0.0.1:9000/").detail
+    assert f"{SETTING}=127.0.0.0/8 make run" in refused("http://localhost:9000/").detail
 
 
 @pytest.mark.parametrize("url", ["http://10.0.0.1/", "http://127.0.0.1:9000/", "http://localhost/", "http://intranet/"])
@@ -515,9 +532,15 @@ class TestOwnReceiver:
     def test_everything_else_of_it_is_refused(self, url: str, reason: str) -> None:
         assert refused(url, own=OWN).reason == reason
 
-    @pytest.mark.parametrize(("url", "reason"), [case for case in table(OWN_REFUSED) if case[1] != "loopback"])
+    @pytest.mark.parametrize(
+        ("url", "reason"), [case for case in table(OWN_REFUSED) if case[1] not in {"loopback", "localhost"}]
+    )
     def test_an_opened_loopback_opens_no_other_route(self, url: str, reason: str) -> None:
         assert refused(url, "127.0.0.0/8 ::1", OWN).reason == reason
+
+    def test_localhost_is_the_receiver_where_loopback_is_opened(self) -> None:
+        assert accepted("http://localhost:8080/webhook-test/x", "127.0.0.0/8", OWN).own
+        assert refused("http://localhost:8080/api/sync", "127.0.0.0/8", OWN).reason == "own-route"
 
     def test_an_opened_loopback_opens_other_ports(self) -> None:
         assert not accepted("http://127.0.0.1:8081/api/sync", "127.0.0.0/8", OWN).own

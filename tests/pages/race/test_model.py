@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import ValidationError
 
+from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.schedule import make_schedule
 from reportsim.core.model import CallbackLog, CallbackStatus, Mode, Request, Status
 from reportsim.core.service_time import ServiceTime
 from reportsim.pages.csv_preview import read_preview
-from reportsim.pages.race.controls import read_controls
+from reportsim.pages.race.controls import controls_of, read_controls
 from reportsim.pages.race.density_chart import draw_density
 from reportsim.pages.race.live import attempts_by_index, sides_from_rows
 from reportsim.pages.race.model import RaceRequest, RaceSide
@@ -173,6 +174,24 @@ def test_clients_that_give_up_waste_worker_time() -> None:
     assert "work" not in kinds[3]
 
 
+def test_the_median_counts_clients_that_gave_up() -> None:
+    controls = {"distribution": "fixed", "mean_ms": "1000", "workers": "1", "client_timeout_s": "1.5"}
+    sync, later = predict_race(read_controls({**controls, "requests": "4"}), WAITS, 0).sides
+    assert (sync.median_text, later.median_text) == ("≥ 1.5 s", "2.5 s")
+    sync, _ = predict_race(read_controls({**controls, "requests": "2"}), WAITS).sides
+    assert sync.median_text == "≥ 1.25 s"
+    sync, _ = predict_race(read_controls({**controls, "requests": "2", "client_timeout_s": "9"}), WAITS).sides
+    assert sync.median_text == "1.5 s"
+    assert replace(sync, now=1_500).median_text == ""
+
+
+@pytest.mark.parametrize("distribution", ["fixed", "exponential", "lognormal", "bimodal"])
+def test_the_controls_of_a_race_are_those_it_was_started_with(distribution: str) -> None:
+    texts = {"distribution": distribution, "requests": "5", "workers": "2", "mean_ms": "350", "client_timeout_s": "1.2"}
+    given = read_controls({**texts, "callback_failures": "1", "seed": "3"})
+    assert controls_of(Plan.from_json(given.plan.as_json())) == given
+
+
 def test_failing_callbacks_cost_their_waits() -> None:
     plain = predict_race(read_controls({}), WAITS).sides[1]
     failing = predict_race(read_controls({"callback_failures": "2"}), WAITS).sides[1]
@@ -190,7 +209,7 @@ def test_what_has_not_ended_goes_on_until_now() -> None:
         ("work", 10, 40, True),
     ]
     side = RaceSide(mode=Mode.SYNC, requests=[request], now=500)
-    assert (side.connected_ms, side.results, side.median_ms) == (500, [], None)
+    assert (side.connected_ms, side.results, side.median_text) == (500, [], "")
 
 
 def test_another_replica_draws_the_lanes_from_their_rows() -> None:

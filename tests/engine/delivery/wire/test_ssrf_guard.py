@@ -180,6 +180,15 @@ class TestUrls:
         assert dial.refusal is not None
         assert dial.refusal.reason == "not-the-target"
 
+    async def test_localhost_is_dialed_at_the_address_that_is_opened(self) -> None:
+        guard = SsrfGuard(AllowList.parse("127.0.0.0/8"), [])
+        answer = says(b"HTTP/1.1 204 No Content\r\n\r\n")
+        async with answering(answer, host="127.0.0.1") as good, open_client(guard) as session:
+            target = guard.check_url(f"http://localhost:{good.port}/")
+            assert isinstance(target, CallbackTarget)
+            outcome = await post(session, target)
+        assert (outcome.success, outcome.remote_ip) == (True, "127.0.0.1")
+
 
 class TestRedirects:
     @pytest.mark.parametrize("status", [300, 301, 302, 303, 305, 307, 308])
