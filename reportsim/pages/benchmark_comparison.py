@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from reportsim.benchmark.report.charts.summary import WORDS
 from reportsim.benchmark.results.run_comparison import SIDES, compare_runs
+from reportsim.benchmark.results.verdict import IRRELEVANT_SHARE
 from reportsim.core.number_format import duration, percent, three
 from reportsim.store.benchmarks import Benchmark
 
@@ -26,12 +27,15 @@ METRICS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ComparedMetric:
-    """One metric of both runs; `apart` if their intervals do not overlap."""
+    """One metric of both runs, with its difference; `apart` if their intervals do not overlap."""
 
     name: str
     first: str
     second: str
+    difference: str
     apart: bool
+    relevant: bool
+    """Whether the runs are apart by a share that matters in practice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,21 @@ def describe_metric(row: Json) -> ComparedMetric:
         f"{'≥ ' if row[f'{which}_censored'] else ''}{format_value(row['metric'], row[which])}"
         for which in ("first", "second")
     )
-    return ComparedMetric(name, first, second, bool(row["apart"]))
+    apart = bool(row["apart"])
+    relevant = apart and (row["ratio"] is None or abs(row["ratio"] - 1) >= IRRELEVANT_SHARE)
+    return ComparedMetric(name, first, second, format_difference(row), apart, relevant)
+
+
+def format_difference(row: Json) -> str:
+    """Second − first in the metric's unit, and relative to the first; empty where one is unknown or a bound."""
+    if row["difference"] is None:
+        return ""
+    sign = "−" if row["difference"] < 0 else "+"
+    shown = f"{sign}{format_value(row['metric'], abs(row['difference']))}"
+    if row["ratio"] is None or row["metric"].startswith("outcomes."):
+        return shown
+    change = row["ratio"] - 1
+    return f"{shown} ({'−' if change < 0 else '+'}{percent(abs(change))})"
 
 
 def format_value(metric: str, value: float | None) -> str:

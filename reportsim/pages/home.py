@@ -7,7 +7,9 @@ from typing import Any, Final
 
 from aiohttp import hdrs, web
 from marshmallow import EXCLUDE
+from yarl import URL
 
+from reportsim.core.callback_policy.addresses import classify
 from reportsim.core.model import Ledger
 from reportsim.core.problems import Problem, invalid
 from reportsim.pages.forms import FORM, form_errors, parse_number, read_form, submission_body
@@ -23,6 +25,7 @@ from reportsim.web.limits.expensive_requests import refuse_other_sites
 from reportsim.web.limits.rate_limit import raise_refusal, rate_limited
 from reportsim.web.query_parameters import load_query
 from reportsim.web.readiness import check_database
+from reportsim.web.service_facts import ServiceFact, list_service_facts
 from reportsim.web.submission import ASYNC_PATH, FAILURES_PATH, demo_receiver_origin
 from reportsim.web.templating import html_page, render
 
@@ -77,6 +80,7 @@ async def render_home(
         controls, race = await find_race(request, query, controls)
     context: Json = {
         "checks": checks,
+        "facts": local_facts(request),
         "ready": all(check.ok for check in checks),
         "ledgers": ledgers,
         "workers": engine.slots.width,
@@ -134,6 +138,14 @@ def check_readiness(
         ),
         ReadinessCheck(not app[DRAINING].is_set(), "accepting", "new requests", "The service is shutting down."),
     ]
+
+
+def local_facts(request: web.Request) -> Sequence[ServiceFact]:
+    """What the user of a service on this machine needs; nothing where others reach it, whom folders do not concern."""
+    base_url = request.app[ENGINE].addresses.base_url
+    if classify(URL(base_url).host or "") != "loopback":
+        return ()
+    return list_service_facts(request.app[SETTINGS], base_url)
 
 
 def is_list(query: Mapping[str, Any], request: web.Request) -> bool:

@@ -15,6 +15,8 @@ async function predict () {
     const page = new DOMParser().parseFromString(await response.text(), 'text/html')
     const next = page.getElementById('prediction')
     if (next) old.replaceWith(document.importNode(next, true))
+    // What cannot be predicted because it is invalid cannot be started either.
+    plan.querySelector('.big').disabled = response.status === 422
   } catch (error) {
     if (error.name !== 'AbortError') old.classList.remove('pending')
   }

@@ -31,6 +31,7 @@ async def test_a_run_is_predicted_watched_and_exported(service: Any, browser: Br
     await expect(page.locator(".report")).to_be_visible(timeout=3 * LATE_MS)
     assert await same_document(page)
     await expect(page.locator(".report figure > svg")).to_have_count(7)
+    await page.get_by_text("Can this be trusted?").click()
     await expect(page.get_by_role("table", name="Checks")).to_contain_text("H5")
 
     async with page.expect_download() as download:
@@ -81,7 +82,10 @@ async def test_errors_of_a_plan_are_shown_before_and_after_submitting(
     context = await browser.new_context()
     page = await open_page(context, complaints, f"{service.url}/benchmarks?rate=5000&duration_s=600")
     await expect(page.locator("#prediction")).to_contain_text("must not exceed 200,000", timeout=2 * LATE_MS)
-    await page.get_by_role("button", name="Start the run").click()
+    start = page.get_by_role("button", name="Start the run")
+    await expect(start).to_be_disabled()
+    # As without JavaScript, where it is never disabled.
+    await start.evaluate("button => { button.disabled = false; button.click() }")
     await expect(page.get_by_role("alert").filter(has_text="no run was started")).to_contain_text("200,000")
     await context.close()
     assert [text for text in complaints.messages if "422" not in text] == []

@@ -100,7 +100,8 @@ async def test_runs_are_listed_shown_and_compared(service: Service) -> None:
     assert 'name="rate" value="4.8"' in again[1]
     text = await get_page(service, URL("/benchmarks/compare").with_query([("id", first), ("id", second)]))
     assert "both runs have the same plan" in text
-    assert "<td>≥ 8 s</td><td>≥ 8 s</td>" in text
+    assert '<td class="figure">≥ 8 s</td><td class="figure">≥ 8 s</td>' in text
+    assert "No metric differs by 2 % or more beyond chance." in text
     await get_page(service, f"/benchmarks/compare?id={first}", 422)
     await get_page(service, f"/benchmarks/compare?id={first}&id={UNKNOWN}", 404)
     await get_page(service, f"/benchmarks/{UNKNOWN}", 404)

@@ -21,6 +21,7 @@ from reportsim.benchmark.report.charts.summary import (
 )
 from reportsim.benchmark.report.style import POLICY, STYLE
 from reportsim.benchmark.results.samples import Samples
+from reportsim.benchmark.results.verdict import split_verdict
 from reportsim.benchmark.workload import Arrivals, Workload
 from reportsim.core.number_format import duration
 
@@ -92,6 +93,8 @@ def contents(
         "service_time": None,
         "prediction": prediction,
         "result": result,
+        "verdict": split_verdict(result["verdict"]),
+        "warnings": sum(check["verdict"] == "warn" for check in result["checks"]),
         "failed": [check for check in result["checks"] if check["verdict"] == "fail"],
         "charts": draw_charts(plan, prediction, result, samples),
         "numbers": [

@@ -17,6 +17,11 @@ p{margin:.25rem 0;max-width:46rem}
 .interval{white-space:nowrap}
 .verdict{margin:1rem 0;padding:.75rem 1rem;border-left:.3rem solid light-dark(#0b5cad,#6cb6ff);
 background:light-dark(#f6f8fa,#171d24);font-size:1.0625rem}
+ul.verdict{padding-left:2rem}
+details{margin-top:1rem}
+summary{cursor:pointer}
+summary h2{display:inline;margin:0}
+.trust{margin-top:1rem}
 .banner{margin:1rem 0;padding:.75rem 1rem;border:2px solid light-dark(#b3261e,#ff8f87);font-weight:600}
 figure{margin:.75rem 0 0;overflow-x:auto}
 svg{display:block;max-width:100%;height:auto;min-width:34rem}
@@ -45,6 +50,8 @@ h2,caption,thead{break-after:avoid}
 figure,tr,.verdict,.tables .wide{break-inside:avoid}
 svg{min-width:0;max-width:84%}
 .wide,figure{overflow:visible}
+summary{list-style:none}
+details::details-content{content-visibility:visible}
 @page{margin:15mm}
 }
 """

@@ -1,6 +1,7 @@
 """The finding of a run in a few sentences, made from its estimates alone."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -11,20 +12,35 @@ from reportsim.benchmark.results.summary import SideResult
 from reportsim.benchmark.statistics.block_estimates import FEWEST_BLOCKS, Estimate
 from reportsim.core.number_format import duration, percent, three
 
+# A difference below both is of no practical relevance: a share of the median, and milliseconds.
+IRRELEVANT_SHARE: Final = 0.02
+IRRELEVANT_MS: Final = 5.0
 ERRORS: Final = (Outcome.REFUSED, Outcome.SHED, Outcome.HTTP_4XX, Outcome.HTTP_5XX, Outcome.JOB_FAILED)
 
 
 def write_verdict(analysis: Analysis) -> str:
-    """What the run shows: the times, what was lost, what was held meanwhile."""
+    """What the run shows: what was lost or late, what was held meanwhile, the times."""
     timeouts = {side.name: side.timeout_s for side in analysis.design.sides}
     sentences = [describe_losses(name, result, timeouts[name]) for name, result in analysis.sides.items()]
+    sentences += describe_connections(analysis.sides)
     if analysis.comparison is not None:
-        sentences.insert(0, describe_difference(analysis.comparison))
-    return " ".join([*sentences, *describe_connections(analysis.sides)])
+        sentences.append(describe_difference(analysis.comparison, irrelevant_ms(analysis.sides)))
+    return " ".join(sentences)
 
 
-def describe_difference(comparison: Comparison) -> str:
-    """How the times to result differ on average."""
+def split_verdict(verdict: str) -> list[str]:
+    """The sentences of a verdict."""
+    return re.split(r"(?<=\.) (?=[A-Z])", verdict)
+
+
+def irrelevant_ms(results: Mapping[str, SideResult]) -> float:
+    """The difference between means below which the times are the same for practical purposes."""
+    medians = [result.time_to_result_ms.quantiles["p50"].value for result in results.values()]
+    return min(IRRELEVANT_MS, *(IRRELEVANT_SHARE * (median or 0.0) for median in medians))
+
+
+def describe_difference(comparison: Comparison, irrelevant: float) -> str:
+    """How the times to result differ on average; below `irrelevant` milliseconds they are the same."""
     first, second = comparison.names
     mean, blocks = comparison.mean_ms, comparison.blocks
     if mean.value is None:
@@ -34,11 +50,11 @@ def describe_difference(comparison: Comparison) -> str:
             f"{second.capitalize()} − {first} is {signed(mean.value)} on average; with {blocks} block "
             f"{'pair' if blocks == 1 else 'pairs'} there is no interval, which takes at least {FEWEST_BLOCKS}."
         )
+    interval = f"{signed(mean.low)} to {signed(mean.high)} on average (95 % CI, {blocks} block pairs)"
+    if max(abs(mean.low), abs(mean.high)) < irrelevant or (mean.excludes_zero and abs(mean.value) < irrelevant):
+        return f"The times to result are the same for practical purposes: {second} − {first} is {interval}."
     if not mean.excludes_zero:
-        return (
-            f"The data show no difference in time to result: {second} − {first} is {signed(mean.low)} to "
-            f"{signed(mean.high)} on average (95 % CI, {blocks} block pairs)."
-        )
+        return f"The data show no difference in time to result: {second} − {first} is {interval}."
     later = second if mean.value > 0 else first
     low, high = sorted((abs(mean.low), abs(mean.high)))
     return (

@@ -13,6 +13,7 @@ from aiohttp import web
 from reportsim.app import build_app
 from reportsim.cli.serve.postgres_watchdog import keep_running
 from reportsim.cli.serve.stop import first_of, stopped_by_eof, stopped_by_signals
+from reportsim.cli.serve.terminal import print_service_facts
 from reportsim.processes.member import Member
 from reportsim.settings import Settings
 from reportsim.store.embedded_postgres.server import EmbeddedPostgres
@@ -49,6 +50,7 @@ async def serve(
         await first_of(app[READY], app[FAILED], stop)
         if app[READY].is_set():
             log.info("reportsim is ready: %s", app[ENGINE].addresses.base_url)
+            print_service_facts(settings, app[ENGINE].addresses.base_url)
         await first_of(stop, app[FAILED])
         log.info("stopping")
         await let_go(app, server)

@@ -22,6 +22,7 @@ from reportsim.cli.serve.postgres_watchdog import keep_running
 from reportsim.cli.serve.service import IS_READY, LISTENS
 from reportsim.cli.serve.sockets import bind, bind_group
 from reportsim.cli.serve.stop import first_of, stopped_by_eof, stopped_by_signals
+from reportsim.cli.serve.terminal import print_service_facts
 from reportsim.processes.buckets import TABLE_BYTES
 from reportsim.processes.member import Member
 from reportsim.settings import Settings
@@ -220,6 +221,7 @@ class Supervisor:
     def _announce(self) -> None:
         url = self._settings.public_url or self._group.url
         log.info("reportsim is ready: %s (%d processes)", url, self._group.count)
+        print_service_facts(self._settings, url)
 
 
 def terminate(process: asyncio.subprocess.Process) -> None:

@@ -9,6 +9,7 @@ import pytest
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.results.objectives import Objective, judge, objectives
 from reportsim.benchmark.results.samples import Outcome
+from reportsim.benchmark.results.verdict import split_verdict
 from reportsim.benchmark.workload import Arrivals
 from reportsim.core.model import Mode
 from tests.benchmark.checks.test_checks import calm, shift
@@ -25,7 +26,7 @@ def test_equal_times_are_no_difference_and_that_is_said() -> None:
     run, result = example()
     mean = result["comparison"]["difference_ms"]["mean"]
     assert mean["low"] <= 0 <= mean["high"]
-    assert "no difference in time to result" in result["verdict"]
+    assert "the same for practical purposes" in result["verdict"]
     assert f"{run.plan.pairs} block pairs" in result["verdict"]
     assert "timed out after 8 s" in result["verdict"]
     assert len(run.schedule) == sum(result["comparison"]["faster"].values())
@@ -35,11 +36,21 @@ def test_a_slower_callback_is_said_with_its_interval() -> None:
     result = delay_async(calm(), 0.05).conclude()
     mean = result["comparison"]["difference_ms"]["mean"]
     assert mean["value"] == pytest.approx(50, abs=0.01)
-    assert result["verdict"].startswith(
-        "Async results arrived 50 ms later on average (95 % CI 50 ms to 50 ms, 10 block pairs)"
+    assert result["verdict"].startswith("No sync request was lost")
+    assert split_verdict(result["verdict"])[-1] == (
+        "Async results arrived 50 ms later on average (95 % CI 50 ms to 50 ms, 10 block pairs)."
     )
+    assert len(split_verdict(result["verdict"])) == 4
     faster = result["comparison"]["faster"]
     assert (faster["sync"], faster["tie"], faster["async"]) == (result["sync"]["offered"], 0, 0)
+
+
+def test_a_difference_below_two_percent_and_five_milliseconds_is_none_in_practice() -> None:
+    result = delay_async(calm(), 0.001).conclude()
+    p50 = result["sync"]["time_to_result_ms"]["p50"]["value"]
+    assert p50 > 50
+    assert "the same for practical purposes: async − sync is +1 ms to +1 ms on average" in result["verdict"]
+    assert "results arrived 6 ms later" in delay_async(calm(), 0.006).conclude()["verdict"]
 
 
 def test_times_are_cut_off_at_the_time_out_of_sync_on_both_sides() -> None:
@@ -111,7 +122,7 @@ def test_the_sides_of_an_a_a_run_are_a_and_b() -> None:
     result = rehearsed(Plan(rate=10, duration_s=40, workers=8, service_time=service, both=Mode.SYNC)).conclude()
     assert {"a", "b", "comparison"} <= set(result)
     assert "sync" not in result
-    assert "no difference" in result["verdict"]
+    assert "the same for practical purposes: b − a is" in result["verdict"]
     assert set(result["comparison"]["faster"]) == {"a", "tie", "b"}
 
 
