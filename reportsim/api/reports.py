@@ -4,10 +4,11 @@ import asyncio
 import base64
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from aiohttp import hdrs, web
 
@@ -81,7 +82,7 @@ def prepare_response(request: web.Request, row: Request) -> tuple[web.StreamResp
         "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:",
         hdrs.ACCEPT_RANGES: "bytes",
         hdrs.CACHE_CONTROL: "private, max-age=3600, immutable",
-        hdrs.CONTENT_DISPOSITION: f'attachment; filename="{row.file}"',
+        hdrs.CONTENT_DISPOSITION: f'attachment; filename="{download_name(row.input_payload)}"',
     }
     if not precondition_holds(request, etag, modified):
         raise Problem("precondition-failed", "The file does not match the precondition of the request.")
@@ -98,6 +99,17 @@ def prepare_response(request: web.Request, row: Request) -> tuple[web.StreamResp
     response.headers[hdrs.CONTENT_TYPE] = "text/csv; charset=utf-8; header=present"
     response.content_length = span.length
     return response, span
+
+
+def download_name(payload: Mapping[str, Any]) -> str:
+    """The name under which a report is saved: what it is, of which ledger, and its days, both of them included."""
+    if "as_of" in payload:
+        days = [payload["as_of"]]
+    else:
+        until = date.fromisoformat(payload["to"])
+        # No day follows the last one, which is therefore included.
+        days = [payload["from"], str(until if until == date.max else until - timedelta(days=1))]
+    return "_".join([payload["report_type"].replace("_", "-"), payload["ledger"], *days]) + ".csv"
 
 
 def read_range(handle: BinaryIO, span: ByteRange) -> bytes:

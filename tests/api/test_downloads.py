@@ -3,7 +3,6 @@
 import base64
 import gzip
 import hashlib
-import re
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -27,7 +26,7 @@ async def test_the_file_is_what_the_result_says(service: Service, report: Report
     assert headers["Content-Length"] == str(len(csv))
     assert headers["ETag"] == report.etag
     assert headers["Accept-Ranges"] == "bytes"
-    assert headers["Content-Disposition"] == f'attachment; filename="{report.url.rpartition("/")[2]}"'
+    assert headers["Content-Disposition"].startswith('attachment; filename="trial-balance_')
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert csv.splitlines()[0].startswith(b"account_code,account_name,account_type,")
 
@@ -163,9 +162,21 @@ async def test_the_file_says_what_it_hashes_to_and_when_it_was_made(service: Ser
     assert headers["Repr-Digest"] == f"sha-256=:{digest}:"
 
 
-async def test_the_name_in_content_disposition_is_the_file_s(service: Service, report: Report) -> None:
-    _, headers, _ = await fetch(service, report.url)
-    assert re.fullmatch(r'attachment; filename="[0-9a-f-]{36}\.csv"', headers["Content-Disposition"])
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"from": "2025-01-01", "to": "2026-01-01"}, "trial-balance_tiny_2025-01-01_2025-12-31.csv"),
+        ({"from": "2025-01-01", "to": "9999-12-31"}, "trial-balance_tiny_2025-01-01_9999-12-31.csv"),
+        ({"report_type": "balance_sheet", "as_of": "2025-03-31"}, "balance-sheet_tiny_2025-03-31.csv"),
+    ],
+)
+async def test_a_file_is_saved_under_a_name_that_says_what_it_is(
+    service: Service, options: dict[str, str], name: str
+) -> None:
+    async with service.client.post("/api/sync", json={"ledger": "tiny", **options}) as answer:
+        url = (await answer.json())["links"]["report"]
+    _, headers, _ = await fetch(service, url)
+    assert headers["Content-Disposition"] == f'attachment; filename="{name}"'
 
 
 async def test_dates_are_conditions_where_there_is_no_tag(service: Service, report: Report) -> None:

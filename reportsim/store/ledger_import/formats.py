@@ -1,5 +1,6 @@
 """The files that can be imported, known by their headers: their columns, and the temporary tables that COPY fills."""
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import count
@@ -33,6 +34,11 @@ ACCOUNTS_HEADER: Final = "account_code,account_name,account_type,is_cash,cf_sect
 HLEDGER_HEADER: Final = "hledger print -O csv"
 HLEDGER_NEEDED: Final = frozenset({"txnidx", "date", "description", "account", "amount", "commodity"})
 HLEDGER_MOST: Final = 40
+# The first line of a plain-text journal: a transaction, a comment or a directive (hledger, Ledger, Beancount).
+JOURNAL: Final = re.compile(
+    r"[0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}([ =].*)?$|[;#*] |(account|commodity|include|option|decimal-mark) |[~=] "
+)
+SEPARATORS: Final = {"semicolons": ";", "tabs": "\t", "bars": "|"}
 
 # A table made in the same transaction is filled from its first page on, so the order of ctid is that of the records:
 # numbering them with a sequence would cost as much as reading them.
@@ -216,7 +222,13 @@ def require_header(file: CsvFile, wanted: str) -> None:
 
 
 def header_fault(file: CsvFile, wanted: str, missing: Collection[str]) -> Fault:
-    """What is wrong with a header."""
+    """What is wrong with a header; where it is that of another kind of file, what to do."""
+    line = ",".join(file.header)
+    if JOURNAL.match(line):
+        return Fault(file.path, 1, f"this looks like a journal: convert it with {HLEDGER_HEADER}")
+    for name, separator in SEPARATORS.items():
+        if separator in line and separator not in wanted and "," not in line:
+            return Fault(file.path, 1, f"this looks separated by {name}: separate by commas, with the header {wanted}")
     lacks = f"; missing: {', '.join(sorted(missing))}" if missing else ""
     return Fault(file.path, 1, f"the header is not that of {wanted}{lacks}")
 
