@@ -30,6 +30,10 @@ MIN_BYTES_PER_S: Final = 4096
 RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII | re.IGNORECASE)
 TAG: Final = re.compile(r'(?:W/)?"[^"]*"|\*')
 
+# A ledger may have any printable name; one of a file is safe in a header and on every system.
+NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9.-]+")
+LONGEST_LEDGER: Final = 60
+
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
@@ -109,7 +113,8 @@ def download_name(payload: Mapping[str, Any]) -> str:
         until = date.fromisoformat(payload["to"])
         # No day follows the last one, which is therefore included.
         days = [payload["from"], str(until if until == date.max else until - timedelta(days=1))]
-    return "_".join([payload["report_type"].replace("_", "-"), payload["ledger"], *days]) + ".csv"
+    ledger = NOT_IN_NAMES.sub("-", payload["ledger"])[:LONGEST_LEDGER]
+    return "_".join([payload["report_type"].replace("_", "-"), ledger, *days]) + ".csv"
 
 
 def read_range(handle: BinaryIO, span: ByteRange) -> bytes:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 from yarl import URL
 
+from reportsim.api.reports import download_name
 from reportsim.settings import Settings
 from tests.api.calls import FAILING, UNKNOWN, fetch, submit
 from tests.conftest import Report, Service
@@ -29,6 +30,11 @@ async def test_the_file_is_what_the_result_says(service: Service, report: Report
     assert headers["Content-Disposition"].startswith('attachment; filename="trial-balance_')
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert csv.splitlines()[0].startswith(b"account_code,account_name,account_type,")
+
+
+def test_no_name_of_a_ledger_breaks_the_header() -> None:
+    payload = {"report_type": "cash_flow", "ledger": 'Bücher "2025"; x/y', "from": "2025-01-01", "to": "2025-02-01"}
+    assert download_name(payload) == "cash-flow_B-cher-2025-x-y_2025-01-01_2025-01-31.csv"
 
 
 async def test_head_has_the_same_headers_and_no_body(service: Service, report: Report) -> None:

@@ -22,6 +22,7 @@ from reportsim.benchmark.report.charts.summary import (
 from reportsim.benchmark.report.style import POLICY, STYLE
 from reportsim.benchmark.results.samples import Samples
 from reportsim.benchmark.results.verdict import split_verdict
+from reportsim.benchmark.theory.advice import advise
 from reportsim.benchmark.workload import Arrivals, Workload
 from reportsim.core.number_format import duration
 
@@ -66,8 +67,7 @@ def html_report(
 ) -> str:
     """The whole page; `id` and `finished_at` are shown as they are given."""
     about = " · ".join(part for part in (f"run {id}" if id else "", finished_at) if part)
-    own = {"service_time": plan.service_time, "theory": tables.list_theory(result) if plan.rho else None}
-    shown = {**contents(plan, plan.as_json(), prediction, result, samples), **own}
+    shown = own_contents(plan, prediction, result, samples)
     return render_page(shown, title=describe_title(plan), facts=describe_plan(plan), about=about)
 
 
@@ -80,8 +80,19 @@ def render_page(shown: Mapping[str, Any], *, title: str, facts: str, about: str)
 def html_fragment(plan: Plan, prediction: Json, result: Json, samples: Mapping[str, Samples]) -> str:
     """Everything below the heading, as a part of a page of the service."""
     template = template_environment().get_template("partials/benchmark_result.html")
-    own = {"service_time": plan.service_time, "theory": tables.list_theory(result) if plan.rho else None}
-    return template.render(**{**contents(plan, plan.as_json(), prediction, result, samples), **own})
+    return template.render(**own_contents(plan, prediction, result, samples))
+
+
+def own_contents(plan: Plan, prediction: Json, result: Json, samples: Mapping[str, Samples]) -> dict[str, Any]:
+    """What the templates show of a run of our own, of which theory and advice are part."""
+    sync = result["theory"].get("sync")
+    return {
+        **contents(plan, plan.as_json(), prediction, result, samples),
+        "service_time": plan.service_time,
+        "theory": tables.list_theory(result) if plan.rho else None,
+        "advice": advise(plan),
+        "agrees": sync["timeout_share"]["inside"] if sync else None,
+    }
 
 
 def contents(
@@ -94,6 +105,8 @@ def contents(
         "prediction": prediction,
         "result": result,
         "verdict": split_verdict(result["verdict"]),
+        "advice": None,
+        "agrees": None,
         "warnings": sum(check["verdict"] == "warn" for check in result["checks"]),
         "failed": [check for check in result["checks"] if check["verdict"] == "fail"],
         "charts": draw_charts(plan, prediction, result, samples),
