@@ -20,12 +20,12 @@ from reportsim.reports.catalog import CATALOG
 from reportsim.schemas.events import stream_url
 from reportsim.schemas.submission_parser import parse_body
 from reportsim.schemas.submissions import AsyncSubmission, FailingSubmission, Submission
+from reportsim.service_facts import ServiceFact, list_service_facts
 from reportsim.web.keys import DRAINING, ENGINE, READY, SETTINGS
 from reportsim.web.limits.expensive_requests import refuse_other_sites
 from reportsim.web.limits.rate_limit import raise_refusal, rate_limited
 from reportsim.web.query_parameters import load_query
 from reportsim.web.readiness import check_database
-from reportsim.web.service_facts import ServiceFact, list_service_facts
 from reportsim.web.submission import ASYNC_PATH, FAILURES_PATH, demo_receiver_origin
 from reportsim.web.templating import html_page, render
 
@@ -75,9 +75,9 @@ async def render_home(
     checks = check_readiness(request, database=database, migrated=migrated, ledgers=ledgers)
     is_race = form is not None and form.get("mode") == "race"
     controls = parse_refused_controls(form, problem) if form and is_race else parse_controls(request.query)
-    race = None
-    if usable and not is_list(query, request):
-        controls, race = await find_race(request, query, controls)
+    controls, race = (
+        await find_race(request, query, controls) if usable and not is_list(query, request) else (controls, None)
+    )
     context: Json = {
         "checks": checks,
         "facts": local_facts(request),
@@ -97,13 +97,18 @@ async def render_home(
         "events": stream_url(last_event_id, run=query.get("run")),
     }
     response = render(request, PARTIALS.get(query.get("fragment", ""), "home.html"), **context)
+    set_status(response, problem, usable=usable)
+    return response
+
+
+def set_status(response: web.Response, problem: Problem | None, *, usable: bool) -> None:
+    """Gives the page the status of the problem, or 503 while the database is not usable."""
     if problem:
         response.set_status(problem.status)
         response.headers.update(problem.headers)
     elif not usable:
         response.set_status(503)
         response.headers[hdrs.RETRY_AFTER] = "2"
-    return response
 
 
 def check_readiness(

@@ -2,8 +2,8 @@
 
 import sys
 
+from reportsim.service_facts import format_service_facts, list_service_facts
 from reportsim.settings import Settings
-from reportsim.web.service_facts import format_service_facts, list_service_facts
 
 
 def print_service_facts(settings: Settings, base_url: str) -> None:
