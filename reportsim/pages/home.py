@@ -16,11 +16,11 @@ from reportsim.pages.forms import FORM, form_errors, parse_number, read_form, su
 from reportsim.pages.race.handlers import RACE_PARAMETERS, find_race, parse_controls, parse_refused_controls, start_race
 from reportsim.pages.request import accept, curl_command, submit_and_wait
 from reportsim.pages.request_list import FILTERS, REQUEST_COUNTS, HomeQuery, RequestCounts, load_listing
+from reportsim.pages.service_facts import ServiceFact, list_service_facts
 from reportsim.reports.catalog import CATALOG
 from reportsim.schemas.events import stream_url
 from reportsim.schemas.submission_parser import parse_body
 from reportsim.schemas.submissions import AsyncSubmission, FailingSubmission, Submission
-from reportsim.service_facts import ServiceFact, list_service_facts
 from reportsim.web.keys import DRAINING, ENGINE, READY, SETTINGS
 from reportsim.web.limits.expensive_requests import refuse_other_sites
 from reportsim.web.limits.rate_limit import raise_refusal, rate_limited

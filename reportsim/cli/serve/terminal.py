@@ -2,7 +2,7 @@
 
 import sys
 
-from reportsim.service_facts import format_service_facts, list_service_facts
+from reportsim.pages.service_facts import format_service_facts, list_service_facts
 from reportsim.settings import Settings
 
 
