@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-MOST_ROWS: Final = 8
+MOST_ROWS: Final = 60
 MOST_BYTES: Final = 16 * 1024
 
 

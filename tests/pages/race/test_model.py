@@ -270,6 +270,10 @@ def test_a_preview_is_the_first_rows_and_never_a_part_of_one(tmp_path: Path) -> 
     found = read_preview(file)
     assert found is not None
     assert (found.header, found.rows, found.more) == (["a", "b"], [["1", "x, y"], ["2", "line\nbreak"]], False)
+    file.write_text("a,b\n" + "1,x\n" * 61)
+    found = read_preview(file)
+    assert found is not None
+    assert (len(found.rows), found.more) == (60, True)
     file.write_text("a,b\n" + f'1,"{"z" * 9_000}"\n' * 5)
     found = read_preview(file)
     assert found is not None
