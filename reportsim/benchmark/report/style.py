@@ -51,6 +51,8 @@ figure,tr,.verdict,.tables .wide{break-inside:avoid}
 svg{min-width:0;max-width:84%}
 .wide,figure{overflow:visible}
 summary{list-style:none}
+details{margin-top:.5rem}
+h2{margin-top:1rem}
 details::details-content{content-visibility:visible}
 @page{margin:15mm}
 }
