@@ -78,11 +78,11 @@ FROM ({" UNION ALL ".join(problems)} ORDER BY at LIMIT {SHOWN + 1}) AS problem O
 
 def add_chart() -> str:
     """Makes the accounts of the accounts file known; of its two cells about cash, one is enough."""
-    return """
+    return f"""
 UPDATE import_known SET in_chart = true WHERE code IN (SELECT code FROM import_chart);
 INSERT INTO import_known (code, name, type, is_cash, cf_section, in_ledger, in_chart)
 SELECT code, name, type, coalesce(is_cash, cf_section = 'cash', false),
-    coalesce(cf_section, CASE WHEN is_cash THEN 'cash' ELSE 'operating' END), false, true
+    coalesce(cf_section, {SECTION}), false, true
 FROM import_chart WHERE code NOT IN (SELECT code FROM import_known)"""
 
 
@@ -98,6 +98,11 @@ SELECT account, {code if kind.hledger else "account"} AS code, name, type, at FR
     SELECT account, name, type, min(at) AS at FROM {kind.entries} AS entries GROUP BY account, name, type) AS stated"""
 
 
+# The section of the cash flow statement of an account for which none is given.
+SECTION: Final = """CASE WHEN is_cash THEN 'cash' WHEN type = 'equity' THEN 'financing'
+        WHEN type = 'liability' AND name ~* '\\m(loans?|mortgages?|bonds?|borrowings?)\\M' THEN 'financing'
+        ELSE 'operating' END"""
+
 # The type of an account by hledger's rules.
 GUESS: Final = """CASE WHEN account ~* '^assets?(:|$)' THEN 'asset'
         WHEN account ~* '^(debts?|liabilit(y|ies))(:|$)' THEN 'liability'
@@ -110,7 +115,7 @@ def create_new(kind: Format, *, cash_by_name: bool) -> str:
     """Accounts that were not known: they are what the first entries say, or, with hledger's rules, their names."""
     return f"""
 CREATE TEMPORARY TABLE import_new ON COMMIT DROP AS
-SELECT code, name, type, is_cash, CASE WHEN is_cash THEN 'cash' ELSE 'operating' END AS cf_section FROM (
+SELECT code, name, type, is_cash, {SECTION} AS cf_section FROM (
     SELECT code, name, type, {cash_by_name} AND type = 'asset' AND name ~* 'cash|bank|checking|savings' AS is_cash
     FROM (
         SELECT code, coalesce((array_agg(name ORDER BY at) FILTER (WHERE name <> ''))[1], code) AS name,

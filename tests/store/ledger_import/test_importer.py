@@ -189,9 +189,21 @@ class TestHledger:
         assert [row[:5] for row in await rows(connection, CHART, ledger)] == [
             ("Assets:Bank:1000", "Assets:Bank:1000", "asset", True, "cash"),
             ("assets:cash", "assets:cash", "asset", True, "cash"),
-            ("equity:opening", "equity:opening", "equity", False, "operating"),
+            ("equity:opening", "equity:opening", "equity", False, "financing"),
             ("expenses:food", "expenses:food", "expense", False, "operating"),
         ]
+
+    async def test_equity_and_loans_are_financing(self, connection: Connection, tmp_path: Path) -> None:
+        lines = (
+            '"1","2024-01-01","","","","","","assets:bank","9.00","EUR","","9.00","",""\n'
+            '"1","2024-01-01","","","","","","liabilities:car loan","-5.00","EUR","5.00","","",""\n'
+            '"1","2024-01-01","","","","","","liabilities:cloanage","-2.00","EUR","2.00","","",""\n'
+            '"1","2024-01-01","","","","","","equity:capital","-2.00","EUR","2.00","","",""\n'
+        )
+        ledger = await load(connection, file(tmp_path, HLEDGER + lines))
+        sections = {row[1]: row[4] for row in await rows(connection, CHART, ledger)}
+        assert sections["liabilities:car loan"] == sections["equity:capital"] == "financing"
+        assert sections["liabilities:cloanage"] == "operating"
 
     async def test_codes_types_and_cash_from_an_accounts_file(self, connection: Connection, tmp_path: Path) -> None:
         chart = file(tmp_path, f"{ACCOUNTS}\n1000,Bank,asset,1,\nfood,Essen,liability,0,financing\n", "accounts.csv")
@@ -199,7 +211,7 @@ class TestHledger:
         assert [row[:5] for row in await rows(connection, CHART, ledger)] == [
             ("1000", "Bank", "asset", True, "cash"),
             ("assets:cash", "assets:cash", "asset", False, "operating"),
-            ("equity:opening", "equity:opening", "equity", False, "operating"),
+            ("equity:opening", "equity:opening", "equity", False, "financing"),
             ("food", "Essen", "liability", False, "financing"),
         ]
         assert [row[2] for row in await rows(connection, ENTRIES, ledger)] == [
