@@ -61,7 +61,7 @@ NEVER_OPENED = [
     ("http://[fd00:ec2::254]/", "metadata"),
     ("http://169.254.1.1/", "link-local"),
     ("http://[::ffff:127.0.0.1]/", "ipv4-mapped"),
-    ("http://localhost/", "localhost"),
+    ("http://hooks.localhost/", "localhost"),
 ]
 
 

@@ -194,7 +194,7 @@ def test_a_malformed_file_is_one_line_and_nothing_is_sent(
     ("arguments", "said"),
     [
         (["--rate", "5001"], "rate must be a number from 0.1 to 5000"),
-        (["--rate", "1000", "--duration", "201"], "rate × duration_s must not exceed 200,000"),
+        (["--rate", "1000", "--duration", "201"], "rate times duration must not exceed 200,000"),
         (["--duration", "601"], "duration_s must be a number from 1 to 600"),
         (["--objective", "async.p95 < 3"], "no side async"),
         (["--objective", "faster"], "'faster' is not like"),

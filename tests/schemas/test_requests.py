@@ -50,6 +50,9 @@ class Ledgers:
     async def read(self, name: str) -> Ledger | None:
         return self.known.get(name)
 
+    async def all(self) -> list[Ledger]:
+        return list(self.known.values())
+
 
 def accepted(
     body: Any, base: type[Submission] = AsyncSubmission, *, ledgers: dict[str, Ledger] = LEDGERS
