@@ -90,7 +90,7 @@ async def test_the_verdict_is_right(name: str, later_ms: tuple[float, float], tm
     assert expected_later <= later < expected_later + 35
     for side in ("sync", "async"):
         assert result[side]["outcomes"]["ok"] == result[side]["offered"]
-    assert result["verdict"].startswith("Async results arrived")
+    assert "Async results arrived" in result["verdict"]
     assert "No async request was lost." in result["verdict"]
     if name == "fastapi":
         assert result["async"]["earliest_ms"]["p50"]["value"] < expected_sync
