@@ -23,7 +23,7 @@ test: .venv/dev.stamp ## run the tests but the slow ones
 
 # pytest's 5 says that there is no such test.
 test-slow: .venv/dev.stamp .venv/generators/stamp ## run the slow tests
-	$(BIN)/python -m pytest -m slow || test $$? -eq 5
+	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist worksteal || test $$? -eq 5
 
 faults: .venv/dev.stamp ## kill a service a hundred times, restart its database, drop its connections
 	FAULT_KILLS=100 $(BIN)/python -m pytest tests/faults -s
