@@ -1,5 +1,6 @@
 """The load of a run, whatever service it is sent to: how many requests, when they are due, and in which blocks."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -64,7 +65,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workload:
+class Workload(ABC):
     """One load, the same for each side; the defaults are a minute of eight requests a second."""
 
     LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = BOUNDS
@@ -159,9 +160,9 @@ class Workload:
         """The pattern of a side, given its name."""
         return next(each.mode for each in self.sides if each.name == side)
 
+    @abstractmethod
     def timeout_of(self, mode: Mode) -> float:
         """When a client is without a result for good, in seconds from when its request is due."""
-        raise NotImplementedError
 
     def answer_timeout_of(self, mode: Mode) -> float:
         """When a client gives up waiting for an answer, in seconds from when its request is due."""

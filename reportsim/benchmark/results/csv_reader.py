@@ -231,7 +231,7 @@ def read_partial_design(plan: Mapping[str, Any], names: list[str], last: int, la
             SideDesign(
                 name=name,
                 timeout_s=timeouts.get(pattern if isinstance(pattern, str) else name, math.inf),
-                # Whoever has a deadline for results has a time-out for answers, on both sides.
+                # A plan with a deadline for async results has a time-out for answers, on both sides.
                 answer_timeout_s=timeouts["sync"] if timeouts["async"] < math.inf else None,
             )
             for name in names
