@@ -17,13 +17,15 @@ LATE_MS: Final = 60_000
 REPORTS: Final = ("trial_balance", "income_statement", "balance_sheet", "general_ledger", "cash_flow")
 
 
-async def photograph(browser: Browser, url: str, name: str, place: str = "body") -> None:
-    """One page in both themes, scrolled to an element."""
+async def photograph(browser: Browser, url: str, name: str, place: str = "body", back: int = 0) -> None:
+    """One page in both themes, scrolled to an element; the moving picture so many steps before its end."""
     for scheme in SCHEMES:
         context = await browser.new_context(viewport=SIZE, color_scheme=scheme, reduced_motion="reduce")
         page = await context.new_page()
         await page.goto(url)
         await expect(page.locator("#status")).to_contain_text("Live")
+        for _ in range(back):
+            await page.locator("[data-play=back]").click()
         await page.locator(place).first.evaluate("node => scrollTo(0, node.getBoundingClientRect().top - 16)")
         await page.wait_for_timeout(600)
         await page.screenshot(path=FOLDER / f"{name}-{scheme}.png")
@@ -70,7 +72,8 @@ async def main() -> None:
             browser = await playwright.chromium.launch(executable_path=path, args=list(OPTIONS))
             page = await browser.new_page()
             await photograph(browser, server.url, "first-run", "#readiness")
-            await photograph(browser, await race(page, server.url), "race")
+            await photograph(browser, server.url, "cliff", back=9)
+            await photograph(browser, await race(page, server.url), "race", "#race")
             asked = await requests(page, server.url)
             await photograph(browser, f"{server.url}/?limit=50", "requests")
             await photograph(browser, asked, "request")

@@ -104,6 +104,7 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "humanize": humanize,
     "is_number": is_number,
     "money": money,
+    "percent": number_format.percent,
     "report_title": report_title,
     "retry_delay": retry_delay,
     "size": size,

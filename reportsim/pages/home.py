@@ -12,6 +12,8 @@ from yarl import URL
 from reportsim.core.callback_policy.addresses import classify
 from reportsim.core.model import Ledger
 from reportsim.core.problems import Problem, invalid
+from reportsim.pages.cliff.figure import CliffFigure, load_cliff
+from reportsim.pages.cliff.handlers import load_figure, start_measurement
 from reportsim.pages.forms import FORM, form_errors, parse_number, read_form, submission_body
 from reportsim.pages.race.handlers import RACE_PARAMETERS, find_race, parse_controls, parse_refused_controls, start_race
 from reportsim.pages.request import accept, curl_command, submit_and_wait
@@ -33,13 +35,14 @@ Json = dict[str, Any]
 
 # With one of these parameters the page is the list of requests, without the race.
 LIST_PARAMETERS: Final = (*FILTERS, "run", "cursor", "limit", "q")
-PARTIALS: Final = {"list": "partials/home_live.html", "race": "partials/race.html"}
+PARTIALS: Final = {"list": "partials/home_live.html", "race": "partials/race.html", "cliff": "partials/cliff.html"}
 # Problems that are shown in the form; all others have a page of their own.
 SHOWN_IN_FORM: Final = frozenset({"invalid-parameters", "quota-exceeded", "conflict"})
 
 
 def setup(app: web.Application) -> None:
     """Adds templates, static files and the request counters to the application."""
+    load_cliff()
     app[REQUEST_COUNTS] = RequestCounts(app[ENGINE].pool, app[ENGINE].clock.monotonic)
 
 
@@ -73,8 +76,8 @@ async def render_home(
     usable = database and migrated
     ledgers = await engine.ledgers.all() if usable else []
     checks = check_readiness(request, database=database, migrated=migrated, ledgers=ledgers)
-    is_race = form is not None and form.get("mode") == "race"
-    controls = parse_refused_controls(form, problem) if form and is_race else parse_controls(request.query)
+    mode = form.get("mode") if form else None
+    controls = parse_refused_controls(form, problem) if form and mode == "race" else parse_controls(request.query)
     controls, race = (
         await find_race(request, query, controls) if usable and not is_list(query, request) else (controls, None)
     )
@@ -90,7 +93,9 @@ async def render_home(
         "curl": curl_command(request, ASYNC_PATH, {"report_type": "trial_balance"}),
         "controls": controls,
         "race": race,
-        "values": form if form and not is_race else {},
+        "cliff": await find_cliff(request, query, form) if race else None,
+        "mode": mode,
+        "values": form if form and mode not in {"race", "cliff"} else {},
         "errors": form_errors(problem),
         "problem": problem,
         "reports": CATALOG.values(),
@@ -99,6 +104,15 @@ async def render_home(
     response = render(request, PARTIALS.get(query.get("fragment", ""), "home.html"), **context)
     set_status(response, problem, usable=usable)
     return response
+
+
+async def find_cliff(
+    request: web.Request, query: Mapping[str, Any], form: Mapping[str, str] | None
+) -> CliffFigure | None:
+    """The cliff, which comes before the race but is no part of its own fragment."""
+    if query.get("fragment") == "race":
+        return None
+    return await load_figure(request, form if form and form.get("mode") == "cliff" else None)
 
 
 def set_status(response: web.Response, problem: Problem | None, *, usable: bool) -> None:
@@ -155,7 +169,9 @@ def local_facts(request: web.Request) -> Sequence[ServiceFact]:
 
 def is_list(query: Mapping[str, Any], request: web.Request) -> bool:
     """Whether the page is the list of requests, without the race."""
-    return query.get("fragment") == "list" or any(name in request.query for name in LIST_PARAMETERS)
+    if "fragment" in query:
+        return bool(query["fragment"] == "list")
+    return any(name in request.query for name in LIST_PARAMETERS)
 
 
 def has_receiver(request: web.Request) -> bool:
@@ -171,7 +187,7 @@ async def submit_form(request: web.Request) -> web.StreamResponse:
     """Takes the form of the home page and redirects to the new request or race."""
     form = await read_form(request)
     request[FORM] = form
-    handlers = {"sync": submit_sync, "async": submit_async, "race": start_race}
+    handlers = {"sync": submit_sync, "async": submit_async, "race": start_race, "cliff": start_measurement}
     try:
         if (handler := handlers.get(form.get("mode", ""))) is None:
             raise invalid([{"detail": "Choose sync or async.", "pointer": "#/mode"}])

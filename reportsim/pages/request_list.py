@@ -38,7 +38,7 @@ class HomeQuery(ListQuery):
     """The parameters of the list, and of its live part."""
 
     limit = Digits(load_default=DEFAULT_PAGE, validate=validate.Range(1, LARGEST_PAGE))
-    fragment = fields.String(validate=validate.OneOf(["list", "race"]))
+    fragment = fields.String(validate=validate.OneOf(["list", "race", "cliff"]))
     ids = fields.String()
     race = Identifier()
     q = Text(validate=validate.Length(max=LONGEST_SEARCH))

@@ -71,7 +71,8 @@ RETURNING r.id
 SELECT_ONE: Final = f"SELECT {COLUMNS} FROM benchmarks WHERE id = $1"
 SELECT_STATUS: Final = "SELECT status FROM benchmarks WHERE id = $1"
 SELECT_NEWEST: Final = """
-SELECT id, status, plan, result -> 'verdict' AS verdict, result -> 'trusted' AS trusted, created_at, completed_at
+SELECT id, status, plan, result -> 'verdict' AS verdict, result -> 'trusted' AS trusted, created_at, completed_at,
+    (result #>> '{sync,shares,client_timeout,value}')::float8 AS sync_timeout_share
 FROM benchmarks ORDER BY id DESC LIMIT $1
 """
 SELECT_LATEST_RACE_ACCEPT: Final = """
@@ -142,6 +143,8 @@ class Summary:
     trusted: bool | None
     created_at: datetime
     completed_at: datetime | None
+    sync_timeout_share: float | None
+    """The sync clients that gave up; None without a result, for A/A runs, and for runs of earlier versions."""
 
     def as_json(self, progress: float = 0.0) -> dict[str, Any]:
         """The run as the list shows it."""

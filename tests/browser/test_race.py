@@ -58,7 +58,7 @@ async def test_sliders_redraw_the_prediction(service: Any, browser: Browser, com
     await expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     await page.keyboard.press("Enter")
     slider = page.get_by_label("Sync client time-out")
-    for _ in range(20):
+    for _ in range(40):
         if await slider.evaluate("node => node === document.activeElement"):
             break
         await page.keyboard.press("Tab")

@@ -282,6 +282,12 @@ async def test_the_race_can_be_previewed_without_running(service: Service) -> No
         assert (await answer.json())["items"] == []
 
 
+async def test_a_part_of_the_page_is_the_same_whatever_the_list_shows(service: Service) -> None:
+    for fragment in ("race", "cliff"):
+        part = await get_page(service, f"/?fragment={fragment}")
+        assert await get_page(service, f"/?fragment={fragment}&status=FAILED&q=x") == part
+
+
 async def test_the_list_is_shown_without_the_race(service: Service) -> None:
     whole = await get_page(service, "/")
     assert 'id="race"' in whole
@@ -430,7 +436,8 @@ async def test_the_command_of_a_request_asks_for_the_same_again(
 async def test_static_files_are_cached_by_their_content(service: Service) -> None:
     text = await get_page(service, "/")
     urls = re.findall(r'"(/static/[^"]+)"', text)
-    assert {url.rpartition("/")[2] for url in urls} == {"app.js", "race.js", "style.css", "favicon.svg"}
+    names = {url.rpartition("/")[2] for url in urls}
+    assert names == {"app.js", "cliff.js", "cliff.json", "race.js", "style.css", "favicon.svg"}
     for url in urls:
         async with service.client.get(url) as answer:
             assert answer.status == 200
@@ -467,6 +474,8 @@ async def test_without_the_database_the_page_is_not_ready(service: Service, monk
     text = await get_page(service, "/", 503)
     assert "Not ready" in text
     assert "The database does not answer" in text
+    for fragment in ("list", "race", "cliff"):
+        await get_page(service, f"/?fragment={fragment}", 503)
     assert "<form" not in text
 
 
