@@ -14,6 +14,7 @@ const WORK_WIDTH = 58
 const [FIRST_MOMENT, HOLD] = [4000, 2500] // where the picture begins, and how long it stands at its end
 const ONE_SLOWER = 8 // a single request is shown slower still
 const BUSY_FRAME_MS = 100 // frames are rarer while a run measures this machine
+const SILENCE_MS = 5000 // how long a run may say nothing before it is looked at
 const dot = (x, y) => `M${x} ${y}h0`
 const cross = (x, y) => `M${x - 3} ${y - 3}l6 6m0-6l-6 6`
 
@@ -199,18 +200,27 @@ function wait (progress) {
   cliff.dataset.measuring = ''
   measure().disabled = true
   measure().textContent = `Running… ${Math.round(100 * progress)} %`
+  watch()
+}
+
+// A stream that was cut or paused may not have said that the run has ended.
+let silence
+function watch () {
+  clearTimeout(silence)
+  if ('measuring' in cliff.dataset) silence = setTimeout(() => refresh().catch(watch), SILENCE_MS)
 }
 
 async function refresh () {
   const response = await fetch(`/?fragment=cliff&load=${slider.value}`)
   const page = new DOMParser().parseFromString(await response.text(), 'text/html')
   const fresh = page.getElementById('cliff')
-  if (!response.ok || !fresh) return
+  if (!response.ok || !fresh) throw new Error(response.statusText)
   const open = one('#cliff-measured details')?.open
   for (const id of ['cliff-points', 'cliff-measured']) document.getElementById(id).replaceWith(document.importNode(page.getElementById(id), true))
   if (open) one('#cliff-measured details').open = true
   measure().replaceWith(document.importNode(one('[value=cliff]', fresh), true))
   cliff.toggleAttribute('data-measuring', 'measuring' in fresh.dataset)
+  watch()
 }
 
 addEventListener('benchmark', async ({ detail }) => {
@@ -220,7 +230,8 @@ addEventListener('benchmark', async ({ detail }) => {
   if (text && detail.id === started && detail.status === 'COMPLETED') dispatchEvent(new CustomEvent('announce', { detail: text }))
 })
 
-new IntersectionObserver(([entry]) => { visible = entry.isIntersecting }).observe(one('.lanes'))
+new IntersectionObserver(([entry]) => { visible = entry.isIntersecting }).observe(one('.stage'))
+watch()
 show(4)
 moment = calm.matches ? run.end : FIRST_MOMENT
 move()

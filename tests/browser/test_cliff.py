@@ -9,9 +9,10 @@ from playwright.async_api import Browser, Page, expect
 
 from reportsim.pages.cliff.figure import load_cliff
 from tests.benchmark.runs import finished_run
-from tests.browser.conftest import Complaints, open_page, same_document
+from tests.browser.conftest import LATE_MS, Complaints, open_page, same_document
 from tests.browser.test_accessibility import findings
 from tests.conftest import Service
+from tests.engine.jobs import until
 from tools.simulate_cliff import FILE
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -33,10 +34,11 @@ async def expect_step(page: Page, number: int) -> None:
     await expect(page.locator(".story p:visible")).to_have_count(1)
 
 
+@pytest.mark.parametrize("width", [1280, 320])
 async def test_the_picture_moves_by_itself_and_stops(
-    service: Service, browser: Browser, complaints: Complaints
+    service: Service, browser: Browser, complaints: Complaints, width: int
 ) -> None:
-    context = await browser.new_context()
+    context = await browser.new_context(viewport={"width": width, "height": 900})
     page = await open_page(context, complaints, service.url)
     await expect_step(page, 4)
     moment = page.locator(".moment")
@@ -174,7 +176,8 @@ async def test_a_point_appears_when_a_run_ends(service: Service, browser: Browse
     await expect(page.locator("#status")).to_contain_text("Live")
     await page.get_by_role("button", name="Measure at this load").click()
     await expect(page.get_by_role("button", name="Running…")).to_be_disabled()
-    id = await service.engine.pool.fetchval("SELECT id FROM benchmarks")
+    # The button says so before the run is stored.
+    id = await until(lambda: service.engine.pool.fetchval("SELECT id FROM benchmarks"))
     async with service.client.post(f"/api/benchmark/{id}/cancel") as answer:
         assert answer.status == 200
     await expect(page.get_by_role("button", name="Measure at this load")).to_be_enabled()
@@ -184,6 +187,21 @@ async def test_a_point_appears_when_a_run_ends(service: Service, browser: Browse
     await expect(page.locator("#cliff-points circle")).to_have_count(1)
     await expect(page.locator("#cliff-measured")).to_contain_text("Measured at 120 % load")
     assert await same_document(page)
+    await context.close()
+    assert complaints.messages == []
+
+
+async def test_the_end_of_a_run_is_seen_while_the_page_is_paused(
+    service: Service, browser: Browser, complaints: Complaints
+) -> None:
+    context = await browser.new_context(reduced_motion="reduce")
+    page = await open_page(context, complaints, service.url)
+    await page.get_by_role("button", name="Pause").click()
+    await page.get_by_role("button", name="Measure at this load").click()
+    id = await until(lambda: service.engine.pool.fetchval("SELECT id FROM benchmarks"))
+    async with service.client.post(f"/api/benchmark/{id}/cancel") as answer:
+        assert answer.status == 200
+    await expect(page.get_by_role("button", name="Measure at this load")).to_be_enabled(timeout=2 * LATE_MS)
     await context.close()
     assert complaints.messages == []
 
