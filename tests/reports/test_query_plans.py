@@ -49,7 +49,7 @@ def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def rows(found: list[dict[str, Any]], table: str) -> int:
     """How many rows of a table were read, with those that a filter removed."""
     return sum(
-        int((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
+        round((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
         for node in found
         if node.get("Relation Name") == table
     )

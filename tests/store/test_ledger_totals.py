@@ -197,8 +197,8 @@ CREATE TRIGGER tamper BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION tam
             ("balances", f"IF NEW.account_id = 1 THEN NEW.{column} = NEW.{column} + 1; END IF; RETURN NEW;")
             for column in COLUMNS
         ),
-        ("balances", "IF NEW.account_id = 2 THEN NEW.day = NEW.day + 1; END IF; RETURN NEW;"),
-        ("balances", "IF NEW.account_id = 2 THEN RETURN NULL; END IF; RETURN NEW;"),
+        ("balances", "IF NEW.account_id = 3 THEN NEW.day = NEW.day + 1; END IF; RETURN NEW;"),
+        ("balances", "IF NEW.account_id = 3 THEN RETURN NULL; END IF; RETURN NEW;"),
     ],
 )
 async def test_an_import_whose_totals_are_not_those_of_its_entries_is_refused(
