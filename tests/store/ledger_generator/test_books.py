@@ -37,9 +37,9 @@ def test_every_template_sums_to_zero() -> None:
         assert {account for account, _ in template.lines} <= {code for code, *_ in CHART}
 
 
-@pytest.mark.parametrize("days", [1, 31, 365, 1_096, 36_500])
-def test_every_number_of_lines_is_met(days: int) -> None:
-    for lines in [*range(4, 400), *range(400, 20_000, 97), 100_000, 999_999, 1_000_000, 10_000_000, 20_000_000]:
+@pytest.mark.parametrize(("days", "step"), [(1, 97), (31, 97), (365, 97), (1_096, 97), (36_500, 4_999)])
+def test_every_number_of_lines_is_met(days: int, step: int) -> None:
+    for lines in [*range(4, 400), *range(400, 20_000, step), 100_000, 999_999, 10_000_000, 20_000_000]:
         assert count(lines, days) == lines, lines
 
 
