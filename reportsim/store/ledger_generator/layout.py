@@ -121,8 +121,8 @@ def lay_out_trade(layout: Layout, period: Period, amounts: Amounts, rounds: int,
 def lay_out_closing(layout: Layout, period: Period, amounts: Amounts, lines: int) -> None:
     """The end of the month, with bank charges for the lines that are left over."""
     days = range(period.first, period.first + period.days)[-1:]
-    charges = max(period.level // 1_000, 500 * lines)
-    layout.add([Item(NUMBERS[TRIPLE], max(period.level // 20_000, 20), 0)] if lines % 2 else [], days)
+    charge = max(period.level // 10_000, 500)
+    layout.add([Item(NUMBERS[TRIPLE], charge, 0)] if lines % 2 else [], days)
     pairs = (lines - lines_of(TRIPLE) * (lines % 2)) // lines_of(PAIR)
-    layout.add([Item(NUMBERS[PAIR], charges, period.first)], days, high=pairs - 1, rounds=pairs)
+    layout.add([Item(NUMBERS[PAIR], charge * pairs, period.first)], days, high=pairs - 1, rounds=pairs)
     layout.add(at(Place.CLOSING, amounts), days)

@@ -79,9 +79,7 @@ TEMPLATES: Final = {
     "advertising": Template("Advertising", Place.MIDDLE, (("6300", 5), ("1300", 1), ("1000", -6))),
     "loan_repaid": Template("Loan instalment", Place.MIDDLE, (("2500", 1), ("1000", -1))),
     "charges": Template("Bank charges", Place.CLOSING, (("6600", 1), ("1000", -1))),
-    "deposit": Template(
-        "Interest on a deposit, less charges", Place.CLOSING, (("1000", 9), ("6600", 1), ("4900", -10))
-    ),
+    "deposit": Template("Interest on a deposit, less charges", Place.CLOSING, (("1000", 1), ("6600", 1), ("4900", -2))),
     "wages": Template("Wages", Place.CLOSING, (("6000", 100), ("6050", 21), ("2200", -53), ("1000", -68))),
     "depreciation": Template("Depreciation", Place.CLOSING, (("6400", 1), ("1590", -1))),
     "loan_interest": Template("Interest on the loan", Place.CLOSING, (("6500", 1), ("1000", -1))),
