@@ -51,7 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options = parser_for(arguments).parse_args(arguments)
             code = int(options.run(options))
             sys.stdout.flush()
-        except (CommandError, SettingsError) as error:
+        except CommandError as error:
+            say(str(error))
+            return error.exit_code
+        except SettingsError as error:
             say(str(error))
             return 1
         except KeyboardInterrupt:

@@ -21,6 +21,7 @@ from reportsim.lifecycle import drain, engine_context, pools_context
 from reportsim.pages import benchmarks as benchmark_pages
 from reportsim.pages import home, problem, request
 from reportsim.pages.assets import ASSETS, Assets, send_asset, send_icon
+from reportsim.pages.endpoint import handlers as endpoint
 from reportsim.pages.filters import COUNTS, FILTERS
 from reportsim.processes.buckets import BucketTable
 from reportsim.processes.member import Member
@@ -165,6 +166,8 @@ def page_routes() -> list[web.RouteDef]:
         web.get("/benchmarks/compare", benchmark_pages.compare_runs),
         web.get("/benchmarks/{id}", benchmark_pages.show_benchmark),
         web.post("/benchmarks/{id}/cancel", benchmark_pages.cancel_run),
+        web.get("/predict", endpoint.show_form),
+        web.post("/predict", endpoint.submit_form),
         web.get("/problems/{slug}", problem.show_problem),
         web.get("/static/{digest}/{name:.+}", send_asset),
         web.get("/favicon.ico", send_icon),

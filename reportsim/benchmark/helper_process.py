@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from typing import Final
+from typing import Any, Final
 
 PRIORITY_DROP: Final = 10
 LOWEST_PRIORITY: Final = 19
@@ -23,6 +24,22 @@ async def spawn_helper(module: str, *, limit: int = 2**16) -> Process:
         limit=limit,
         env={name: value for name, value in os.environ.items() if not name.startswith("REPORTSIM_")},
     )
+
+
+async def compute_in_helper(module: str, question: Any, longest_s: float) -> Any:
+    """The answer of `python -m module` to a question, both as JSON; a caller that is cancelled stops the computation.
+
+    Raises:
+        TimeoutError: It took longer than it may.
+    """
+    process = await spawn_helper(module)
+    lower_priority(process)
+    try:
+        async with asyncio.timeout(longest_s):
+            output, _ = await process.communicate(json.dumps(question).encode())
+    finally:
+        await end_process(process)
+    return json.loads(output)
 
 
 def lower_priority(process: Process) -> None:

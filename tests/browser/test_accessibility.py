@@ -48,6 +48,7 @@ async def some_pages(service: Service) -> list[str]:
         f"/webhook-test/{ids[0]}",
         "/problems/conflict",
         "/benchmarks?predict=yes&rate=5",
+        "/predict",
         *(f"/benchmarks/{id}" for id in runs),
         f"/benchmarks/compare?id={runs[0]}&id={runs[1]}",
         "/nowhere",

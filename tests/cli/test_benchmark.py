@@ -34,7 +34,7 @@ async def benchmark(*arguments: str | Path) -> Done:
         *(sys.executable, "-W", "error", "-m", "reportsim", "benchmark", *map(str, arguments)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "COLUMNS": "200"},
+        env={**os.environ, "COLUMNS": "40"},
     )
     out, err = await process.communicate()
     return Done(process.returncode, out.decode(), err.decode())

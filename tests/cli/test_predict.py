@@ -2,7 +2,9 @@
 
 import json
 import math
+import re
 from pathlib import Path
+from random import Random
 from typing import Any
 from xml.etree import ElementTree
 
@@ -176,3 +178,91 @@ def test_a_crowd_that_is_too_large_is_said_to_be() -> None:
 def test_a_sweep_that_begins_beyond_its_break_even_says_so() -> None:
     done = predict("--sweep", "rate=30:40", "--mean", "1", "--workers", "10", "--timeout", "4", "--duration", "10")
     assert b"Time-outs exceed 1 % already at 30 arrivals a second, the least that was tried." in done.stdout
+
+
+def log_of(count: int, line: str = "{:.3f}s") -> str:
+    """A log of lognormal durations with a median of 120 ms."""
+    source = Random(1)
+    return "\n".join(line.format(source.lognormvariate(math.log(0.12), 0.8)) for _ in range(count))
+
+
+OWN = ("--workers", "8", "--timeout", "2")
+
+
+def test_a_log_says_where_its_endpoint_begins_to_time_out(tmp_path: Path) -> None:
+    log, plot = tmp_path / "durations.csv", tmp_path / "knee.svg"
+    log.write_text("duration_s\n" + log_of(3_000, "{:.3f}"))
+    done = predict("--from", log, *OWN, "--rate", "40", "--plot", plot)
+    assert (done.returncode, done.stderr) == (0, b"")
+    said = done.stdout.decode()
+    assert "3,000 requests from CSV" in said
+    assert re.search(r"Your endpoint begins to time out at 4\d requests/s with 8 workers", said)
+    assert re.search(r"Sync needs [78] workers there\. Async needs 7: none of its clients times out", said)
+    assert ElementTree.parse(plot).getroot().tag.endswith("svg")
+    # A program that reads this gets whole lines, however wide a terminal would be.
+    assert max(map(len, said.splitlines())) > 120
+
+
+def test_a_log_from_standard_input_is_answered_as_json() -> None:
+    done = call("predict", "--from", "-", *OWN, "--json", stdin=log_of(500).encode(), environ=ENVIRONMENT)
+    found = read(done)
+    assert found["log"] == {
+        "format": "a column of durations",
+        "requests": 500,
+        "mean_rate": None,
+        "busiest_rate": None,
+    }
+    assert found["p50_s"] == pytest.approx(0.12, rel=0.1)
+    assert found["points"][0]["value"] < found["knee"] < found["saturation"]
+    assert found["at_rate"] is None
+
+
+def test_two_percentiles_are_enough() -> None:
+    found = answers("--p50", "0.12", "--p99", "0.9", "--rate", "20", *OWN)
+    assert (found["p50_s"], found["p99_s"]) == (pytest.approx(0.12), pytest.approx(0.9))
+    assert found["at_rate"]["timeout_share"] < 0.01
+    assert found["log"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("duration_ms\n1\nslow\n", "line 3: expected a duration, such as 0.12, 120ms or 1.5s, found “slow”"),
+        ("hello\n", "line 1: expected a column or key such as duration_ms or request_time, found “hello”"),
+        ("1s\n", "1 durations: at least 20 are needed"),
+    ],
+)
+def test_a_malformed_log_is_one_line_and_nothing_else(tmp_path: Path, text: str, said: str) -> None:
+    log, plot = tmp_path / "access.log", tmp_path / "knee.svg"
+    log.write_text(text)
+    done = predict("--from", log, *OWN, "--plot", plot)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode() == f"reportsim: {log}: {said}\n"
+    assert not plot.exists()
+
+
+def test_a_log_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    done = predict("--from", tmp_path / "none", *OWN)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode() == f"reportsim: cannot read {tmp_path / 'none'}: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--p50", "1", *OWN), "--p50 and --p99 belong together"),
+        (("--p50", "2", "--p99", "1", *OWN), "p99 must not be below p50"),
+        (("--p50", "1", "--p99", "2", "--from", "-", *OWN), "give either --from, or --p50 and --p99"),
+        (("--unit", "ms", *OWN), "give either --from, or --p50 and --p99"),
+        (("--p50", "1", "--p99", "2", "--unit", "ms", *OWN), "--unit and --field belong to --from"),
+        (("--p50", "1", "--p99", "2", "--mean", "1", *OWN), "--mean does not go with --from"),
+        (("--p50", "1", "--p99", "2", "--sweep", "rate=1:2", *OWN), "--sweep does not go with --from"),
+        (("--p50", "1", "--p99", "2", "--workers", "8"), "predict needs --workers and --timeout"),
+        (("--p50", "1", "--p99", "2", "--workers", "1001", "--timeout", "2"), "--workers can be at most 1,000 here"),
+        (("--p50", "1", "--p99", "2", "--rate", "1e6", *OWN), "at most 1,000 are computed with"),
+    ],
+)
+def test_numbers_that_do_not_fit_together_are_refused(arguments: tuple[str, ...], said: str) -> None:
+    done = predict(*arguments)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert said in done.stderr.decode()

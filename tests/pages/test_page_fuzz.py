@@ -15,6 +15,8 @@ from reportsim.benchmark.runner import Runner
 from reportsim.core import service_time
 from reportsim.pages import benchmarks
 from reportsim.pages.benchmark_form import PRESETS, SERVICE_TIMES, VALUES
+from reportsim.pages.endpoint import handlers as endpoint
+from reportsim.pages.endpoint.form import VALUES as ENDPOINT_VALUES
 from reportsim.pages.race.controls import RaceForm
 from reportsim.pages.request_list import HomeQuery
 from reportsim.reports.catalog import CATALOG
@@ -36,6 +38,7 @@ NAMES: Final = sorted(
         *HomeQuery().fields,
         *RaceForm().fields,
         *VALUES,
+        *ENDPOINT_VALUES,
         *(option for report in CATALOG for option in default_options(report)),
         *(
             "mode",
@@ -81,7 +84,7 @@ VALUES_TO_TRY: Final = (
     *(UNKNOWN, UNKNOWN.upper(), "0" * 32, "\0", "\ud800".encode("utf-8", "surrogatepass"), "é" * 200, "<script>", "%"),
     *("http://[::1", "http://example.org:99999/", "https://" + "a" * 3_000, "500,timeout,reset", ",".join("1" * 2_000)),
 )
-FAMILIES: Final[Sequence[Sequence[str]]] = (tuple(RaceForm().fields), tuple(VALUES), NAMES)
+FAMILIES: Final[Sequence[Sequence[str]]] = (tuple(RaceForm().fields), tuple(VALUES), tuple(ENDPOINT_VALUES), NAMES)
 
 
 def cases(rounds: int, seed: int) -> Iterator[list[tuple[str, Any]]]:
@@ -117,6 +120,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AlreadyRunning
 
     monkeypatch.setattr(benchmarks, "predict_in_process", predict)
+    monkeypatch.setattr(endpoint, "answer_in_process", predict)
     monkeypatch.setattr(Runner, "start", refuse)
     monkeypatch.setattr(service_time, "LONGEST_MS", 20.0)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from reportsim.benchmark import helper_process
 from reportsim.benchmark.helper_process import lower_priority
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.report import render_process
@@ -121,7 +122,7 @@ async def test_a_helper_lets_the_service_go_first(monkeypatch: pytest.MonkeyPatc
         lower_priority(process)
         priorities.append(os.getpriority(os.PRIO_PROCESS, process.pid))
 
-    for module in (prediction_process, render_process):
+    for module in (helper_process, render_process):
         monkeypatch.setattr(module, "lower_priority", lower_and_look)
     await prediction_process.predict_in_process(Plan(rate=1, duration_s=1))
     async with render_process.render_export(render_process.Export.CSV, {}, (b"", b"")):

@@ -13,7 +13,7 @@ from reportsim.benchmark.theory.erlang import mmc
 from reportsim.benchmark.theory.replications import Band, band
 from reportsim.benchmark.theory.simulation import simulate
 from reportsim.benchmark.workload import Arrivals
-from reportsim.core.service_time import ServiceTime
+from reportsim.core.observed_service_time import Distribution
 
 CUSTOMERS: Final = 150_000
 MOST_RUNS: Final = 300
@@ -29,13 +29,15 @@ class Setting:
     """A sync service under load for some seconds, from empty."""
 
     rate: float
-    service: ServiceTime
+    service: Distribution
     workers: int
     timeout: float
     """Seconds from the arrival after which a client leaves."""
     duration_s: float = 60.0
     cancel: Cancel = Cancel.NONE
     seed: int = 1
+    customers: int = CUSTOMERS
+    """How many to simulate in all."""
 
     def vary(self, variable: str, value: float) -> "Setting":
         """The same with another rate, timeout or number of workers."""
@@ -74,7 +76,7 @@ def point(setting: Setting, variable: str, value: float) -> Point:
     count = max(round(there.rate * there.duration_s), 1)
     shares = [
         timeout_share(there, Random(f"{there.seed}/sweep/{number}"))
-        for number in range(min(max(CUSTOMERS // count, FEWEST_RUNS), MOST_RUNS))
+        for number in range(min(max(there.customers // count, FEWEST_RUNS), MOST_RUNS))
     ]
     rho = there.rate * there.service.mean_s / there.workers
     steady = None

@@ -4,12 +4,11 @@
 prediction.
 """
 
-import asyncio
 import json
 import sys
 from typing import Any, Final
 
-from reportsim.benchmark.helper_process import end_process, lower_priority, spawn_helper
+from reportsim.benchmark.helper_process import compute_in_helper
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.theory.prediction import predict
 
@@ -22,14 +21,9 @@ async def predict_in_process(plan: Plan) -> dict[str, Any]:
     Raises:
         TimeoutError: It took longer than a minute.
     """
-    process = await spawn_helper("reportsim.benchmark.theory.prediction_process")
-    lower_priority(process)
-    try:
-        async with asyncio.timeout(LONGEST_S):
-            output, _ = await process.communicate(json.dumps(plan.as_json()).encode())
-    finally:
-        await end_process(process)
-    prediction: dict[str, Any] = json.loads(output)
+    prediction: dict[str, Any] = await compute_in_helper(
+        "reportsim.benchmark.theory.prediction_process", plan.as_json(), LONGEST_S
+    )
     return prediction
 
 

@@ -4,11 +4,10 @@ import json
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from reportsim.benchmark.conclusion import conclude_from_samples
 from reportsim.benchmark.results.csv_reader import CsvError, RecordedRun, read_samples
 from reportsim.cli.benchmark.tables import show_analysis
+from reportsim.cli.console import open_console
 
 MALFORMED = 2
 
@@ -28,7 +27,7 @@ def analyse_files(paths: Sequence[str], *, as_json: bool) -> int:
         if as_json:
             print(json.dumps({"file": path, **result}, ensure_ascii=False), flush=True)
         else:
-            show_analysis(Console(), path, result)
+            show_analysis(open_console(), path, result)
     return code
 
 

@@ -15,14 +15,15 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from reportsim.benchmark.plan import Cancel, Plan
 from reportsim.benchmark.workload import FEWEST_BLOCKS, Arrivals
+from reportsim.cli.arguments import positive
 from reportsim.cli.benchmark.analyse import analyse_files
 from reportsim.cli.benchmark.local_service import run_local_service
 from reportsim.cli.benchmark.self_test import SelfTest, run_self_test
 from reportsim.cli.benchmark.tables import show_comparison, show_list, show_result
+from reportsim.cli.console import open_console
 from reportsim.cli.database import name_database
 from reportsim.cli.errors import CommandError
 from reportsim.cli.ledger.command import bounded
-from reportsim.cli.predict.command import positive
 from reportsim.cli.service_time import DISTRIBUTIONS, service_time
 from reportsim.core.model import Mode
 from reportsim.settings import Settings, user_path
@@ -112,15 +113,15 @@ def show_self_test(found: SelfTest) -> int:
 
 async def on_service(url: str, options: argparse.Namespace) -> int:
     """The command on a running service."""
-    # Nothing but the result goes where a program reads it.
-    console = Console(stderr=options.json)
+    console = open_console()
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=SILENT_S)
     try:
         async with aiohttp.ClientSession(url.rstrip("/"), timeout=timeout) as session:
             if options.list or options.compare:
                 await show_earlier(session, console, options)
                 return 0
-            done = await measure(session, console, plan_of(options))
+            # Nothing but the result goes where a program reads it.
+            done = await measure(session, open_console(stderr=True), plan_of(options))
             await keep(session, done, options)
     except aiohttp.ClientError as error:
         raise CommandError(f"{url}: {error}") from None
@@ -193,7 +194,13 @@ async def measure(session: aiohttp.ClientSession, console: Console, plan: Json) 
 def progress_bar(console: Console) -> Progress:
     """The bar, with live numbers behind it."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    return Progress(*columns, TextColumn("{task.fields[live]}"), console=console, refresh_per_second=4)
+    return Progress(
+        *columns,
+        TextColumn("{task.fields[live]}"),
+        console=console,
+        refresh_per_second=4,
+        disable=not console.is_terminal,
+    )
 
 
 def live(event: Json) -> str:

@@ -5,9 +5,9 @@ import sys
 from datetime import date
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from reportsim.cli.console import open_console
 from reportsim.cli.errors import CommandError
 from reportsim.cli.ledger.import_file import add_import, ledger_name
 from reportsim.cli.ledger.progress import on_database, steps
@@ -61,7 +61,7 @@ def run_list(options: argparse.Namespace) -> int:
     for ledger in on_database(ledgers.all_ledgers, existing=True):
         values = ledger.as_json()
         table.add_row(*(str(values[name]) for name in ("name", "currency", "from", "to")), f"{ledger.lines:,}")
-    Console().print(table)
+    open_console().print(table)
     return 0
 
 

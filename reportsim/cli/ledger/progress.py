@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, TypeVar
 
 import asyncpg
-from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from reportsim.cli.console import open_console
 from reportsim.cli.database import with_migrated
 from reportsim.cli.errors import CommandError
 from reportsim.store.pool import OUTAGES, Connection
@@ -55,7 +55,7 @@ class Steps:
 @contextlib.asynccontextmanager
 async def steps(size: int | None = None) -> AsyncIterator[Steps]:
     """Shows steps on standard error while the block runs, if somebody watches; the loop draws them, no thread."""
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     shown = Progress(
         *columns, TimeElapsedColumn(), console=console, auto_refresh=False, disable=not console.is_terminal

@@ -14,14 +14,15 @@ from rich.console import Console
 from reportsim.benchmark.load.process_setup import allow_files
 from reportsim.benchmark.results.export import write_csv
 from reportsim.benchmark.workload import FEWEST_BLOCKS, Arrivals, PlanError
+from reportsim.cli.arguments import positive
 from reportsim.cli.benchmark.command import FAILED, is_good
 from reportsim.cli.benchmark.tables import show_checks, show_figures, show_missed
+from reportsim.cli.console import open_console
 from reportsim.cli.errors import CommandError
 from reportsim.cli.ledger.command import bounded
 from reportsim.cli.measure.confirmation import confirm
 from reportsim.cli.measure.example import EXAMPLE
 from reportsim.cli.measure.progress import shown
-from reportsim.cli.predict.command import positive
 from reportsim.core.model import Mode
 from reportsim.measure.conclusion import ObjectiveError, conclude, parse_objectives
 from reportsim.measure.measurement import Measured, Measurement, MeasurementError
@@ -91,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(result, ensure_ascii=False))
     else:
-        show(Console(), result)
+        show(open_console(), result)
     keep(options, target, measured, result)
     if measured.interrupted:
         sys.stdout.flush()
@@ -160,7 +161,7 @@ async def measure(measurement: Measurement) -> Measured:
         CommandError: It cannot be measured.
     """
     try:
-        async with shown(Console(stderr=True), measurement):
+        async with shown(open_console(stderr=True), measurement):
             return await measurement.run()
     except (WayError, MeasurementError) as error:
         raise CommandError(str(error)) from None

@@ -2,18 +2,18 @@
 
 import argparse
 import json
-import math
 from typing import Final
 
-from rich.console import Console
 from rich.table import Table
 
 from reportsim.benchmark.plan import Cancel
 from reportsim.benchmark.theory.model_result import Theory
 from reportsim.benchmark.theory.queue_models import Patience, Queue, answer
+from reportsim.cli.arguments import fraction, positive
+from reportsim.cli.console import open_console
 from reportsim.cli.errors import CommandError
 from reportsim.cli.ledger.command import bounded
-from reportsim.cli.predict import load_sweep
+from reportsim.cli.predict import load_sweep, own_numbers
 from reportsim.cli.service_time import DISTRIBUTIONS, service_time
 from reportsim.core.number_format import duration, percent, three
 from reportsim.core.service_time import ServiceTime
@@ -28,6 +28,12 @@ in milliseconds: --distribution lognormal,sigma=0.8 or --distribution uniform,mi
   reportsim predict --rate 9 --mean 1 --workers 10 --timeout 8
   reportsim predict --rate 12 --mean 1 --workers 10 --patience 8 fixed
   reportsim predict --sweep rate=5:20 --mean 1 --workers 10 --timeout 8 --plot break-even.svg
+  reportsim predict --from access.log --workers 8 --timeout 2 --plot knee.svg
+  reportsim predict --p50 0.12 --p99 0.9 --rate 40 --workers 8 --timeout 2
+
+--from reads durations, a request per line: access logs (nginx's $request_time in seconds, or Apache's %D in
+microseconds, behind the status and size), CSV with a header, JSON lines, or a plain column. A unit behind the number
+counts, else --unit, else the one in the name of the column or key, such as duration_ms.
 """
 
 
@@ -47,32 +53,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--duration", type=positive, metavar="S", help="length of a run from empty")
     parser.add_argument("--seed", type=bounded(0, 2**31 - 1), default=1, metavar="N", help="of what is simulated (1)")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    sweep = parser.add_argument_group("break-even, by simulated runs from empty")
+    sweep = parser.add_argument_group(
+        "break-even, by simulated runs from empty (--share, --cancel and --plot also for --from)"
+    )
     sweep.add_argument("--sweep", type=load_sweep.swept, metavar="NAME=LOW:HIGH[:STEP]", help="rate, timeout, workers")
     sweep.add_argument("--share", type=fraction, default=0.01, metavar="P", help="time-outs that are too many (0.01)")
     sweep.add_argument("--cancel", type=Cancel, choices=list(Cancel), default=Cancel.NONE)
     sweep.add_argument("--plot", type=user_path, metavar="FILE", help="write the picture as SVG")
+    own_numbers.add_arguments(parser)
     parser.set_defaults(run=run)
-
-
-def positive(text: str) -> float:
-    """A finite number above 0."""
-    value = float(text)
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError("must be a number above 0")
-    return value
-
-
-def fraction(text: str) -> float:
-    """A share above 0 and below 1."""
-    value = float(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError("must be above 0 and below 1")
-    return value
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints the answers."""
+    if own_numbers.is_asked_for(options):
+        return own_numbers.run(options)
     service = ServiceTime(options.distribution(options.mean))
     if options.sweep is not None:
         return load_sweep.run(options, service)
@@ -144,7 +139,7 @@ def show(queue: Queue, theory: Theory, timeout_s: float | None) -> None:
             table.add_row(name, words(value))
     if timeout_s is not None and (share := theory.p_timeout(timeout_s)) is not None:
         table.add_row(f"longer than {duration(timeout_s)}", percent(share))
-    console = Console()
+    console = open_console()
     console.print(table)
     if theory.tail is None:
         console.print("Too many wait at once to compute percentiles in seconds; the means are exact.")

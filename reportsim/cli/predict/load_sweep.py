@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from rich.console import Console
 from rich.table import Table
 
 from reportsim.benchmark.report.charts.load_sweep import NAMES, sweep_plot, verdict
 from reportsim.benchmark.theory.load_sweep import VARIABLES, Setting, Sweep, spread_values, sweep
+from reportsim.cli.console import open_console
 from reportsim.cli.errors import CommandError
 from reportsim.core.number_format import percent, three
 from reportsim.core.service_time import ServiceTime
@@ -92,7 +92,7 @@ def show(found: Sweep, setting: Setting) -> None:
         steady = "–" if point.steady_share is None else percent(point.steady_share)
         spread = f"{percent(point.spread.low)} to {percent(point.spread.high)}"
         table.add_row(f"{point.value:.4g}", f"{point.rho:.2f}", percent(point.timeout_share), spread, steady)
-    console = Console()
+    console = open_console()
     console.print(table)
     console.print(verdict(found))
     console.print(f"Runs of {three(setting.duration_s)} s from empty; cancelling: {setting.cancel}.", style="dim")

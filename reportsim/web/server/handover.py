@@ -21,7 +21,7 @@ from reportsim.tasks import start
 from reportsim.web.server.raw_responses import encode_response, raw_problem
 
 FIRST_PATHS: Final = re.compile(
-    r"/|/api/events|/api/benchmark(?:/.*)?|/webhook-test/.*|/requests/.*|/benchmarks(?:/.*)?"
+    r"/|/api/events|/api/benchmark(?:/.*)?|/webhook-test/.*|/requests/.*|/benchmarks(?:/.*)?|/predict"
 )
 # A whole request target; empty lines before it are permitted (RFC 9112, section 2.2).
 TARGET: Final = re.compile(rb"(?:\r?\n)*[A-Za-z]+ ([^\s?#]*)[\s?#]")

@@ -1,5 +1,7 @@
 """The picture of a sweep: the share of time-outs over its variable, and where it breaks even."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from reportsim.benchmark.report.charts import svg
@@ -12,15 +14,47 @@ HEIGHT: Final = 400
 LEFT: Final = 60
 TOP: Final = 40
 BOTTOM: Final = 340
+CHARACTER: Final = 7
 NAMES: Final = {"rate": "arrivals per second", "timeout": "client time-out, s", "workers": "workers"}
 
 
-def sweep_plot(found: Sweep, *, paper: str | None = "#ffffff") -> str:
-    """The picture as a file of its own, on white; `paper=None` for a page with colours of its own."""
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A value of the variable with a name."""
+
+    value: float
+    name: str
+
+
+def sweep_plot(
+    found: Sweep, *, paper: str | None = "#ffffff", marks: Sequence[Mark] | None = None, width: float = WIDTH
+) -> str:
+    """The picture as a file of its own, on white; `paper=None` for a page with colours of its own.
+
+    Its marks, in ascending order, are the break-even, unless others are given.
+    """
     values = [point.value for point in found.points]
-    x = Linear(min(values), max(values), LEFT, WIDTH - 24)
+    x = Linear(min(values), max(values), LEFT, width - 24)
     high = max(found.share, *(point.spread.high for point in found.points))
     y = Linear(0.0, min(1.08 * high, 1.0) or 0.01, BOTTOM, TOP)
+    if marks is None:
+        marks = [] if found.break_even is None else [Mark(found.break_even, f"{found.break_even:.4g}")]
+    drawn = [draw_mark(x, mark, left=mark != marks[-1]) for mark in marks]
+    return svg.document(
+        width,
+        HEIGHT,
+        "sweep",
+        "Break-even",
+        verdict(found),
+        axes(found, x, y),
+        *curves(found, x, y),
+        *drawn,
+        paper=paper,
+    )
+
+
+def curves(found: Sweep, x: Linear, y: Linear) -> list[str]:
+    """The time-outs with their band, the limit, and the legend."""
     upper = [(x(point.value), y(point.spread.high)) for point in found.points]
     lower = [(x(point.value), y(point.spread.low)) for point in reversed(found.points)]
     middle = [(x(point.value), y(point.timeout_share)) for point in found.points]
@@ -28,7 +62,6 @@ def sweep_plot(found: Sweep, *, paper: str | None = "#ffffff") -> str:
         (x(point.value), y(min(point.steady_share, y.high))) for point in found.points if point.steady_share is not None
     ]
     parts = [
-        axes(found, x, y),
         svg.element("path", d=svg.path([*upper, *lower]) + "Z", fill=svg.BLUE, fill_opacity=0.18),
         svg.element("path", d=svg.path(middle), fill="none", stroke=svg.BLUE, stroke_width=2.4),
         svg.line(LEFT, y(found.share), x.end, y(found.share), stroke=svg.RED, stroke_dasharray="6 4"),
@@ -43,14 +76,16 @@ def sweep_plot(found: Sweep, *, paper: str | None = "#ffffff") -> str:
             svg.element("path", d=svg.path(steady), fill="none", stroke="currentColor", stroke_dasharray="2 3")
         )
         entries.append((svg.line(0, 5, 22, 5, stroke_dasharray="2 3"), "steady state, M/M/c"))
-    parts.append(svg.legend(LEFT, 20, entries))
-    about = verdict(found)
-    if found.break_even is not None:
-        at = x(found.break_even)
-        anchor = "end" if at > (x.start + x.end) / 2 else "start"
-        parts.append(svg.line(at, BOTTOM, at, TOP, stroke_dasharray="6 4"))
-        parts.append(svg.text(at + (-6 if anchor == "end" else 6), TOP + 12, f"{found.break_even:.4g}", anchor=anchor))
-    return svg.document(WIDTH, HEIGHT, "sweep", "Break-even", about, *parts, paper=paper)
+    return [*parts, svg.legend(LEFT, 20, entries)]
+
+
+def draw_mark(x: Linear, mark: Mark, *, left: bool) -> str:
+    """A vertical line with its name above, to the left or right of it."""
+    at = x(mark.value)
+    fits = at + CHARACTER * len(mark.name) < x.end
+    anchor, shift = ("end", -6) if left or not fits else ("start", 6)
+    line = svg.line(at, BOTTOM, at, TOP - 12, stroke_dasharray="6 4")
+    return line + svg.text(at + shift, TOP - 3, mark.name, anchor=anchor)
 
 
 def axes(found: Sweep, x: Linear, y: Linear) -> str:

@@ -1,0 +1,1 @@
+"""What an endpoint with known durations can take before its clients time out."""

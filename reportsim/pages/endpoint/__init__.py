@@ -1,0 +1,1 @@
+"""The page on which one types in the numbers of an endpoint of one's own."""
