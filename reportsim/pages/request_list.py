@@ -16,6 +16,7 @@ from reportsim.core.problems import Problem
 from reportsim.reports.fields import UUID_FORM, Digits, Identifier, Text
 from reportsim.schemas.queries import DEFAULT_PAGE, ListQuery
 from reportsim.store import requests as store
+from reportsim.store.benchmarks import newest_id
 from reportsim.store.pool import Pool
 from reportsim.web.keys import ENGINE
 from reportsim.web.pagination import encode_page, make_cursor, read_cursor
@@ -86,6 +87,8 @@ class Listing:
     groups: Mapping[str, Sequence[Link]]
     counted: int
     filtered: bool
+    of_run: bool
+    """Whether the list is of the requests of one run; those of runs are left out otherwise."""
     search_text: str | None
     first: bool
     bound: str
@@ -112,14 +115,19 @@ async def load_listing(request: web.Request, query: Mapping[str, Any]) -> Listin
     shown = min(len(rows) if "ids" in query else room, limit)
     more = len(rows) > shown
     rows = rows[:shown]
+    newest_run = await newest_id(engine.pool)
     parameters = {**chosen, **({"limit": limit} if limit != DEFAULT_PAGE else {})}
     search_query = {"q": search_text} if search_text else {}
     first = "cursor" not in query
     return Listing(
         rows=rows,
-        groups=filter_links(parameters, [] if "run" in query else await request.app[REQUEST_COUNTS].read()),
+        groups={
+            **filter_links(parameters, [] if "run" in query else await request.app[REQUEST_COUNTS].read()),
+            **run_links(parameters, newest_run),
+        },
         counted=COUNTED_REQUESTS,
         filtered=any(name in chosen for name in FILTERS),
+        of_run="run" in chosen,
         search_text=search_text,
         first=first,
         bound=MAX_ID if search_text else new_request_bound(rows, engine.clock.now(), first=first, more=more),
@@ -185,6 +193,21 @@ def filter_links(parameters: Mapping[str, Any], counts: Sequence[store.Count]) -
             for value in (None, *values)
         ]
     return groups
+
+
+def run_links(parameters: Mapping[str, Any], newest: UUID | None) -> dict[str, list[Link]]:
+    """The switch between single requests and those of a race or benchmark, where there has been one."""
+    chosen = parameters.get("run")
+    if newest is None and chosen is None:
+        return {}
+    others = {name: value for name, value in parameters.items() if name != "run"}
+    links = [Link("single", home_url(others), current=chosen is None, count=None)]
+    if newest is not None:
+        url = home_url({**others, "run": newest})
+        links.append(Link("of the newest race or benchmark", url, current=chosen == newest, count=None))
+    if chosen not in {None, newest}:
+        links.append(Link("of another run", home_url(parameters), current=True, count=None))
+    return {"requests": links}
 
 
 def count_matching(wanted: Mapping[str, Any], counts: Sequence[store.Count]) -> int | None:

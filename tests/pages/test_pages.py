@@ -18,6 +18,7 @@ from yarl import URL
 from reportsim.core.problems import KINDS
 from reportsim.pages import filters, home, request_list
 from reportsim.settings import Settings
+from tests.benchmark.runs import finished_run
 from tests.conftest import Service, serving
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -298,6 +299,21 @@ async def test_the_list_is_shown_without_the_race(service: Service) -> None:
         assert "race.js" not in text
         assert text.count("<h1") == 1
         assert '<a href="/#requests" aria-current="page">Requests</a>' in text
+
+
+async def test_a_switch_leads_to_the_requests_of_the_newest_run_and_back(service: Service) -> None:
+    text = await get_page(service, "/")
+    assert "newest race or benchmark" not in text
+    earlier, newest = [str(await finished_run(service.engine)) for _ in range(2)]
+    text = await get_page(service, "/?mode=async")
+    assert '<a href="/?mode=async#requests" aria-current="true">single</a>' in text
+    assert f'<a href="/?mode=async&amp;run={newest}#requests">of the newest race or benchmark</a>' in text
+    text = await get_page(service, f"/?run={newest}")
+    assert f'<a href="/?run={newest}#requests" aria-current="true">of the newest race or benchmark</a>' in text
+    assert '<a href="/#requests">single</a>' in text
+    assert "The run has no requests, or they are older than the service keeps them." in text
+    text = await get_page(service, f"/?run={earlier}")
+    assert f'<a href="/?run={earlier}#requests" aria-current="true">of another run</a>' in text
 
 
 async def test_filters_count_the_requests_that_match(service: Service) -> None:
