@@ -9,7 +9,7 @@ from datetime import date
 from typing import Final
 
 from reportsim.core.model import Ledger
-from reportsim.store.ledger_import.csv_reader import SHOWN, CsvFile, Fault, Faulty
+from reportsim.store.ledger_import.csv_reader import SHOWN, CsvFile, Fault, FaultCollector, Faulty
 from reportsim.store.ledger_import.formats import Format
 from reportsim.store.pool import Connection
 
@@ -44,26 +44,43 @@ async def check(
         Faulty: something does not fit.
     """
     await connection.execute(CREATE_KNOWN, ledger.ledger_id if ledger else 0)
+    collector = FaultCollector()
     if chart is not None:
-        await refuse(connection, chart, "import_chart", [repeated_accounts(), changed_accounts()])
-        await connection.execute(add_chart())
-    await connection.execute(create_stated(kind), timeout=LONG_S)
-    await connection.execute(create_new(kind, cash_by_name=chart is None), timeout=LONG_S)
+        with collector.collecting():
+            await refuse(connection, chart, "import_chart", [repeated_accounts(), changed_accounts()])
     row = await connection.fetchrow(summary(kind), timeout=LONG_S)
     if row is None or not row["lines"]:
-        raise Faulty([Fault(file.path, 0, "no entries")])
+        raise Faulty([*collector.faults, Fault(file.path, 0, "no entries")], more=collector.more)
+    problems = transaction_problems(kind) if row["suspect"] else []
+    # What is wrong with accounts can be said only where the accounts file is right.
+    if not collector.faults:
+        if chart is not None:
+            await connection.execute(add_chart())
+        await connection.execute(create_stated(kind), timeout=LONG_S)
+        await connection.execute(create_new(kind, cash_by_name=chart is None), timeout=LONG_S)
+        problems += account_problems(kind, ledger, charted=chart is not None)
+    if problems:
+        with collector.collecting():
+            await refuse(connection, file, kind.table, problems)
+    collector.refuse()
+    return Summary(row["first_on"], row["last_on"], row["lines"])
 
+
+def transaction_problems(kind: Format) -> list[str]:
+    """What may be wrong with suspect transactions, whatever their accounts are."""
+    problems = [unbalanced_transactions(kind), dated_transactions(kind)]
+    return problems if kind.hledger else [*problems, repeated_lines(kind)]
+
+
+def account_problems(kind: Format, ledger: Ledger | None, *, charted: bool) -> list[str]:
+    """What may be wrong with accounts, and with entries that the ledger has."""
     problems: list[Callable[[Format], str]] = [renamed_accounts, retyped_accounts]
     problems += [merged_accounts, other_accounts] if kind.hledger else []
-    problems.append(unknown_accounts if chart is not None and not kind.hledger else untyped_accounts)
-    if row["suspect"]:
-        problems += [unbalanced_transactions, dated_transactions]
-        problems += [] if kind.hledger else [repeated_lines]
+    problems.append(unknown_accounts if charted and not kind.hledger else untyped_accounts)
+    found = [problem(kind) for problem in problems]
     if ledger is not None:
-        known = known_entries if kind.hledger else known_transactions
-        problems.append(lambda kind: known(kind, ledger))
-    await refuse(connection, file, kind.table, [problem(kind) for problem in problems])
-    return Summary(row["first_on"], row["last_on"], row["lines"])
+        found.append(known_entries(kind, ledger) if kind.hledger else known_transactions(kind, ledger))
+    return found
 
 
 async def refuse(connection: Connection, file: CsvFile, table: str, problems: list[str]) -> None:

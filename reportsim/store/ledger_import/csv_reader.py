@@ -42,11 +42,37 @@ class Fault:
 class Faulty(Exception):
     """A file cannot be imported; nothing was changed."""
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    def __init__(self, faults: Sequence[Fault], *, more: bool = False) -> None:
         """Keeps the first faults; `more` says that there are others."""
         super().__init__("; ".join(str(fault) for fault in faults[:SHOWN]))
         self.faults: Final = list(faults[:SHOWN])
-        self.more: Final = len(faults) > SHOWN
+        self.more: Final = more or len(faults) > SHOWN
+
+
+@dataclass(slots=True)
+class FaultCollector:
+    """The faults of several checks that do not depend on each other, so that all of them are reported at once."""
+
+    faults: list[Fault] = field(default_factory=list)
+    more: bool = False
+
+    @contextlib.contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Keeps the faults with which the block ends."""
+        try:
+            yield
+        except Faulty as error:
+            self.faults += error.faults
+            self.more |= error.more
+
+    def refuse(self) -> None:
+        """Reports what was collected.
+
+        Raises:
+            Faulty: There is something.
+        """
+        if self.faults:
+            raise Faulty(self.faults, more=self.more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +107,9 @@ class Layout:
             return f"cells: {len(cells)}, columns in the header: {len(self.columns)}"
         if self.skipped and not any(column.fault(cell) for column, cell in zip(self.skipped, cells, strict=True)):
             return None
-        for column, cell in zip(self.columns, cells, strict=True):
-            if (what := column.fault(cell)) is not None:
-                return f"{column.name}: {what}"
+        pairs = zip(self.columns, cells, strict=True)
+        if found := [f"{column.name}: {what}" for column, cell in pairs if (what := column.fault(cell)) is not None]:
+            return "; ".join(found)
         return self.row_fault({column.name: cell for column, cell in zip(self.columns, cells, strict=True)})
 
 

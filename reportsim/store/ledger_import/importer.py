@@ -15,7 +15,7 @@ from reportsim.core.model import Ledger
 from reportsim.store import ledger_totals
 from reportsim.store.ledger_import.checks import ACCOUNTS, LONG_S, Summary, check
 from reportsim.store.ledger_import.columns import LARGEST
-from reportsim.store.ledger_import.csv_reader import CsvFile, Fault, Faulty, Irregular
+from reportsim.store.ledger_import.csv_reader import CsvFile, Fault, FaultCollector, Faulty, Irregular
 from reportsim.store.ledger_import.currencies import EXPONENTS, USUAL
 from reportsim.store.ledger_import.currencies import exponent as exponent_of
 from reportsim.store.ledger_import.decimals import Decimals, find_decimals
@@ -82,16 +82,17 @@ async def import_ledger(connection: Connection, wanted: Import, progress: Progre
         ImportRefused: there is no ledger to append to, or it is in another currency.
     """
     ledger = await find(connection, wanted)
-    file = CsvFile(wanted.path)
-    chart = None if wanted.accounts is None else CsvFile(wanted.accounts)
+    file, chart = open_files(wanted)
     kind = choose_format(file, wanted, ledger)
-    if chart is not None:
-        require_header(chart, ACCOUNTS_HEADER)
     async with connection.transaction():
         await connection.execute(SETUP)
+        collector = FaultCollector()
         if chart is not None:
-            await load(connection, chart, accounts_format(), progress)
-        await load(connection, file, kind, progress)
+            with collector.collecting():
+                await load(connection, chart, accounts_format(), progress)
+        with collector.collecting():
+            await load(connection, file, kind, progress)
+        collector.refuse()
         progress("checking", 0)
         locked = await connection.fetchrow(LOCK_LEDGER, wanted.ledger, timeout=LONG_S) if ledger else None
         if ledger and (locked is None or locked["ledger_id"] != ledger.ledger_id):
@@ -112,6 +113,26 @@ async def find(connection: Connection, wanted: Import) -> Ledger | None:
     if row is not None and not wanted.append:
         raise LedgerExists(wanted.ledger)
     return None if row is None else Ledger(**row)
+
+
+def open_files(wanted: Import) -> tuple[CsvFile, CsvFile | None]:
+    """The file of entries and that of accounts, with right headers.
+
+    Raises:
+        Faulty: One of them, or both, cannot be read or have another header.
+    """
+    file = chart = None
+    collector = FaultCollector()
+    if wanted.accounts is not None:
+        with collector.collecting():
+            chart = CsvFile(wanted.accounts)
+            require_header(chart, ACCOUNTS_HEADER)
+    with collector.collecting():
+        file = CsvFile(wanted.path)
+        is_hledger(file)
+    collector.refuse()
+    assert file is not None
+    return file, chart
 
 
 def choose_format(file: CsvFile, wanted: Import, ledger: Ledger | None) -> Format:
@@ -160,15 +181,17 @@ async def load(connection: Connection, file: CsvFile, kind: Format, progress: Pr
     reason = "not as it should be"
     await connection.execute(kind.create)
     try:
-        await connection.copy_to_table(
-            kind.table,
-            source=pieces(),
-            columns=kind.columns,
-            format="csv",
-            force_null=kind.nullable or None,
-            force_not_null=[column for column in kind.columns if column not in kind.nullable],
-            timeout=LONG_S,
-        )
+        # A savepoint, so that the faults of another file can be found afterwards.
+        async with connection.transaction():
+            await connection.copy_to_table(
+                kind.table,
+                source=pieces(),
+                columns=kind.columns,
+                format="csv",
+                force_null=kind.nullable or None,
+                force_not_null=[column for column in kind.columns if column not in kind.nullable],
+                timeout=LONG_S,
+            )
     except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
         irregular, reason = True, str(error)
     if irregular:

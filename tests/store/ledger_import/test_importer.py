@@ -430,6 +430,48 @@ class TestHostileFiles:
         assert what in str(caught.value.faults[0])
         assert await everything(connection) == before
 
+    @pytest.mark.parametrize(
+        ("accounts", "content", "said"),
+        [
+            (
+                "account_code\n",
+                "2025-01-02 Opening\n    assets:bank  5\n",
+                ["accounts.csv:1: the header is not that of", "books.csv:1: this looks like a journal"],
+            ),
+            (
+                f"{ACCOUNTS}\na,A,money,maybe,\nb,,equity,,\n",
+                own(L1.replace("2024-01-01", "soon").replace("asset,5", "loan,five"), L2),
+                [
+                    'accounts.csv:2: account_type: "money" is none of asset, liability, equity, revenue, expense; '
+                    'is_cash: "maybe" is none of',
+                    "accounts.csv:3: account_name: empty",
+                    'books.csv:2: date: "soon" is not a date like 2025-01-31; account_type: "loan" is none of asset, '
+                    'liability, equity, revenue, expense; debit: "five" is not an amount',
+                ],
+            ),
+            (
+                f"{ACCOUNTS}\na,A,asset,1,\na,A,asset,1,\n",
+                own(L1, L2.replace(",5,", ",6,")),
+                ["accounts.csv:3: account a is there twice", "books.csv:2: transaction 1 does not balance"],
+            ),
+            (
+                f"{ACCOUNTS}\na,A,asset,1,\na,A,asset,1,\n",
+                own(),
+                ["accounts.csv:3: account a", "books.csv: no entries"],
+            ),
+        ],
+    )
+    async def test_all_faults_of_both_files_and_of_every_cell_are_reported_at_once(
+        self, connection: Connection, tmp_path: Path, accounts: str, content: str, said: list[str]
+    ) -> None:
+        chart, before = file(tmp_path, accounts, "accounts.csv"), await everything(connection)
+        with pytest.raises(Faulty) as caught:
+            await load(connection, file(tmp_path, content), accounts=chart)
+        found = [str(fault).removeprefix(f"{tmp_path}/") for fault in caught.value.faults]
+        assert len(found) == len(said), found
+        assert all(fault.startswith(what) for fault, what in zip(found, said, strict=True)), found
+        assert await everything(connection) == before
+
     async def test_what_is_no_file(self, connection: Connection, tmp_path: Path) -> None:
         for path, what in (
             (tmp_path, "not a regular file"),
