@@ -20,6 +20,7 @@ from reportsim.benchmark.report.charts.summary import (
     timeline,
 )
 from reportsim.benchmark.report.style import POLICY, STYLE
+from reportsim.benchmark.report.time_tables import list_times
 from reportsim.benchmark.results.samples import Samples
 from reportsim.benchmark.results.verdict import split_verdict
 from reportsim.benchmark.theory.advice import advise
@@ -113,7 +114,7 @@ def contents(
         "numbers": [
             tables.list_outcomes(result),
             tables.list_segments(result),
-            *tables.list_times(result),
+            *list_times(result),
             tables.list_service_figures(result),
             *filter(None, [tables.list_ways(result)]),
         ],

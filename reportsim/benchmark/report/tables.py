@@ -1,6 +1,6 @@
 """The tables of the HTML report, as data for its template."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,7 +9,6 @@ from reportsim.benchmark.results.objectives import find_value
 from reportsim.core.number_format import duration, percent, three
 
 Json = Mapping[str, Any]
-LEVELS: Final = {"p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "p99_9": "p99.9", "max": "max", "mean": "mean"}
 MARKS: Final = {"ok": "✓ ok", "warn": "! warning", "fail": "✗ failed", "info": "i information", "not_run": "– not run"}
 FIGURES: Final = {
     "mean_wait_ms": ("mean wait in the queue", "ms"),
@@ -18,12 +17,6 @@ FIGURES: Final = {
     "mean_in_system": ("requests in queue and service, mean", ""),
     "busy_workers": ("busy workers, mean", ""),
     "wasted_share": ("worker time for clients that had left", "share"),
-}
-CLOCKS: Final = {
-    "time_to_result_ms": "Time to result, from when a request was due",
-    "accept_ms": "Until the client was free, from when a request was due",
-    "from_send_ms": "Time to result from when it was sent, as most tools measure; it hides a late generator",
-    "earliest_ms": "Lower bound of the time to result, where it was polled",
 }
 SEGMENTS: Final = {
     "lag": "schedule lag of the generator",
@@ -103,20 +96,6 @@ def list_outcomes(result: Json) -> Table:
     ]
     rows.append(cells("offered", *(f"{side['offered']:,}" for side in sides)))
     return Table("How the requests ended", ("", *side_names(result)), rows, "shares with 95 % intervals")
-
-
-def list_times(result: Json) -> Iterator[Table]:
-    """The percentiles and the mean of each clock."""
-    older = result.get("intervals") == OLDER_METHOD
-    for clock, caption in CLOCKS.items():
-        names = [side for side in side_names(result) if clock in result[side]]
-        rows = [
-            cells(name, *(time_cell(result[side][clock][level], older=older) for side in names))
-            for level, name in LEVELS.items()
-            if names and level in result[names[0]][clock]
-        ]
-        if rows:
-            yield Table(caption, ("", *names), rows, "with 95 % intervals from the blocks")
 
 
 def list_ways(result: Json) -> Table | None:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from reportsim.benchmark.report.charts.summary import WORDS
 from reportsim.benchmark.report.tables import WAYS, describe_measurement, interval_of, is_unknown, side_names
+from reportsim.benchmark.report.time_tables import is_resolved
 from reportsim.core.number_format import duration, percent, three
 
 Json = Mapping[str, Any]
@@ -102,7 +103,7 @@ def time_rows(result: Json) -> Iterator[list[str]]:
     for clock, name in CLOCKS.items():
         for level in LEVELS:
             found = [result[side][clock][level] if clock in result[side] else None for side in side_names(result)]
-            if any(each is not None and each["value"] is not None for each in found):
+            if any(each is not None and each["value"] is not None for each in found) and is_resolved(found):
                 yield [f"{name}, {level}", *map(percentile, found)]
 
 
