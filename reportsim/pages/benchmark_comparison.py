@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from reportsim.benchmark.report.charts.compared_percentiles import compared_percentiles
 from reportsim.benchmark.report.charts.summary import WORDS
-from reportsim.benchmark.results.run_comparison import SIDES, compare_runs
-from reportsim.benchmark.results.verdict import IRRELEVANT_SHARE
+from reportsim.benchmark.results.run_comparison import SIDES, compare_runs, is_relevant
 from reportsim.core.number_format import duration, percent, three
 from reportsim.store.benchmarks import Benchmark
 
@@ -54,11 +54,14 @@ class RunComparison:
     same_load: bool
     differences: Sequence[ParameterDifference]
     sides: Mapping[str, Sequence[ComparedMetric]]
+    plots: Mapping[str, str]
+    """For each side a picture as SVG, empty where there is nothing to draw."""
 
 
 def describe_comparison(first: Benchmark, second: Benchmark) -> RunComparison:
     """The differences between the plans, and the metrics of each side."""
     found = compare_runs(first.as_json(), second.as_json())
+    results = [run.result or {} for run in (first, second)]
     return RunComparison(
         same_load=found["same_load"],
         differences=[
@@ -66,6 +69,9 @@ def describe_comparison(first: Benchmark, second: Benchmark) -> RunComparison:
             for row in found["plan"]
         ],
         sides={name: [describe_metric(row) for row in found[name] if is_shown(row)] for name in SIDES if name in found},
+        plots={
+            name: compared_percentiles(name, *(result[name] for result in results)) for name in SIDES if name in found
+        },
     )
 
 
@@ -89,9 +95,7 @@ def describe_metric(row: Json) -> ComparedMetric:
         f"{'≥ ' if row[f'{which}_censored'] else ''}{format_value(row['metric'], row[which])}"
         for which in ("first", "second")
     )
-    apart = bool(row["apart"])
-    relevant = apart and (row["ratio"] is None or abs(row["ratio"] - 1) >= IRRELEVANT_SHARE)
-    return ComparedMetric(name, first, second, format_difference(row), apart, relevant)
+    return ComparedMetric(name, first, second, format_difference(row), bool(row["apart"]), is_relevant(row))
 
 
 def format_difference(row: Json) -> str:

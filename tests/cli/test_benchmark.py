@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import pytest
 from rich.console import Console
 
-from reportsim.benchmark.results.run_comparison import compare_runs
+from reportsim.benchmark.results.run_comparison import compare_estimates, compare_runs
 from reportsim.cli.benchmark.self_test import run_self_test
 from reportsim.cli.benchmark.tables import show_comparison, show_result
 from reportsim.cli.errors import CommandError
@@ -100,6 +101,25 @@ def test_bounds_and_too_small_numbers_are_said_as_such() -> None:
     assert "3 block pairs are too few for an interval" in text
     (row,) = [line.split() for line in text.splitlines() if line.split()[:2] == ["time_to_result_ms.p95", "≥"]]
     assert row[2] == "8,000"
+
+
+@pytest.mark.parametrize(
+    ("second", "finding"),
+    [
+        ((150.0, 140.0, 160.0), "differs"),
+        ((101.0, 100.5, 102.0), "differs by less than 2 %"),
+        ((101.0, 99.0, 103.0), ""),
+    ],
+)
+def test_a_comparison_marks_what_differs_and_whether_that_matters(
+    second: tuple[float, float, float], finding: str
+) -> None:
+    estimates = [dict(zip(("value", "low", "high"), each, strict=True)) for each in ((100.0, 99.5, 100.2), second)]
+    compared = {"plan": [], "same_load": True, "sync": [compare_estimates("goodput", *estimates)]}
+    out = io.StringIO()
+    show_comparison(Console(file=out, width=200), compared)
+    [line] = [line.strip() for line in out.getvalue().splitlines() if "goodput" in line]
+    assert re.fullmatch(rf"goodput +100 +\d+ +\d+ +[\d.]+ *{finding}", line)
 
 
 async def test_a_self_test_takes_no_url_and_says_what_failed(service: Service) -> None:

@@ -102,6 +102,7 @@ async def test_runs_are_listed_shown_and_compared(service: Service) -> None:
     assert "both runs have the same plan" in text
     assert '<td class="figure">≥ 8 s</td><td class="figure">≥ 8 s</td>' in text
     assert "No metric differs by 2 % or more beyond chance." in text
+    assert re.findall(r'<title id="compared-(\w+)-title">', text) == ["sync", "async"]
     await get_page(service, f"/benchmarks/compare?id={first}", 422)
     await get_page(service, f"/benchmarks/compare?id={first}&id={UNKNOWN}", 404)
     await get_page(service, f"/benchmarks/{UNKNOWN}", 404)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from reportsim.benchmark.results.samples import Outcome
+from reportsim.benchmark.results.verdict import IRRELEVANT_SHARE
 from reportsim.benchmark.statistics.percentiles import LEVELS
 
 Json = dict[str, Any]
@@ -83,6 +84,11 @@ def compare_estimates(metric: str, first: Json, second: Json) -> Json:
         "ratio": round(b / a, 4) if known and a and b is not None else None,
         "apart": are_apart(first, second),
     }
+
+
+def is_relevant(row: Mapping[str, Any]) -> bool:
+    """Whether two runs are apart in a figure by a share that matters in practice."""
+    return bool(row["apart"]) and (row["ratio"] is None or abs(row["ratio"] - 1) >= IRRELEVANT_SHARE)
 
 
 def are_apart(first: Json, second: Json) -> bool | None:

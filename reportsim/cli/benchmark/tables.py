@@ -9,6 +9,8 @@ from rich.table import Table
 from reportsim.benchmark.report.charts.summary import WORDS
 from reportsim.benchmark.report.tables import WAYS, describe_measurement, interval_of, is_unknown, side_names
 from reportsim.benchmark.report.time_tables import is_resolved
+from reportsim.benchmark.results.run_comparison import is_relevant
+from reportsim.benchmark.results.verdict import IRRELEVANT_SHARE
 from reportsim.core.number_format import duration, percent, three
 
 Json = Mapping[str, Any]
@@ -160,12 +162,15 @@ def show_comparison(console: Console, compared: Json) -> None:
         table = Table(side, "first", "second", "difference", "ratio", "", box=None)
         for row in compared[side]:
             if row["first"] or row["second"]:
-                apart = {True: "apart", False: "", None: ""}[row["apart"]]
+                if is_relevant(row):
+                    finding = "differs"
+                else:
+                    finding = f"differs by less than {percent(IRRELEVANT_SHARE)}" if row["apart"] else ""
                 cells = (
                     f"{'≥ ' if row.get(f'{name}_censored') else ''}{number(row[name])}"
                     for name in ("first", "second", "difference", "ratio")
                 )
-                table.add_row(row["metric"], *cells, apart)
+                table.add_row(row["metric"], *cells, finding)
         console.print(table)
 
 
