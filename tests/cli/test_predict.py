@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.benchmark.endpoint.short_runs import shorten_runs
 from tests.cli.calls import Argument, Done, call, start
 
 FIELDS = {
@@ -189,6 +190,12 @@ def log_of(count: int, line: str = "{:.3f}s") -> str:
 OWN = ("--workers", "8", "--timeout", "2")
 
 
+@pytest.fixture
+def short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten_runs(monkeypatch)
+
+
+@pytest.mark.usefixtures("short_runs")
 def test_a_log_says_where_its_endpoint_begins_to_time_out(tmp_path: Path) -> None:
     log, plot = tmp_path / "durations.csv", tmp_path / "knee.svg"
     log.write_text("duration_s\n" + log_of(3_000, "{:.3f}"))
@@ -203,6 +210,7 @@ def test_a_log_says_where_its_endpoint_begins_to_time_out(tmp_path: Path) -> Non
     assert max(map(len, said.splitlines())) > 120
 
 
+@pytest.mark.usefixtures("short_runs")
 def test_a_log_from_standard_input_is_answered_as_json() -> None:
     done = call("predict", "--from", "-", *OWN, "--json", stdin=log_of(500).encode(), environ=ENVIRONMENT)
     found = read(done)
@@ -217,6 +225,7 @@ def test_a_log_from_standard_input_is_answered_as_json() -> None:
     assert found["at_rate"] is None
 
 
+@pytest.mark.usefixtures("short_runs")
 def test_two_percentiles_are_enough() -> None:
     found = answers("--p50", "0.12", "--p99", "0.9", "--rate", "20", *OWN)
     assert (found["p50_s"], found["p99_s"]) == (pytest.approx(0.12), pytest.approx(0.9))

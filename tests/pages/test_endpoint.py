@@ -56,13 +56,17 @@ async def test_percentiles_give_the_knee_its_plot_and_the_command_that_repeats_i
 
 async def test_pasted_durations_are_read_in_another_process(service: Service) -> None:
     source = Random(1)
-    times = "\r\n".join(f"{1000 * source.lognormvariate(math.log(0.12), 0.8):.0f}" for _ in range(2_000))
+    drawn = [f"7;{1000 * source.lognormvariate(math.log(0.12), 0.8):.0f}" for _ in range(2_000)]
+    times = "\r\n".join(["latency_ms;waited", *drawn])
     with measured_callbacks() as taken:
-        text = await post(service, {**TYPED, "p50_ms": "", "p99_ms": "", "rate": "", "durations": times, "unit": "ms"})
+        text = await post(
+            service,
+            {**TYPED, "p50_ms": "", "p99_ms": "", "rate": "", "durations": times, "unit": "ms", "field": "waited"},
+        )
         assert max(taken) < LONGEST_CALLBACK_S
-    assert "2,000 requests from a column of durations" in text
+    assert "2,000 requests from CSV" in text
     assert "save the durations as durations.txt" in text
-    assert "--from durations.txt --unit ms --workers 8 --timeout 2 --plot knee.svg" in text
+    assert "--from durations.txt --unit ms --field waited --workers 8 --timeout 2 --plot knee.svg" in text
 
 
 @pytest.mark.parametrize(
@@ -102,4 +106,6 @@ async def test_a_prediction_that_takes_too_long_is_refused(service: Service, mon
         raise TimeoutError
 
     monkeypatch.setattr(handlers, "answer_in_process", never)
-    assert "The prediction takes too long" in await post(service, TYPED, 503)
+    text = await post(service, TYPED, 503)
+    assert "<b>There is no prediction.</b> The prediction takes too long" in text
+    assert 'value="120"' in text

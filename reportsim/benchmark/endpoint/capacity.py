@@ -26,7 +26,7 @@ MOST_RUN_REQUESTS: Final = 20_000
 RUNS: Final = 10
 CUSTOMERS: Final = 80_000
 # The plotted range, in parts of the rate that keeps all workers busy.
-LOWEST: Final = 0.1
+LOWEST: Final = 0.01
 HIGHEST: Final = 1.2
 HIGHEST_GIVEN: Final = 2.0
 POINTS: Final = 9

@@ -26,6 +26,7 @@ class Question:
 
     durations: str
     unit: str
+    field: str
     p50_s: float | None
     p99_s: float | None
     rate: float | None
@@ -83,7 +84,8 @@ def answer(question: Question) -> Answer:
             service: Distribution = fit_lognormal(question.p50_s, question.p99_s)
         else:
             text = io.BytesIO(question.durations.encode())
-            log = read_log(text, unit=Unit(question.unit) if question.unit else None)
+            unit = Unit(question.unit) if question.unit else None
+            log = read_log(text, unit=unit, name=question.field or None)
             service = log.durations
     except LogError as error:
         raise QuestionError("durations", str(error)) from None

@@ -117,7 +117,7 @@ def choose_fields(names: Sequence[str], unit: Unit | None, field: str | None) ->
     if not found:
         raise LineError(f"expected a column or key such as duration_ms or request_time, found {excerpt(listed)}")
     if len(found) > 1:
-        raise LineError(f"which one is the duration: {', '.join(found[:20])}? Name it (--field)")
+        raise LineError(f"which one is the duration: {', '.join(found[:20])}? Say which field (--field)")
     time = next(
         (name for wanted in TIME_NAMES for name in names if normalize(name) == wanted and name != found[0]), None
     )

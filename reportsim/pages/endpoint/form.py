@@ -16,14 +16,16 @@ from reportsim.reports.fields import Number, Whole
 VALUES: Final[Mapping[str, str]] = {
     "durations": "",
     "unit": "",
+    "field": "",
     "p50_ms": "",
     "p99_ms": "",
     "rate": "",
     "workers": "8",
     "client_timeout_s": "2",
 }
-TEXTS: Final = ("durations", "unit")
+TEXTS: Final = ("durations", "unit", "field")
 HIGHEST_RATE: Final = 1e6
+LONGEST_NAME: Final = 100
 FILE: Final = "durations.txt"
 
 
@@ -37,6 +39,7 @@ class EndpointForm(Schema):
 
     durations = fields.String(load_default="")
     unit = fields.String(load_default="", validate=validate.OneOf(list(Unit)))
+    field = fields.String(load_default="", validate=validate.Length(max=LONGEST_NAME))
     p50_ms = Number(load_default=None, validate=validate.Range(0.001, 1000 * LONGEST_S))
     p99_ms = Number(load_default=None, validate=validate.Range(0.001, 1000 * LONGEST_S))
     rate = Number(load_default=None, validate=validate.Range(0.001, HIGHEST_RATE))
@@ -68,6 +71,7 @@ def read_question(form: Mapping[str, str]) -> Question:
     return Question(
         durations=data["durations"],
         unit=data["unit"],
+        field=data["field"],
         p50_s=None if data["p50_ms"] is None else data["p50_ms"] / 1000,
         p99_s=None if data["p99_ms"] is None else data["p99_ms"] / 1000,
         rate=data["rate"],
@@ -81,6 +85,7 @@ def repeat_command(question: Question) -> str:
     options = {
         "--from": FILE if question.durations else None,
         "--unit": question.unit or None,
+        "--field": question.field or None,
         "--p50": question.p50_s,
         "--p99": question.p99_s,
         "--rate": question.rate,

@@ -44,6 +44,10 @@ async def submit_form(request: web.Request) -> web.StreamResponse:
         return render_page(request, values, errors=errors, status=422)
     except QuestionError as error:
         return render_page(request, values, errors={error.field: str(error)}, status=422)
+    except Problem as problem:
+        response = render_page(request, values, refusal=problem.detail, status=problem.status)
+        response.headers.update(problem.headers)
+        return response
 
 
 async def ask(request: web.Request, question: Question) -> Answer:
@@ -66,6 +70,7 @@ def render_page(
     values: Mapping[str, str],
     *,
     errors: Mapping[str, str] | None = None,
+    refusal: str | None = None,
     question: Question | None = None,
     answer: Answer | None = None,
     status: int = 200,
@@ -77,6 +82,7 @@ def render_page(
         status=status,
         values=values,
         errors=errors or {},
+        refusal=refusal,
         units=list(Unit),
         answer=answer,
         command=None if question is None else repeat_command(question),

@@ -12,6 +12,12 @@ from reportsim.benchmark.endpoint.words import advice, capacity_plot, headline
 from reportsim.benchmark.theory.erlang import allen_cunneen, mmc
 from reportsim.core.observed_service_time import Distribution, ObservedServiceTime
 from reportsim.core.service_time import ServiceTime
+from tests.benchmark.endpoint.short_runs import shorten_runs
+
+
+@pytest.fixture
+def short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten_runs(monkeypatch)
 
 
 def observe(service: ServiceTime, count: int = 20_000) -> ObservedServiceTime:
@@ -64,6 +70,7 @@ def test_what_each_pattern_needs_at_a_rate() -> None:
     assert "yours 21.5/s" in plot
 
 
+@pytest.mark.usefixtures("short_runs")
 def test_an_endpoint_that_is_too_slow_alone_times_out_at_any_rate() -> None:
     found = estimate_capacity(Endpoint(service=EXPONENTIAL, workers=4, timeout_s=0.5, rate=5))
     assert found.knee is None
@@ -71,6 +78,7 @@ def test_an_endpoint_that_is_too_slow_alone_times_out_at_any_rate() -> None:
     assert "No number of workers makes sync fit; async needs 1 worker" in advice(found)
 
 
+@pytest.mark.usefixtures("short_runs")
 def test_beyond_saturation_all_time_out_in_the_end() -> None:
     service = ServiceTime({"distribution": "fixed", "mean_ms": 10})
     found = estimate_capacity(Endpoint(service=service, workers=2, timeout_s=600, rate=400))

@@ -115,7 +115,7 @@ def test_a_column_a_key_and_a_field_can_be_named() -> None:
         ),
         (
             "latency_ms,elapsed_ms\n1,2\n",
-            "line 1: which one is the duration: latency_ms, elapsed_ms? Name it (--field)",
+            "line 1: which one is the duration: latency_ms, elapsed_ms? Say which field (--field)",
         ),
         ("duration_ms,path\n1,/\n2\n", "line 3: expected 2 columns as in the header, found 1"),
         ('duration_ms,path\n1,"/\n', "line 2: expected every quoted cell to end within its line"),
