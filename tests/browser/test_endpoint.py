@@ -26,7 +26,7 @@ async def test_numbers_are_refused_with_focus_and_then_answered_with_a_plot(
     complaints.messages = [message for message in complaints.messages if "422" not in message]
     await page.get_by_label("p99, ms").fill("900")
     await page.get_by_label("Requests per second").fill("40")
-    await page.get_by_role("button", name="Predict").click()
+    await page.get_by_role("button", name="Predict").click(timeout=6 * LATE_MS)
     answer = page.get_by_role("region", name="Your endpoint begins to time out at 4")
     await expect(answer).to_be_focused(timeout=6 * LATE_MS)
     await expect(answer.get_by_role("img", name="Break-even")).to_contain_text("yours 40/s")
