@@ -16,7 +16,6 @@ from reportsim.core.problems import Problem
 from reportsim.reports.fields import UUID_FORM, Digits, Identifier, Text
 from reportsim.schemas.queries import DEFAULT_PAGE, ListQuery
 from reportsim.store import requests as store
-from reportsim.store.benchmarks import newest_id
 from reportsim.store.pool import Pool
 from reportsim.web.keys import ENGINE
 from reportsim.web.pagination import encode_page, make_cursor, read_cursor
@@ -115,7 +114,7 @@ async def load_listing(request: web.Request, query: Mapping[str, Any]) -> Listin
     shown = min(len(rows) if "ids" in query else room, limit)
     more = len(rows) > shown
     rows = rows[:shown]
-    newest_run = await newest_id(engine.pool)
+    newest_run = await store.newest_run(engine.pool)
     parameters = {**chosen, **({"limit": limit} if limit != DEFAULT_PAGE else {})}
     search_query = {"q": search_text} if search_text else {}
     first = "cursor" not in query

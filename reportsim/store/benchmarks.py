@@ -75,7 +75,6 @@ SELECT id, status, plan, result -> 'verdict' AS verdict, result -> 'trusted' AS 
     (result #>> '{sync,shares,client_timeout,value}')::float8 AS sync_timeout_share
 FROM benchmarks ORDER BY id DESC LIMIT $1
 """
-SELECT_NEWEST_ID: Final = "SELECT id FROM benchmarks ORDER BY id DESC LIMIT 1"
 SELECT_LATEST_RACE_ACCEPT: Final = """
 SELECT (result #>> '{async,accept_ms,mean,value}')::float8 AS accept_ms FROM benchmarks
 WHERE (plan ->> 'together')::boolean AND result IS NOT NULL ORDER BY id DESC LIMIT 1
@@ -252,12 +251,6 @@ async def newest(pool: Pool, limit: int) -> list[Summary]:
     return [
         Summary(**decode_columns(row, "plan", "verdict", "trusted")) for row in await pool.fetch(SELECT_NEWEST, limit)
     ]
-
-
-async def newest_id(pool: Pool) -> UUID | None:
-    """The id of the newest run; None where there is none."""
-    id: UUID | None = await pool.fetchval(SELECT_NEWEST_ID)
-    return id
 
 
 async def latest_race_accept_ms(pool: Pool) -> float | None:

@@ -305,14 +305,18 @@ async def test_a_switch_leads_to_the_requests_of_the_newest_run_and_back(service
     text = await get_page(service, "/")
     assert "newest race or benchmark" not in text
     earlier, newest = [str(await finished_run(service.engine)) for _ in range(2)]
+    ids = [await submit_for_id(service, mode="sync", report_type="trial_balance", ledger="tiny") for _ in range(2)]
+    await service.engine.pool.execute("UPDATE requests SET run_id = $1 WHERE id = $2", UUID(newest), UUID(ids[0]))
     text = await get_page(service, "/?mode=async")
     assert '<a href="/?mode=async#requests" aria-current="true">single</a>' in text
     assert f'<a href="/?mode=async&amp;run={newest}#requests">of the newest race or benchmark</a>' in text
     text = await get_page(service, f"/?run={newest}")
     assert f'<a href="/?run={newest}#requests" aria-current="true">of the newest race or benchmark</a>' in text
     assert '<a href="/#requests">single</a>' in text
-    assert "The run has no requests, or they are older than the service keeps them." in text
+    assert f"/requests/{ids[0]}" in text
+    assert f"/requests/{ids[1]}" not in text
     text = await get_page(service, f"/?run={earlier}")
+    assert "The run has no requests, or they are older than the service keeps them." in text
     assert f'<a href="/?run={earlier}#requests" aria-current="true">of another run</a>' in text
 
 

@@ -266,6 +266,12 @@ async def test_counting_the_newest_reads_no_more_than_those(history: Connection)
     assert max(node["Actual Rows"] for node in found) <= 500
 
 
+async def test_the_newest_run_is_the_end_of_its_index(history: Connection) -> None:
+    found = await plan(history, requests.newest_run, analyze=True)
+    assert indexes(found) <= {"requests_run", "requests_run_open"}
+    assert max(node["Actual Rows"] for node in found) <= 1
+
+
 async def test_pruning_reads_one_end_of_the_primary_key(history: Connection) -> None:
     oldest = await history.fetchval("SELECT id FROM requests ORDER BY id OFFSET 1000 LIMIT 1")
     assert "Seq Scan" not in indexes(await plan(history, requests.prune, oldest, timedelta(hours=1), 100))

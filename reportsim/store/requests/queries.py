@@ -117,6 +117,15 @@ async def counts(pool: Pool, among: int) -> list[Count]:
     return [Count(**row) for row in await pool.fetch(COUNT, among)]
 
 
+SELECT_NEWEST_RUN: Final = "SELECT run_id FROM requests WHERE run_id IS NOT NULL ORDER BY run_id DESC LIMIT 1"
+
+
+async def newest_run(pool: Pool) -> UUID | None:
+    """The newest race or benchmark that has requests; None where there is none."""
+    rows = await pool.fetch(SELECT_NEWEST_RUN)
+    return rows[0]["run_id"] if rows else None
+
+
 SELECT_ANSWER: Final = f"""
 SELECT {COLUMNS}, fingerprint, answer_status, answer_body FROM requests WHERE idempotency_key = $1
 """
