@@ -174,11 +174,11 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: Settings, *, port: int = 0) -> AsyncIterator[Service]:
-    """Runs a service on a port of the loopback address, by default a free one."""
+async def serving(settings: Settings, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Service]:
+    """Runs a service on a port of an address, by default a free one of the loopback address."""
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind(("127.0.0.1", port))
+    listening.bind((host, port))
     address, port = listening.getsockname()
     url = f"http://{address}:{port}"
     app = build_app(replace(settings, host=address, port=port))

@@ -101,3 +101,11 @@ def test_all_that_is_installed_has_a_hash_or_is_the_project(name: str) -> None:
     for command in commands:
         assert "--require-hashes" in command or "--no-deps" in command, command
         assert "--no-build-isolation" in command or not command.rstrip().endswith("."), command
+
+
+def test_one_argument_pins_every_stage_of_the_image() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    bases = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
+    assert len(bases) >= 2
+    assert set(bases) == {"${PYTHON_IMAGE}"}
+    assert "PYTHON_IMAGE=" in (ROOT / "docs" / "commands.md").read_text()

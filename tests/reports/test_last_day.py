@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from reportsim.reports.general_ledger import MAX_BYTES
 from reportsim.store.pool import Connection
 from tests.conftest import Service
 from tests.reports.books import entries, store, transaction
@@ -87,6 +88,25 @@ async def test_a_ledger_of_one_such_day(service: Service, connection: Connection
     async with service.client.get(report["links"]["report"]) as answer:
         assert answer.status == 200
         assert answer.headers["ETag"] == f'"{report["result_payload"]["sha256"]}"'
+
+
+@pytest.mark.parametrize("window", [{}, {"from": LAST.isoformat()}, {"from": "0001-01-01", "to": LAST.isoformat()}])
+async def test_entries_too_large_for_one_row_are_listed_up_to_the_last_day(
+    service: Service, connection: Connection, window: dict[str, str]
+) -> None:
+    """They are streamed by COPY, which takes no parameters: the days are written into its text."""
+    long = "x" * (MAX_BYTES // 2 + 1)
+    of_days = entries(
+        transaction(1, FIRST, ("1", 1), ("2", -1), description=long),
+        transaction(2, LAST, ("1", 300), ("4", -300), description=long),
+    )
+    await store(connection, Book(accounts=CHART, entries=of_days), "edge")
+    report = await made(service, report_type="general_ledger", **window)
+    listed = 300 if window.get("from") == LAST.isoformat() else 301
+    assert report["result_payload"]["totals"] == {"debit": listed, "credit": listed}
+    assert report["result_payload"]["rows"] == (2 if listed == 300 else 4)
+    async with service.client.get(report["links"]["report"]) as answer:
+        assert (await answer.text()).count(f",{LAST.isoformat()},2,") == 2
 
 
 async def test_the_page_asks_for_the_last_day(service: Service, connection: Connection) -> None:

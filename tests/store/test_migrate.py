@@ -168,7 +168,8 @@ async def test_tables_that_stay_locked_are_said_to_be(empty_dsn: str, monkeypatc
     async with reader.transaction():
         await reader.fetch("SELECT * FROM first")
         with pytest.raises(MigrationError, match="stay locked by other sessions"):
-            await apply(empty_dsn, FIRST, Migration(2, "0002_drop.sql", "DROP TABLE first"))
+            async with asyncio.timeout(20):
+                await apply(empty_dsn, FIRST, Migration(2, "0002_drop.sql", "DROP TABLE first"))
     await reader.close()
 
 

@@ -437,6 +437,18 @@ class TestPage:
             before = found[-1].id
         assert seen == ids(rows)[::-1]
 
+    async def test_a_page_of_large_rows_reads_no_more_of_them_than_its_bound(self, pool: Pool) -> None:
+        """Whatever is answered of them: a page of many is never whole in memory."""
+        size = 100_000
+        rows = await inserted(pool, *(new(input_payload={**PAYLOAD, "ledger": "x" * size}) for _ in range(30)))
+        seen: list[UUID] = []
+        before: UUID | None = None
+        while found := await store.page(pool, store.Filters(), before=before, limit=200):
+            assert len(found) * size <= store.PAGE_BYTES + 2 * size
+            seen += ids(found)
+            before = found[-1].id
+        assert seen == ids(rows)[::-1]
+
     async def test_filters_combine(self, pool: Pool) -> None:
         await ended(pool, new(), new(callback_url=URL), new(mode=Mode.SYNC, owner=ME))
         await inserted(pool, new(), new(callback_url=URL), new(mode=Mode.SYNC, owner=ME))

@@ -68,6 +68,19 @@ async def test_a_rebound_name_can_neither_read_nor_write(service: Service) -> No
             await answer.read()
 
 
+@pytest.mark.parametrize("host", ["127.0.0.3", "0.0.0.0"])
+async def test_nor_where_the_service_listens_at_another_address(settings: Settings, host: str) -> None:
+    async with serving(settings, host=host) as service:
+        for name in ("evil.example", "evil.example:8080", "localhost.evil.example", "reports.internal"):
+            headers = {"Host": name, "Origin": f"http://{name}", "Sec-Fetch-Site": "same-origin"}
+            for method, path in [("POST", "/api/sync"), ("GET", "/api/requests"), ("GET", "/")]:
+                async with service.client.request(method, path, headers=headers) as answer:
+                    assert answer.status == 421
+                    await answer.read()
+        async with service.client.post("/api/sync", json={"ledger": "tiny"}) as answer:
+            assert answer.status == 200
+
+
 @pytest.mark.parametrize("host", ["127.0.0.3", "0.0.0.0", "::", "reports.internal"])
 def test_where_it_listens_makes_no_other_name_served(settings: Settings, host: str) -> None:
     assert "evil.example" not in allowed_hosts(replace(settings, host=host))
