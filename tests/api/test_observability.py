@@ -271,3 +271,24 @@ async def test_many_series_are_rendered_in_pieces_that_make_the_same_text(
     assert len(families) == len(set(families)) == len(comments) // 2
     found = await metrics(service)
     assert len([labels for labels in found["reportsim_http_requests_total"] if labels[1][1:].isdigit()]) == 300
+
+
+async def test_others_have_their_turn_between_the_pieces(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    for route in range(300):
+        service.app[METRICS]._answers.labels("GET", f"/{route}", "200").inc()
+    monkeypatch.setattr(metrics_module, "SAMPLES_AT_ONCE", 7)
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(take_turns())
+    await asyncio.sleep(0)
+    begun = turns
+    # The database, which is waited for, is left out.
+    await service.app[METRICS].render(with_backlog=False)
+    other.cancel()
+    assert turns - begun > 300 / 7

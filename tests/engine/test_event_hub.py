@@ -410,6 +410,22 @@ class TestReplay:
             await read(subscriber)
             assert rendered <= 4
 
+    async def test_a_stream_that_is_shown_nothing_walks_through_what_happened_in_pieces_too(
+        self, hub: EventHub, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Such pieces are empty, so their size bounds nothing."""
+        monkeypatch.setattr(ring, "MAX_PARTS", 10)
+        for _ in range(50):
+            hub._send([hub._message("requests", [Source(item.id, None, item) for item in (pending(), pending())])])
+        for view in ({"request_id": new_id()}, {"run": new_id()}):
+            with hub.subscribe(f"{hub.boot}-0", **view) as subscriber:
+                steps = []
+                while (begun := subscriber.position) is not None:
+                    assert hub._replay(subscriber) == b""
+                    steps.append((50 if subscriber.position is None else subscriber.position) - begun)
+                assert sum(steps) == 50
+                assert max(steps) <= 10
+
     @pytest.mark.parametrize("kept", [True, False])
     async def test_queues_share_a_budget_beyond_which_they_read_from_the_ring_or_are_reset(
         self, hub: EventHub, monkeypatch: pytest.MonkeyPatch, kept: bool
