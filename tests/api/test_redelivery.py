@@ -227,6 +227,7 @@ class TestQuota:
                     await answer.read()
             async with service.client.post(path.format(ids[10]), allow_redirects=False) as answer:
                 assert answer.status == 429
+                assert (answer.content_type == "text/html") is not path.startswith("/api/")
                 assert "quota" in await answer.text()
             await receiver.count(10)
             assert await pool.fetchval("SELECT callback_series FROM requests WHERE id = $1", ids[10]) == 1
