@@ -8,6 +8,7 @@ from typing import Final
 
 NO_TRACE: Final = "0" * 32
 NO_PARENT: Final = "0" * 16
+_PARENT: Final = slice(36, 52)
 _TRACEPARENT = re.compile(
     "(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?P<later>-.*)?"
 )
@@ -51,6 +52,11 @@ def parse_traceparent(values: Sequence[str]) -> TraceContext | None:
 def child(context: TraceContext, entropy: Callable[[int], bytes] = os.urandom) -> TraceContext:
     """Goes one step down: the same trace and sampled flag, a new parent id."""
     return TraceContext(context.trace_id, _identifier(entropy(8)), context.sampled)
+
+
+def step_down(traceparent: str, entropy: Callable[[int], bytes] = os.urandom) -> str:
+    """Goes one step down from a header's value that this module has made."""
+    return f"{traceparent[: _PARENT.start]}{_identifier(entropy(8))}{traceparent[_PARENT.stop :]}"
 
 
 def new_trace(*, sampled: bool = True, entropy: Callable[[int], bytes] = os.urandom) -> TraceContext:

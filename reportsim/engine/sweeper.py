@@ -1,6 +1,7 @@
 """The sweep: claims due callbacks that no replica holds, and deletes requests past their retention time."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from reportsim.store.pool import OUTAGES, Pool
 log = logging.getLogger(__name__)
 
 SWEEP_EVERY_S: Final = 1.0
+# The shortest pause: where memory is short, queues run full and empty all the time.
+PAUSE_S: Final = 0.05
 PRUNE_EVERY_S: Final = 60.0
 # The number of accepted requests after which the table's statistics are checked, and ten times as many the next time.
 FIRST_ANALYZE: Final = 500
@@ -74,7 +77,10 @@ class Sweeper:
                 log.warning("the sweep failed: %r", error)
             except Exception:
                 log.exception("the sweep failed")
-            await asyncio.sleep(SWEEP_EVERY_S)
+            await asyncio.sleep(PAUSE_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SWEEP_EVERY_S - PAUSE_S):
+                    await self._dispatcher.wait_for_room()
 
     async def analyze_growth(self) -> bool:
         """Analyzes the table of requests when it has outgrown its statistics; returns whether it had."""

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportsim.cli.logs import JsonFormatter, LineHandler
+from reportsim.cli.logs import JsonFormatter, LineHandler, Record
 from tests.engine.jobs import until
 
 
@@ -110,6 +110,22 @@ def test_a_line_of_json_has_the_time_in_utc_and_the_extra_fields(milliseconds: i
         "row": "id",
         "trace": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("message", "args"), [("100 %", ()), ("%d %s", (1, "b")), ("%(n)d", ({"n": 1},)), ("%s", ({},)), ("%s", (None,))]
+)
+def test_a_record_has_the_message_and_the_error_of_the_standard_one(message: str, args: tuple[object, ...]) -> None:
+    error = (ValueError, ValueError("a reason"), None)
+    ours, standard = (
+        kind("tests", logging.WARNING, "", 0, message, args, error) for kind in (Record, logging.LogRecord)
+    )
+    assert ours.getMessage() == standard.getMessage()
+    documents = [json.loads(JsonFormatter().format(record)) for record in (ours, standard)]
+    assert documents[0].pop("time") <= documents[1].pop("time")
+    assert documents[0] == documents[1]
+    assert "a reason" in documents[0]["exception"]
+    assert logging.Formatter("%(asctime)s %(levelname)s").format(ours)
 
 
 # Writes lines of one letter, many of them longer than a pipe writes at once.

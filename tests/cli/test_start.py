@@ -278,7 +278,6 @@ def test_a_new_database_is_named_and_then_shared(folder: Path) -> None:
     "task",
     [
         "reportsim.engine.events.hub:EventHub:run",
-        "reportsim.engine.delivery.dispatcher:Dispatcher:_dispatch",
         "reportsim.engine.worker.worker:Worker:_claim_forever",
         "reportsim.engine.leases:Leases:run",
         "reportsim.engine.sweeper:Sweeper:run",

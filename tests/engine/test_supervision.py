@@ -7,7 +7,6 @@ import aiohttp
 import pytest
 
 from reportsim.benchmark.runner import Runner
-from reportsim.engine.delivery.dispatcher import Dispatcher
 from reportsim.engine.events.hub import EventHub
 from reportsim.engine.leases import Leases
 from reportsim.engine.replication import Replication
@@ -23,7 +22,6 @@ from tests.conftest import serving
 
 SERVICES = [
     (EventHub, "run"),
-    (Dispatcher, "_dispatch"),
     (Worker, "_claim_forever"),
     (ClaimWriter, "run"),
     (Leases, "run"),

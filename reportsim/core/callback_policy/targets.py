@@ -1,5 +1,6 @@
 """Where a callback may be dialed: targets, ports, our own receivers, and the check at the socket."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -76,7 +77,7 @@ class OwnReceiver:
         return address == self.address or classify(address) == "loopback" == classify(self.address)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CallbackTarget:
     """Where a callback goes, as far as it is known without a network.
 
@@ -92,12 +93,12 @@ class CallbackTarget:
     address: Address | None = None
     own: bool = False
 
-    @property
+    @functools.cached_property
     def origin(self) -> str:
         """Scheme, host and port: the key of a limit per destination."""
         return f"{self.scheme}://{_bracketed(self.host)}:{self.port}"
 
-    @property
+    @functools.cached_property
     def netloc(self) -> str:
         """Host and port as the Host header names them: without the port that the scheme implies."""
         implied = {"http": 80, "https": 443}.get(self.scheme)

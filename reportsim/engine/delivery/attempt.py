@@ -12,6 +12,7 @@ from typing import Final
 
 from reportsim.core.backoff import parse_retry_after
 from reportsim.core.callback_policy.urls import CallbackTarget
+from reportsim.engine.delivery.connection import DeadlineExceeded
 from reportsim.engine.delivery.http_client import Client, UnconnectedError, UnresolvedError
 from reportsim.engine.delivery.response_reader import BadResponse
 from reportsim.engine.delivery.ssrf_guard import Dial, ResourceShortage, current
@@ -71,14 +72,13 @@ async def attempt(
     started = time.monotonic()
     received = Received()
     try:
-        async with asyncio.timeout(timeout):
-            response = await client.post(target, body, headers)
-            try:
-                received.status = response.head.status
-                received.retry_after = response.head.first("retry-after")
-                received.excerpt = await response.read_excerpt()
-            finally:
-                client.release(response, target)
+        response = await client.post(target, body, headers, asyncio.get_running_loop().time() + timeout)
+        try:
+            received.status = response.head.status
+            received.retry_after = response.head.first("retry-after")
+            received.excerpt = await response.read_excerpt()
+        finally:
+            client.release(response, target)
     except ResourceShortage:
         raise
     except Exception as error:
@@ -148,7 +148,7 @@ def explain(error: Exception, timeout: float) -> tuple[Reason, str]:
             return Reason.TLS, f"The certificate was not accepted: {error.verify_message}."
         case ssl.SSLError():
             return Reason.TLS, f"No TLS connection: {error.reason or error.strerror or type(error).__name__}."
-        case TimeoutError():
+        case TimeoutError() | DeadlineExceeded():
             return Reason.TIMEOUT, f"No complete answer within {timeout:g} s."
         case BadResponse():
             return Reason.RESET, "The answer is not HTTP, or its head has no end."

@@ -20,6 +20,10 @@ class ClosedMeanwhile(Exception):
     """A kept connection was closed by its receiver, which answered nothing to the request."""
 
 
+class DeadlineExceeded(Exception):
+    """The time for an answer is over; no OSError, since nothing has happened to the connection."""
+
+
 class Reader(asyncio.StreamReader):
     """A stream that says whether anything has arrived that is not read yet."""
 
@@ -61,6 +65,8 @@ class Connection(asyncio.Protocol):
         self._is_answering = False
         self._is_kept = False
         self._lost = asyncio.Event()
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     async def open(self, context: ssl.SSLContext | None, host: str) -> None:
         """Makes the connection usable; with a TLS context after a handshake in which the host proves its name."""
@@ -92,20 +98,26 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Takes the end of the connection; what has arrived before a reset counts all the same."""
         self._lost.set()
+        if self._timer is not None:
+            self._timer.cancel()
         if isinstance(exc, ssl.SSLError):
             self._reader.set_exception(exc)
         else:
             self._reader.feed_eof()
 
-    async def exchange(self, request: bytes) -> Head:
-        """Sends a request and reads the head of its answer.
+    async def exchange(self, request: bytes, deadline: float) -> Head:
+        """Sends a request and reads the head of its answer; the whole answer has until a moment of the loop's clock.
 
         Raises:
             ClosedMeanwhile: the connection was kept, and has ended before anything was answered.
             BadResponse, OSError, IncompleteReadError: there is no answer.
+            DeadlineExceeded: it did not come in time; also of `read_body`.
         """
         was_kept, self._is_kept = self._is_kept, False
         self._is_answering = False
+        self._deadline = deadline
+        if self._timer is None or self._timer.when() > deadline:
+            self._check_deadline()
         self._transport.write(request)
         try:
             found = await self._reader.take(STRICT_HEAD)
@@ -114,6 +126,19 @@ class Connection(asyncio.Protocol):
             if was_kept and not self._is_answering:
                 raise ClosedMeanwhile from None
             raise
+
+    def _check_deadline(self) -> None:
+        """Ends an exchange whose time is over; one timer serves many that end before their time."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        loop = asyncio.get_running_loop()
+        if self._lost.is_set() or self._is_kept:
+            return
+        if loop.time() < self._deadline:
+            self._timer = loop.call_at(self._deadline, self._check_deadline)
+        else:
+            self._reader.set_exception(DeadlineExceeded())
 
     async def read_body(self, head: Head) -> Body:
         """The body that follows a head."""

@@ -6,6 +6,7 @@ hang share few permits, and those that answer promptly never wait for any of the
 answer within about a second passes its permit on and continues without one. A rate limiter bounds the calls to each.
 """
 
+import asyncio
 import heapq
 import itertools
 from collections import OrderedDict
@@ -41,6 +42,8 @@ class DestinationQueues(Generic[T]):
         self._aside = 0
         self._overdue: OrderedDict[Permit[T], None] = OrderedDict()
         self._newest = False
+        self.room = asyncio.Event()
+        """Set when a queue that was full has run empty."""
 
     def learn(self, origin: str, health: DestinationHealth) -> None:
         """Remembers the health of a destination, which need not have a queue."""
@@ -54,6 +57,8 @@ class DestinationQueues(Generic[T]):
         queue = self._queues.get(origin)
         group = queue.group if queue else self._groups[self._known.get(origin, DestinationHealth.NEW)]
         if not group.room(queue.held if queue else 0):
+            if queue:
+                queue.was_full = True
             return False
         if queue is None:
             if self._full:
@@ -62,6 +67,7 @@ class DestinationQueues(Generic[T]):
             self._rest(queue)
         queue.held += 1
         group.held += 1
+        queue.was_full |= not group.room(queue.held)
         return True
 
     def add(self, origin: str, item: T) -> None:
@@ -161,14 +167,18 @@ class DestinationQueues(Generic[T]):
         permit.queue.take_turn()
         return too_many
 
-    def release(self, permit: Permit[T]) -> None:
-        """Frees the memory of an attempt that was recorded."""
+    def release(self, permit: Permit[T]) -> bool:
+        """Frees the memory of an attempt that was recorded; returns whether the next one has waited for that."""
         queue = permit.queue
         self._writing -= 1
         queue.held -= 1
         queue.group.held -= 1
+        if queue.was_full and not queue.waiting:
+            queue.was_full = False
+            self.room.set()
         if not queue.held:
             self._queues.pop(queue.origin, None)
+        return self._writing == MAX_UNRECORDED - 1
 
     def _set_health(self, queue: DestinationQueue[T], health: DestinationHealth) -> list[T]:
         self.learn(queue.origin, health)

@@ -29,7 +29,7 @@ from reportsim.engine.owner import Owner
 from reportsim.store import callbacks as store
 from reportsim.store.batcher import Batcher, Overloaded
 from reportsim.store.pool import OUTAGES
-from reportsim.tasks import in_background, start
+from reportsim.tasks import start
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,8 @@ class Dispatcher:
         self._sender = sender
         self._recorder = recorder
         self._guard = guard
-        self._incoming: asyncio.Queue[Request] = asyncio.Queue()  # bounded by the destination queues
+        self._client: Client | None = None
+        self._stopping = False
         self._queues: DestinationQueues[Request] = DestinationQueues(DestinationRateLimiter(rate) if rate else None)
         self._pause: asyncio.TimerHandle | None = None
         self._held: set[UUID] = set()
@@ -92,7 +93,9 @@ class Dispatcher:
             self._declined.append(request.id)
             return False
         self._held.add(request.id)
-        self._incoming.put_nowait(request)
+        if not self._stopping:
+            self._queues.add(origin(request), request)
+            self._pump()
         return True
 
     @contextlib.asynccontextmanager
@@ -100,10 +103,12 @@ class Dispatcher:
         """Delivers as long as the block lasts; then running attempts get `grace` seconds."""
         async with self._claims.running(grace), self._recorder.running(grace), open_client(self._guard) as client:
             await self._load_health()
+            self._client = client
+            self._pump()
             try:
-                async with in_background(self._dispatch(client), names=("dispatcher",)):
-                    yield self
+                yield self
             finally:
+                self._stopping = True
                 self._queues.clear()
                 self._stop_waiting()
                 while (tasks := self._tasks | self._claiming) and (left := grace()):
@@ -133,31 +138,25 @@ class Dispatcher:
             timer.cancel()
         self._timers.clear()
 
-    async def _dispatch(self, client: Client) -> None:
-        while True:
-            request = await self._incoming.get()
-            self._queues.add(origin(request), request)
-            self._pump(client)
-
-    def _pump(self, client: Client) -> None:
+    def _pump(self) -> None:
         """Starts workers while there are permits."""
-        while permit := self._queues.next():
-            worker = start(self._work(client, permit), name="deliver-callbacks")
+        while self._client is not None and (permit := self._queues.next()):
+            worker = start(self._work(self._client, permit), name="deliver-callbacks")
             self._tasks.add(worker)
             worker.add_done_callback(self._tasks.discard)
         if self._pause is None and (pause := self._queues.pause) is not None:
-            self._pause = asyncio.get_running_loop().call_later(pause, self._resume, client)
+            self._pause = asyncio.get_running_loop().call_later(pause, self._resume)
 
-    def _resume(self, client: Client) -> None:
+    def _resume(self) -> None:
         self._pause = None
-        self._pump(client)
+        self._pump()
 
     async def _work(self, client: Client, permit: Permit[Request] | None) -> None:
         """Makes attempts one after another while there are permits; their records are not waited for."""
         while permit is not None:
             await self._deliver(client, permit)
             permit = self._queues.next()
-            self._pump(client)
+            self._pump()
 
     async def _deliver(self, client: Client, permit: Permit[Request]) -> None:
         request = permit.item
@@ -172,14 +171,12 @@ class Dispatcher:
             self._queues.release(permit)
         else:
             self._tasks.add(recording)
-            recording.add_done_callback(functools.partial(self._on_recorded, client, permit))
+            recording.add_done_callback(functools.partial(self._on_recorded, permit))
 
     async def _send(self, client: Client, permit: Permit[Request]) -> AttemptResult:
         """Makes one attempt, at the end of which the permit is free."""
         new = self._queues.is_new(permit)
-        giving_up = (
-            asyncio.get_running_loop().call_later(PROMPT_MS / 1000, self._give_up, client, permit) if new else None
-        )
+        giving_up = asyncio.get_running_loop().call_later(PROMPT_MS / 1000, self._give_up, permit) if new else None
         health = None
         try:
             result = await self._sender.send(client, permit.item, known=permit.group.known)
@@ -192,9 +189,9 @@ class Dispatcher:
                 self._held.discard(request.id)
                 self._declined.append(request.id)
 
-    def _give_up(self, client: Client, permit: Permit[Request]) -> None:
+    def _give_up(self, permit: Permit[Request]) -> None:
         self._queues.give_up(permit)
-        self._pump(client)
+        self._pump()
 
     async def _defer(self, request: Request, shortage: ResourceShortage) -> None:
         """Postpones a callback that could not be attempted; it does not count as an attempt."""
@@ -207,11 +204,9 @@ class Dispatcher:
         self._held.discard(request.id)
         self._wait(request, wait)
 
-    def _on_recorded(
-        self, client: Client, permit: Permit[Request], recording: "asyncio.Future[NextAttempt | None]"
-    ) -> None:
+    def _on_recorded(self, permit: Permit[Request], recording: "asyncio.Future[NextAttempt | None]") -> None:
         self._tasks.discard(recording)
-        self._queues.release(permit)
+        goes_on = self._queues.release(permit)
         if recording.cancelled():
             return
         if error := recording.exception():
@@ -220,7 +215,8 @@ class Dispatcher:
             self._held.discard(permit.item.id)
             if following := recording.result():
                 self._wait(following.request, following.wait)
-        self._pump(client)
+        if goes_on:
+            self._pump()
 
     def _abandon(self, request: Request, error: BaseException) -> None:
         """Leaves an attempt to the sweeper, which repeats it when its lease has expired."""
@@ -257,8 +253,13 @@ class Dispatcher:
             if claimed:
                 self.offer(claimed)
 
+    async def wait_for_room(self) -> None:
+        """Waits until a queue that was full has run empty: the table may have more for it."""
+        await self._queues.room.wait()
+
     async def sweep(self, late: timedelta) -> int:
         """Claims and queues what has been due for `late`, as far as there is room; returns how many."""
+        self._queues.room.clear()
         if declined := [id for id in self._declined if id not in self._held]:
             self._declined.clear()
             await store.give_back(self._owner.connections, self._owner.id, declined)

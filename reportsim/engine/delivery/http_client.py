@@ -4,6 +4,7 @@ No redirects, proxies or cookies. A general client writes URLs anew and judges a
 are wrong for callbacks. Connections are kept for a short time, so that names are soon looked up again.
 """
 
+import asyncio
 import contextlib
 import errno
 import socket
@@ -77,14 +78,17 @@ class Client:
         self._now = now
         self.pool = ConnectionPool(now)
 
-    async def post(self, target: CallbackTarget, body: bytes, headers: Mapping[str, str]) -> Response:
+    async def post(self, target: CallbackTarget, body: bytes, headers: Mapping[str, str], deadline: float) -> Response:
         """Sends a POST, on a kept connection if there is one; reads the head of the answer, which is to be released.
+
+        All of it, and the body of the answer, has until a moment of the loop's clock.
 
         What a receiver has closed meanwhile, or ends by saying that it has waited for a request in vain, has answered
         nothing to this one, which is then sent again on a connection of its own.
 
         Raises:
             UnresolvedError, UnconnectedError, BadResponse, OSError, IncompleteReadError: it went no further.
+            TimeoutError, DeadlineExceeded: it took too long.
             ResourceShortage: it was not tried.
         """
         request = request_of(target, body, headers)
@@ -92,12 +96,14 @@ class Client:
         if kept := self._take(target):
             dial.kept = kept.address
             with contextlib.suppress(ClosedMeanwhile):
-                response = await exchange(kept, request)
+                response = await exchange(kept, request, deadline)
                 if response.head.status != REQUEST_TIMEOUT:
                     return response
                 kept.close()
             dial.kept = None
-        return await exchange(await self._dial(target), request)
+        async with asyncio.timeout_at(deadline):
+            connection = await self._dial(target)
+        return await exchange(connection, request, deadline)
 
     def release(self, response: Response, target: CallbackTarget) -> None:
         """Keeps the connection of an answer for the next request if it may be used for one, and else closes it."""
@@ -152,10 +158,10 @@ class Client:
             raise UnconnectedError(error.strerror or str(error)) from error
 
 
-async def exchange(connection: Connection, request: bytes) -> Response:
+async def exchange(connection: Connection, request: bytes, deadline: float) -> Response:
     """Sends a request and reads the head of the answer; the connection is gone when there is none."""
     try:
-        return Response(await connection.exchange(request), connection)
+        return Response(await connection.exchange(request, deadline), connection)
     except BaseException:
         connection.close()
         raise

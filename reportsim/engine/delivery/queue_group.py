@@ -73,6 +73,7 @@ class DestinationQueue(Generic[T]):
     in_turn: bool = False
     paced: bool = False
     resting: bool = False
+    was_full: bool = False
 
     def take_turn(self) -> None:
         """Takes a turn, unless it has one, nothing waits, its connections are in use, or its rate is exceeded."""

@@ -11,7 +11,7 @@ import itertools
 import math
 import re
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 MOST_HEAD: Final = 64 * 1024
@@ -42,23 +42,23 @@ class BadResponse(Exception):
 
 
 class Head(NamedTuple):
-    """A final status and the header fields beside it, names in lower case, in their order.
+    """A final status and the header fields beside it: the values of each name in lower case, in their order.
 
     `is_strict` says that every line of it is as HTTP asks for.
     """
 
     status: int
-    fields: Sequence[tuple[str, str]]
+    fields: Mapping[str, Sequence[str]]
     version: str
     is_strict: bool
 
     def values(self, name: str) -> list[str]:
         """The elements of all fields of a name, which may be lists."""
-        return [element.strip() for field, value in self.fields if field == name for element in value.split(",")]
+        return [element.strip() for value in self.fields.get(name, ()) for element in value.split(",")]
 
     def first(self, name: str) -> str | None:
         """The first field of a name as it stands."""
-        return next((value for field, value in self.fields if field == name), None)
+        return next(iter(self.fields.get(name, ())), None)
 
     @property
     def is_persistent(self) -> bool:
@@ -79,8 +79,16 @@ def head_of(found: re.Match[bytes]) -> Head:
     """A whole head that is strict in every line, as most are: what `HeadReader` makes of the same bytes."""
     version, status, lines = found.groups()
     parts = (line.partition(":") for line in lines.decode("latin-1").split("\r\n")[:-1])
-    fields = [(name.lower(), value.strip()) for name, _, value in parts]
+    fields = by_name((name.lower(), value.strip()) for name, _, value in parts)
     return Head(int(status), fields, version.decode(), is_strict=True)
+
+
+def by_name(fields: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The values of each name."""
+    values: dict[str, list[str]] = {}
+    for name, value in fields:
+        values.setdefault(name, []).append(value)
+    return values
 
 
 class HeadReader:
@@ -121,7 +129,7 @@ class HeadReader:
         self._is_strict &= STRICT_STATUS_LINE.fullmatch(line) is not None
         return match[1].decode(), int(match[2])
 
-    async def _read_fields(self) -> list[tuple[str, str]]:
+    async def _read_fields(self) -> dict[str, list[str]]:
         fields: list[tuple[str, list[str]]] = []
         try:
             while line := await self._read_field():
@@ -133,7 +141,7 @@ class HeadReader:
         except asyncio.IncompleteReadError:
             # A connection that ends in the fields has said its status.
             self._is_strict = False
-        return [(name, " ".join(parts).strip()) for name, parts in fields]
+        return by_name((name, " ".join(parts).strip()) for name, parts in fields)
 
     async def _read_field(self) -> str:
         line = await self._read_line()

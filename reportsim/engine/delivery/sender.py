@@ -56,8 +56,8 @@ class CallbackSender:
         now = self._clock.now()
         headers = signing.headers(self.secrets, message_id(request), int(now.timestamp()), body)
         headers["webhook-attempt"] = str(request.callback_attempts + 1)
-        if request.traceparent and (context := tracing.parse_traceparent([request.traceparent])):
-            headers["traceparent"] = tracing.child(context, self._entropy).traceparent
+        if request.traceparent:
+            headers["traceparent"] = tracing.step_down(request.traceparent, self._entropy)
         return await attempt(client, target, body, headers, timeout=self._timeout, now=now, known=known)
 
     def _target(self, request: Request) -> CallbackTarget | Refusal:

@@ -241,6 +241,21 @@ class TestOwners:
                 assert (await finished(pool, request)).callback_status is CallbackStatus.SUCCESS
         assert len({arrival.message_id for arrival in receiver.arrivals}) == 8
 
+    async def test_what_finds_no_room_is_delivered_as_soon_as_there_is(
+        self, settings: Settings, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", 3_600.0)
+        monkeypatch.setattr(dispatcher, "SWEEP_BATCH", 2)
+        monkeypatch.setattr(destination_queues, "LIMITS", dict.fromkeys(DestinationHealth, Limits(1, 1, 4, 1)))
+        async with serving(settings) as service:
+            receiver.hold("hook")
+            requests = [await submit(service.engine, new(callback_url=receiver.url())) for _ in range(12)]
+            await until(lambda: pool.fetchval("SELECT count(*) = 12 FROM requests WHERE status = 'COMPLETED'"))
+            receiver.release()
+            for request in requests:
+                assert (await finished(pool, request)).callback_status is CallbackStatus.SUCCESS
+        assert len({arrival.message_id for arrival in receiver.arrivals}) == 12
+
 
 def each_as_its_own(count: int) -> Iterator[str]:
     """Loopback addresses, every one of which is a destination of its own."""

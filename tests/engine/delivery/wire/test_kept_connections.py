@@ -236,7 +236,7 @@ class TestAnswers:
         ):
             target = target_of(f"http://{PUBLIC}:{receiver.port}/")
             dial = ssrf_guard.current.set(ssrf_guard.Dial(target))
-            response = await client.post(target, body, {})
+            response = await client.post(target, body, {}, asyncio.get_running_loop().time() + 5)
             assert await response.read_excerpt() == "abc"
             client.release(response, target)
             ssrf_guard.current.reset(dial)
@@ -366,6 +366,37 @@ def unread(connection: int) -> Answer:
             await reader.readuntil(b"\r\n\r\n{}")
 
     return answer
+
+
+class TestTimes:
+    async def test_of_answers_are_each_their_own(self) -> None:
+        """What is left of one request's time neither ends the idle connection nor the answer to the next one."""
+
+        async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await asyncio.sleep(0.3)
+            writer.write(whole(b"late"))
+
+        async with (
+            receiving(lambda _, request: [says(whole(b"abc")), late, late][request]) as receiver,
+            open_client(SsrfGuard(OPEN, [])) as client,
+        ):
+            target = target_of(f"http://{PUBLIC}:{receiver.port}/")
+            assert (await post(client, target, timeout=0.2)).success
+            await asyncio.sleep(0.25)
+            assert (await post(client, target, timeout=30)).excerpt == "late"
+            assert (await post(client, target, timeout=0.1)).reason is Reason.TIMEOUT
+        assert receiver.requests == [3]
+
+    async def test_run_on_while_a_connection_is_redialed(self) -> None:
+        async with (
+            receiving(lambda _, request: says(whole(b"abc")) if request == 0 else closes()) as receiver,
+            open_client(SsrfGuard(OPEN, [])) as client,
+        ):
+            target = target_of(f"http://{PUBLIC}:{receiver.port}/")
+            await post(client, target)
+            receiver.script = lambda connection, _: closes() if connection == 0 else hangs
+            assert (await post(client, target, timeout=0.2)).reason is Reason.TIMEOUT
+        assert receiver.requests == [2, 1]
 
 
 class TestChecks:
