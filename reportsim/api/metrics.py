@@ -2,14 +2,18 @@
 
 import asyncio
 import contextlib
+import itertools
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from reportsim import __version__
 from reportsim.api.process_metrics import ask_others, is_private, merge_expositions
@@ -21,6 +25,8 @@ from reportsim.tasks import in_background
 from reportsim.web.keys import FAILED, MEMBER
 
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+BOUNDS: Final = (*map(floatToGoString, BUCKETS), "+Inf")
+LABELS: Final = ("method", "route", "status")
 STATUSES: Final = frozenset({200, 202, 206, 303, 304, 499, *(kind.status for kind in KINDS.values())})
 SAMPLES_AT_ONCE: Final = 500
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -105,6 +111,44 @@ def counter(name: str, about: str, label: str | None, values: "dict[str, int] | 
     return family
 
 
+@dataclass(slots=True)
+class ResponseTimes:
+    """How many responses of one kind took no longer than each bound and longer than the one before, and their sum."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    seconds: float = 0.0
+
+
+class ResponseCollector(Collector):
+    """Counts and times responses by method, route and status; two additions each, since there are many."""
+
+    def __init__(self) -> None:
+        """Knows no response."""
+        self._by_labels: dict[tuple[str, ...], ResponseTimes] = {}
+        self._by_kind: dict[tuple[str, web.AbstractResource | None, int], ResponseTimes] = {}
+
+    def observe(self, method: str, resource: web.AbstractResource | None, status: int, seconds: float) -> None:
+        """Counts one response, by the template of its route, so that the number of labels is bounded."""
+        times = self._by_kind.get((method, resource, status))
+        if times is None:
+            labels = method, resource.canonical if resource is not None else UNMATCHED, status_label(status)
+            times = self._by_kind[method, resource, status] = self._by_labels.setdefault(labels, ResponseTimes())
+        times.counts[bisect_left(BUCKETS, seconds)] += 1
+        times.seconds += seconds
+
+    def collect(self) -> Iterable[Metric]:
+        """The histogram, and the counter of the same responses."""
+        durations = HistogramMetricFamily(
+            "reportsim_http_request_duration_seconds", "Time to answer, by route.", labels=LABELS
+        )
+        answers = CounterMetricFamily("reportsim_http_requests", "Answers, by route.", labels=LABELS)
+        for labels, times in self._by_labels.items():
+            up_to = list(itertools.accumulate(times.counts))
+            durations.add_metric(labels, [*zip(BOUNDS, up_to, strict=True)], times.seconds)
+            answers.add_metric(labels, up_to[-1])
+        return [durations, answers]
+
+
 class Metrics:
     """The metrics of one application."""
 
@@ -115,30 +159,13 @@ class Metrics:
         self._collector = EngineCollector(engine, self.lag)
         self._registry = CollectorRegistry()
         self._registry.register(self._collector)
-        self._duration = Histogram(
-            "reportsim_http_request_duration_seconds",
-            "Time to answer, by route.",
-            ["method", "route", "status"],
-            buckets=BUCKETS,
-            registry=self._registry,
-        )
-        self._answers = Counter(
-            "reportsim_http_requests", "Answers, by route.", ["method", "route", "status"], registry=self._registry
-        )
-        self._children: dict[tuple[str, web.AbstractResource | None, int], tuple[Histogram, Counter]] = {}
+        self.responses = ResponseCollector()
+        self._registry.register(self.responses)
 
     def observe(self, request: web.Request, status: int, seconds: float) -> None:
-        """Counts one response, by the template of its route, so that the number of labels is bounded."""
-        resource = request.match_info.route.resource
+        """Counts one response."""
         method = request.method if request.method in METHODS else "OTHER"
-        key = (method, resource, status)
-        children = self._children.get(key)
-        if children is None:
-            labels = (method, resource.canonical if resource is not None else UNMATCHED, status_label(status))
-            children = self._children[key] = self._duration.labels(*labels), self._answers.labels(*labels)
-        duration, answers = children
-        duration.observe(seconds)
-        answers.inc()
+        self.responses.observe(method, request.match_info.route.resource, status, seconds)
 
     async def render(self, process: int | None = None, *, with_backlog: bool = True) -> bytes:
         """The exposition text; metrics from the database are omitted while it is unavailable.

@@ -49,20 +49,14 @@ def parse_traceparent(values: Sequence[str]) -> TraceContext | None:
     return TraceContext(trace, parent, bool(int(flags, 16) & 1))
 
 
-def child(context: TraceContext, entropy: Callable[[int], bytes] = os.urandom) -> TraceContext:
-    """Goes one step down: the same trace and sampled flag, a new parent id."""
-    return TraceContext(context.trace_id, _identifier(entropy(8)), context.sampled)
-
-
-def step_down(traceparent: str, entropy: Callable[[int], bytes] = os.urandom) -> str:
-    """Goes one step down from a header's value that this module has made."""
+def child(traceparent: str, entropy: Callable[[int], bytes] = os.urandom) -> str:
+    """Goes one step down from a header's value in version 00: the same trace and sampled flag, a new parent id."""
     return f"{traceparent[: _PARENT.start]}{_identifier(entropy(8))}{traceparent[_PARENT.stop :]}"
 
 
-def new_trace(*, sampled: bool = True, entropy: Callable[[int], bytes] = os.urandom) -> TraceContext:
-    """Starts a trace of our own."""
-    drawn = entropy(24)
-    return TraceContext(_identifier(drawn[:16]), _identifier(drawn[16:]), sampled)
+def new_traceparent(entropy: Callable[[int], bytes] = os.urandom) -> str:
+    """Starts a sampled trace of our own: the header's value."""
+    return f"00-{_identifier(entropy(16))}-{_identifier(entropy(8))}-01"
 
 
 def _identifier(drawn: bytes) -> str:

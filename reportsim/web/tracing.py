@@ -11,9 +11,11 @@ from reportsim.web.keys import ROW_ID, TRACE
 
 def new_traceparent(request: web.Request, entropy: Callable[[int], bytes]) -> str:
     """The traceparent for the row of a request: a child of the caller's, or a new trace."""
-    given = request.headers.getall("traceparent") if "traceparent" in request.headers else ()
-    context = tracing.parse_traceparent(given)
-    return (tracing.child(context, entropy) if context else tracing.new_trace(entropy=entropy)).traceparent
+    if "traceparent" in request.headers:
+        context = tracing.parse_traceparent(request.headers.getall("traceparent"))
+        if context is not None:
+            return tracing.child(context.traceparent, entropy)
+    return tracing.new_traceparent(entropy)
 
 
 def set_log_ids(request: web.Request, row: Request) -> None:

@@ -9,6 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
 from reportsim.api import metrics as metrics_module
@@ -257,11 +261,33 @@ async def test_statuses_that_only_scripts_answer_are_counted_by_class(service: S
     assert seen == {"200", "2xx", "404", "4xx", "499", "503", "5xx"}
 
 
+@given(st.lists(st.sampled_from([*metrics_module.BUCKETS, 0.0, 0.0011, 29.9, 31.0])))
+def test_responses_are_counted_as_a_histogram_of_the_library_counts_them(seconds: list[float]) -> None:
+    ours, registry = metrics_module.ResponseCollector(), CollectorRegistry()
+    library = Histogram(
+        "reportsim_http_request_duration_seconds",
+        "x",
+        metrics_module.LABELS,
+        registry=None,
+        buckets=metrics_module.BUCKETS,
+    )
+    registry.register(ours)
+    for each in seconds:
+        library.labels("GET", "/a", "200").observe(each)
+        ours.observe("GET", web.PlainResource("/a"), 200, each)
+    [standard] = library.collect()
+    samples = {(sample.name, *sample.labels.values()): sample.value for sample in standard.samples}
+    expected = {labels: value for labels, value in samples.items() if not labels[0].endswith("_created")}
+    durations, answers = registry.collect()
+    assert {(sample.name, *sample.labels.values()): sample.value for sample in durations.samples} == expected
+    assert [sample.value for sample in answers.samples] == ([len(seconds)] if seconds else [])
+
+
 async def test_many_series_are_rendered_in_pieces_that_make_the_same_text(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for route in range(300):
-        service.app[METRICS]._answers.labels("GET", f"/{route}", "200").inc()
+        service.app[METRICS].responses.observe("GET", web.PlainResource(f"/{route}"), 200, 0.001)
     monkeypatch.setattr(metrics_module, "SAMPLES_AT_ONCE", 7)
     text = (await service.app[METRICS].render()).decode()
     comments = [line for line in text.splitlines() if line.startswith("#")]

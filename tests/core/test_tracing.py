@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportsim.core.tracing import TraceContext, child, new_trace, parse_traceparent
+from reportsim.core.tracing import TraceContext, child, new_traceparent, parse_traceparent
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
@@ -71,21 +71,21 @@ def test_no_header_raises(values: list[str]) -> None:
     parse_traceparent(values)
 
 
-@given(st.booleans())
-def test_a_new_trace_reads_back(sampled: bool) -> None:
-    trace = new_trace(sampled=sampled)
-    assert parse_traceparent([trace.traceparent]) == trace
-    assert trace.sampled == sampled
-    assert new_trace().trace_id != trace.trace_id
+def test_a_new_trace_reads_back() -> None:
+    trace = parse_traceparent([new_traceparent()])
+    assert trace is not None
+    assert trace.sampled
+    other = parse_traceparent([new_traceparent()])
+    assert other is not None
+    assert other.trace_id != trace.trace_id
 
 
 @pytest.mark.parametrize("sampled", [True, False])
 def test_a_child_keeps_the_trace_and_its_flag_and_changes_the_parent(sampled: bool) -> None:
-    parent = TraceContext(TRACE, PARENT, sampled)
-    step = child(parent)
+    step = parse_traceparent([child(TraceContext(TRACE, PARENT, sampled).traceparent)])
+    assert step is not None
     assert (step.trace_id, step.sampled) == (TRACE, sampled)
     assert step.parent_id != PARENT
-    assert parse_traceparent([step.traceparent]) == step
 
 
 def test_a_later_version_goes_on_as_version_00() -> None:
@@ -95,6 +95,6 @@ def test_a_later_version_goes_on_as_version_00() -> None:
 
 
 def test_an_id_is_never_zero() -> None:
-    trace = new_trace(entropy=bytes)
-    assert parse_traceparent([trace.traceparent]) == trace
-    assert parse_traceparent([child(trace, bytes).traceparent]) is not None
+    trace = new_traceparent(bytes)
+    assert parse_traceparent([trace]) is not None
+    assert parse_traceparent([child(trace, bytes)]) is not None

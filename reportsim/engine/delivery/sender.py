@@ -57,7 +57,7 @@ class CallbackSender:
         headers = signing.headers(self.secrets, message_id(request), int(now.timestamp()), body)
         headers["webhook-attempt"] = str(request.callback_attempts + 1)
         if request.traceparent:
-            headers["traceparent"] = tracing.step_down(request.traceparent, self._entropy)
+            headers["traceparent"] = tracing.child(request.traceparent, self._entropy)
         return await attempt(client, target, body, headers, timeout=self._timeout, now=now, known=known)
 
     def _target(self, request: Request) -> CallbackTarget | Refusal:

@@ -24,9 +24,10 @@ def refuse_new_work(request: web.Request) -> None:
     """
     if request.method in SAFE_METHODS or request.path.startswith(DEMO_PATH):
         return
-    if request.app[DRAINING].is_set():
+    app = request.app
+    if app[DRAINING].is_set():
         raise unavailable("The service is stopping.")
-    if not request.app[READY].is_set():
+    if not app[READY].is_set():
         raise unavailable("The service is waiting for its database.")
 
 
