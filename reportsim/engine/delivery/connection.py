@@ -2,18 +2,18 @@
 
 import asyncio
 import contextlib
-import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
-from reportsim.engine.delivery.response_reader import MOST_HEAD, STRICT_HEAD, Body, Head, HeadReader, head_of, read_body
+from reportsim.engine.delivery.response_reader import MOST_HEAD, Body, Head, HeadReader, parse_head, read_body
 
 # Time in which a connection may be closed before its file is needed.
 CLOSE_S: Final = 1.0
 # Bytes that are taken at once; longer heads are read by the line.
 MOST_TAKEN: Final = 4 * 1024
+END: Final = b"\r\n\r\n"
 
 
 class ClosedMeanwhile(Exception):
@@ -32,15 +32,16 @@ class Reader(asyncio.StreamReader):
     _wait_for_data: Callable[[str], Awaitable[None]]
     _maybe_resume_transport: Callable[[], None]
 
-    async def take(self, pattern: re.Pattern[bytes]) -> re.Match[bytes] | None:
-        """Takes what a pattern matches of the beginning of what arrives first; nothing when it does not match."""
+    async def take_head(self) -> Head | None:
+        """Takes a head that arrives as one piece and is strict in every line; nothing of any other."""
         if not self._buffer and not self._eof:
-            await self._wait_for_data("take")
-        found = pattern.match(bytes(self._buffer[:MOST_TAKEN]))
-        if found is not None:
-            del self._buffer[: found.end()]
+            await self._wait_for_data("take_head")
+        end = self._buffer.find(END, 0, MOST_TAKEN) + len(END)
+        head = parse_head(bytes(self._buffer[:end]))
+        if head is not None:
+            del self._buffer[:end]
             self._maybe_resume_transport()
-        return found
+        return head
 
     @property
     def is_drained(self) -> bool:
@@ -108,6 +109,8 @@ class Connection(asyncio.Protocol):
     async def exchange(self, request: bytes, deadline: float) -> Head:
         """Sends a request and reads the head of its answer; the whole answer has until a moment of the loop's clock.
 
+        The connection is closed when there is no head.
+
         Raises:
             ClosedMeanwhile: the connection was kept, and has ended before anything was answered.
             BadResponse, OSError, IncompleteReadError: there is no answer.
@@ -118,12 +121,12 @@ class Connection(asyncio.Protocol):
         self._deadline = deadline
         if self._timer is None or self._timer.when() > deadline:
             self._check_deadline()
-        self._transport.write(request)
         try:
-            found = await self._reader.take(STRICT_HEAD)
-            return head_of(found) if found else await HeadReader(self._reader).read()
-        except (OSError, asyncio.IncompleteReadError):
-            if was_kept and not self._is_answering:
+            self._transport.write(request)
+            return await self._reader.take_head() or await HeadReader(self._reader).read()
+        except BaseException as error:
+            self.close()
+            if was_kept and not self._is_answering and isinstance(error, (OSError, asyncio.IncompleteReadError)):
                 raise ClosedMeanwhile from None
             raise
 

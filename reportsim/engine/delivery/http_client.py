@@ -96,14 +96,14 @@ class Client:
         if kept := self._take(target):
             dial.kept = kept.address
             with contextlib.suppress(ClosedMeanwhile):
-                response = await exchange(kept, request, deadline)
+                response = Response(await kept.exchange(request, deadline), kept)
                 if response.head.status != REQUEST_TIMEOUT:
                     return response
                 kept.close()
             dial.kept = None
         async with asyncio.timeout_at(deadline):
             connection = await self._dial(target)
-        return await exchange(connection, request, deadline)
+        return Response(await connection.exchange(request, deadline), connection)
 
     def release(self, response: Response, target: CallbackTarget) -> None:
         """Keeps the connection of an answer for the next request if it may be used for one, and else closes it."""
@@ -156,15 +156,6 @@ class Client:
             if error.errno in OURS:
                 raise ResourceShortage(error.strerror or str(error)) from None
             raise UnconnectedError(error.strerror or str(error)) from error
-
-
-async def exchange(connection: Connection, request: bytes, deadline: float) -> Response:
-    """Sends a request and reads the head of the answer; the connection is gone when there is none."""
-    try:
-        return Response(await connection.exchange(request, deadline), connection)
-    except BaseException:
-        connection.close()
-        raise
 
 
 def address_info(address: str, port: int) -> AddressInfo:

@@ -7,11 +7,13 @@ and understood as far as possible; the body is only an excerpt for the log.
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import math
 import re
 import zlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 MOST_HEAD: Final = 64 * 1024
@@ -32,6 +34,7 @@ STRICT_LINE: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\0\r\n]*)?\r
 STRICT_HEAD: Final = re.compile(
     rb"HTTP/(1\.[01]) ([2-9][0-9]{2})(?: [^\0\r\n]*)?\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\0\r\n]*\r\n)*)\r\n"
 )
+SAME_HEADS: Final = 64
 CHUNK_SIZE: Final = re.compile(rb"[ \t]*([0-9a-f]{1,16})[ \t]*(?:;.*)?", re.IGNORECASE | re.DOTALL)
 LENGTH: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 KEEP_ALIVE: Final = re.compile(r"timeout *= *([0-9]{1,9})", re.ASCII)
@@ -41,7 +44,8 @@ class BadResponse(Exception):
     """What came is not HTTP/1, or its head has no end within the bound."""
 
 
-class Head(NamedTuple):
+@dataclass(frozen=True)
+class Head:
     """A final status and the header fields beside it: the values of each name in lower case, in their order.
 
     `is_strict` says that every line of it is as HTTP asks for.
@@ -60,7 +64,7 @@ class Head(NamedTuple):
         """The first field of a name as it stands."""
         return next(iter(self.fields.get(name, ())), None)
 
-    @property
+    @functools.cached_property
     def is_persistent(self) -> bool:
         """Whether the connection stays open after the body; also no when the head leaves a doubt about anything."""
         options = {value.lower() for value in self.values("connection")}
@@ -68,15 +72,22 @@ class Head(NamedTuple):
         is_asked_for = self.version == "1.1" or (self.version == "1.0" and "keep-alive" in options)
         return self.is_strict and is_framed_once and is_asked_for and "close" not in options
 
-    @property
+    @functools.cached_property
     def keep_alive_s(self) -> float:
         """The seconds for which the receiver says that it keeps the connection; without end when it says nothing."""
         found = (KEEP_ALIVE.fullmatch(value.lower()) for value in self.values("keep-alive"))
         return min((float(match[1]) for match in found if match), default=math.inf)
 
 
-def head_of(found: re.Match[bytes]) -> Head:
-    """A whole head that is strict in every line, as most are: what `HeadReader` makes of the same bytes."""
+@functools.lru_cache(SAME_HEADS)
+def parse_head(head: bytes) -> Head | None:
+    """A whole head that is strict in every line, as most are: what `HeadReader` makes of the same bytes.
+
+    A receiver begins many answers with the same bytes, or with others only when the second of its date has changed.
+    """
+    found = STRICT_HEAD.fullmatch(head)
+    if found is None:
+        return None
     version, status, lines = found.groups()
     parts = (line.partition(":") for line in lines.decode("latin-1").split("\r\n")[:-1])
     fields = by_name((name.lower(), value.strip()) for name, _, value in parts)
