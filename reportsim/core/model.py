@@ -86,13 +86,6 @@ class Request:
     started_at: datetime | None = None
     completed_at: datetime | None = None
 
-    def __copy__(self) -> "Request":
-        """A copy, in half the time that `copy` takes for it by itself."""
-        copied = Request.__new__(Request)
-        for name in self.__slots__:
-            setattr(copied, name, getattr(self, name))
-        return copied
-
     @property
     def ended(self) -> bool:
         """Whether the status is terminal."""

@@ -4,6 +4,7 @@ A change that was committed is published even when the client that asked for it 
 """
 
 import asyncio
+import copy
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
@@ -141,5 +142,5 @@ class RequestChanges:
         started = await series
         self._publish(started)
         for request in started:
-            self._dispatcher.offer(request)
+            self._dispatcher.offer(copy.copy(request))
         return started

@@ -84,7 +84,7 @@ class Dispatcher:
         return list(self._held)
 
     def offer(self, request: Request) -> bool:
-        """Queues an ended request whose next attempt is claimed; False when there is no room for it."""
+        """Takes over an ended request whose next attempt is claimed, to change it; False when there is no room."""
         if request.id in self._held:
             return False
         # The service's own receivers are called without a rate limit.

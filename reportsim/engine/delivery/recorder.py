@@ -1,7 +1,6 @@
 """Recording attempts: the log row, the state of the series, and the wait before the next attempt."""
 
 import asyncio
-import copy
 import logging
 import random
 from collections.abc import Callable, Sequence
@@ -92,9 +91,10 @@ class AttemptRecorder:
             write_log_line(request, entry.log)
             if recorded[place]:
                 self._publish_log(entry.log, request.run_id)
-                moved.append(request_after(request, entry))
+                advance(request, entry)
+                moved.append(request)
                 if entry.wait is not None:
-                    following[place] = NextAttempt(moved[-1], entry.wait.total_seconds())
+                    following[place] = NextAttempt(request, entry.wait.total_seconds())
         self._publish(moved)
         return following
 
@@ -126,13 +126,11 @@ class AttemptRecorder:
         )
 
 
-def request_after(request: Request, attempt: store.Attempt) -> Request:
-    """A request after an attempt."""
-    after = copy.copy(request)
-    after.callback_status = attempt.status
-    after.callback_attempts = attempt.log.attempt_number
-    after.callback_base = attempt.base
-    return after
+def advance(request: Request, attempt: store.Attempt) -> None:
+    """Sets what an attempt has changed of a request."""
+    request.callback_status = attempt.status
+    request.callback_attempts = attempt.log.attempt_number
+    request.callback_base = attempt.base
 
 
 def status_after(result: AttemptResult, *, is_last: bool) -> CallbackStatus:

@@ -467,6 +467,16 @@ async def test_a_redelivery_goes_out_at_once_in_a_series_of_its_own(
         assert first.body == second.body
 
 
+async def test_a_redelivery_changes_nothing_of_what_its_starter_was_given(
+    service: Service, pool: Pool, receiver: Receiver
+) -> None:
+    request = await finished(pool, await submit(service.engine, new(callback_url=receiver.url())))
+    started = await service.engine.changes.redeliver(request.id)
+    assert started is not None
+    assert (await finished(pool, request)).callback_attempts == 1
+    assert (started.callback_status, started.callback_attempts) == (CallbackStatus.PENDING, 0)
+
+
 async def test_a_redelivery_goes_out_at_once_though_whoever_asked_for_it_left_after_the_commit(
     service: Service, pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
