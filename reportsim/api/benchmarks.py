@@ -108,6 +108,19 @@ async def show_report(request: web.Request) -> web.Response:
     )
 
 
+async def download_replay(request: web.Request) -> web.Response:
+    """The run as one self-contained page that plays it, of at most 40 requests of each side."""
+    refuse_other_sites(request)
+    with request.app[EXPORT_LIMIT].permit(client_key(request)):
+        run, samples = await get_finished_run(request)
+        refuse_during_run(request, run.id)
+        async with render_export(Export.REPLAY, run.as_json(), samples) as pieces:
+            page = b"".join([piece async for piece in pieces])
+    # Its script is for the file; here it is nothing but a download.
+    headers = {hdrs.CONTENT_DISPOSITION: f'attachment; filename="replay-{run.id}.html"'}
+    return web.Response(body=page, content_type="text/html", charset="utf-8", headers=headers)
+
+
 async def download_samples(request: web.Request) -> web.StreamResponse:
     """Every request of both sides as a row of CSV: its timestamps, its outcome, its time to result."""
     refuse_other_sites(request)

@@ -26,6 +26,7 @@ class BenchmarkLinks(ResponseSchema):
 
     self = uri_reference()
     report = uri_reference("The result as a page; null until there is one.", allow_none=True)
+    replay = uri_reference("A page that plays the run; null until there is a result.", allow_none=True)
     samples = uri_reference("Every request as a row of CSV; null until there is a result.", allow_none=True)
 
 

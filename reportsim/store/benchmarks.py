@@ -127,6 +127,7 @@ class Benchmark:
             "links": {
                 "self": path,
                 "report": f"{path}/report.html" if exports else None,
+                "replay": f"{path}/replay.html" if exports else None,
                 "samples": f"{path}/samples.csv" if exports else None,
             },
         }

@@ -57,6 +57,7 @@ def test_they_are_drawn_exported_and_compared(run: dict[str, Any]) -> None:
     samples = [Samples.unpack(base64.b64decode(packed)) for packed in STORED["samples"]]
     page = "".join(render(Export.HTML, run, samples))
     assert OLDER_METHOD in page
+    assert "Sync against async" in "".join(render(Export.REPLAY, run, samples))
     rows = "".join(render(Export.CSV, run, samples)).splitlines()
     assert len(rows) == 2 + sum(map(len, samples))
     new, result = example()

@@ -43,15 +43,17 @@ async def benchmark(*arguments: str | Path) -> Done:
 
 @pytest.mark.slow
 async def test_a_run_its_exports_the_list_and_two_runs_beside_each_other(service: Service, tmp_path: Path) -> None:
-    page, rows = tmp_path / "run.html", tmp_path / "run.csv"
+    page, replay, rows = tmp_path / "run.html", tmp_path / "replay.html", tmp_path / "run.csv"
     # No result is ever that fast: an objective is missed.
-    done = await benchmark("--url", service.url, *SMALL, "--slo", "0.001", "--json", "--html", page, "--csv", rows)
+    files = ("--html", page, "--replay", replay, "--csv", rows)
+    done = await benchmark("--url", service.url, *SMALL, "--slo", "0.001", "--json", *files)
     assert done.code == 99, done.err
     run = json.loads(done.out)
     assert (run["status"], run["plan"]["client_timeout_s"]) == ("COMPLETED", None)
     assert not run["result"]["slo"]["sync"]["pass"]
     assert "expected: No sync client will time out, since none gives up" in done.err
     assert page.read_text().startswith("<!doctype html>")
+    assert 'id="recorded"' in replay.read_text()
     exported = rows.read_text().splitlines()
     assert len(exported) == 2 + 2 * run["result"]["sync"]["offered"]
     again = await benchmark("--analyse", rows, "--json")

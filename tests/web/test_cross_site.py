@@ -20,6 +20,7 @@ COSTLY = (
     f"/benchmarks/{UNKNOWN}",
     f"/benchmarks/compare?id={UNKNOWN}&id={UNKNOWN}",
     f"/api/benchmark/{UNKNOWN}/report.html",
+    f"/api/benchmark/{UNKNOWN}/replay.html",
     f"/api/benchmark/{UNKNOWN}/samples.csv",
     f"/api/benchmark/{UNKNOWN}/comparison?with={UNKNOWN}",
     "/?requests=24&seed=1",
@@ -93,6 +94,7 @@ async def test_no_helper_is_started_beside_a_run(service: Service) -> None:
         "/benchmarks/prediction",
         f"/benchmarks/{finished}",
         f"/api/benchmark/{finished}/report.html",
+        f"/api/benchmark/{finished}/replay.html",
         f"/api/benchmark/{finished}/samples.csv",
     ):
         async with service.client.get(path) as answer:

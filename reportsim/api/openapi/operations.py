@@ -39,6 +39,16 @@ ACCEPTED_RESPONSES: Final = (
     ),
 )
 
+
+def describe_export(content: str, media_type: str, *headers: str) -> Operation:
+    """A file that is made of a finished run."""
+    return Operation(
+        tag="Benchmark",
+        responses=(ResponseSpec(status=200, description=content, media_type=media_type, headers=headers),),
+        problems=("forbidden-origin", "not-found", "conflict", "quota-exceeded"),
+    )
+
+
 OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("POST", "/api/sync"): Operation(
         tag="Submitting",
@@ -239,18 +249,9 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         ),
         problems=("not-found", "conflict"),
     ),
-    ("GET", "/api/benchmark/{id}/report.html"): Operation(
-        tag="Benchmark",
-        responses=(ResponseSpec(status=200, description="The page.", media_type="text/html"),),
-        problems=("forbidden-origin", "not-found", "conflict", "quota-exceeded"),
-    ),
-    ("GET", "/api/benchmark/{id}/samples.csv"): Operation(
-        tag="Benchmark",
-        responses=(
-            ResponseSpec(status=200, description="The rows.", media_type=CSV, headers=("Content-Disposition",)),
-        ),
-        problems=("forbidden-origin", "not-found", "conflict", "quota-exceeded"),
-    ),
+    ("GET", "/api/benchmark/{id}/report.html"): describe_export("The page.", "text/html"),
+    ("GET", "/api/benchmark/{id}/replay.html"): describe_export("The page.", "text/html", "Content-Disposition"),
+    ("GET", "/api/benchmark/{id}/samples.csv"): describe_export("The rows.", CSV, "Content-Disposition"),
     ("POST", "/webhook-test/{inbox}"): Operation(
         tag="Callbacks",
         query=ScriptQuery,

@@ -127,6 +127,8 @@ def contents(
 
 def describe_title(plan: Plan) -> str:
     """The run in a line."""
+    if plan.together:
+        return f"Wait, or be called back? The same {plan.rate:g} reports in both ways at once"
     first, second = (side.name for side in plan.sides)
     return f"{first} against {second} at {plan.rate:g} requests a second"
 
@@ -135,14 +137,17 @@ def describe_plan(plan: Plan) -> str:
     """What was run."""
     mean = duration(plan.service.mean_s)
     timeout = "never give up" if plan.client_timeout_s is None else f"give up after {duration(plan.client_timeout_s)}"
-    facts = [
+    blocks = [
         f"{plan.pairs} block {'pair' if plan.pairs == 1 else 'pairs'} of {duration(plan.block_s)}",
         SPREAD[plan.arrivals],
-        f"{plan.workers} workers",
+    ]
+    facts = [
+        *([] if plan.together else blocks),
+        f"{plan.workers} workers{' on each side' if plan.together else ''}",
         f"mean service time {mean} ({plan.service_time['distribution']})"
         if plan.service_time
         else "the reports take their own time",
-        *([f"load ρ = {plan.rho:.2f}"] if plan.rho else []),
+        *([f"load ρ = {plan.rho:.2f}"] if plan.rho and not plan.together else []),
         f"sync clients {timeout}",
         ON_LEAVING[plan.cancel],
     ]

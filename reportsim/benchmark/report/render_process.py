@@ -16,6 +16,7 @@ from reportsim.benchmark.helper_process import end_process, lower_priority, spaw
 from reportsim.benchmark.load.messages import encode
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.report.page import html_fragment, html_report
+from reportsim.benchmark.report.replay import html_replay
 from reportsim.benchmark.results.export import samples_csv
 from reportsim.benchmark.results.samples import Samples
 from reportsim.benchmark.schedule import make_schedule
@@ -32,6 +33,8 @@ class Export(StrEnum):
     """A complete page."""
     PART = "part"
     """What the page has below its heading, as a part of another."""
+    REPLAY = "replay"
+    """A page that plays the run."""
     CSV = "csv"
 
 
@@ -82,11 +85,16 @@ def render(kind: Export, run: dict[str, Any], samples: list[Samples]) -> Iterato
     if kind is Export.CSV:
         yield from samples_csv(plan, make_schedule(plan), samples)
         return
-    found = plan, run["prediction"], run["result"], {side.side: side for side in samples}
+    by_side = {side.side: side for side in samples}
+    shown = {"id": run["id"], "finished_at": run["completed_at"]}
+    if kind is Export.REPLAY:
+        yield html_replay(plan, run["result"], by_side, **shown)
+        return
+    found = plan, run["prediction"], run["result"], by_side
     if kind is Export.PART:
         yield html_fragment(*found)
     else:
-        yield html_report(*found, id=run["id"], finished_at=run["completed_at"])
+        yield html_report(*found, **shown)
 
 
 def main() -> None:

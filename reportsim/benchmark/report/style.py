@@ -57,6 +57,11 @@ details::details-content{content-visibility:visible}
 @page{margin:15mm}
 }
 """
-# For the policy of a server of the page: `style-src 'sha256-…'`.
-STYLE_HASH: Final = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-POLICY: Final = f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; img-src data:"
+
+
+def hash_source(text: str) -> str:
+    """The source of an inline style or script in a Content-Security-Policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+POLICY: Final = f"default-src 'none'; style-src {hash_source(STYLE)}; img-src data:"

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from reportsim.benchmark.results.analysis import Analysis
@@ -16,6 +17,33 @@ from reportsim.core.number_format import duration, percent, three
 IRRELEVANT_SHARE: Final = 0.02
 IRRELEVANT_MS: Final = 5.0
 ERRORS: Final = (Outcome.REFUSED, Outcome.SHED, Outcome.HTTP_4XX, Outcome.HTTP_5XX, Outcome.JOB_FAILED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideOutcome:
+    """What one side of a race came to."""
+
+    offered: int
+    results: int
+    gave_up: int
+    connected_s: float
+    """For how long all of its clients were connected, in total."""
+
+    @property
+    def results_text(self) -> str:
+        """How many of the clients have their result."""
+        return f"all {self.offered}" if self.results == self.offered else f"{self.results} of {self.offered}"
+
+
+def describe_race(sync: SideOutcome, async_: SideOutcome) -> str:
+    """The outcome of a race in two sentences."""
+    gave_up = f"{sync.gave_up} of {sync.offered} gave up"
+    return (
+        f"Sync clients were connected for {duration(sync.connected_s)} in total, and"
+        f" {gave_up if sync.gave_up else f'{sync.results_text} got their report'}."
+        f" Async clients were connected for {duration(async_.connected_s)}, and {async_.results_text}"
+        " were called back with their report."
+    )
 
 
 def write_verdict(analysis: Analysis) -> str:

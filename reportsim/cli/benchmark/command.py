@@ -72,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out = parser.add_argument_group("output")
     out.add_argument("--json", action="store_true", help="print the run as JSON")
     out.add_argument("--html", type=user_path, metavar="FILE", help="write the report")
+    out.add_argument("--replay", type=user_path, metavar="FILE", help="write a page that plays the run")
     out.add_argument("--csv", type=user_path, metavar="FILE", help="write every request as a row")
     other = parser.add_argument_group("earlier runs").add_mutually_exclusive_group()
     other.add_argument("--list", action="store_true", help="list them")
@@ -265,8 +266,8 @@ async def show_earlier(session: aiohttp.ClientSession, console: Console, options
 
 async def keep(session: aiohttp.ClientSession, done: Json, options: argparse.Namespace) -> None:
     """Writes the exports that are asked for."""
-    for path, name in ((options.html, "report"), (options.csv, "samples")):
-        if path is not None and (link := done["links"][name]) is not None:
+    for path, name in ((options.html, "report"), (options.replay, "replay"), (options.csv, "samples")):
+        if path is not None and (link := done["links"].get(name)) is not None:
             async with session.get(link) as answer:
                 data = await answer.read()
             try:

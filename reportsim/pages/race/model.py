@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, NamedTuple
 
+from reportsim.benchmark.results.verdict import SideOutcome, describe_race
 from reportsim.core.model import Mode
 from reportsim.pages.filters import duration
 from reportsim.pages.timeline import Axis, Span
@@ -129,6 +130,16 @@ class RaceSide:
         return sum(request.gave_up and request.disconnected <= self.now for request in self.requests)
 
     @property
+    def outcome(self) -> SideOutcome:
+        """What the side has come to so far."""
+        return SideOutcome(
+            offered=len(self.requests),
+            results=len(self.results),
+            gave_up=self.gave_up,
+            connected_s=self.connected_ms / 1000,
+        )
+
+    @property
     def median_text(self) -> str:
         """The median time to a result over all requests, with ≥ where it falls on clients that gave up.
 
@@ -197,14 +208,7 @@ class Race:
         if self.error or self.status != "COMPLETED":
             return self.error or f"The race ended early: {self.status}."
         sync, async_ = self.sides
-        count = len(sync.requests)
-        sync_outcome = f"{sync.gave_up} of {count} gave up" if sync.gave_up else f"all {count} got their report"
-        async_outcome = f"all {count}" if len(async_.results) == count else f"{len(async_.results)} of {count}"
-        return (
-            f"Sync clients were connected for {duration(sync.connected_ms)} in total, and {sync_outcome}."
-            f" Async clients were connected for {duration(async_.connected_ms)}, and {async_outcome}"
-            " were called back with their report."
-        )
+        return describe_race(sync.outcome, async_.outcome)
 
     @cached_property
     def axis(self) -> Axis:

@@ -1,8 +1,10 @@
 """P1: the same requests as their clients saw them, sync over async, with what the server did meanwhile."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Final
 from xml.sax.saxutils import escape
 
@@ -22,13 +24,24 @@ HEAD: Final = 26
 LEGEND: Final = 30
 AXIS: Final = 42
 ROWS: Final = 40
+HELD: Final[Mapping[str, svg.Attribute]] = MappingProxyType(
+    {"fill": svg.ORANGE, "fill_opacity": 0.4, "stroke": svg.ORANGE, "stroke_width": 0.9}
+)
 WAITS: Final = {Mode.SYNC: "the client waits", Mode.ASYNC: "the client is called back"}
 # A bar that would be narrower could not be seen.
 THIN: Final = 1.5
 
 
-def gantt(plan: Workload, *sides: Samples, rows: int = ROWS, first: int | None = None) -> str:
-    """The requests from index `first` on; without one, a typical stretch of the first block."""
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Neighbouring requests of a block, the same on all sides, and the time axis that they share."""
+
+    indices: range
+    x: Linear
+
+
+def choose_stretch(plan: Workload, *sides: Samples, rows: int = ROWS, first: int | None = None) -> Stretch:
+    """The requests from index `first` on; without one, a typical stretch of the longest block."""
     sync = sides[0]
     block = longest_block(sync)
     count = min(rows, len(block))
@@ -36,11 +49,21 @@ def gantt(plan: Workload, *sides: Samples, rows: int = ROWS, first: int | None =
     indices = range(start, min(start + count, max(block_end(sync, start), start)))
     moments = [moment for side in sides for index in indices for moment in seen(plan, side, index)]
     due = [sync.due[index] for index in indices]
-    x = Linear(min(due, default=0.0), max(moments, default=1.0), LEFT, WIDTH - RIGHT)
+    return Stretch(indices, Linear(min(due, default=0.0), max(moments, default=1.0), LEFT, WIDTH - RIGHT))
+
+
+def gantt(plan: Workload, *sides: Samples, rows: int = ROWS, first: int | None = None) -> str:
+    """The requests from index `first` on; without one, a typical stretch of the longest block."""
+    return draw_stretch(plan, choose_stretch(plan, *sides, rows=rows, first=first), *sides)
+
+
+def draw_stretch(plan: Workload, stretch: Stretch, *sides: Samples) -> str:
+    """The requests of a stretch, one side below the other."""
+    indices, x, sync = stretch.indices, stretch.x, sides[0]
     panel = HEAD + len(indices) * (ROW + GAP)
     lost = sum(sync.outcomes[index] == Outcome.CLIENT_TIMEOUT for index in indices)
     about = (
-        f"Requests {start + 1} to {start + len(indices)} of {len(sync)}. Sync clients hold their connection until the "
+        f"Requests {indices.start + 1} to {indices.stop} of {len(sync)}. Sync clients hold their connection until the "
         f"result comes; {lost} of them gave up. Async clients hold it only until they are accepted."
     )
     bottom = LEGEND + len(sides) * panel
@@ -50,7 +73,8 @@ def gantt(plan: Workload, *sides: Samples, rows: int = ROWS, first: int | None =
         name = f"{side.side}: {WAITS[plan.mode_of(side.side)]}"
         top = LEGEND + number * panel
         parts.append(svg.text(LEFT, top + 17, name, font_weight="600"))
-        parts += [row(plan, side, index, x, top + HEAD + at * (ROW + GAP)) for at, index in enumerate(indices)]
+        rows = (row(plan, side, index, x, top + HEAD + at * (ROW + GAP)) for at, index in enumerate(indices))
+        parts.append(svg.element("g", *rows, id=f"gantt-{side.side}"))
         parts += [
             svg.text(LEFT - 6, top + HEAD + at * (ROW + GAP) + ROW, str(indices[at] + 1), anchor="end", font_size=9)
             for at in range(0, len(indices), 5)
@@ -103,7 +127,10 @@ def row(plan: Workload, side: Samples, index: int, x: Linear, y: float) -> str:
     gone = left(plan, side, index)
     gave_up = side.outcomes[index] == Outcome.CLIENT_TIMEOUT
     out_of_queue = ended if math.isnan(started) else started
-    parts = [bar(x, y + 2, queued, out_of_queue, ROW - 4, fill=svg.GREY, fill_opacity=0.55)]
+    parts = [
+        bar(x, y, sent, gone, ROW, **HELD),
+        bar(x, y + 2, queued, out_of_queue, ROW - 4, fill=svg.GREY, fill_opacity=0.55),
+    ]
     if gave_up:
         parts.append(bar(x, y + 1, started, min(ended, max(gone, started)), ROW - 2, fill=svg.BLUE))
         parts.append(bar(x, y, max(gone, started), ended, ROW, fill="url(#gantt-zombie)", stroke=svg.RED))
@@ -112,7 +139,6 @@ def row(plan: Workload, side: Samples, index: int, x: Linear, y: float) -> str:
     if plan.mode_of(side.side) is Mode.ASYNC:
         since = gone if side.server is None else ended
         parts.append(bar(x, y + 1, since, side.result[index], ROW - 2, fill=svg.PURPLE))
-    parts.append(bar(x, y, sent, gone, ROW, fill="none", stroke="currentColor", stroke_width=0.9))
     if gave_up:
         parts.append(cross(x(gone), y + ROW / 2))
     title = svg.element("title", escape(describe(side, index, gone)))
@@ -144,7 +170,7 @@ def keys() -> str:
     """What the bars mean."""
     cross_at = svg.element("g", cross(11, 5))
     entries = [
-        (svg.rect(0, 1, 22, 8, fill="none", stroke="currentColor"), "client connected"),
+        (svg.rect(0, 1, 22, 8, **HELD), "client connected"),
         (svg.rect(0, 3, 22, 4, fill=svg.GREY, fill_opacity=0.55), "in the queue"),
         (svg.rect(0, 2, 22, 6, fill=svg.BLUE), "in service"),
         (svg.rect(0, 2, 22, 6, fill=svg.PURPLE), "callback"),
