@@ -1,6 +1,7 @@
 """The composition root: what the application is made of, and the index of its routes."""
 
 import asyncio
+import uuid
 from importlib import resources
 
 from aiohttp import web
@@ -11,6 +12,7 @@ from reportsim.api import benchmarks, callbacks, events, health, ledgers, report
 from reportsim.api.metrics import METRICS, Metrics, lag_context, show_metrics
 from reportsim.api.openapi import page as openapi_page
 from reportsim.api.unknown_parameters import refuse_unknown_parameters
+from reportsim.benchmark.plug import Plug
 from reportsim.benchmark.runner import Runner
 from reportsim.core.clock import Clock, SystemClock
 from reportsim.core.problems import unavailable
@@ -23,12 +25,13 @@ from reportsim.pages import home, problem, request
 from reportsim.pages.assets import ASSETS, Assets, send_asset, send_icon
 from reportsim.pages.endpoint import handlers as endpoint
 from reportsim.pages.filters import COUNTS, FILTERS
+from reportsim.pages.race import handlers as race
 from reportsim.processes.buckets import BucketTable
 from reportsim.processes.member import Member
 from reportsim.settings import Settings
-from reportsim.store.pool import create_pool, share_connections
+from reportsim.store.pool import create_pool, name_sessions, share_connections
 from reportsim.web import templating
-from reportsim.web.keys import DRAINING, ENGINE, FAILED, MEMBER, READY, RUNNER, SETTINGS
+from reportsim.web.keys import DRAINING, ENGINE, FAILED, MEMBER, PLUG, READY, RUNNER, SETTINGS
 from reportsim.web.limits import concurrency_limit
 from reportsim.web.limits.client_address import TRUSTED_PROXIES, parse_networks
 from reportsim.web.limits.rate_limit import RATE_LIMITS, RateLimits
@@ -40,9 +43,16 @@ from reportsim.web.server.handover import belongs_to_first
 from reportsim.web.server.request_head import refuse_long_headers
 
 
-def build_app(settings: Settings, *, clock: Clock | None = None, member: Member | None = None) -> web.Application:
-    """The whole service, or one process of several; `settings.database_url` must be given."""
+def build_app(
+    settings: Settings, *, clock: Clock | None = None, member: Member | None = None, demonstration: bool = False
+) -> web.Application:
+    """The whole service, or one process of several; `settings.database_url` must be given.
+
+    A service for `demonstration` lets all clients pull the plug.
+    """
+    sessions = f"reportsim-{uuid.uuid4().hex}"
     dsn = settings.database_url or ""
+    dsn = name_sessions(dsn, sessions) if demonstration else dsn
     shares = share_connections(dsn, settings.pool_size)
     pool = create_pool(dsn, size=shares.clients, statement_cache=settings.statement_cache)
     engine = Engine(settings=settings, dsn=dsn, pool=pool, clock=clock or SystemClock(), member=member)
@@ -53,6 +63,8 @@ def build_app(settings: Settings, *, clock: Clock | None = None, member: Member 
         app[MEMBER] = member
     app[ENGINE] = engine
     app[RUNNER] = Runner(engine)
+    if demonstration:
+        app[PLUG] = Plug(engine, dsn, sessions)
     app[METRICS] = metrics
     app[READY] = asyncio.Event()
     app[DRAINING] = asyncio.Event()
@@ -100,7 +112,13 @@ def add_limits(app: web.Application, settings: Settings, member: Member | None) 
 def add_templates(app: web.Application, settings: Settings) -> None:
     """Adds the static files and the templates that refer to them."""
     app[ASSETS] = assets = Assets(resources.files("reportsim") / "static", reload=settings.debug)
-    variables = {"static": assets.url, "vendored_file": assets.vendored_file, "version": __version__, "COUNTS": COUNTS}
+    variables = {
+        "static": assets.url,
+        "vendored_file": assets.vendored_file,
+        "version": __version__,
+        "COUNTS": COUNTS,
+        "has_plug": PLUG in app,
+    }
     templating.setup(app, filters=FILTERS, variables=variables, reload=settings.debug)
 
 
@@ -166,6 +184,7 @@ def page_routes() -> list[web.RouteDef]:
         web.get("/benchmarks/prediction", benchmark_pages.show_prediction),
         web.get("/benchmarks/compare", benchmark_pages.compare_runs),
         web.get("/benchmarks/{id}", benchmark_pages.show_benchmark),
+        web.post("/benchmarks/{id}/plug", race.pull_plug),
         web.post("/benchmarks/{id}/cancel", benchmark_pages.cancel_run),
         web.get("/predict", endpoint.show_form),
         web.post("/predict", endpoint.submit_form),

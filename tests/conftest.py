@@ -174,14 +174,16 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: Settings, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Service]:
+async def serving(
+    settings: Settings, *, host: str = "127.0.0.1", port: int = 0, demonstration: bool = False
+) -> AsyncIterator[Service]:
     """Runs a service on a port of an address, by default a free one of the loopback address."""
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind((host, port))
     address, port = listening.getsockname()
     url = f"http://{address}:{port}"
-    app = build_app(replace(settings, host=address, port=port))
+    app = build_app(replace(settings, host=address, port=port), demonstration=demonstration)
     app[ENGINE].addresses.listen_on(address, port)
     with listening:
         async with serve_app(app, listening, settings, shutdown_s=2.0):

@@ -10,6 +10,7 @@ from typing import Self
 from uuid import UUID
 
 from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.pulled_plug import PulledPlug
 from reportsim.benchmark.server_recorder import Recorder
 from reportsim.benchmark.workload import Side
 from reportsim.core.model import Mode
@@ -35,6 +36,10 @@ class ActiveRun:
     measuring: "asyncio.Task[None] | None" = None
     stopped: bool = False
     stage: str = "PENDING"
+    has_load: bool = False
+    """Whether its requests are under way."""
+    plug: PulledPlug | None = None
+    """On the monotonic clock."""
     origin: str | None = None
     """Where its callbacks go."""
     dropping: Batcher[UUID, bool] | None = None

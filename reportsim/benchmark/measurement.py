@@ -26,6 +26,7 @@ from reportsim.engine.engine import Engine
 from reportsim.engine.worker.worker import Worker
 from reportsim.store import benchmarks as store
 from reportsim.store.batcher import Batcher
+from reportsim.store.pool import OUTAGES
 
 EMPTY_POLL_S: Final = 0.01
 LONGEST_EMPTY_POLL_S: Final = 0.25
@@ -61,16 +62,21 @@ class Measurement:
             base = URL(hello.value["callback_base"])
             receiver = OwnReceiver(ip_address(base.host or ""), base.port or 0, CALLBACK_PATH)
             with self._engine.guard.admitting(receiver):
-                monitor = await self._run_blocks(generator)
+                try:
+                    monitor = await self._run_blocks(generator)
+                finally:
+                    self._run.has_load = False
+            plug = self._run.plug
             conditions = Conditions(
                 server_loop_lag_p99_ms=monitor.lag_p99_ms,
                 server_cpu_share=monitor.cpu_share,
                 load_average=load_average,
                 gc_pause_sum_ms=monitor.pause_sum_ms,
                 gc_pause_max_ms=monitor.pause_max_ms,
+                plug_pulled=plug is not None,
             )
             areas, columns = self._run.recorder.dump()
-            records = {"areas": areas, "conditions": asdict(conditions)}
+            records = {"areas": areas, "conditions": asdict(conditions), "plug": plug and asdict(plug)}
             final = await generator.ask(records, *columns, within=COMPUTING_S)
         return final.parts
 
@@ -104,6 +110,7 @@ class Measurement:
             ]
             await stack.enter_async_context(drop_abandoned(self._engine, run))
             await generator.ask({}, within=SETTLING_S)
+            run.has_load = True
             async with monitored_process() as monitor:
                 for _ in plan.steps:
                     await self._wait_until_empty(workers)
@@ -121,7 +128,7 @@ class Measurement:
         try:
             async with asyncio.timeout(SETTLING_S) as limit:
                 await run.recorder.empty()
-                while await store.has_open_requests(self._engine.pool, run.id, run.origin):
+                while await self._has_open_requests():
                     for worker in workers:
                         worker.wake()
                     await asyncio.sleep(wait)
@@ -131,6 +138,16 @@ class Measurement:
                 raise
             detail = f"Requests or callbacks of the run had not ended {SETTLING_S:g} s after their load."
             raise Problem("benchmark-failed", detail) from None
+
+    async def _has_open_requests(self) -> bool:
+        """Whether anything is left to do; an outage ends the run, unless it was asked for."""
+        run = self._run
+        try:
+            return await store.has_open_requests(self._engine.pool, run.id, run.origin)
+        except OUTAGES:
+            if run.plug is None:
+                raise
+            return True
 
 
 @contextlib.asynccontextmanager

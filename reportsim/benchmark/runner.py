@@ -196,7 +196,7 @@ class Runner:
 
     async def _measure_and_store(self, run: ActiveRun) -> None:
         result, *samples = await Measurement(self._engine, run).measure()
-        await self._end_requests(run.id)
+        await persist(lambda: self._end_requests(run.id), through=RETRIED)
         stored = await persist(
             lambda: store.complete(
                 self._engine.pool, run.id, result.decode(), (samples[0], samples[1]), self._engine.clock.now()

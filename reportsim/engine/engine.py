@@ -23,6 +23,7 @@ from reportsim.engine.delivery.recorder import AttemptRecorder, RetryPolicy
 from reportsim.engine.delivery.sender import CallbackSender
 from reportsim.engine.delivery.ssrf_guard import SsrfGuard
 from reportsim.engine.events.hub import EventHub
+from reportsim.engine.freeze import Freeze
 from reportsim.engine.leases import Leases
 from reportsim.engine.ledger_cache import LedgerCache
 from reportsim.engine.own_addresses import OwnAddresses
@@ -75,6 +76,7 @@ class Engine:
         self.hub = EventHub()
         self.consumption = Consumption(self.hub.boot if member is None else member.service)
         self.slots = Slots(settings.workers)
+        self.freeze = Freeze()
         self.files = ReportFiles(settings.reports_dir, settings.reports_max_mb * 1_000_000)
         self.ledgers = LedgerCache(pool)
         self.guard = SsrfGuard(settings.callback_allow, [])
@@ -122,7 +124,7 @@ class Engine:
         return Worker(
             owner,
             slots,
-            Executor(functools.partial(generate_file, self._report_connections, self.files), self.clock),
+            Executor(functools.partial(generate_file, self._report_connections, self.files), self.clock, self.freeze),
             Completion(
                 owner,
                 discard=lambda request_id: self.files.remove([request_id]),

@@ -100,11 +100,19 @@ class Ways(object_with(Way, WayCost)):  # type: ignore[misc]
     """The delivery methods, under the same load."""
 
 
+class PulledPlug(ResponseSchema):
+    """The plug was pulled in the middle of a race, for demonstration."""
+
+    at_s = number("Seconds from the start of the race.")
+    frozen_s = number("For how long the workers stood still.")
+
+
 class BenchmarkResult(object_with_optional(SIDES, lambda: fields.Nested(BenchmarkSide))):  # type: ignore[misc]
     """The result of a run; the sides of an A/A run are `a` and `b`."""
 
     blocks = required(fields.List, "In the order in which they ran.", cls_or_instance=fields.Nested(BlockStarted))
     ways = nested(Ways, "Null unless the plan asks for it.", allow_none=True)
+    plug = nested(PulledPlug, "Null unless the plug was pulled; the run is then no measurement.", allow_none=True)
     comparison = nested(Comparison)
     theory = nested(ResidualsOfSides)
     slo = nested(ObjectivesOfSides)

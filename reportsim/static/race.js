@@ -7,7 +7,7 @@ const POLL_MS = 300
 const paused = () => 'paused' in document.documentElement.dataset
 
 // Redraw: the server renders, the elements with these ids are replaced.
-const PARTS = ['race-head', 'distribution', 'race-sides']
+const PARTS = ['race-head', 'distribution', 'race-plug', 'race-sides']
 let latest = 0
 let drawnAt = performance.now()
 
@@ -20,7 +20,7 @@ async function draw (url) {
   const open = document.querySelector('#race-sides details')?.open
   for (const id of PARTS) {
     const [old, fresh] = [document.getElementById(id), page.getElementById(id)]
-    if (!old.isEqualNode(fresh)) old.replaceWith(document.importNode(fresh, true))
+    if (old && fresh && !old.isEqualNode(fresh)) old.replaceWith(document.importNode(fresh, true))
   }
   if (open) document.querySelector('#race-sides details').open = true
   drawnAt = performance.now()
@@ -42,25 +42,31 @@ form.addEventListener('input', ({ target }) => {
   waiting = setTimeout(() => draw(preview()).catch(() => {}), 120)
 })
 
-// Start: posted without leaving the page; without JavaScript the same form redirects.
-form.addEventListener('submit', async event => {
-  if (event.submitter?.value !== 'race') return
-  event.preventDefault()
-  const body = new URLSearchParams(new FormData(form))
-  body.set('mode', 'race')
-  event.submitter.disabled = true
-  try {
-    const response = await fetch('/', { method: 'POST', body, redirect: 'follow' })
-    const id = new URL(response.url).searchParams.get('race')
-    if (!id) {
-      const page = new DOMParser().parseFromString(await response.text(), 'text/html')
-      throw new Error(page.querySelector('.refused p')?.textContent ?? `The service answered ${response.status}.`)
-    }
-    history.replaceState(null, '', response.url)
+// Start, and pull the plug: posted without leaving the page; without JavaScript the same form redirects.
+const ACTIONS = {
+  race: async url => {
+    history.replaceState(null, '', url)
     await draw(current())
     run()
+  },
+  plug: () => draw(current())
+}
+form.addEventListener('submit', async event => {
+  const button = event.submitter
+  const done = ACTIONS[button?.value]
+  if (!done) return
+  event.preventDefault()
+  const body = new URLSearchParams(new FormData(form, button))
+  button.disabled = true
+  try {
+    const response = await fetch(button.getAttribute('formaction') ?? form.getAttribute('action'), { method: 'POST', body, redirect: 'follow' })
+    if (!new URL(response.url).searchParams.has('race')) {
+      const page = new DOMParser().parseFromString(await response.text(), 'text/html')
+      throw new Error(page.querySelector('.refused p, .narrow > h1 + p')?.textContent ?? `The service answered ${response.status}.`)
+    }
+    await done(response.url)
   } catch (error) {
-    form.querySelector('.big').disabled = false
+    button.disabled = false
     dispatchEvent(new CustomEvent('alarm', { detail: error.message }))
   }
 })

@@ -51,6 +51,12 @@ class Lends(Protocol):
 ASYNC_COMMIT: Final = "(SELECT set_config('synchronous_commit', 'off', true)) AS lightly"
 ACQUIRE_TIMEOUT_S: Final = 5.0
 
+# Each end is waited for, in milliseconds.
+TERMINATE_SESSIONS: Final = """
+SELECT count(*) FILTER (WHERE pg_terminate_backend(pid, 500)) FROM pg_stat_activity
+WHERE application_name = $1 AND pid <> pg_backend_pid()
+"""
+
 MOST_CONNECTIONS: Final = 64
 LEAST_CONNECTIONS: Final = 6
 # Leases, news of other replicas, and readiness have one each.
@@ -158,3 +164,18 @@ async def persist(
                 log.warning("the database does not do what it is asked to, which is repeated: %r", error)
             await asyncio.sleep(wait)
             wait = min(wait * 2, longest_wait)
+
+
+def name_sessions(dsn: str, name: str) -> str:
+    """An address whose sessions on the server have a name."""
+    return f"{dsn}{'&' if '?' in dsn else '?'}application_name={name}"
+
+
+async def terminate_sessions(dsn: str, name: str) -> int:
+    """Ends all sessions of a name, whatever they are doing; returns how many there were."""
+    connection = await connect(dsn)
+    try:
+        ended: int = await connection.fetchval(TERMINATE_SESSIONS, name)
+    finally:
+        await connection.close()
+    return ended

@@ -7,6 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from reportsim.benchmark.active_run import RunRequest
+from reportsim.benchmark.plug import Plug
 from reportsim.benchmark.runner import Runner
 from reportsim.engine.engine import Engine
 from reportsim.processes.member import Member
@@ -15,6 +16,7 @@ from reportsim.settings import Settings
 SETTINGS: Final = web.AppKey("SETTINGS", Settings)
 MEMBER: Final = web.AppKey("MEMBER", Member)
 ENGINE: Final = web.AppKey("ENGINE", Engine)
+PLUG: Final = web.AppKey("PLUG", Plug)
 RUNNER: Final = web.AppKey("RUNNER", Runner)
 READY: Final = web.AppKey("READY", asyncio.Event)
 DRAINING: Final = web.AppKey("DRAINING", asyncio.Event)

@@ -39,7 +39,7 @@ TINY_RUN: Final = {
     "seed": 7,
     "service_time": {"distribution": "fixed", "mean_ms": 5},
 }
-CHECKS: Final = ["H1", "H2", "H3", "H4", "H5", "H6", "H8", "H9", "H10", "H11", "H12", "H14"]
+CHECKS: Final = ["H1", "H2", "H3", "H4", "H5", "H6", "H8", "H9", "H10", "H11", "H12", "H14", "H15"]
 ENDLESS: Final = {**SMALL, "rate": 10, "duration_s": 40}
 
 

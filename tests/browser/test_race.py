@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from reportsim.settings import Settings
 from tests.browser.conftest import LATE_MS, Complaints, open_page, same_document
+from tests.conftest import serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -99,3 +101,49 @@ async def test_a_second_race_has_to_wait(service: Any, browser: Browser, complai
     await expect(other.get_by_role("button", name="Run the race")).to_be_enabled()
     await context.close()
     assert [text for text in complaints.messages if "409" not in text] == []
+
+
+async def test_the_plug_is_pulled_in_the_middle_of_a_race(
+    settings: Settings, browser: Browser, complaints: Complaints
+) -> None:
+    async with serving(settings, demonstration=True) as service:
+        context = await browser.new_context()
+        page = await open_page(
+            context, complaints, f"{service.url}/?requests=6&workers=1&distribution=fixed&mean_ms=400"
+        )
+        plug = page.get_by_role("button", name="Pull the plug")
+        await expect(plug).to_be_hidden()
+        height = "document.getElementById('race-form').getBoundingClientRect().height"
+        before = await page.evaluate(height)
+        await page.get_by_role("button", name="Run the race").click()
+        await plug.click(timeout=LATE_MS)
+        await expect(page.locator("#race-sides .verdict")).to_contain_text("The plug is pulled")
+        await expect(page.get_by_role("button", name="Plug pulled")).to_be_disabled()
+        assert await page.evaluate(height) == before
+        await expect(page.locator("#race-sides rect.plug")).not_to_have_count(0)
+        verdict = page.locator("#race-sides .verdict")
+        await expect(verdict).to_contain_text("a demonstration, not a measurement", timeout=2 * LATE_MS)
+        await expect(verdict).to_contain_text("all 6 were called back with their report.")
+        await expect(page.locator("#race-sides")).to_contain_text("H15: The plug was pulled")
+        await expect(page.locator(".race-side.sync .gone")).not_to_have_count(0)
+        await expect(page.get_by_role("button", name="Pull the plug")).to_be_hidden()
+        assert await same_document(page)
+        async with page.expect_download() as download:
+            await page.get_by_role("link", name="Download a replay").click()
+        assert (await (await download.value).path()).read_text().count("plug pulled</text>") == 1
+        await context.close()
+    # What the page asks for while the connections are lost may be refused.
+    assert [text for text in complaints.messages if "503" not in text] == []
+
+
+async def test_the_plug_is_pulled_without_javascript(settings: Settings, browser: Browser) -> None:
+    async with serving(settings, demonstration=True) as service:
+        context = await browser.new_context(java_script_enabled=False)
+        page = await context.new_page()
+        await page.goto(f"{service.url}/?requests=6&workers=1&distribution=fixed&mean_ms=600")
+        await page.get_by_role("button", name="Run the race").click()
+        await page.get_by_role("button", name="Pull the plug").click(timeout=LATE_MS)
+        await expect(page.locator("#race-sides .verdict")).to_contain_text(
+            "a demonstration, not a measurement", timeout=2 * LATE_MS
+        )
+        await context.close()

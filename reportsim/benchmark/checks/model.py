@@ -60,6 +60,7 @@ class Conditions:
     gc_pause_sum_ms: float = 0.0
     """Time that the measuring processes spent in garbage collection while it was measured."""
     gc_pause_max_ms: float = 0.0
+    plug_pulled: bool = False
     elapsed_s: float = 0.0
     """The length of all blocks, from start to empty."""
 

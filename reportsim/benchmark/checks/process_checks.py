@@ -1,12 +1,13 @@
-"""Whether the processes that measured had time to do so: H6, H8."""
+"""Whether the processes that measured had time to do so, and were left alone: H6, H8, H15."""
 
 from typing import Final
 
-from reportsim.benchmark.checks.model import Check, Conditions, Evidence, Verdict
+from reportsim.benchmark.checks.model import Check, Conditions, Evidence, ServiceEvidence, Verdict
 from reportsim.core.number_format import duration, percent
 
 MACHINE: Final = "event loop lag p99 and processor time, worst block"
 GARBAGE: Final = "garbage collection: share of the run, longest pause in ms"
+PLUG: Final = "how often the plug was pulled"
 LOOP_LAG_MS: Final = 5.0
 GENERATOR_CPU: Final = 0.5
 GC_SHARE: Final = 0.005
@@ -59,3 +60,10 @@ def check_garbage_collection(evidence: Evidence, seen: Conditions) -> Check:
         verdict,
         f"{percent(share)} of the run, at most {duration(seen.gc_pause_max_ms / 1000)} at a time.",
     )
+
+
+def check_plug(evidence: Evidence, server: ServiceEvidence) -> Check:
+    """H15: nobody pulled the plug to see what happens, which makes the run a demonstration."""
+    pulled = evidence.conditions is not None and evidence.conditions.plug_pulled
+    detail = "The plug was pulled: this run is a demonstration." if pulled else "The plug was not pulled."
+    return Check("H15", PLUG, int(pulled), 0, Verdict.FAIL if pulled else Verdict.OK, detail)

@@ -1,4 +1,4 @@
-"""H1 to H14: whether a run can be trusted. Each check's own lines have its limit and the reason."""
+"""H1 to H15: whether a run can be trusted. Each check's own lines have its limit and the reason."""
 
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -19,6 +19,7 @@ SERVER_CHECKS: Final[dict[str, tuple[str, Callable[[Evidence, ServiceEvidence], 
     "H4": (measurement_checks.UTILISATION, measurement_checks.check_utilisation),
     "H9": (measurement_checks.SAME_WORK, measurement_checks.check_same_work),
     "H12": (measurement_checks.THEORY, measurement_checks.check_theory),
+    "H15": (process_checks.PLUG, process_checks.check_plug),
 }
 PROCESS_CHECKS: Final[dict[str, tuple[str, Callable[[Evidence, Conditions], Check]]]] = {
     "H6": (process_checks.MACHINE, process_checks.check_machine),

@@ -23,6 +23,7 @@ from reportsim.benchmark.load.own_service import OwnService
 from reportsim.benchmark.load.process_monitor import ProcessMonitor, monitored_process, watch_arrivals
 from reportsim.benchmark.load.process_setup import allow_files, collect_garbage, loop_failure, raise_priority
 from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.pulled_plug import PulledPlug
 from reportsim.benchmark.server_recorder import complete, load_columns
 from reportsim.benchmark.theory.prediction import predict
 from reportsim.core.json import dumps
@@ -127,7 +128,8 @@ def finish(
         gc_pause_sum_ms=server.gc_pause_sum_ms + monitor.pause_sum_ms,
         gc_pause_max_ms=max(server.gc_pause_max_ms, monitor.pause_max_ms),
     )
-    result = {"blocks": list_blocks(starts), "ways": ways} | conclude(
+    pulled = PulledPlug(**seen.value["plug"]).since(starts[0].at).as_json() if seen.value["plug"] else None
+    result = {"blocks": list_blocks(starts), "ways": ways, "plug": pulled} | conclude(
         service.plan, service.schedule, prediction, samples, integrals, conditions
     )
     return [dumps(result), *(each.pack() for each in samples.values())]

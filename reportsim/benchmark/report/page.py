@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reportsim.benchmark.plan import Cancel, Plan
+from reportsim.benchmark.pulled_plug import find_pulled_plug
 from reportsim.benchmark.report import tables
 from reportsim.benchmark.report.charts.summary import (
     gantt,
@@ -172,7 +173,7 @@ def draw_charts(plan: Workload, prediction: Json | None, result: Json, samples: 
         ),
         (
             "As clients saw it",
-            gantt(plan, *sides),
+            gantt(plan, *sides, plug=find_pulled_plug(result)),
             "The same neighbouring requests on both sides: who was connected for how long, and what the server did.",
         ),
         (

@@ -13,11 +13,18 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.pulled_plug import find_pulled_plug
 from reportsim.benchmark.report.charts.gantt import Stretch, choose_stretch, draw_stretch, left
 from reportsim.benchmark.report.page import describe_plan, describe_title, template_environment
 from reportsim.benchmark.report.style import STYLE, hash_source
 from reportsim.benchmark.results.samples import Outcome, Samples
-from reportsim.benchmark.results.verdict import SideOutcome, describe_race, split_verdict
+from reportsim.benchmark.results.verdict import (
+    SideOutcome,
+    describe_distrust,
+    describe_plug,
+    describe_race,
+    split_verdict,
+)
 from reportsim.core.number_format import duration
 
 REPLAY_STYLE: Final = f"""{STYLE}
@@ -132,11 +139,11 @@ def html_replay(
             facts=describe_plan(plan),
             about=" · ".join(part for part in (f"run {id}" if id else "", finished_at) if part),
             verdict=describe_outcome(plan, result, recorded),
-            failed=[check for check in result["checks"] if check["verdict"] == "fail"],
+            distrust=describe_distrust(result),
             sides=recorded,
             offered=len(sides[0]),
             stretch=stretch,
-            picture=Markup(draw_stretch(plan, stretch, *sides)),
+            picture=Markup(draw_stretch(plan, stretch, *sides, plug=find_pulled_plug(result))),
             axis={
                 "start": round(stretch.x.low, 4),
                 "end": round(stretch.x.high, 4),
@@ -154,7 +161,9 @@ def describe_outcome(plan: Plan, result: Mapping[str, Any], recorded: list[Recor
     """What the run came to, in sentences."""
     if plan.together:
         first, second = recorded
-        return split_verdict(describe_race(first.outcome, second.outcome))
+        plug = find_pulled_plug(result)
+        sentences = split_verdict(describe_race(first.outcome, second.outcome))
+        return [*([describe_plug(plug)] if plug else []), *sentences]
     return split_verdict(result["verdict"])
 
 

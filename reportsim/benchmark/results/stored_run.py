@@ -21,7 +21,10 @@ def upgrade_plan(plan: Json) -> Json:
 
 def upgrade_result(result: Json | None) -> Json | None:
     """The result of a stored run. Intervals that were made for independent requests are taken out."""
-    if result is None or all("shares" in result[side] for side in sides_of(result)):
+    if result is None:
+        return None
+    result = {"plug": None, **result}
+    if all("shares" in result[side] for side in sides_of(result)):
         return result
     upgraded = {**result, "intervals": OLDER_METHOD}
     for side in sides_of(result):

@@ -4,8 +4,9 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from reportsim.benchmark.pulled_plug import PulledPlug
 from reportsim.benchmark.results.analysis import Analysis
 from reportsim.benchmark.results.paired_comparison import Comparison
 from reportsim.benchmark.results.samples import Outcome
@@ -44,6 +45,21 @@ def describe_race(sync: SideOutcome, async_: SideOutcome) -> str:
         f" Async clients were connected for {duration(async_.connected_s)}, and {async_.results_text}"
         " were called back with their report."
     )
+
+
+def describe_plug(plug: PulledPlug) -> str:
+    """That the plug was pulled, and what that means."""
+    return (
+        f"The plug was pulled after {duration(plug.at_s)}: workers stood still for {duration(plug.frozen_s)}, and the"
+        " database’s connections were lost. This is a demonstration, not a measurement."
+    )
+
+
+def describe_distrust(result: Mapping[str, Any]) -> list[str]:
+    """What the checks of a result say that forbid to trust it: a pulled plug alone, from which the others follow."""
+    failed = [check for check in result["checks"] if check["verdict"] == "fail"]
+    plug = [check for check in failed if check["id"] == "H15"]
+    return [f"{check['id']}: {check['detail']}" for check in plug or failed]
 
 
 def write_verdict(analysis: Analysis) -> str:

@@ -9,7 +9,7 @@ import sys
 from typing import Final
 
 from reportsim.cli.data_folders import make_data_folders
-from reportsim.cli.database import with_database, with_server
+from reportsim.cli.database import with_server
 from reportsim.cli.errors import CommandError
 from reportsim.cli.logs import set_up_logging
 from reportsim.cli.serve.event_loop import run_loop, spare_the_collector
@@ -89,7 +89,7 @@ def run_member(settings: Settings, member: Member) -> int:
     with (
         contextlib.suppress(KeyboardInterrupt),
         socket.socket(fileno=member.listener) as listening,
-        with_database(settings) as ready,
+        with_server(settings) as (ready, embedded),
     ):
-        run_loop(serve_as_member(share_settings(ready, member.index, member.count), member, listening))
+        run_loop(serve_as_member(share_settings(ready, member.index, member.count), member, listening, embedded))
     return 0

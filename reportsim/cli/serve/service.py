@@ -38,7 +38,7 @@ async def serve(
 ) -> None:
     """Runs the application on a bound socket until it is told to stop."""
     stop = asyncio.Event()
-    app = build_app(settings)
+    app = build_app(settings, demonstration=is_for_demonstration(settings, listening, embedded))
     app[ENGINE].addresses.listen_on(*listening.getsockname()[:2])
     warn_of_exposure(listening)
     async with (
@@ -57,10 +57,13 @@ async def serve(
     log.info("stopped")
 
 
-async def serve_as_member(settings: Settings, member: Member, listening: socket.socket) -> None:
+async def serve_as_member(
+    settings: Settings, member: Member, listening: socket.socket, embedded: EmbeddedPostgres | None = None
+) -> None:
     """Runs one process of several until its supervisor tells it to stop, or has ended."""
     stop = asyncio.Event()
-    app = build_app(settings, member=member)
+    demonstration = is_for_demonstration(settings, listening, embedded)
+    app = build_app(settings, member=member, demonstration=demonstration)
     app[ENGINE].addresses.listen_on(*listening.getsockname()[:2])
     app[ENGINE].addresses.listen_privately(member.private_addresses, member.index)
     with (
@@ -90,6 +93,12 @@ def report(event: bytes) -> None:
 def shutdown_s(settings: Settings) -> float:
     """How long running requests get once clients have had the time to go elsewhere."""
     return max(settings.shutdown_grace_s - LET_GO_S, 0.1)
+
+
+def is_for_demonstration(settings: Settings, listening: socket.socket, embedded: EmbeddedPostgres | None) -> bool:
+    """Whether only this machine reaches the service, and its database is its own."""
+    alone = settings.public_url is None and ip_address(listening.getsockname()[0]).is_loopback
+    return embedded is not None and alone
 
 
 def warn_of_exposure(listening: socket.socket) -> None:

@@ -13,6 +13,7 @@ from reportsim.core.clock import Clock
 from reportsim.core.model import Request, Status
 from reportsim.core.problems import Problem
 from reportsim.core.service_time import draw
+from reportsim.engine.freeze import Freeze
 from reportsim.reports.files.folder import ReportFiles
 from reportsim.reports.generate import LedgerDeleted, Report, generate
 from reportsim.store.pool import AWAY, Lends, persist
@@ -42,10 +43,11 @@ async def generate_file(connections: Lends, files: ReportFiles, request: Request
 class Executor:
     """Executes requests; it holds no state between them."""
 
-    def __init__(self, generate: Callable[[Request], Awaitable[GeneratedReport]], clock: Clock) -> None:
-        """Executes requests by `generate`, which writes a request's report."""
+    def __init__(self, generate: Callable[[Request], Awaitable[GeneratedReport]], clock: Clock, freeze: Freeze) -> None:
+        """Executes requests by `generate`, which writes a request's report; no report is done during a freeze."""
         self.generate = generate
         self._clock = clock
+        self._freeze = freeze
 
     async def execute(self, request: Request, since: float) -> Request:
         """Returns the request as it ends; its slot has been held for it since a moment on the monotonic clock."""
@@ -68,8 +70,9 @@ class Executor:
         generated = await self._generate_through_failures(request)
         if drawn:
             await asyncio.sleep(since + drawn.service_s - time.monotonic())
-            if drawn.fails:
-                raise Problem("report-failed", "The failure that simulate asked for.", {"simulated": True})
+        await self._freeze.over()
+        if drawn and drawn.fails:
+            raise Problem("report-failed", "The failure that simulate asked for.", {"simulated": True})
         return generated
 
     async def _generate_through_failures(self, request: Request) -> GeneratedReport:

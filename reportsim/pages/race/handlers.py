@@ -16,8 +16,11 @@ from reportsim.pages.race.live import load_race
 from reportsim.pages.race.model import Race
 from reportsim.pages.race.prediction import ACCEPT_MS, predict_race
 from reportsim.store import benchmarks
-from reportsim.web.keys import ENGINE, RUNNER, SETTINGS
+from reportsim.web.benchmark_runs import RUN, get_run_or_404
+from reportsim.web.keys import ENGINE, PLUG, RUNNER, SETTINGS
 from reportsim.web.limits.rate_limit import raise_refusal, rate_limited
+from reportsim.web.request_lookup import path_id
+from reportsim.web.templating import html_page
 
 RACE_PARAMETERS: Final = frozenset({"race", *RaceForm().fields})
 
@@ -36,6 +39,20 @@ async def find_race(
     accept_ms = await benchmarks.latest_race_accept_ms(pool) or ACCEPT_MS
     prediction = predict_race(controls, request.app[SETTINGS].callback_waits, accept_ms)
     return controls, prediction if run is None else await load_race(request, run, prediction)
+
+
+@html_page
+@rate_limited("async", raise_refusal)
+async def pull_plug(request: web.Request) -> web.StreamResponse:
+    """Pulls the plug in a race that runs in this process, and redirects to it."""
+    plug, id, current = request.app.get(PLUG), path_id(request, RUN), request.app[RUNNER].current
+    if plug is None:
+        raise Problem("not-found", "Only a service on this machine with the embedded database has a plug to pull.")
+    run = await get_run_or_404(request, id)
+    if current is None or current.id != id:
+        raise Problem("conflict", f"The race does not run here: {run.status}.")
+    await plug.pull(current)
+    return web.Response(status=303, headers={hdrs.LOCATION: f"/?race={id}"})
 
 
 def parse_controls(given: Mapping[str, str]) -> RaceControls:

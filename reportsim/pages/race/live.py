@@ -4,13 +4,16 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from aiohttp import web
 
+from reportsim.benchmark.active_run import ActiveRun
 from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.pulled_plug import PulledPlug, find_pulled_plug
 from reportsim.benchmark.results.samples import Outcome, Samples
+from reportsim.benchmark.results.verdict import describe_distrust
 from reportsim.benchmark.schedule import make_schedule
 from reportsim.benchmark.server_recorder import Recorder, Side
 from reportsim.core.model import Mode
@@ -49,13 +52,19 @@ async def load_race(request: web.Request, run: Benchmark, prediction: Race) -> R
         at_least_ms=0.0 if samples is not None else prediction.now,
         hashes=hashes(rows),
         error=run.error["detail"] if run.error else None,
-        failed_checks=failed_checks(run.result) if run.result else None,
+        failed_checks=describe_distrust(run.result) if run.result else None,
+        plug=find_plug(run, current),
     )
 
 
-def failed_checks(result: Mapping[str, Any]) -> list[str]:
-    """What the checks of a result say that forbid to trust it."""
-    return [f"{check['id']}: {check['detail']}" for check in result["checks"] if check["verdict"] == "fail"]
+def find_plug(run: Benchmark, current: ActiveRun | None) -> PulledPlug | None:
+    """When the plug was pulled in a race that has ended, or that is running here."""
+    if run.result:
+        return find_pulled_plug(run.result)
+    if current is None or current.id != run.id or current.plug is None:
+        return None
+    start = start_of(current.recorder)
+    return None if math.isnan(start) else current.plug.since(start)
 
 
 def hashes(rows: Sequence[Attempted]) -> dict[str, list[str]]:
@@ -84,10 +93,15 @@ def shift(attempts: Sequence[Attempt], by: float) -> list[Attempt]:
     return [Attempt(start=item.start + by, end=item.end + by, delivered=item.delivered) for item in attempts]
 
 
+def start_of(recorder: Recorder) -> float:
+    """When the first request was queued."""
+    queued = [time for side in recorder.sides.values() for time in side.queued if not math.isnan(time)]
+    return min(queued, default=NONE)
+
+
 def sides_from_recorder(recorder: Recorder, attempts: Deliveries) -> list[RaceSide]:
     """Both sides as the server sees them now."""
-    queued = [time for side in recorder.sides.values() for time in side.queued if not math.isnan(time)]
-    start = min(queued, default=NONE)
+    start = start_of(recorder)
     now = 0.0 if math.isnan(start) else 1000 * (time.monotonic() - start)
     return [
         RaceSide(

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, NamedTuple
 
-from reportsim.benchmark.results.verdict import SideOutcome, describe_race
+from reportsim.benchmark.pulled_plug import PulledPlug
+from reportsim.benchmark.results.verdict import SideOutcome, describe_plug, describe_race
 from reportsim.core.model import Mode
 from reportsim.pages.filters import duration
 from reportsim.pages.timeline import Axis, Span
@@ -180,6 +181,8 @@ class Race:
     """The sha256 of every file of each side so far."""
     error: str | None = None
     """Why the race failed."""
+    plug: PulledPlug | None = None
+    """Seconds from the start of the race."""
 
     @property
     def running(self) -> bool:
@@ -208,7 +211,8 @@ class Race:
         if self.error or self.status != "COMPLETED":
             return self.error or f"The race ended early: {self.status}."
         sync, async_ = self.sides
-        return describe_race(sync.outcome, async_.outcome)
+        outcome = describe_race(sync.outcome, async_.outcome)
+        return f"{describe_plug(self.plug)} {outcome}" if self.plug else outcome
 
     @cached_property
     def axis(self) -> Axis:

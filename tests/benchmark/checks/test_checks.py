@@ -17,7 +17,7 @@ from reportsim.benchmark.results.samples import Outcome, Samples
 from reportsim.benchmark.workload import Arrivals
 from tests.benchmark.runs import IDLE, Run, example, rehearsed
 
-IDS = ["H1", "H2", "H3", "H4", "H5", "H6", "H8", "H9", "H10", "H11", "H12", "H14"]
+IDS = ["H1", "H2", "H3", "H4", "H5", "H6", "H8", "H9", "H10", "H11", "H12", "H14", "H15"]
 GOOD = {"ok", "info"}
 
 

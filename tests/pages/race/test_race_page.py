@@ -2,7 +2,7 @@
 
 import re
 
-from reportsim.pages.race.live import failed_checks
+from reportsim.benchmark.results.verdict import describe_distrust
 from tests.conftest import Service
 from tests.engine.jobs import until
 
@@ -45,4 +45,6 @@ async def test_a_race_is_shown_with_its_own_controls_and_its_trust(service: Serv
 
 def test_only_failed_checks_forbid_trust() -> None:
     checks = [{"id": "H1", "detail": "Late.", "verdict": "fail"}, {"id": "H2", "detail": "Odd.", "verdict": "warn"}]
-    assert failed_checks({"checks": checks}) == ["H1: Late."]
+    assert describe_distrust({"checks": checks}) == ["H1: Late."]
+    plug = {"id": "H15", "verdict": "fail", "detail": "Pulled."}
+    assert describe_distrust({"checks": [*checks, plug]}) == ["H15: Pulled."]

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final
 from xml.sax.saxutils import escape
 
+from reportsim.benchmark.pulled_plug import PulledPlug
 from reportsim.benchmark.report.charts import svg
 from reportsim.benchmark.report.charts.svg import Linear
 from reportsim.benchmark.results.samples import Outcome, Samples
@@ -52,12 +53,18 @@ def choose_stretch(plan: Workload, *sides: Samples, rows: int = ROWS, first: int
     return Stretch(indices, Linear(min(due, default=0.0), max(moments, default=1.0), LEFT, WIDTH - RIGHT))
 
 
-def gantt(plan: Workload, *sides: Samples, rows: int = ROWS, first: int | None = None) -> str:
+def gantt(
+    plan: Workload,
+    *sides: Samples,
+    rows: int = ROWS,
+    first: int | None = None,
+    plug: PulledPlug | None = None,
+) -> str:
     """The requests from index `first` on; without one, a typical stretch of the longest block."""
-    return draw_stretch(plan, choose_stretch(plan, *sides, rows=rows, first=first), *sides)
+    return draw_stretch(plan, choose_stretch(plan, *sides, rows=rows, first=first), *sides, plug=plug)
 
 
-def draw_stretch(plan: Workload, stretch: Stretch, *sides: Samples) -> str:
+def draw_stretch(plan: Workload, stretch: Stretch, *sides: Samples, plug: PulledPlug | None = None) -> str:
     """The requests of a stretch, one side below the other."""
     indices, x, sync = stretch.indices, stretch.x, sides[0]
     panel = HEAD + len(indices) * (ROW + GAP)
@@ -69,6 +76,7 @@ def draw_stretch(plan: Workload, stretch: Stretch, *sides: Samples) -> str:
     bottom = LEGEND + len(sides) * panel
     parts = [svg.element("defs", svg.hatch("gantt-zombie", svg.RED)), keys()]
     parts.append(svg.time_axis(x, bottom + 4, LEGEND + HEAD - 4, "time in the block"))
+    parts += [mark_plug(x, plug, LEGEND + 4, bottom)] if plug else []
     for number, side in enumerate(sides):
         name = f"{side.side}: {WAITS[plan.mode_of(side.side)]}"
         top = LEGEND + number * panel
@@ -81,6 +89,15 @@ def draw_stretch(plan: Workload, stretch: Stretch, *sides: Samples) -> str:
         ]
     title = f"{len(indices)} requests, {' over '.join(side.side for side in sides)}"
     return svg.document(WIDTH, bottom + AXIS, "gantt", title, about, *parts)
+
+
+def mark_plug(x: Linear, plug: PulledPlug, top: float, bottom: float) -> str:
+    """When the plug was pulled, and for how long workers stood still."""
+    start, end = x(min(plug.at_s, x.high)), x(min(plug.at_s + plug.frozen_s, x.high))
+    band = svg.rect(start, top, end - start, bottom - top, fill=svg.RED, fill_opacity=0.13)
+    edge = svg.line(start, top, start, bottom, stroke=svg.RED, stroke_dasharray="4 3")
+    anchor = "start" if start < WIDTH / 2 else "end"
+    return svg.element("g", band, edge, svg.text(start, top - 4, "plug pulled", anchor=anchor, font_size=svg.SMALL))
 
 
 def longest_block(samples: Samples) -> range:
