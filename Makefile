@@ -8,7 +8,7 @@ ifdef PORT
 export REPORTSIM_PORT := $(PORT)
 endif
 
-.PHONY: help run test test-slow faults races check coverage bench screenshots clean
+.PHONY: help run test test-slow faults races check coverage bench screenshots replay clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -45,6 +45,9 @@ bench: .venv/dev.stamp .venv/peers/stamp ## measure what is claimed about speed;
 
 screenshots: .venv/dev.stamp ## make the pictures of the documentation anew
 	$(BIN)/python -m tools.screenshots
+
+replay: .venv/dev.stamp ## record the race of docs/replay.html anew
+	$(BIN)/python -m tools.replay
 
 clean: ## remove the environment and what tools left behind; the data stay
 	rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -51,11 +51,14 @@ class Lends(Protocol):
 ASYNC_COMMIT: Final = "(SELECT set_config('synchronous_commit', 'off', true)) AS lightly"
 ACQUIRE_TIMEOUT_S: Final = 5.0
 
-# Each end is waited for, in milliseconds.
+# Not among the conditions, of which the server may look at any first.
 TERMINATE_SESSIONS: Final = """
-SELECT count(*) FILTER (WHERE pg_terminate_backend(pid, 500)) FROM pg_stat_activity
+SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE application_name = $1 AND pid <> pg_backend_pid()
 """
+COUNT_SESSIONS: Final = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY($1::integer[])"
+TERMINATED_LOOK_S: Final = 0.01
+TERMINATED_LOOKS: Final = 200
 
 MOST_CONNECTIONS: Final = 64
 LEAST_CONNECTIONS: Final = 6
@@ -172,10 +175,14 @@ def name_sessions(dsn: str, name: str) -> str:
 
 
 async def terminate_sessions(dsn: str, name: str) -> int:
-    """Ends all sessions of a name, whatever they are doing; returns how many there were."""
+    """Ends all sessions of a name, whatever they are doing, and waits for that; returns how many there were."""
     connection = await connect(dsn)
     try:
-        ended: int = await connection.fetchval(TERMINATE_SESSIONS, name)
+        pids = [row["pid"] for row in await connection.fetch(TERMINATE_SESSIONS, name)]
+        for _ in range(TERMINATED_LOOKS):
+            if not await connection.fetchval(COUNT_SESSIONS, pids):
+                break
+            await asyncio.sleep(TERMINATED_LOOK_S)
     finally:
         await connection.close()
-    return ended
+    return len(pids)

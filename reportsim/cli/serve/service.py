@@ -96,9 +96,9 @@ def shutdown_s(settings: Settings) -> float:
 
 
 def is_for_demonstration(settings: Settings, listening: socket.socket, embedded: EmbeddedPostgres | None) -> bool:
-    """Whether only this machine reaches the service, and its database is its own."""
-    alone = settings.public_url is None and ip_address(listening.getsockname()[0]).is_loopback
-    return embedded is not None and alone
+    """Whether its database is its own, and only this machine reaches the service, also not through a proxy."""
+    is_behind = settings.public_url or settings.trusted_proxies or settings.allowed_hosts
+    return embedded is not None and not is_behind and ip_address(listening.getsockname()[0]).is_loopback
 
 
 def warn_of_exposure(listening: socket.socket) -> None:

@@ -158,17 +158,19 @@ async def test_pulling_is_limited_as_races_are(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("embedded", "host", "public_url", "is_offered"),
+    ("embedded", "host", "more", "is_offered"),
     [
-        (True, "127.0.0.1", None, True),
-        (True, "::1", None, True),
-        (False, "127.0.0.1", None, False),
-        (True, "0.0.0.0", None, False),
-        (True, "127.0.0.1", "https://reports.example.org", False),
+        (True, "127.0.0.1", {}, True),
+        (True, "::1", {}, True),
+        (False, "127.0.0.1", {}, False),
+        (True, "0.0.0.0", {}, False),
+        (True, "127.0.0.1", {"public_url": "https://reports.example.org"}, False),
+        (True, "127.0.0.1", {"trusted_proxies": ("127.0.0.0/8",)}, False),
+        (True, "127.0.0.1", {"allowed_hosts": ("reports.example.org",)}, False),
     ],
 )
-def test_it_is_for_a_service_of_ones_own(embedded: bool, host: str, public_url: str | None, is_offered: bool) -> None:
-    settings = Settings(public_url=public_url)
+def test_it_is_for_a_service_of_ones_own(embedded: bool, host: str, more: dict[str, Any], is_offered: bool) -> None:
+    settings = Settings(**more)
     database = cast(EmbeddedPostgres, object()) if embedded else None
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listening:
         listening.bind((host, 0))
