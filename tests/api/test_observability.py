@@ -301,7 +301,7 @@ async def test_many_series_are_rendered_in_pieces_that_make_the_same_text(
 
 async def test_others_have_their_turn_between_the_pieces(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     for route in range(300):
-        service.app[METRICS]._answers.labels("GET", f"/{route}", "200").inc()
+        service.app[METRICS].responses.observe("GET", web.PlainResource(f"/{route}"), 200, 0.001)
     monkeypatch.setattr(metrics_module, "SAMPLES_AT_ONCE", 7)
     turns = 0
 
