@@ -26,6 +26,7 @@ from reportsim.pages.assets import ASSETS, Assets, send_asset, send_icon
 from reportsim.pages.endpoint import handlers as endpoint
 from reportsim.pages.filters import COUNTS, FILTERS
 from reportsim.pages.race import handlers as race
+from reportsim.pages.statement import handlers as statement_pages
 from reportsim.processes.buckets import BucketTable
 from reportsim.processes.member import Member
 from reportsim.settings import Settings
@@ -179,6 +180,7 @@ def page_routes() -> list[web.RouteDef]:
         web.post("/requests/{id}/cancel", request.cancel_request),
         web.post("/requests/{id}/again", request.repeat_request),
         web.post("/requests/{id}/redeliver", request.redeliver_callback),
+        web.post("/requests/{id}/entries", statement_pages.request_entries),
         web.get("/benchmarks", benchmark_pages.show_benchmarks),
         web.post("/benchmarks", benchmark_pages.submit_form),
         web.get("/benchmarks/prediction", benchmark_pages.show_prediction),

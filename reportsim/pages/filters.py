@@ -1,7 +1,6 @@
 """Template filters: how values are shown on pages."""
 
 import json
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -12,7 +11,6 @@ from reportsim.core import number_format
 from reportsim.core.model import CallbackLog, Request, rfc3339
 from reportsim.reports.catalog import CATALOG
 
-NUMBER: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,4})?", re.ASCII)
 # The totals of a result that are counts; all others are amounts in minor units.
 COUNTS: Final = frozenset({"accounts", "rows", "entries", "transactions"})
 
@@ -65,6 +63,14 @@ def money(minor: int, exponent: int) -> str:
     return f"{sign}{whole:,}" + (f".{part:0{exponent}}" if exponent else "")
 
 
+def accounting(minor: int, exponent: int) -> str:
+    """Minor units as accountants write amounts: in parentheses below zero, and a dash for nothing."""
+    if not minor:
+        return "–"
+    text = money(abs(minor), exponent)
+    return f"({text})" if minor < 0 else text
+
+
 def size(count: int) -> str:
     """A number of bytes with a unit that fits."""
     value = float(count)
@@ -73,11 +79,6 @@ def size(count: int) -> str:
             return f"{value:.3g} {unit}"
         value /= 1000
     return f"{value:,.3g} GB"
-
-
-def is_number(cell: str) -> bool:
-    """Whether a cell of a CSV file is an amount or a count."""
-    return NUMBER.fullmatch(cell) is not None
 
 
 def humanize(name: str) -> str:
@@ -97,12 +98,12 @@ def as_json(value: Any) -> str:
 
 
 FILTERS: Final[dict[str, Callable[..., Any]]] = {
+    "accounting": accounting,
     "add_ms": add_ms,
     "as_json": as_json,
     "duration": duration,
     "elapsed": elapsed,
     "humanize": humanize,
-    "is_number": is_number,
     "money": money,
     "percent": number_format.percent,
     "report_title": report_title,

@@ -14,9 +14,10 @@ from yarl import URL
 
 from reportsim.core.model import CallbackStatus, Mode, Request
 from reportsim.core.problems import Problem
-from reportsim.pages.csv_preview import read_preview
 from reportsim.pages.request_list import HomeQuery
+from reportsim.pages.statement.load import load_statement
 from reportsim.pages.timeline import draw_timeline
+from reportsim.reports.fields import Digits
 from reportsim.schemas.events import stream_url
 from reportsim.schemas.submission_parser import ParsedBody, parse_body
 from reportsim.schemas.submissions import AsyncSubmission, FailingSubmission, Submission
@@ -37,9 +38,10 @@ MOST_LOGS: Final = 100
 
 
 class RequestQuery(HomeQuery):
-    """Whether only the live part is asked for."""
+    """Whether only the live part is asked for, and the page of the statement."""
 
     fragment = fields.String(validate=validate.Equal("detail"))
+    page = Digits(load_default=1, validate=validate.Range(1))
 
 
 @html_page
@@ -66,7 +68,7 @@ async def render_request(request: web.Request, problem: Problem | None = None) -
         "curl": curl_command(request, *original_submission(row)),
         "inbox": URL(row.callback_url or "").path if row.callback_demo else None,
         "timeline": draw_timeline(row, logs, engine.clock.now()),
-        "preview": read_preview(engine.files.open(row.id)) if row.result_payload else None,
+        "statement": await load_statement(engine.files, row, query["page"]) if row.result_payload else None,
         "problem": problem,
         "events": stream_url(last_event_id, request_id=row.id),
     }

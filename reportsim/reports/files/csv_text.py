@@ -1,9 +1,12 @@
 """Reading what was written: records of CSV text (RFC 4180), whose quoted cells may contain line ends."""
 
+import itertools
 import re
+from collections.abc import Iterator
 from typing import Final
 
 CELL: Final = re.compile(r'("(?:[^"]|"")*"|[^,\n]*)[,\n]')
+WHOLE_CELL: Final = re.compile(r'("[^"]*(?:""[^"]*)*+"|[^",\n]*+)([,\n])')
 
 
 def count_records(text: bytes) -> int:
@@ -22,4 +25,29 @@ def last_record(text: bytes) -> list[str]:
         if quotes % 2 == 0:
             break
     cells: list[str] = CELL.findall(text[start:].decode())
-    return [cell[1:-1].replace('""', '"') if cell.startswith('"') else cell for cell in cells]
+    return [unquote(cell) for cell in cells]
+
+
+def split_records(text: bytes, most: int) -> list[list[str]]:
+    """The cells of the first records of a text, as far as those are whole; the text begins with a record."""
+    records: list[list[str]] = []
+    cells: list[str] = []
+    for match in itertools.takewhile(lambda _: len(records) < most, iterate_cells(text.decode("utf-8", "ignore"))):
+        cells.append(unquote(match[1]))
+        if match[2] == "\n":
+            records.append(cells)
+            cells = []
+    return records
+
+
+def iterate_cells(text: str) -> Iterator[re.Match[str]]:
+    """The cells of a text with what ends them, up to the first that is not whole."""
+    at = 0
+    while match := WHOLE_CELL.match(text, at):
+        yield match
+        at = match.end()
+
+
+def unquote(cell: str) -> str:
+    """The text of a cell."""
+    return cell[1:-1].replace('""', '"') if cell.startswith('"') else cell

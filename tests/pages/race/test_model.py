@@ -3,7 +3,6 @@
 import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from random import Random
 from uuid import UUID
 
@@ -16,7 +15,6 @@ from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.schedule import make_schedule
 from reportsim.core.model import CallbackLog, CallbackStatus, Mode, Request, Status
 from reportsim.core.service_time import ServiceTime
-from reportsim.pages.csv_preview import read_preview
 from reportsim.pages.race.controls import controls_of, read_controls
 from reportsim.pages.race.density_chart import draw_density
 from reportsim.pages.race.live import attempts_by_index, sides_from_rows
@@ -261,21 +259,3 @@ def test_the_mean_is_the_same_whatever_the_distribution(sigma: float, share: flo
             {"distribution": name, "mean_ms": str(mean), "sigma": str(sigma), "slow_share": str(share)}
         )
         assert math.isclose(ServiceTime(controls.service_time).mean_s, mean / 1000, rel_tol=0.15)
-
-
-def test_a_preview_is_the_first_rows_and_never_a_part_of_one(tmp_path: Path) -> None:
-    file = tmp_path / "report.csv"
-    assert read_preview(file) is None
-    file.write_text('a,b\n1,"x, y"\n2,"line\nbreak"\n')
-    found = read_preview(file)
-    assert found is not None
-    assert (found.header, found.rows, found.more) == (["a", "b"], [["1", "x, y"], ["2", "line\nbreak"]], False)
-    file.write_text("a,b\n" + "1,x\n" * 61)
-    found = read_preview(file)
-    assert found is not None
-    assert (len(found.rows), found.more) == (60, True)
-    file.write_text("a,b\n" + f'1,"{"z" * 9_000}"\n' * 5)
-    found = read_preview(file)
-    assert found is not None
-    assert [len(row[1]) for row in found.rows] == [9_000]
-    assert found.more

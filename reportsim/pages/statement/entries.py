@@ -1,0 +1,84 @@
+"""From a figure of a statement to its entries: a general ledger of its account and its days."""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from marshmallow import ValidationError, fields, validate
+
+from reportsim.core.problems import Problem
+from reportsim.pages.statement.periods import FIRST, day_after
+from reportsim.reports.fields import IsoDate, Text
+from reportsim.schemas.strict import Strict
+
+Json = dict[str, Any]
+
+MOST_PARTS: Final = 4
+
+
+class Figure(Strict):
+    """What names a figure: its column, its account or what stands for one, and its period where there are several."""
+
+    column = fields.String(
+        required=True, validate=validate.Regexp(r"(amount|(opening|period|closing)_(debit|credit))\Z")
+    )
+    account = Text(validate=validate.Length(1))
+    earnings = fields.String(validate=validate.OneOf(["prior", "current"]))
+    period_start = IsoDate()
+
+
+def parse_source(source: str) -> Json:
+    """The parts of what names a figure.
+
+    Raises:
+        Problem: 404 where nothing has this name.
+    """
+    try:
+        parts: Json = Figure().load(dict(parse_qsl(source, strict_parsing=True, max_num_fields=MOST_PARTS)))
+    except (ValueError, ValidationError):
+        raise no_entries() from None
+    return parts
+
+
+def no_entries() -> Problem:
+    """The problem of a figure that a statement does not have."""
+    return Problem("not-found", "The statement has no such figure.")
+
+
+def entries_body(parameters: Mapping[str, Any], figure: Mapping[str, Any], codes: list[str]) -> Json:
+    """The submission that shows what a figure consists of: entries, or for earnings an income statement."""
+    ledger = {"ledger": parameters["ledger"]}
+    if not codes:
+        return {"report_type": "income_statement", **ledger, **earnings_interval(parameters, figure["earnings"])}
+    return {"report_type": "general_ledger", **ledger, **interval_of(parameters, figure), "account_codes": codes}
+
+
+def interval_of(parameters: Mapping[str, Any], figure: Mapping[str, Any]) -> Json:
+    """The days of a figure's entries."""
+    if "as_of" in parameters:
+        return {"from": FIRST, "to": day_after(parameters["as_of"])}
+    first, after = parameters["from"], parameters["to"]
+    match figure["column"].partition("_")[0]:
+        case "opening":
+            return {"from": FIRST, "to": first}
+        case "closing":
+            return {"from": FIRST, "to": after}
+    if (start := figure.get("period_start")) and (unit := parameters.get("group_by", "none")) != "none":
+        return {"from": start, "to": min(period_end(start, unit), after)}
+    return {"from": first, "to": after}
+
+
+def earnings_interval(parameters: Mapping[str, Any], kind: str) -> Json:
+    """The days in which earnings of a balance sheet were made: before its year, or in it."""
+    year = f"{parameters['as_of'][:4]}-01-01"
+    return {"from": FIRST, "to": year} if kind == "prior" else {"from": year, "to": day_after(parameters["as_of"])}
+
+
+def period_end(start: str, unit: str) -> str:
+    """The day after the month or quarter of a day."""
+    day = date.fromisoformat(start)
+    months = day.month if unit == "month" else (day.month - 1) // 3 * 3 + 3
+    if (day.year, months) == (date.max.year, 12):
+        return str(date.max)
+    return str(date(day.year + months // 12, months % 12 + 1, 1))

@@ -1,0 +1,113 @@
+"""What a statement is, as its page shows it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from reportsim.pages.statement.csv_page import CsvPage
+
+
+class Kind(StrEnum):
+    """What a line of a statement is: totals have a rule above them, since they are sums of the lines before."""
+
+    HEAD = "head"
+    ROW = "row"
+    FORWARD = "forward"
+    BALANCE = "balance"
+    SUBTOTAL = "subtotal"
+    TOTAL = "total"
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """A figure in minor units.
+
+    Attributes:
+        source: names the figure where its entries can be requested.
+    """
+
+    minor: int
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line of a statement.
+
+    Attributes:
+        labels: a text for each of the table's columns of text, or one for all of them.
+        amounts: a figure or nothing for each of the table's columns of figures.
+    """
+
+    kind: Kind
+    labels: Sequence[str]
+    amounts: Sequence[Amount | None] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of figures.
+
+    Attributes:
+        name: the column of the file.
+        group: the head that it shares with the columns beside it.
+        has_entries: whether its figures are sums of entries.
+        totals: the totals of the report that belong to it.
+    """
+
+    name: str
+    head: str
+    group: str = ""
+    has_entries: bool = True
+    totals: Mapping[str, int]
+
+    def sum(self, names: Sequence[str]) -> Amount:
+        """The sum of some of its totals."""
+        return Amount(sum(self.totals[name] for name in names))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """The figures of a page of a statement.
+
+    Attributes:
+        labels: the heads of the columns of text.
+        groups: the lines, by section or account.
+    """
+
+    labels: Sequence[str]
+    columns: Sequence[Column]
+    groups: Sequence[Sequence[Line]]
+
+    @property
+    def column_groups(self) -> list[tuple[str, int]]:
+        """The heads that columns share, each with their number; none where no columns do."""
+        found: dict[str, int] = {}
+        for column in self.columns:
+            found[column.group] = found.get(column.group, 0) + 1
+        return [] if list(found) == [""] else list(found.items())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What a page of a statement is made of: the parameters and the result of a report, and a page of its file."""
+
+    parameters: Mapping[str, Any]
+    result: Mapping[str, Any]
+    page: CsvPage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """A page of a statement.
+
+    Attributes:
+        cut: whether rows are missing, since they are too long.
+    """
+
+    period: str
+    table: Table
+    page: int
+    pages: int
+    cut: bool

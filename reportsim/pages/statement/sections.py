@@ -1,0 +1,58 @@
+"""Statements with sections: income statement, balance sheet, and cash flow statement."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from reportsim.pages.statement.csv_page import CsvPage, Row
+from reportsim.pages.statement.layout import LAYOUTS, Section, Sum
+from reportsim.pages.statement.model import Column, Kind, Line, Source, Table
+from reportsim.pages.statement.periods import describe_column
+from reportsim.pages.statement.rows import row_line
+
+LABELS: Final = {"account_code": "Code", "account_name": "Account", "period_start": "Period from"}
+
+
+def lay_out_sections(report_type: str, source: Source) -> Table:
+    """The page of a statement that has sections; its last lines are on the last page."""
+    layout, page = LAYOUTS[report_type], source.page
+    columns = amount_columns(source)
+    by_period = source.parameters.get("group_by", "none") != "none"
+    names = list(LABELS) if by_period else list(LABELS)[:2]
+    groups = [section_lines(section, rows, page, names, columns) for section, rows in split(layout.sections, page)]
+    if page.is_last:
+        groups.append([sum_line(item, columns) for item in layout.sums])
+    return Table(labels=[LABELS[name] for name in names], columns=columns, groups=groups)
+
+
+def amount_columns(source: Source) -> list[Column]:
+    """The column of amounts."""
+    return [Column(name="amount", head=describe_column(source.parameters), totals=source.result["totals"])]
+
+
+def split(sections: Sequence[Section], page: CsvPage) -> Iterator[tuple[Section, list[Row]]]:
+    """The rows of each section, in the order of the statement where all are on the page, else in that of the file."""
+    found = {key: list(rows) for key, rows in itertools.groupby(page.rows, lambda row: row["section"])}
+    if page.is_whole:
+        return ((section, found.get(section.key, [])) for section in sections)
+    by_key = {section.key: section for section in sections}
+    return ((by_key[key], rows) for key, rows in found.items())
+
+
+def section_lines(
+    section: Section, rows: Sequence[Row], page: CsvPage, names: Sequence[str], columns: Sequence[Column]
+) -> list[Line]:
+    """The lines of a section on a page; the one beneath them where the section ends."""
+    continued = page.before is not None and page.before["section"] == section.key
+    head = Line(kind=Kind.HEAD, labels=[f"{section.title} (continued)" if continued else section.title])
+    lines = [head, *(row_line(row, names, columns) for row in rows)]
+    is_last = not rows or rows[-1] is page.rows[-1]
+    follows = page.cut if page.after is None else page.after["section"] == section.key
+    if not (is_last and follows):
+        lines.append(sum_line(section.subtotal, columns))
+    return lines
+
+
+def sum_line(item: Sum, columns: Sequence[Column]) -> Line:
+    """A line with sums of the report's totals."""
+    return Line(kind=item.kind, labels=[item.title], amounts=[column.sum(item.totals) for column in columns])

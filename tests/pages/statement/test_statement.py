@@ -1,0 +1,323 @@
+"""What a statement shows adds up, is what the file has, and leads to the entries of each figure."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import date
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import pytest
+
+from reportsim.pages.statement import csv_page
+from reportsim.settings import Settings
+from reportsim.store.pool import Connection
+from tests.conftest import Service, serving
+from tests.pages.statement.parsed import Row, Statement
+from tests.pages.test_pages import get_page
+from tests.reports.books import store, transaction
+from tests.reports.oracle import Account, Book
+
+SPRING: Final = {"from": "2025-02-10", "to": "2025-06-01"}
+ASKED: Final[dict[str, dict[str, Any]]] = {
+    "trial_balance": SPRING,
+    "income_statement": SPRING,
+    "balance_sheet": {"as_of": "2025-08-15"},
+    "cash_flow": SPRING,
+    "general_ledger": SPRING,
+}
+
+
+async def post(service: Service, report_type: str, **options: Any) -> dict[str, Any]:
+    """A completed request."""
+    async with service.client.post("/api/sync", json={"report_type": report_type, **options}) as answer:
+        found: dict[str, Any] = await answer.json()
+        assert answer.status == 200, found
+        return found
+
+
+async def show(service: Service, row: dict[str, Any], page: int = 1) -> Statement:
+    """A page of its statement."""
+    return Statement(await get_page(service, f"/requests/{row['id']}?page={page}"))
+
+
+async def read_file(service: Service, row: dict[str, Any]) -> list[dict[str, str]]:
+    """The rows of its file."""
+    async with service.client.get(row["links"]["report"]) as answer:
+        return list(csv.DictReader(io.StringIO(await answer.text(), newline="")))
+
+
+async def request_entries(service: Service, row: dict[str, Any], source: str) -> Any:
+    """Presses the button of a figure; returns the request that this leads to."""
+    form = {"figure": source}
+    async with service.client.post(f"/requests/{row['id']}/entries", data=form, allow_redirects=False) as answer:
+        assert answer.status == 303, await answer.text()
+        return await service.ended(answer.headers["Location"].rpartition("/")[2])
+
+
+def last(rows: Iterable[Row]) -> int:
+    """The sum of the last column."""
+    return sum(row.cells[-1].minor for row in rows)
+
+
+async def test_an_income_statement_adds_up(service: Service) -> None:
+    row = await post(service, "income_statement", **SPRING)
+    page = await show(service, row)
+    for section in ("Revenue", "Expenses"):
+        assert last(page.group(section)) == last([page.line(f"Total {section.lower()}")]) > 0
+    assert last([page.line("Net income")]) == last(page.group("Revenue")) - last(page.group("Expenses"))
+    assert page.head[-1].texts == ["Code", "Account", "2025-02-10 to 2025-05-31"]
+    for said in (">Income statement</h2>", "<p>demo</p>", "2025-02-10 to 2025-05-31 · amounts in EUR</p>"):
+        assert said in page.html
+
+
+@pytest.mark.parametrize("unit", ["month", "quarter"])
+async def test_an_income_statement_by_periods_adds_up(service: Service, unit: str) -> None:
+    row = await post(service, "income_statement", **SPRING, group_by=unit)
+    page = await show(service, row)
+    for section in ("Revenue", "Expenses"):
+        assert last(page.group(section)) == last([page.line(f"Total {section.lower()}")]) > 0
+    assert {line.texts[2] for line in page.group("Revenue")} <= {
+        line["period_start"] for line in await read_file(service, row)
+    }
+
+
+async def test_a_balance_sheet_adds_up(service: Service) -> None:
+    page = await show(service, await post(service, "balance_sheet", as_of="2025-08-15"))
+    sums = {section: last(page.group(section)) for section in ("Assets", "Liabilities", "Equity")}
+    assert sums == {section: last([page.line(f"Total {section.lower()}")]) for section in sums}
+    total = last([page.line("Total liabilities and equity")])
+    assert sums["Assets"] == total == sums["Liabilities"] + sums["Equity"] > 0
+    assert "as of 2025-08-15 · amounts in EUR" in page.html
+    assert ["", "Earnings of prior years", "–"] in [row.texts for row in page.rows]
+
+
+async def test_a_cash_flow_statement_adds_up(service: Service) -> None:
+    page = await show(service, await post(service, "cash_flow", **SPRING))
+    sections = [group[0].texts[0] for group in page.groups[:-1]]
+    assert sections == [f"{name} activities" for name in ("Operating", "Investing", "Financing")]
+    change = 0
+    for section in sections:
+        assert last(page.group(section)) == last([page.line(f"Cash from {section.lower()}")])
+        change += last(page.group(section))
+    opening, closing = (last([page.line(f"{name} cash")]) for name in ("Opening", "Closing"))
+    assert last([page.line("Net change in cash")]) == change == closing - opening != 0
+
+
+async def test_a_trial_balance_adds_up(service: Service) -> None:
+    row = await post(service, "trial_balance", **SPRING)
+    page = await show(service, row)
+    assert page.head[0].texts == ["", "Opening", "Period", "Closing"]
+    lines = page.groups[0]
+    sums = [sum(line.cells[column].minor for line in lines) for column in range(2, 8)]
+    total = page.line("Total")
+    assert sums == [cell.minor for cell in total.cells[1:]]
+    assert sums[0] == sums[1]
+    assert sums[2] == sums[3]
+    assert sums[4] == sums[5] > 0
+    assert [total.cells[0].span, *(cell.span for cell in total.cells[1:])] == [2, 1, 1, 1, 1, 1, 1]
+
+
+async def test_a_general_ledger_adds_up_on_every_page(service: Service) -> None:
+    row = await post(service, "general_ledger", **SPRING)
+    pages = -(-row["result_payload"]["rows"] // csv_page.ROWS)
+    assert pages > 2
+    entries: list[Row] = []
+    carried: dict[str, int] = {}
+    for number in range(1, pages + 1):
+        page = await show(service, row, number)
+        assert len(page.html) < 100_000
+        assert f"page {number} of {pages}" in page.html
+        for head, forward, *lines in (group for group in page.groups if group[0].kind == "head"):
+            account, balance = head.texts[0], last([forward])
+            assert forward.texts[0] == "Brought forward"
+            assert carried.get(account, balance) == balance
+            shown = [line for line in lines if line.kind == "row"]
+            entries += shown
+            balance += sum(line.cells[3].minor - line.cells[4].minor for line in shown)
+            assert last(lines[-1:]) == last(shown[-1:]) == balance
+            carried[account] = balance
+            assert (lines[-1].texts[0] == "Closing balance") == (lines[-1].kind == "subtotal")
+    total = page.line("Total")
+    assert [sum(line.cells[column].minor for line in entries) for column in (3, 4)] == [
+        cell.minor for cell in total.cells[1:3]
+    ]
+    file = await read_file(service, row)
+    assert [line.texts[1] for line in entries] == [line["transaction_id"] for line in file]
+
+
+@pytest.mark.parametrize("report_type", ["trial_balance", "income_statement", "balance_sheet", "cash_flow"])
+async def test_pages_together_are_the_file(service: Service, report_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = await post(service, report_type, **ASKED[report_type])
+    whole = await show(service, row)
+    monkeypatch.setattr(csv_page, "ROWS", 3)
+    file = await read_file(service, row)
+    pages = [await show(service, row, number) for number in range(1, -(-len(file) // 3) + 1)]
+    lines = [line for page in pages for line in page.rows if line.kind == "row"]
+    assert [line.texts[0] for line in lines] == [line["account_code"] for line in file]
+    assert sorted(tuple(line.texts) for line in lines) == sorted(
+        tuple(line.texts) for line in whole.rows if line.kind == "row"
+    )
+    for kind in ("subtotal", "total", "balance"):
+        found = [line.texts for page in pages for line in page.rows if line.kind == kind]
+        assert sorted(found) == sorted(line.texts for line in whole.rows if line.kind == kind and last_sums(line))
+    heads = [line.texts[0] for page in pages for line in page.rows if line.kind == "head"]
+    assert len(set(heads)) == len([head for head in heads if "(continued)" not in head]) + len(
+        {head for head in heads if "(continued)" in head}
+    )
+
+
+def last_sums(line: Row) -> bool:
+    """Whether a line is of a section that has rows, or of all of them."""
+    return line.kind == "total" or any(cell.minor for cell in line.cells[1:])
+
+
+async def test_there_are_no_pages_beyond_the_last(service: Service) -> None:
+    row = await post(service, "general_ledger", **SPRING)
+    path = f"/requests/{row['id']}"
+    pages = -(-row["result_payload"]["rows"] // csv_page.ROWS)
+    first, final = await get_page(service, path), await get_page(service, f"{path}?page={pages}")
+    assert f'<a href="{path}?page=2#statement" rel="next">' in first
+    assert f"{path}?fragment=detail&amp;page={pages}" in final
+    assert 'rel="prev"' not in first
+    assert 'rel="next"' not in final
+    assert f"the statement has {pages}" in await get_page(service, f"{path}?page={pages + 1}", 404)
+    assert f"the statement has {pages}" in await get_page(service, f"{path}?page={'9' * 18}", 404)
+    for wrong in ("0", "-1", "1.5", "x", "", "9" * 19, "1&page=2"):
+        await get_page(service, f"{path}?page={wrong}", 422)
+
+
+async def test_a_report_without_rows_is_a_statement_of_nothing(service: Service) -> None:
+    past = {"from": "2001-01-01", "to": "2002-01-01"}
+    for report_type in ("trial_balance", "income_statement", "cash_flow", "general_ledger"):
+        page = await show(service, await post(service, report_type, **past))
+        assert not [row for row in page.rows if row.kind == "row"]
+        assert {cell.text for row in page.rows if row.kind == "total" for cell in row.cells[1:]} <= {"–", ""}
+
+
+def signs(report_type: str, head: str) -> int:
+    """How a section shows balances, whose debits are above zero."""
+    return 1 if head in {"Assets", "Expenses"} else -1
+
+
+@pytest.mark.parametrize(
+    ("report_type", "options"),
+    [
+        ("income_statement", SPRING),
+        ("income_statement", {**SPRING, "group_by": "month"}),
+        ("income_statement", {**SPRING, "group_by": "quarter"}),
+        ("balance_sheet", {"as_of": "2025-08-15"}),
+        ("balance_sheet", {"as_of": "9999-12-31"}),
+    ],
+)
+async def test_a_figure_leads_to_entries_that_add_up_to_it(
+    service: Service, report_type: str, options: dict[str, Any]
+) -> None:
+    row = await post(service, report_type, **options)
+    figures = 0
+    for group in (await show(service, row)).groups:
+        for line in group:
+            figure = line.cells[-1]
+            if figure.source is None:
+                assert line.kind != "row" or not figure.minor
+                continue
+            figures += 1
+            entries = await request_entries(service, row, figure.source)
+            totals = entries["result_payload"]["totals"]
+            if line.texts[0]:
+                assert entries["input_payload"]["account_codes"] == [line.texts[0]]
+                assert figure.minor == signs(report_type, group[0].texts[0]) * (totals["debit"] - totals["credit"])
+            else:
+                assert figure.minor == totals["net_income"]
+    assert figures > 8
+
+
+async def test_each_side_of_a_trial_balance_leads_to_its_entries(service: Service) -> None:
+    row = await post(service, "trial_balance", **SPRING)
+    page = await show(service, row)
+    figures = 0
+    for line in page.groups[0][::3]:
+        for column, cell in enumerate(line.cells[2:]):
+            assert (cell.source is None) == (cell.minor == 0)
+            if cell.source is None:
+                continue
+            figures += 1
+            totals = (await request_entries(service, row, cell.source))["result_payload"]["totals"]
+            net = totals["debit"] - totals["credit"]
+            assert cell.minor == (net, -net, totals["debit"], totals["credit"], net, -net)[column]
+    assert figures > 12
+
+
+async def test_the_general_ledger_of_a_figure_is_shown_with_its_total(service: Service) -> None:
+    row = await post(service, "trial_balance", **SPRING)
+    line = next(line for line in (await show(service, row)).rows if line.texts[1] == "Bank")
+    entries = await request_entries(service, row, line.cells[4].source or "")
+    page = await show(service, entries, -(-entries["result_payload"]["rows"] // csv_page.ROWS))
+    assert page.line("Total").cells[1].minor == line.cells[4].minor > 0
+    closing = await request_entries(service, row, line.cells[6].source or "")
+    assert "until 2025-05-31 · amounts in EUR" in (await show(service, closing)).html
+
+
+async def test_codes_that_the_file_writes_with_a_guard_are_found(connection: Connection, service: Service) -> None:
+    accounts = [Account(code=code, name="Odd", type="asset") for code in ("-1", "'-1", " \n=é&column=x", "1, 2")]
+    book = Book(
+        accounts=[*accounts, Account(code="9", name="Rest", type="equity")],
+        entries=[
+            entry
+            for number, account in enumerate(accounts, start=1)
+            for entry in transaction(number, date(2025, 1, number), (account.code, number), ("9", -number))
+        ],
+    )
+    await store(connection, book, "odd")
+    row = await post(service, "balance_sheet", ledger="odd")
+    found = [
+        (await request_entries(service, row, line.cells[-1].source or ""))["input_payload"]["account_codes"]
+        for line in (await show(service, row)).group("Assets")
+    ]
+    assert sorted(found) == sorted([["'-1", "-1"], ["'-1", "-1"], [" \n=é&column=x"], ["1, 2"]])
+
+
+HOSTILE: Final[Sequence[dict[str, str]]] = (
+    {},
+    {"column": "amount"},
+    {"column": "amount", "account": "no such"},
+    {"column": "amount", "account": "1\0"},
+    {"column": "rows", "account": "1000"},
+    {"account": "1000"},
+    {"column": "amount", "earnings": "future"},
+    {"column": "amount", "account": "1000", "period_start": "2025-13-01"},
+    {"column": "amount", "account": "1000", "more": "x"},
+    {"column": "amount", "earnings": "prior"},
+)
+
+
+async def test_what_no_statement_offers_is_not_found(service: Service) -> None:
+    row = await post(service, "income_statement", **SPRING)
+    for figure in ("", "&", "=", "x" * 10_000, *(urlencode(parts) for parts in HOSTILE)):
+        async with service.client.post(f"/requests/{row['id']}/entries", data={"figure": figure}) as answer:
+            assert answer.status == 404, figure
+            assert "no such figure" in await answer.text()
+    figure = urlencode({"column": "amount", "account": "6000", "period_start": "2031-01-01"})
+    async with service.client.post(f"/requests/{row['id']}/entries", data={"figure": figure}) as answer:
+        assert answer.status == 200
+
+
+async def test_entries_are_requested_under_the_sync_limit(settings: Settings) -> None:
+    async with serving(replace(settings, sync_rate=1)) as service:
+        row = await post(service, "trial_balance")
+        source = urlencode({"column": "closing_debit", "account": "1000"})
+        async with service.client.post(f"/requests/{row['id']}/entries", data={"figure": source}) as answer:
+            assert answer.status == 429
+            assert "The sync quota is used up." in (text := await answer.text())
+            assert '<section id="statement"' in text
+
+
+async def test_pages_of_other_sites_request_no_entries(service: Service) -> None:
+    row = await post(service, "trial_balance")
+    source = urlencode({"column": "closing_debit", "account": "1000"})
+    for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
+        async with service.client.post(
+            f"/requests/{row['id']}/entries", data={"figure": source}, headers=headers
+        ) as answer:
+            assert answer.status == 403
