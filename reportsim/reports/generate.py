@@ -18,10 +18,10 @@ import asyncpg
 
 from reportsim.core.model import Request
 from reportsim.core.problems import Problem
-from reportsim.reports.catalog import CATALOG
+from reportsim.reports.catalog import select_report
 from reportsim.reports.files.csv_text import count_records, last_record
 from reportsim.reports.files.draft import Draft
-from reportsim.reports.report_type import Listing, ReportType
+from reportsim.reports.report_type import COMPARED, Listing, ReportType
 from reportsim.store.pool import Connection, Lends
 
 # A long listing gets memory to sort in, and no compiler. That one report takes one core is said by the table itself:
@@ -43,12 +43,17 @@ class LedgerDeleted(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A report that passed its checks; the file's hash and size are the draft's."""
+    """A report that passed its checks; the file's hash and size are the draft's.
+
+    Attributes:
+        compared_totals: the totals of the days that it is compared with, where it is.
+    """
 
     rows: int
     currency: str
     exponent: int
     totals: dict[str, int]
+    compared_totals: dict[str, int]
     checks: list[dict[str, Any]]
 
 
@@ -60,8 +65,8 @@ async def generate(connections: Lends, request: Request, draft: Draft) -> Report
         Problem: `report-failed`, when it takes too long, or when a check does not hold; it names the check.
         asyncpg.PostgresError, DatabaseUnavailable: the database is away; the report can be tried again.
     """
-    report_type = CATALOG[request.input_payload["report_type"]]
     parameters = request.input_payload
+    report_type = select_report(parameters)
     arguments = (request.ledger_id, request.ledger_version, request.csv_guard, *report_type.arguments(parameters))
     async with connections.acquire() as connection:
         found = await select(connection, report_type, arguments)
@@ -180,5 +185,6 @@ def conclude(report_type: ReportType, figures: Mapping[str, int], currency: str,
         currency=currency,
         exponent=exponent,
         totals={name: figures[name] for name in report_type.totals},
+        compared_totals={name: figures[COMPARED + name] for name in report_type.compared_totals},
         checks=checks,
     )

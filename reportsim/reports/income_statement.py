@@ -1,11 +1,25 @@
 """Income statement: revenue and expense of an interval, whole or by month or quarter."""
 
+from dataclasses import replace
 from typing import Any, Final
 
-from marshmallow import Schema, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate
 
-from reportsim.reports.report_type import INTERVAL, Check, Parameters, ReportType, complete_interval, interval
-from reportsim.reports.sql import FROM, LEDGER, TO, cell, money, totals
+from reportsim.core.model import Ledger
+from reportsim.reports.comparison import PREVIOUS_PERIOD, PREVIOUS_YEAR, compare_field
+from reportsim.reports.report_type import (
+    COMPARED_COLUMNS,
+    INTERVAL,
+    ROWS_ARE_LINES,
+    Check,
+    Parameters,
+    ReportType,
+    compared_arguments,
+    complete_interval,
+    interval,
+    of_compared,
+)
+from reportsim.reports.sql import COMPARED_FROM, COMPARED_TO, FROM, LEDGER, TO, cell, money, totals
 
 WHOLE: Final = "none"
 
@@ -17,6 +31,7 @@ IncomeStatementParameters = Schema.from_dict(
             validate=validate.OneOf([WHOLE, "month", "quarter"]),
             metadata={"description": "One amount per account, or one per month or quarter."},
         ),
+        "compare": compare_field(PREVIOUS_PERIOD, PREVIOUS_YEAR),
     },
     name="IncomeStatementParameters",
 )
@@ -74,6 +89,49 @@ CROSS JOIN (
 """
 
 
+# $6 and $7 are the days from and to that are compared.
+COMPARED_STATEMENT: Final = f"""
+WITH ledger AS ({LEDGER}),
+account AS MATERIALIZED (
+    SELECT type, code, name, closing.balance - opening.balance AS gained,
+        compare_closing.balance - compare_opening.balance AS compare_gained
+    FROM accounts AS a
+    CROSS JOIN LATERAL {totals("a.account_id", FROM)} AS opening
+    CROSS JOIN LATERAL {totals("a.account_id", TO)} AS closing
+    CROSS JOIN LATERAL {totals("a.account_id", COMPARED_FROM)} AS compare_opening
+    CROSS JOIN LATERAL {totals("a.account_id", COMPARED_TO)} AS compare_closing
+    WHERE a.ledger_id = $1 AND a.version <= $2),
+line AS MATERIALIZED (
+    SELECT type AS section, code, name, CASE type WHEN 'revenue' THEN -gained ELSE gained END AS amount,
+        CASE type WHEN 'revenue' THEN -compare_gained ELSE compare_gained END AS compare_amount
+    FROM account WHERE type IN ('revenue', 'expense') AND (gained <> 0 OR compare_gained <> 0))
+SELECT currency, exponent, (
+        SELECT coalesce(string_agg(concat_ws(',', section, {cell("code")}, {cell("name")}, {money("amount")},
+            {money("compare_amount")}, {money("(amount - compare_amount)")}) || E'\\n', ''
+            ORDER BY section = 'expense', code), '')
+        FROM line) AS text, figure.*, gained.*
+FROM ledger CROSS JOIN (
+    SELECT count(*) AS lines, sum(amount) FILTER (WHERE section = 'revenue') AS revenue,
+        sum(amount) FILTER (WHERE section = 'expense') AS expense,
+        sum(compare_amount) FILTER (WHERE section = 'revenue') AS compare_revenue,
+        sum(compare_amount) FILTER (WHERE section = 'expense') AS compare_expense
+    FROM line) AS figure
+CROSS JOIN (
+    SELECT -sum(gained) FILTER (WHERE type IN ('revenue', 'expense')) AS net_income,
+        sum(gained) FILTER (WHERE type NOT IN ('revenue', 'expense')) AS net_assets_gained,
+        -sum(compare_gained) FILTER (WHERE type IN ('revenue', 'expense')) AS compare_net_income,
+        sum(compare_gained) FILTER (WHERE type NOT IN ('revenue', 'expense')) AS compare_net_assets_gained
+    FROM account) AS gained
+"""
+
+
+def complete(parameters: dict[str, Any], ledger: Ledger) -> dict[str, Any]:
+    """Fills in the ledger's window; amounts by period have no others beside them."""
+    if "compare" in parameters and parameters.get("group_by", WHOLE) != WHOLE:
+        raise ValidationError({"compare": ["Not with group_by month or quarter: choose one of the two."]})
+    return complete_interval(parameters, ledger)
+
+
 def columns(parameters: Parameters) -> tuple[str, ...]:
     """The header, which names the period where there are several."""
     period = () if parameters.get("group_by", WHOLE) == WHOLE else ("period_start",)
@@ -86,18 +144,31 @@ def arguments(parameters: Parameters) -> tuple[Any, ...]:
     return *interval(parameters), None if unit == WHOLE else unit
 
 
-INCOME_STATEMENT = ReportType(
+TOTALS: Final = ("revenue", "expense", "net_income")
+CHECKS: Final = (
+    Check("net_income_is_revenue_less_expense", lambda f: f["net_income"] == f["revenue"] - f["expense"]),
+    Check("net_income_is_change_of_net_assets", lambda f: f["net_income"] == f["net_assets_gained"]),
+)
+
+PLAIN: Final = ReportType(
     name="income_statement",
     title="Income statement",
     parameters=IncomeStatementParameters,
-    complete=complete_interval,
+    complete=complete,
     columns=columns,
     statement=STATEMENT,
     arguments=arguments,
-    totals=("revenue", "expense", "net_income"),
-    checks=(
-        Check("net_income_is_revenue_less_expense", lambda f: f["net_income"] == f["revenue"] - f["expense"]),
-        Check("net_income_is_change_of_net_assets", lambda f: f["net_income"] == f["net_assets_gained"]),
-        Check("rows_are_lines", lambda f: f["rows"] == f["lines"]),
-    ),
+    totals=TOTALS,
+    checks=(*CHECKS, ROWS_ARE_LINES),
 )
+
+COMPARED: Final = replace(
+    PLAIN,
+    columns=lambda parameters: (*columns(parameters), *COMPARED_COLUMNS),
+    statement=COMPARED_STATEMENT,
+    arguments=compared_arguments,
+    compared_totals=TOTALS,
+    checks=(*PLAIN.checks, *map(of_compared, CHECKS)),
+)
+
+INCOME_STATEMENT = replace(PLAIN, variants={"compare": COMPARED})

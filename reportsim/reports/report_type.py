@@ -1,7 +1,7 @@
 """What a report is: its parameters, its statement, its totals and the checks it must pass."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final
 
@@ -9,6 +9,7 @@ from marshmallow import Schema, ValidationError
 from marshmallow.fields import Field
 
 from reportsim.core.model import Ledger
+from reportsim.reports.comparison import compared_days
 from reportsim.reports.fields import IsoDate
 
 Figures = Mapping[str, int]
@@ -21,6 +22,22 @@ class Check:
 
     name: str
     holds: Callable[[Figures], bool]
+
+
+ROWS_ARE_LINES: Final = Check("rows_are_lines", lambda f: f["rows"] == f["lines"])
+
+COMPARED: Final = "compare_"
+COMPARED_COLUMNS: Final = ("compare_amount", "difference")
+
+
+def of_compared(check: Check) -> Check:
+    """The same invariant of the days that a report is compared with, whose figures have a prefix."""
+    return Check(
+        COMPARED + check.name,
+        lambda figures: check.holds(
+            {name.removeprefix(COMPARED): value for name, value in figures.items() if name.startswith(COMPARED)}
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +69,8 @@ class ReportType:
         checks: the invariants; `rows`, the number of lines in the file, is among the figures.
         balance_column: a money column whose last value in the file is the figure `last_balance`.
         listing: how the lines are streamed where `lines` is NULL, since there are too many.
+        compared_totals: the totals that have others beside them, which are the figures with the prefix `compare_`.
+        variants: how the report is made where it is asked for with an option, by the name of the option.
     """
 
     name: str
@@ -66,6 +85,8 @@ class ReportType:
     checks: tuple[Check, ...]
     balance_column: int | None = None
     listing: Listing | None = None
+    compared_totals: tuple[str, ...] = ()
+    variants: Mapping[str, "ReportType"] = field(default_factory=dict, compare=False)
 
 
 # A dict, since `from` is a keyword.
@@ -87,7 +108,20 @@ def complete_interval(parameters: dict[str, Any], ledger: Ledger) -> dict[str, A
     if first >= after and after != date.max.isoformat():
         name = "to" if "to" in parameters else "from"
         raise ValidationError({name: [f"The interval [{first}, {after}) is empty."]})
-    return {**parameters, "from": first, "to": after}
+    completed = {**parameters, "from": first, "to": after}
+    if "compare" in completed:
+        compared_days(completed)
+    return completed
+
+
+def compared_interval(parameters: Parameters) -> tuple[date, date]:
+    """The days `from` and `to` that a report is compared with."""
+    return interval(compared_days(parameters))
+
+
+def compared_arguments(parameters: Parameters) -> tuple[date, date, date, date]:
+    """The days `from` and `to`, and those that they are compared with."""
+    return *interval(parameters), *compared_interval(parameters)
 
 
 def interval(parameters: Parameters) -> tuple[date, date]:

@@ -26,6 +26,10 @@ LEDGER: Final = "SELECT currency, exponent, ('1e-' || exponent)::numeric AS unit
 FROM: Final = finite("$4")
 TO: Final = "$5"
 
+# The days of a comparison, none of which reaches the last day of the calendar.
+COMPARED_FROM: Final = finite("$6")
+COMPARED_TO: Final = finite("$7")
+
 
 def totals(account: str, day: str) -> str:
     """The kept totals of an account before a day: one row, of zeros where there is nothing."""

@@ -73,6 +73,16 @@ class Timings(ResponseSchema):
     total = number("From acceptance to the end.")
 
 
+class ReportComparison(ResponseSchema):
+    """The days that a report is compared with, their totals, and by how much those of the report are above them."""
+
+    from_ = fields.Date(data_key="from")
+    to = fields.Date()
+    as_of = fields.Date()
+    totals = required(fields.Dict, keys=fields.String(), values=fields.Integer())
+    difference = required(fields.Dict, keys=fields.String(), values=fields.Integer())
+
+
 class Result(ResponseSchema):
     """A finished report. Amounts are integers in minor units: with exponent 2, 1234 are 12.34 of the currency."""
 
@@ -87,6 +97,7 @@ class Result(ResponseSchema):
     to = fields.Date()
     as_of = fields.Date()
     totals = required(fields.Dict, keys=fields.String(), values=fields.Integer())
+    comparison = fields.Nested(ReportComparison)
     checks = required(fields.List, cls_or_instance=fields.Nested(Check))
     timings_ms = required(fields.Nested, nested=Timings)
 

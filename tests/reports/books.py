@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from reportsim.core.identifiers import UUID7Generator
 from reportsim.core.model import Mode, Request, Status
-from reportsim.reports.catalog import CATALOG
+from reportsim.reports.catalog import CATALOG, select_report
 from reportsim.reports.files.folder import ReportFiles
 from reportsim.reports.generate import Report, generate
 from reportsim.store import ledger_totals, ledgers
@@ -21,6 +21,8 @@ from tests.reports.oracle import Account, Book, Entry
 
 DAY = timedelta(days=1)
 CURRENCY = {0: "JPY", 2: "EUR", 3: "KWD", 4: "UYW"}
+
+COMPARISONS: list[dict[str, Any]] = [{"compare": "previous_period"}, {"compare": "previous_year"}]
 
 new_id = UUID7Generator()
 
@@ -195,11 +197,13 @@ def parameter_sets(book: Book, report_type: str) -> Iterator[dict[str, Any]]:
         ends = {day.replace(month=12, day=31) for day in days} | {day.replace(month=1, day=1) for day in days}
         for day in sorted(around | ends):
             yield {"as_of": day}
+            yield {"as_of": day, "compare": "previous_year"}
         return
     codes = [account.code for account in book.accounts]
     options: Mapping[str, list[dict[str, Any]]] = {
-        "trial_balance": [{}, {"include_zero": True}],
-        "income_statement": [{}, {"group_by": "month"}, {"group_by": "quarter"}],
+        "trial_balance": [{}, {"include_zero": True}, *COMPARISONS, {"include_zero": True, **COMPARISONS[0]}],
+        "income_statement": [{}, {"group_by": "month"}, {"group_by": "quarter"}, *COMPARISONS],
+        "cash_flow": [{}, *COMPARISONS],
         "general_ledger": [{}, {"account_codes": codes[::2]}, {"account_codes": [codes[-1], codes[-1], "no such"]}],
     }
     for first, after in windows(days):
@@ -216,7 +220,8 @@ async def assert_equal(pool: Pool, ledger_id: int, book: Book, report_type: str,
     assert made.decode() == wanted.decode(), f"{report_type} {parameters}"
     assert made == wanted
     assert all(check["ok"] for check in report.checks)
-    assert [check["name"] for check in report.checks] == [check.name for check in CATALOG[report_type].checks]
+    checks = select_report(request.input_payload).checks
+    assert [check["name"] for check in report.checks] == [check.name for check in checks]
 
 
 def without_guard(book: Book) -> Book:

@@ -18,7 +18,7 @@ from reportsim.settings import Settings
 from reportsim.store import ledgers
 from reportsim.store.pool import Connection, Pool
 from tests.conftest import Service
-from tests.reports.books import request_for, store
+from tests.reports.books import make, request_for, store
 from tests.reports.test_reports import small
 
 YEAR: Final = {"from": date(2025, 1, 1), "to": date(2026, 1, 1)}
@@ -225,3 +225,31 @@ async def test_a_ledger_that_is_deleted_while_its_file_is_made_again_is_gone(
     delete_before(monkeypatch, "select", connection, "short-lived")
     async with service.client.get(made["links"]["report"]) as answer:
         assert (answer.status, (await answer.json())["type"]) == (410, "/problems/report-expired")
+
+
+COMPARED_CHECKS: Final = [
+    (report.name, check.name)
+    for report in CATALOG.values()
+    for variant in report.variants.values()
+    for check in variant.checks[len(report.checks) :]
+]
+
+
+@pytest.mark.parametrize(("report_type", "check"), COMPARED_CHECKS)
+def test_every_check_of_a_comparison_can_fail_by_itself(report_type: str, check: str) -> None:
+    broken = BREAKS[report_type, check.removeprefix("compare_")]
+    zeros = dict.fromkeys([*CATALOG[report_type].totals, "net_assets_gained", "entries_sum"], 0)
+    compared = {f"compare_{name}": value for name, value in (zeros | broken).items()}
+    figures: dict[str, int] = defaultdict(int, compared)
+    with pytest.raises(Problem) as raised:
+        conclude(CATALOG[report_type].variants["compare"], figures, "EUR", 2)
+    assert [found["name"] for found in raised.value.members["checks"] if not found["ok"]] == [check]
+
+
+async def test_damage_before_the_days_that_are_compared_is_noticed(connection: Connection, pool: Pool) -> None:
+    ledger_id = await store(connection, small())
+    await connection.execute(DAMAGE["an opening balance is changed"], ledger_id)
+    request = request_for(ledger_id, "trial_balance", {**YEAR, "compare": "previous_year"})
+    with pytest.raises(Problem) as raised:
+        await make(pool, request)
+    assert "compare_closing_balances" in raised.value.detail

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from reportsim.reports.catalog import CATALOG
 from reportsim.store.pool import Connection, Pool, create_pool
 from tests.reports.books import (
+    COMPARISONS,
     DAY,
     assert_equal,
     entries,
@@ -506,11 +507,13 @@ def questions(draw: st.DrawFn, book: Book) -> dict[str, dict[str, Any]]:
     first = draw(on)
     interval = {"from": first, "to": max(draw(on), first) + draw(st.integers(1, 40)) * DAY}
     codes = draw(st.lists(st.sampled_from([account.code for account in book.accounts]) | TEXT.filter(bool), max_size=3))
+    compare = st.sampled_from([{}, {}, *COMPARISONS])
+    by_period = st.sampled_from([{"group_by": "month"}, {"group_by": "quarter"}])
     return {
-        "trial_balance": {**interval, "include_zero": draw(st.booleans())},
-        "income_statement": {**interval, "group_by": draw(st.sampled_from(["none", "month", "quarter"]))},
-        "balance_sheet": {"as_of": draw(on)},
-        "cash_flow": interval,
+        "trial_balance": {**interval, "include_zero": draw(st.booleans()), **draw(compare)},
+        "income_statement": {**interval, **draw(compare | by_period)},
+        "balance_sheet": {"as_of": draw(on), **draw(st.sampled_from([{}, COMPARISONS[1]]))},
+        "cash_flow": {**interval, **draw(compare)},
         "general_ledger": {**interval, **({"account_codes": codes} if codes else {})},
     }
 

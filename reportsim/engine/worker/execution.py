@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from reportsim.core.model import Request, Status
 from reportsim.core.problems import Problem
 from reportsim.core.service_time import draw
 from reportsim.engine.freeze import Freeze
+from reportsim.reports.comparison import compared_days
 from reportsim.reports.files.folder import ReportFiles
 from reportsim.reports.generate import LedgerDeleted, Report, generate
 from reportsim.store.pool import AWAY, Lends, persist
@@ -104,6 +105,7 @@ class Executor:
             "exponent": generated.report.exponent,
             **window,
             "totals": generated.report.totals,
+            **compare(parameters, generated.report),
             "checks": generated.report.checks,
             "timings_ms": {name: round(value, 3) for name, value in timings.items()},
         }
@@ -111,3 +113,12 @@ class Executor:
 
     def _fail(self, request: Request, problem: Problem) -> Request:
         return replace(request, status=Status.FAILED, error=problem.as_json(), completed_at=self._clock.now())
+
+
+def compare(parameters: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """What the result of a comparison has more: the other days, their totals, and the differences."""
+    if "compare" not in parameters:
+        return {}
+    compared = report.compared_totals
+    difference = {name: report.totals[name] - value for name, value in compared.items()}
+    return {"comparison": {**compared_days(parameters), "totals": compared, "difference": difference}}

@@ -9,20 +9,21 @@ from marshmallow import ValidationError, fields, validate
 
 from reportsim.core.problems import Problem
 from reportsim.pages.statement.periods import FIRST, day_after
+from reportsim.reports.comparison import compared_days
 from reportsim.reports.fields import IsoDate, Text
+from reportsim.reports.report_type import COMPARED
 from reportsim.schemas.strict import Strict
 
 Json = dict[str, Any]
 
 MOST_PARTS: Final = 4
+COLUMN: Final = r"(compare_)?(amount|(opening|period|closing)_(debit|credit))\Z"
 
 
 class Figure(Strict):
     """What names a figure: its column, its account or what stands for one, and its period where there are several."""
 
-    column = fields.String(
-        required=True, validate=validate.Regexp(r"(amount|(opening|period|closing)_(debit|credit))\Z")
-    )
+    column = fields.String(required=True, validate=validate.Regexp(COLUMN))
     account = Text(validate=validate.Length(1))
     earnings = fields.String(validate=validate.OneOf(["prior", "current"]))
     period_start = IsoDate()
@@ -48,23 +49,26 @@ def no_entries() -> Problem:
 
 def entries_body(parameters: Mapping[str, Any], figure: Mapping[str, Any], codes: list[str]) -> Json:
     """The submission that shows what a figure consists of: entries, or for earnings an income statement."""
-    ledger = {"ledger": parameters["ledger"]}
+    ledger, column = {"ledger": parameters["ledger"]}, figure["column"]
+    if "compare" in parameters and column.startswith(COMPARED):
+        parameters, column = compared_days(parameters), column.removeprefix(COMPARED)
     if not codes:
         return {"report_type": "income_statement", **ledger, **earnings_interval(parameters, figure["earnings"])}
-    return {"report_type": "general_ledger", **ledger, **interval_of(parameters, figure), "account_codes": codes}
+    days = interval_of(parameters, column, figure.get("period_start"))
+    return {"report_type": "general_ledger", **ledger, **days, "account_codes": codes}
 
 
-def interval_of(parameters: Mapping[str, Any], figure: Mapping[str, Any]) -> Json:
-    """The days of a figure's entries."""
+def interval_of(parameters: Mapping[str, Any], column: str, start: str | None) -> Json:
+    """The days of the entries of a figure in a column, and in the period that starts on a day."""
     if "as_of" in parameters:
         return {"from": FIRST, "to": day_after(parameters["as_of"])}
     first, after = parameters["from"], parameters["to"]
-    match figure["column"].partition("_")[0]:
+    match column.partition("_")[0]:
         case "opening":
             return {"from": FIRST, "to": first}
         case "closing":
             return {"from": FIRST, "to": after}
-    if (start := figure.get("period_start")) and (unit := parameters.get("group_by", "none")) != "none":
+    if start is not None and (unit := parameters.get("group_by", "none")) != "none":
         return {"from": start, "to": min(period_end(start, unit), after)}
     return {"from": first, "to": after}
 

@@ -7,7 +7,7 @@ from reportsim.core.problems import Problem
 from reportsim.pages.statement.csv_page import page_count, read_page
 from reportsim.pages.statement.general_ledger import lay_out_general_ledger
 from reportsim.pages.statement.model import Source, Statement, Table
-from reportsim.pages.statement.periods import describe_period
+from reportsim.pages.statement.periods import describe_comparison
 from reportsim.pages.statement.sections import lay_out_sections
 from reportsim.pages.statement.trial_balance import lay_out_trial_balance
 from reportsim.reports.files.folder import ReportFiles
@@ -36,7 +36,7 @@ async def load_statement(files: ReportFiles, row: Request, number: int) -> State
     parameters = row.input_payload
     source = Source(parameters=parameters, result=result, page=page)
     return Statement(
-        period=describe_period(parameters),
+        period=describe_comparison(parameters, result),
         table=lay_out(parameters["report_type"], source),
         page=number,
         pages=pages,

@@ -1,5 +1,6 @@
 """What a statement is, as its page shows it."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -83,10 +84,9 @@ class Table:
     @property
     def column_groups(self) -> list[tuple[str, int]]:
         """The heads that columns share, each with their number; none where no columns do."""
-        found: dict[str, int] = {}
-        for column in self.columns:
-            found[column.group] = found.get(column.group, 0) + 1
-        return [] if list(found) == [""] else list(found.items())
+        groups = itertools.groupby(self.columns, lambda column: column.group)
+        found = [(name, len(list(columns))) for name, columns in groups]
+        return found if any(name for name, _ in found) else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

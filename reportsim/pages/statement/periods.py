@@ -15,6 +15,13 @@ def describe_period(parameters: Mapping[str, Any]) -> str:
     return describe_interval(parameters["from"], parameters["to"])
 
 
+def describe_comparison(parameters: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    """The days of a report, with those that it is compared with."""
+    if (comparison := result.get("comparison")) is None:
+        return describe_period(parameters)
+    return f"{describe_period(parameters)}, compared with {describe_column(comparison)}"
+
+
 def describe_interval(first: str, after: str) -> str:
     """The days of an interval; one that begins with the calendar is of all days until its end."""
     last = last_day(after)

@@ -26,8 +26,15 @@ def lay_out_sections(report_type: str, source: Source) -> Table:
 
 
 def amount_columns(source: Source) -> list[Column]:
-    """The column of amounts."""
-    return [Column(name="amount", head=describe_column(source.parameters), totals=source.result["totals"])]
+    """The amounts; where they are compared, the others and the differences too."""
+    result = source.result
+    columns = [Column(name="amount", head=describe_column(source.parameters), totals=result["totals"])]
+    if (comparison := result.get("comparison")) is not None:
+        columns += [
+            Column(name="compare_amount", head=describe_column(comparison), totals=comparison["totals"]),
+            Column(name="difference", head="Change", has_entries=False, totals=comparison["difference"]),
+        ]
+    return columns
 
 
 def split(sections: Sequence[Section], page: CsvPage) -> Iterator[tuple[Section, list[Row]]]:

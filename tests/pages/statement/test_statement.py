@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any, Final
@@ -70,6 +70,59 @@ async def test_an_income_statement_adds_up(service: Service) -> None:
     assert page.head[-1].texts == ["Code", "Account", "2025-02-10 to 2025-05-31"]
     for said in (">Income statement</h2>", "<p>demo</p>", "2025-02-10 to 2025-05-31 · amounts in EUR</p>"):
         assert said in page.html
+
+
+SECTIONS: Final[dict[str, tuple[tuple[str, ...], str, Callable[..., int]]]] = {
+    "income_statement": (("Revenue", "Expenses"), "Net income", lambda revenue, expense: revenue - expense),
+    "balance_sheet": (
+        ("Assets", "Liabilities", "Equity"),
+        "Total liabilities and equity",
+        lambda _, liabilities, equity: liabilities + equity,
+    ),
+    "cash_flow": (
+        ("Operating activities", "Investing activities", "Financing activities"),
+        "Net change in cash",
+        lambda *sections: sum(sections),
+    ),
+}
+QUARTER: Final = {"from": "2025-04-01", "to": "2025-07-01"}
+COMPARED: Final = (
+    ("income_statement", {**QUARTER, "compare": "previous_period"}, "2025-01-01 to 2025-03-31"),
+    ("cash_flow", {**QUARTER, "compare": "previous_period"}, "2025-01-01 to 2025-03-31"),
+    ("balance_sheet", {"as_of": "2026-02-28", "compare": "previous_year"}, "2025-02-28"),
+)
+
+
+@pytest.mark.parametrize(("report_type", "options", "other"), COMPARED)
+async def test_a_comparison_adds_up_in_every_column(
+    service: Service, report_type: str, options: dict[str, Any], other: str
+) -> None:
+    page = await show(service, await post(service, report_type, **options))
+    assert page.head[-1].texts[3:] == [other, "Change"]
+    assert f"compared with {other} · amounts in EUR" in page.html
+    sections, total, together = SECTIONS[report_type]
+    for column in (-3, -2, -1):
+        sums = [sum(row.cells[column].minor for row in page.group(section)) for section in sections]
+        subtotals = [group[-1].cells[column].minor for group in page.groups if group[0].texts[0] in sections]
+        assert sums == subtotals
+        assert together(*sums) == page.line(total).cells[column].minor != 0
+    for row in page.rows:
+        if row.kind != "head":
+            now, before, change = (cell.minor for cell in row.cells[-3:])
+            assert change == now - before
+
+
+async def test_the_comparison_of_a_trial_balance_is_of_its_closings(service: Service) -> None:
+    page = await show(service, await post(service, "trial_balance", **QUARTER, compare="previous_period"))
+    assert page.head[0].texts == ["", "Opening", "Period", "Closing", "Closing 2025-03-31", "Closing balance"]
+    for line in page.groups[0]:
+        opening, closing, before = (line.cells[at].minor - line.cells[at + 1].minor for at in (2, 6, 8))
+        assert before == opening
+        assert line.cells[10].minor == closing - before
+    total = page.line("Total")
+    assert [cell.minor for cell in total.cells[1:]] == [
+        sum(line.cells[at].minor for line in page.groups[0]) for at in range(2, 11)
+    ]
 
 
 @pytest.mark.parametrize("unit", ["month", "quarter"])
@@ -196,9 +249,20 @@ async def test_a_report_without_rows_is_a_statement_of_nothing(service: Service)
         assert {cell.text for row in page.rows if row.kind == "total" for cell in row.cells[1:]} <= {"–", ""}
 
 
-def signs(report_type: str, head: str) -> int:
+def sign(head: str) -> int:
     """How a section shows balances, whose debits are above zero."""
     return 1 if head in {"Assets", "Expenses"} else -1
+
+
+def labels(page: Statement) -> int:
+    """How many columns of text there are."""
+    return 3 if "Period from" in page.head[-1].texts else 2
+
+
+def unlinked(page: Statement) -> int:
+    """The number of differences that are not zero: they alone have no entries."""
+    has_change = page.head[-1].texts[-1] == "Change"
+    return len([row for row in page.rows if row.kind == "row" and has_change and row.cells[-1].minor])
 
 
 @pytest.mark.parametrize(
@@ -209,43 +273,45 @@ def signs(report_type: str, head: str) -> int:
         ("income_statement", {**SPRING, "group_by": "quarter"}),
         ("balance_sheet", {"as_of": "2025-08-15"}),
         ("balance_sheet", {"as_of": "9999-12-31"}),
+        *((report_type, options) for report_type, options, _ in COMPARED if report_type != "cash_flow"),
     ],
 )
 async def test_a_figure_leads_to_entries_that_add_up_to_it(
     service: Service, report_type: str, options: dict[str, Any]
 ) -> None:
     row = await post(service, report_type, **options)
+    page = await show(service, row)
     figures = 0
-    for group in (await show(service, row)).groups:
+    for group in page.groups:
         for line in group:
-            figure = line.cells[-1]
-            if figure.source is None:
-                assert line.kind != "row" or not figure.minor
-                continue
-            figures += 1
-            entries = await request_entries(service, row, figure.source)
-            totals = entries["result_payload"]["totals"]
-            if line.texts[0]:
-                assert entries["input_payload"]["account_codes"] == [line.texts[0]]
-                assert figure.minor == signs(report_type, group[0].texts[0]) * (totals["debit"] - totals["credit"])
-            else:
-                assert figure.minor == totals["net_income"]
-    assert figures > 8
+            for figure in line.cells[labels(page) :]:
+                if figure.source is None:
+                    continue
+                figures += 1
+                entries = await request_entries(service, row, figure.source)
+                totals = entries["result_payload"]["totals"]
+                if line.texts[0]:
+                    assert entries["input_payload"]["account_codes"] == [line.texts[0]]
+                    assert figure.minor == sign(group[0].texts[0]) * (totals["debit"] - totals["credit"])
+                else:
+                    assert figure.minor == totals["net_income"]
+    shown = [cell for row in page.rows if row.kind == "row" for cell in row.cells[labels(page) :] if cell.text != "–"]
+    assert figures == len(shown) - unlinked(page) > 8
 
 
 async def test_each_side_of_a_trial_balance_leads_to_its_entries(service: Service) -> None:
-    row = await post(service, "trial_balance", **SPRING)
+    row = await post(service, "trial_balance", **SPRING, compare="previous_year")
     page = await show(service, row)
     figures = 0
     for line in page.groups[0][::3]:
-        for column, cell in enumerate(line.cells[2:]):
+        for column, cell in enumerate(line.cells[2:10]):
             assert (cell.source is None) == (cell.minor == 0)
             if cell.source is None:
                 continue
             figures += 1
             totals = (await request_entries(service, row, cell.source))["result_payload"]["totals"]
             net = totals["debit"] - totals["credit"]
-            assert cell.minor == (net, -net, totals["debit"], totals["credit"], net, -net)[column]
+            assert cell.minor == (net, -net, totals["debit"], totals["credit"], net, -net, net, -net)[column]
     assert figures > 12
 
 
