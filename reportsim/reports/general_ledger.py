@@ -1,10 +1,11 @@
 """General ledger: every entry of every account, with a running balance."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 from marshmallow import Schema, validate
 
-from reportsim.reports.fields import Several, Text
+from reportsim.reports.fields import Several, Text, YesNo
 from reportsim.reports.report_type import (
     INTERVAL,
     Check,
@@ -28,6 +29,10 @@ GeneralLedgerParameters = Schema.from_dict(
             Text(validate=validate.Length(1, 100)),
             validate=validate.Length(1, MAX_CODES),
             metadata={"description": "Only these accounts; by default all."},
+        ),
+        "cash_only": YesNo(
+            load_default=False,
+            metadata={"description": "Only entries of transactions that have a line on a cash account too."},
         ),
     },
     name="GeneralLedgerParameters",
@@ -96,13 +101,16 @@ FROM ledger CROSS JOIN kept CROSS JOIN size CROSS JOIN LATERAL (
 """
 
 NAMES: Final = f"{guarded('code')} AS code_cell, {guarded('name')} AS name_cell"
-LISTING: Final = f"""
-WITH ledger AS ({LEDGER}), {ACCOUNT.format(names=NAMES)}
+LISTING_FORM: Final = f"""
+WITH ledger AS ({LEDGER}), {{account}}
 SELECT code_cell AS account_code, name_cell AS account_name, posted_on AS date, transaction_id,
     {money("greatest(amount, 0)")} AS debit, {money("greatest(-amount, 0)")} AS credit,
     {money("running")} AS running_balance, {guarded("description")} AS description
-FROM ({ENTRIES.format(ledger="$1", first=FROM, after=TO, condition="")}) AS entry CROSS JOIN ledger
+FROM ({{entries}}) AS entry CROSS JOIN ledger
 """
+LISTING: Final = LISTING_FORM.format(
+    account=ACCOUNT.format(names=NAMES), entries=ENTRIES.format(ledger="$1", first=FROM, after=TO, condition="")
+)
 LISTING_FIGURES: Final = f"""
 WITH {ACCOUNT.format(names="$3::boolean AS csv_guard")}
 SELECT sum(greatest(amount, 0)) AS listed_debit, sum(greatest(-amount, 0)) AS listed_credit
@@ -111,12 +119,65 @@ WHERE p.ledger_id = $1 AND p.posted_on >= {FROM} AND p.posted_on < {TO} AND p.ve
 """
 
 
+# The same of transactions with cash. What they come to is kept, but not their number, which `entries` is at most.
+CASH_ACCOUNT: Final = f"""
+account AS MATERIALIZED (
+    SELECT account_id, {{names}}, row_number() OVER (ORDER BY code) AS place,
+        opening.cash AS opening, closing.cash AS closing, closing.entries - opening.entries AS entries
+    FROM accounts AS a
+    CROSS JOIN LATERAL {totals("a.account_id", FROM)} AS opening
+    CROSS JOIN LATERAL {totals("a.account_id", TO)} AS closing
+    WHERE ledger_id = $1 AND version <= $2 AND ($6::text[] IS NULL OR code = ANY($6))
+        AND closing.entries <> opening.entries)"""
+WITH_CASH: Final = """ AND EXISTS (
+        SELECT 1 FROM postings AS c JOIN accounts AS a USING (ledger_id, account_id)
+        WHERE c.ledger_id = $1 AND c.transaction_id = p.transaction_id AND a.is_cash)"""
+CASH_FIGURES: Final = """count(*) AS listed, sum(greatest(amount, 0)) AS debit,
+        sum(greatest(-amount, 0)) AS credit"""
+CASH_STATEMENT: Final = f"""
+WITH ledger AS ({LEDGER}), {CASH_ACCOUNT.format(names=f"{cell('code')} || ',' || {cell('name')} AS cells")},
+kept AS MATERIALIZED (
+    SELECT coalesce(sum(entries), 0) AS entries, sum(closing) - sum(opening) AS net FROM account),
+entry AS MATERIALIZED ({
+    ENTRIES.format(
+        ledger="(SELECT $1::integer)",
+        first=f"(SELECT {FROM})",
+        after=f"(SELECT {TO}::date)",
+        condition=f" AND (SELECT entries <= {MAX_ENTRIES} FROM kept){WITH_CASH}",
+    )
+}),
+size AS MATERIALIZED (
+    SELECT entries <= {MAX_ENTRIES} AND (
+        SELECT coalesce(sum(octet_length(description)), 0) <= {MAX_BYTES} FROM entry) AS is_small
+    FROM kept)
+SELECT currency, exponent, CASE WHEN is_small THEN coalesce(text, '') END AS text, net, listed, debit, credit,
+    ($6::text[] IS NULL)::integer AS whole
+FROM ledger CROSS JOIN kept CROSS JOIN size CROSS JOIN LATERAL (
+    SELECT string_agg(concat_ws(',', cells, posted_on, transaction_id, {money("greatest(amount, 0)")},
+            {money("greatest(-amount, 0)")}, {money("running")}, {cell("description")}) || E'\\n', '') AS text,
+        {CASH_FIGURES}
+    FROM entry WHERE is_small) AS listed
+"""
+CASH_LISTING: Final = LISTING_FORM.format(
+    account=CASH_ACCOUNT.format(names=NAMES),
+    entries=ENTRIES.format(ledger="$1", first=FROM, after=TO, condition=WITH_CASH),
+)
+CASH_LISTING_FIGURES: Final = f"""
+WITH {CASH_ACCOUNT.format(names="$3::boolean AS csv_guard")}
+SELECT {CASH_FIGURES}
+FROM account JOIN postings AS p USING (account_id)
+WHERE p.ledger_id = $1 AND p.posted_on >= {FROM} AND p.posted_on < {TO} AND p.version <= $2{WITH_CASH}
+"""
+
+
 def arguments(parameters: Parameters) -> tuple[Any, ...]:
     """The interval, and the codes of the accounts."""
     return *interval(parameters), parameters.get("account_codes")
 
 
-GENERAL_LEDGER = ReportType(
+DEBITS_EQUAL_CREDITS: Final = Check("debits_equal_credits", lambda f: not f["whole"] or f["debit"] == f["credit"])
+
+ALL_ENTRIES: Final = ReportType(
     name="general_ledger",
     title="General ledger",
     parameters=GeneralLedgerParameters,
@@ -129,10 +190,25 @@ GENERAL_LEDGER = ReportType(
     totals=("debit", "credit"),
     checks=(
         Check("rows_are_entries", lambda f: f["rows"] == f["entries"]),
-        Check("debits_equal_credits", lambda f: not f["whole"] or f["debit"] == f["credit"]),
+        DEBITS_EQUAL_CREDITS,
         Check(
             "entries_are_kept_totals", lambda f: (f["listed_debit"], f["listed_credit"]) == (f["debit"], f["credit"])
         ),
         Check("last_balance_is_closing", lambda f: not f["rows"] or f["last_balance"] == f["last_closing"]),
     ),
 )
+
+# The running balances of these are of their entries alone.
+CASH_ENTRIES: Final = replace(
+    ALL_ENTRIES,
+    statement=CASH_STATEMENT,
+    balance_column=None,
+    listing=Listing(statement=CASH_LISTING, figures=CASH_LISTING_FIGURES),
+    checks=(
+        Check("rows_are_entries", lambda f: f["rows"] == f["listed"]),
+        DEBITS_EQUAL_CREDITS,
+        Check("entries_are_kept_totals", lambda f: f["debit"] - f["credit"] == f["net"]),
+    ),
+)
+
+GENERAL_LEDGER = replace(ALL_ENTRIES, variants={"cash_only": CASH_ENTRIES})

@@ -24,6 +24,8 @@ CURRENCY = {0: "JPY", 2: "EUR", 3: "KWD", 4: "UYW"}
 
 COMPARISONS: list[dict[str, Any]] = [{"compare": "previous_period"}, {"compare": "previous_year"}]
 
+CASH: list[dict[str, Any]] = [{"cash_only": True}]
+
 new_id = UUID7Generator()
 
 
@@ -204,7 +206,12 @@ def parameter_sets(book: Book, report_type: str) -> Iterator[dict[str, Any]]:
         "trial_balance": [{}, {"include_zero": True}, *COMPARISONS, {"include_zero": True, **COMPARISONS[0]}],
         "income_statement": [{}, {"group_by": "month"}, {"group_by": "quarter"}, *COMPARISONS],
         "cash_flow": [{}, *COMPARISONS],
-        "general_ledger": [{}, {"account_codes": codes[::2]}, {"account_codes": [codes[-1], codes[-1], "no such"]}],
+        "general_ledger": [
+            {},
+            {"account_codes": codes[::2]},
+            {"account_codes": [codes[-1], codes[-1], "no such"]},
+            *CASH,
+        ],
     }
     for first, after in windows(days):
         if first < after:

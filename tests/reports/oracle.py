@@ -7,7 +7,7 @@ break, and empty texts (a cell that has no value at all is empty and bare).
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 # None stands for no value, bytes for a finished cell.
@@ -310,8 +310,18 @@ def cash_sums(book: Book, first: date, after: date) -> dict[str, int]:
     return sums
 
 
-def general_ledger(book: Book, first: date, after: date, *, account_codes: Sequence[str] | None = None) -> bytes:
+def general_ledger(
+    book: Book,
+    first: date,
+    after: date,
+    *,
+    account_codes: Sequence[str] | None = None,
+    cash_only: bool = False,
+) -> bytes:
     """Every entry under its account, with a running balance that starts from the opening."""
+    if cash_only:
+        with_cash = {entry.transaction_id for entry in book.entries if book.chart[entry.code].is_cash}
+        book = replace(book, entries=[entry for entry in book.entries if entry.transaction_id in with_cash])
     balance = book.sums(lambda day: day < first)
     rows: list[list[Cell]] = []
     for account in book.in_order():

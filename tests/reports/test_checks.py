@@ -1,6 +1,7 @@
 """The invariants: a report that does not add up fails, says which check failed, and leaves no file."""
 
 from collections import defaultdict
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,7 @@ from reportsim.settings import Settings
 from reportsim.store import ledgers
 from reportsim.store.pool import Connection, Pool
 from tests.conftest import Service
-from tests.reports.books import make, request_for, store
+from tests.reports.books import expected, make, request_for, store
 from tests.reports.test_reports import small
 
 YEAR: Final = {"from": date(2025, 1, 1), "to": date(2026, 1, 1)}
@@ -230,7 +231,7 @@ async def test_a_ledger_that_is_deleted_while_its_file_is_made_again_is_gone(
 COMPARED_CHECKS: Final = [
     (report.name, check.name)
     for report in CATALOG.values()
-    for variant in report.variants.values()
+    if (variant := report.variants.get("compare"))
     for check in variant.checks[len(report.checks) :]
 ]
 
@@ -253,3 +254,32 @@ async def test_damage_before_the_days_that_are_compared_is_noticed(connection: C
     with pytest.raises(Problem) as raised:
         await make(pool, request)
     assert "compare_closing_balances" in raised.value.detail
+
+
+@pytest.mark.parametrize(
+    ("check", "damage"),
+    [
+        ("entries_are_kept_totals", "cash is changed"),
+        ("entries_are_kept_totals", "an amount is changed"),
+        ("debits_equal_credits", "an amount is changed"),
+        ("entries_are_kept_totals", "a line is moved out"),
+    ],
+)
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_damage_to_entries_with_cash_is_noticed(
+    connection: Connection, pool: Pool, monkeypatch: pytest.MonkeyPatch, check: str, damage: str, streamed: bool
+) -> None:
+    book = small()
+    ledger_id = await store(connection, book)
+    request = request_for(ledger_id, "general_ledger", {**YEAR, "cash_only": True})
+    if streamed:
+        variant = CATALOG["general_ledger"].variants["cash_only"]
+        statement = variant.statement.replace(str(MAX_ENTRIES), "3")
+        report = replace(CATALOG["general_ledger"], variants={"cash_only": replace(variant, statement=statement)})
+        monkeypatch.setitem(CATALOG, "general_ledger", report)
+    made, _ = await make(pool, request)
+    assert made == expected(book, "general_ledger", {**YEAR, "cash_only": True})
+    await connection.execute(DAMAGE[damage], ledger_id)
+    with pytest.raises(Problem) as raised:
+        await make(pool, request)
+    assert check in raised.value.detail

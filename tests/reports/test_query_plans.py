@@ -65,10 +65,10 @@ def rows(found: list[dict[str, Any]], table: str) -> int:
         ("income_statement", YEAR, 100),
         # Two look-ups for each month of 12 accounts.
         ("income_statement", {**YEAR, "group_by": "month"}, 400),
-        ("trial_balance", {**QUARTER, "compare": "previous_year"}, 100),
-        ("balance_sheet", {"as_of": "2025-12-31", "compare": "previous_year"}, 100),
-        ("cash_flow", {**QUARTER, "compare": "previous_period"}, 100),
-        ("income_statement", {**QUARTER, "compare": "previous_period"}, 100),
+        ("trial_balance", {**QUARTER, "compare": "previous_year"}, 150),
+        ("balance_sheet", {"as_of": "2025-12-31", "compare": "previous_year"}, 150),
+        ("cash_flow", {**QUARTER, "compare": "previous_period"}, 150),
+        ("income_statement", {**QUARTER, "compare": "previous_period"}, 150),
     ],
 )
 async def test_reports_of_balances_read_kept_totals_alone(
@@ -92,6 +92,16 @@ async def test_a_general_ledger_reads_its_own_entries_by_their_index(
         connection, ledger = large
         count = "SELECT count(*) FROM postings WHERE ledger_id = $1 AND posted_on = '2025-06-01'"
         assert listed == await connection.fetchval(count, ledger.ledger_id)
+
+
+@pytest.mark.parametrize("parameters", [DAY, {**YEAR, "account_codes": ["3000"]}])
+async def test_entries_with_cash_are_found_by_indexes(
+    large: tuple[Connection, Ledger], parameters: dict[str, Any]
+) -> None:
+    found = await plan(*large, "general_ledger", {**parameters, "cash_only": True})
+    indexes = {node["Index Name"] for node in found if node.get("Relation Name") == "postings"}
+    assert indexes == {"postings_account_day", "postings_pkey"}
+    assert 0 < rows(found, "postings") <= 2_000
 
 
 async def test_a_general_ledger_that_is_streamed_reads_no_entries_before(large: tuple[Connection, Ledger]) -> None:

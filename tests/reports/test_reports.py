@@ -514,7 +514,11 @@ def questions(draw: st.DrawFn, book: Book) -> dict[str, dict[str, Any]]:
         "income_statement": {**interval, **draw(compare | by_period)},
         "balance_sheet": {"as_of": draw(on), **draw(st.sampled_from([{}, COMPARISONS[1]]))},
         "cash_flow": {**interval, **draw(compare)},
-        "general_ledger": {**interval, **({"account_codes": codes} if codes else {})},
+        "general_ledger": {
+            **interval,
+            **({"account_codes": codes} if codes else {}),
+            **draw(st.sampled_from([{}, {"cash_only": True}])),
+        },
     }
 
 

@@ -50,12 +50,14 @@ def no_entries() -> Problem:
 def entries_body(parameters: Mapping[str, Any], figure: Mapping[str, Any], codes: list[str]) -> Json:
     """The submission that shows what a figure consists of: entries, or for earnings an income statement."""
     ledger, column = {"ledger": parameters["ledger"]}, figure["column"]
+    is_cash_flow = parameters["report_type"] == "cash_flow"
     if "compare" in parameters and column.startswith(COMPARED):
         parameters, column = compared_days(parameters), column.removeprefix(COMPARED)
     if not codes:
         return {"report_type": "income_statement", **ledger, **earnings_interval(parameters, figure["earnings"])}
     days = interval_of(parameters, column, figure.get("period_start"))
-    return {"report_type": "general_ledger", **ledger, **days, "account_codes": codes}
+    cash = {"cash_only": True} if is_cash_flow else {}
+    return {"report_type": "general_ledger", **ledger, **days, "account_codes": codes, **cash}
 
 
 def interval_of(parameters: Mapping[str, Any], column: str, start: str | None) -> Json:
