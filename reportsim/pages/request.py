@@ -68,7 +68,7 @@ async def render_request(request: web.Request, problem: Problem | None = None) -
         "curl": curl_command(request, *original_submission(row)),
         "inbox": URL(row.callback_url or "").path if row.callback_demo else None,
         "timeline": draw_timeline(row, logs, engine.clock.now()),
-        "statement": await load_statement(engine.files, row, query["page"]) if row.result_payload else None,
+        "statement": await load_statement(request, row, query["page"]) if row.result_payload else None,
         "problem": problem,
         "events": stream_url(last_event_id, request_id=row.id),
     }

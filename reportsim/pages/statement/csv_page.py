@@ -8,7 +8,7 @@ from reportsim.reports.files.csv_text import split_records
 
 ROWS: Final = 200
 # What is read at once while rows are passed over: less than a millisecond of the event loop.
-PIECE: Final = 1 << 18
+PIECE: Final = 1 << 16
 # The most that is read of one page: rows beyond it are in the file alone.
 MOST_BYTES: Final = 1 << 19
 
@@ -46,7 +46,7 @@ def page_count(rows: int) -> int:
 
 async def read_page(file: BinaryIO, number: int, rows: int) -> CsvPage:
     """A page of a file that has a header and some rows, by its number from 1 on."""
-    (header,) = split_records(file.read(PIECE), 1)
+    (header,) = split_records(file.readline(), 1)
     first = (number - 1) * ROWS
     # The row before tells whether a section continues.
     lead = min(first, 1)

@@ -1,33 +1,40 @@
 """Loads a page of a request's statement."""
 
+import contextlib
 import os
+
+from aiohttp import web
 
 from reportsim.core.model import Request
 from reportsim.core.problems import Problem
-from reportsim.pages.statement.csv_page import page_count, read_page
+from reportsim.pages.statement.csv_page import MOST_BYTES, page_count, read_page
 from reportsim.pages.statement.general_ledger import lay_out_general_ledger
 from reportsim.pages.statement.model import Source, Statement, Table
 from reportsim.pages.statement.periods import describe_comparison
 from reportsim.pages.statement.sections import lay_out_sections
 from reportsim.pages.statement.trial_balance import lay_out_trial_balance
-from reportsim.reports.files.folder import ReportFiles
+from reportsim.web.keys import ENGINE
+from reportsim.web.limits.client_address import client_key
+from reportsim.web.limits.concurrency_limit import LATE_PAGE_LIMIT
 
 
-async def load_statement(files: ReportFiles, row: Request, number: int) -> Statement | None:
+async def load_statement(request: web.Request, row: Request, number: int) -> Statement | None:
     """A page of the statement of a completed request; None if its file is not on this replica's disk.
 
     Raises:
-        Problem: 404 beyond the last page.
+        Problem: 404 beyond the last page; 429 or 503 while too many late pages of long files are read.
     """
     result = row.result_payload
     assert result is not None
     pages = page_count(result["rows"])
     if number > pages:
         raise Problem("not-found", f"There is no page {number}: the statement has {pages}.")
-    file = files.open(row.id)
+    file = request.app[ENGINE].files.open(row.id)
     if file is None:
         return None
-    with file:
+    is_late = number > 1 and result["bytes"] > MOST_BYTES
+    limit = request.app[LATE_PAGE_LIMIT].permit(client_key(request)) if is_late else contextlib.nullcontext()
+    with file, limit:
         # A crash of the machine may have truncated it.
         if file.seek(0, os.SEEK_END) != result["bytes"]:
             return None

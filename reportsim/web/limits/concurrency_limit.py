@@ -16,6 +16,9 @@ MAX_DOWNLOADS_PER_CLIENT: Final = 64
 # Each export runs a helper process.
 MAX_EXPORTS: Final = 4
 MAX_EXPORTS_PER_CLIENT: Final = 2
+# Each reads a long file up to its page, on the event loop.
+MAX_LATE_PAGES: Final = 8
+MAX_LATE_PAGES_PER_CLIENT: Final = 4
 
 
 class ConcurrencyLimit:
@@ -54,6 +57,7 @@ SYNC_LIMIT: Final = web.AppKey("SYNC_LIMIT", ConcurrencyLimit)
 STREAM_LIMIT: Final = web.AppKey("STREAM_LIMIT", ConcurrencyLimit)
 DOWNLOAD_LIMIT: Final = web.AppKey("DOWNLOAD_LIMIT", ConcurrencyLimit)
 EXPORT_LIMIT: Final = web.AppKey("EXPORT_LIMIT", ConcurrencyLimit)
+LATE_PAGE_LIMIT: Final = web.AppKey("LATE_PAGE_LIMIT", ConcurrencyLimit)
 
 
 def setup(app: web.Application, *, sync: int, streams_per_client: int) -> None:
@@ -62,3 +66,4 @@ def setup(app: web.Application, *, sync: int, streams_per_client: int) -> None:
     app[STREAM_LIMIT] = ConcurrencyLimit("event streams", MAX_STREAMS, streams_per_client)
     app[DOWNLOAD_LIMIT] = ConcurrencyLimit("downloads", MAX_DOWNLOADS, MAX_DOWNLOADS_PER_CLIENT)
     app[EXPORT_LIMIT] = ConcurrencyLimit("exports", MAX_EXPORTS, MAX_EXPORTS_PER_CLIENT)
+    app[LATE_PAGE_LIMIT] = ConcurrencyLimit("late pages of long statements", MAX_LATE_PAGES, MAX_LATE_PAGES_PER_CLIENT)

@@ -1,5 +1,6 @@
 """What a statement shows adds up, is what the file has, and leads to the entries of each figure."""
 
+import contextlib
 import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
@@ -10,9 +11,10 @@ from urllib.parse import urlencode
 
 import pytest
 
-from reportsim.pages.statement import csv_page
+from reportsim.pages.statement import csv_page, load
 from reportsim.settings import Settings
 from reportsim.store.pool import Connection
+from reportsim.web.limits.concurrency_limit import LATE_PAGE_LIMIT, MAX_LATE_PAGES_PER_CLIENT
 from tests.conftest import Service, serving
 from tests.pages.statement.parsed import Row, Statement
 from tests.pages.test_pages import get_page
@@ -239,6 +241,18 @@ async def test_there_are_no_pages_beyond_the_last(service: Service) -> None:
     assert f"the statement has {pages}" in await get_page(service, f"{path}?page={'9' * 18}", 404)
     for wrong in ("0", "-1", "1.5", "x", "", "9" * 19, "1&page=2"):
         await get_page(service, f"{path}?page={wrong}", 422)
+
+
+async def test_few_late_pages_of_long_files_are_read_at_once(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = await post(service, "general_ledger")
+    monkeypatch.setattr(load, "MOST_BYTES", 1_000)
+    limit = service.app[LATE_PAGE_LIMIT]
+    with contextlib.ExitStack() as stack:
+        for _ in range(MAX_LATE_PAGES_PER_CLIENT):
+            stack.enter_context(limit.permit("127.0.0.1"))
+        await show(service, row)
+        await get_page(service, f"/requests/{row['id']}?page=2", 429)
+    await show(service, row, 2)
 
 
 async def test_a_report_without_rows_is_a_statement_of_nothing(service: Service) -> None:
