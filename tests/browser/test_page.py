@@ -231,7 +231,7 @@ async def test_a_request_is_found_and_run_again(service: Any, browser: Browser, 
     await page.get_by_role("button", name="Find").click()
     await expect(page.locator("#rows tr")).to_have_count(1)
     await page.locator("#rows a").first.click()
-    await expect(page.get_by_role("group", name="rows of the file")).to_contain_text("Bank")
+    await expect(page.get_by_role("group", name="Trial balance")).to_contain_text("Bank")
     await page.get_by_role("button", name="Copy as curl").first.click()
     await expect(page.get_by_role("status")).to_contain_text("Copied")
     assert (await page.evaluate("navigator.clipboard.readText()")).startswith(f"curl -sS {service.url}/api/sync")
