@@ -17,8 +17,10 @@ from reportsim.store.pool import Connection
 TIMEOUT_S: Final = 3600.0
 MAX_FAULTS: Final = 20
 
+# Fewer entries are added up sooner without statistics than these are taken of a sample of the table.
+MANY: Final = 10_000
 # New pages are in no summary before the next vacuum, and until then every later import would read them.
-SUMMARIZE: Final = "SELECT brin_summarize_new_values('postings_version')"
+SUMMARIZE: Final = "SELECT brin_summarize_new_values('postings_version'), brin_summarize_new_values('balances_version')"
 
 # What the entries of versions $2 to $3 come to by account, version and day; all accounts of a day are account 0.
 # Materialized, since a plan that expects few rows would add them up once for each account.
@@ -33,21 +35,43 @@ moved AS MATERIALIZED (
     SELECT 0, version, day, sum(amount), sum(debit), sum(credit), sum(entries)::bigint, sum(cash)
     FROM by_account GROUP BY version, day)"""
 
-# The same with the entries whose transactions have a line on a cash account, which takes twice as long.
+# The same with the entries whose transactions have a line on a cash account, which takes twice as long. The join is
+# full, although every transaction is on its left, because that is never a nested loop: without statistics of the
+# version, the planner would look for the transaction of each entry anew.
 MOVED_WITH_CASH: Final = """
 cash AS MATERIALIZED (
     SELECT DISTINCT transaction_id FROM postings
     WHERE ledger_id = $1 AND version BETWEEN $2 AND $3
         AND account_id IN (SELECT account_id FROM accounts WHERE ledger_id = $1 AND is_cash)),""" + MOVED.replace(
     "NULL::numeric", "coalesce(sum(amount) FILTER (WHERE cash.transaction_id IS NOT NULL), 0)"
-).replace("FROM postings", "FROM postings LEFT JOIN cash USING (transaction_id)")
+).replace(
+    "FROM postings WHERE ledger_id = $1 AND version BETWEEN $2 AND $3",
+    "FROM (SELECT * FROM postings WHERE ledger_id = $1 AND version BETWEEN $2 AND $3) AS entry"
+    " FULL JOIN cash USING (transaction_id)",
+)
 
-# The totals of the account in older versions, at the end of the same day.
+# The totals of the account in older versions, at the end of the same day. The first version has none: it would search
+# all its own earlier days for them.
 OLDER: Final = """
 LEFT JOIN LATERAL (
     SELECT balance, debit, credit, entries, cash FROM balances AS b
-    WHERE b.ledger_id = $1 AND b.account_id = new.account_id AND b.day <= new.day AND b.version < new.version
+    WHERE new.version > 1
+        AND b.ledger_id = $1 AND b.account_id = new.account_id AND b.day <= new.day AND b.version < new.version
     ORDER BY b.day DESC, b.version DESC LIMIT 1) AS older ON true"""
+
+# The days that older versions have after an account's first day in this one, looked up one after the other: rows of all
+# versions are read otherwise.
+LATER: Final = """
+CROSS JOIN LATERAL (
+    WITH RECURSIVE next (day) AS (
+        SELECT first.day
+        UNION ALL
+        SELECT (
+            SELECT min(b.day) FROM balances AS b WHERE b.ledger_id = $1 AND b.account_id = first.account_id
+                AND b.day > next.day AND b.version < first.version)
+        FROM next WHERE day IS NOT NULL)
+    SELECT day FROM next WHERE day > first.day) AS later"""
+FIRST: Final = "(SELECT account_id, version, min(day) AS day FROM moved GROUP BY account_id, version) AS first"
 
 # days: those of the version's entries, and those that older versions have after an account's first of them.
 # new: what the version's entries come to until the end of each of those days.
@@ -58,10 +82,8 @@ WITH {MOVED_WITH_CASH},
 days AS (
     SELECT * FROM moved
     UNION ALL
-    SELECT first.account_id, $3::integer, later.day, 0, 0, 0, 0, 0
-    FROM (SELECT account_id, min(day) AS day FROM moved GROUP BY account_id) AS first CROSS JOIN LATERAL (
-        SELECT DISTINCT day FROM balances AS b
-        WHERE b.ledger_id = $1 AND b.account_id = first.account_id AND b.day > first.day) AS later
+    SELECT first.account_id, first.version, later.day, 0, 0, 0, 0, 0
+    FROM {FIRST} {LATER}
     WHERE (first.account_id, later.day) NOT IN (SELECT account_id, day FROM moved)),
 new AS (
     SELECT account_id, version, day, sum(amount) OVER running AS amount, sum(debit) OVER running AS debit,
@@ -84,7 +106,7 @@ WHERE (total.amount, total.balance, total.debit, total.credit, total.entries, to
 # new: every row of the versions, and every day with entries, with what the version's entries come to until then.
 # wrong: the rows that differ from that and the totals of older versions; missing: the days that have no row, although
 # an older version has one, and the account had an entry in this version before.
-FAULTS: Final = """
+FAULTS: Final = f"""
 new AS (
     SELECT account_id, version, day, kept.amount AS kept, kept.balance, kept.debit, kept.credit, kept.entries,
         kept.cash, coalesce(sum(moved.amount) OVER running, 0) AS moved,
@@ -96,7 +118,7 @@ new AS (
         USING (account_id, version, day)
     WINDOW running AS (PARTITION BY account_id, version ORDER BY day)),
 wrong AS (
-    SELECT account_id, version, day FROM new {older}
+    SELECT account_id, version, day FROM new {OLDER}
     WHERE kept IS NULL OR kept <> moved
         OR new.balance <> moved + coalesce(older.balance, 0)
         OR new.debit <> moved_debit + coalesce(older.debit, 0)
@@ -105,10 +127,7 @@ wrong AS (
         OR new.cash <> moved_cash + coalesce(older.cash, 0)),
 missing AS (
     SELECT first.account_id, first.version, later.day
-    FROM (SELECT account_id, version, min(day) AS day FROM moved GROUP BY account_id, version) AS first
-    CROSS JOIN LATERAL (
-        SELECT DISTINCT day FROM balances AS b WHERE b.ledger_id = $1 AND b.account_id = first.account_id
-            AND b.day > first.day AND b.version < first.version) AS later
+    FROM {FIRST} {LATER}
     WHERE NOT EXISTS (
         SELECT FROM balances AS kept WHERE kept.ledger_id = $1 AND kept.account_id = first.account_id
             AND kept.day = later.day AND kept.version = first.version))
@@ -116,8 +135,8 @@ SELECT CASE found.account_id WHEN 0 THEN 'all accounts' ELSE coalesce('account '
     AS account, found.version, day
 FROM (SELECT * FROM wrong UNION SELECT * FROM missing) AS found
 LEFT JOIN accounts AS a ON a.ledger_id = $1 AND a.account_id = found.account_id
-ORDER BY found.version, day, found.account_id LIMIT {limit}
-""".replace("{older}", OLDER).replace("{limit}", str(MAX_FAULTS))
+ORDER BY found.version, day, found.account_id LIMIT {MAX_FAULTS}
+"""
 SELECT_FAULTS: Final = f"WITH {MOVED_WITH_CASH}, {FAULTS}"
 SELECT_FAULTS_BUT_CASH: Final = f"WITH {MOVED}, {FAULTS}"
 
@@ -158,22 +177,24 @@ class TotalsFault:
         return f"the totals of {self.account} on {self.day} in version {self.version} are not those of its entries"
 
 
-async def write(connection: Connection, ledger_id: int, version: int) -> None:
+async def write(connection: Connection, ledger_id: int, version: int, lines: int) -> None:
     """Adds up the entries of one version; part of the transaction that wrote them.
 
-    Statistics come first: without any of a new ledger, the planner would add up its entries once for each account.
+    Statistics are taken of a ledger that is new, and of many entries at once; autovacuum does so as ledgers grow.
 
     Raises:
         TotalsDiffer: the table does not have what the entries come to.
     """
-    await connection.execute("ANALYZE postings, accounts", timeout=TIMEOUT_S)
+    if is_analyzed := version == 1 or lines > MANY:
+        await connection.execute("ANALYZE postings, accounts", timeout=TIMEOUT_S)
     differ = await connection.fetchval(WRITE, ledger_id, version, version, timeout=TIMEOUT_S)
     # Every row is as it was computed; that this was right is proved by another way through the entries.
     faults = await select_faults(connection, SELECT_FAULTS_BUT_CASH, ledger_id, version, version)
     if faults or differ:
         what = str(faults[0]) if faults else f"{differ} rows of totals were changed while they were written"
         raise TotalsDiffer(f"the ledger was not written: {what}")
-    await connection.execute("ANALYZE balances", timeout=TIMEOUT_S)
+    if is_analyzed:
+        await connection.execute("ANALYZE balances", timeout=TIMEOUT_S)
     await connection.execute(SUMMARIZE, timeout=TIMEOUT_S)
 
 

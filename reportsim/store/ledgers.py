@@ -145,7 +145,7 @@ async def generate(
         )
         columns = lay_out(lines, seed, first_on, days).columns()
         await connection.execute(GENERATE, ledger_id, seed, first_on, *columns, timeout=3600)
-        await ledger_totals.write(connection, ledger_id, 1)
+        await ledger_totals.write(connection, ledger_id, 1, lines)
     return Ledger(
         ledger_id=ledger_id,
         name=name,

@@ -103,7 +103,7 @@ async def store_entries(connection: Connection, ledger_id: int, book: Book, *, v
         " WHERE ledger_id = $1 AND NOT isfinite(posted_on)",
         ledger_id,
     )
-    await ledger_totals.write(connection, ledger_id, version)
+    await ledger_totals.write(connection, ledger_id, version, len(book.entries))
     await connection.execute("UPDATE ledgers SET version = $2 WHERE ledger_id = $1", ledger_id, version)
 
 

@@ -108,13 +108,58 @@ async def test_a_general_ledger_that_is_streamed_reads_no_entries_before(large: 
     assert rows(await plan(*large, "general_ledger", YEAR), "postings") == 0
 
 
-async def test_an_append_reads_the_entries_of_its_version_alone(large: tuple[Connection, Ledger]) -> None:
-    """Whatever a ledger has already, the cost of adding to it is that of what is added."""
-    connection, ledger = large
-    statement = ledger_totals.SELECT_FAULTS
-    for number, value in enumerate((ledger.ledger_id, 2, 2), start=1):
+async def explain(connection: Connection, statement: str, *values: int) -> list[dict[str, Any]]:
+    """The nodes of the plan of a statement for these values, with the rows that they returned."""
+    for number, value in enumerate(values, start=1):
         statement = statement.replace(f"${number}", str(value))
     text = await connection.fetchval(f"EXPLAIN (FORMAT JSON, ANALYZE) {statement}")
-    found = list(nodes(json.loads(text)[0]["Plan"]))
-    assert rows(found, "postings") == 0
-    assert {node["Index Name"] for node in found if node["Node Type"] == "Bitmap Index Scan"} == {"postings_version"}
+    return list(nodes(json.loads(text)[0]["Plan"]))
+
+
+async def test_an_append_reads_what_its_version_has_written_alone(large: tuple[Connection, Ledger]) -> None:
+    """Whatever a ledger has already, the cost of adding to it is that of what is added."""
+    connection, ledger = large
+    found = await explain(connection, ledger_totals.SELECT_FAULTS, ledger.ledger_id, 2, 2)
+    assert rows(found, "postings") == rows(found, "balances") == 0
+    indexes = {node["Index Name"] for node in found if node["Node Type"] == "Bitmap Index Scan"}
+    assert indexes == {"postings_version", "balances_version"}
+
+
+async def insert_again(connection: Connection, ledger: Ledger, version: int) -> None:
+    """The first transactions of a ledger once more, in a later version."""
+    await connection.execute(
+        "INSERT INTO postings SELECT ledger_id, transaction_id + 1000000 * $2, line_no, account_id, $2, posted_on,"
+        " amount, description FROM postings WHERE ledger_id = $1 AND transaction_id <= 1000",
+        ledger.ledger_id,
+        version,
+    )
+
+
+async def test_a_version_that_statistics_do_not_know_is_added_up_in_one_pass(large: tuple[Connection, Ledger]) -> None:
+    connection, ledger = large
+    await insert_again(connection, ledger, 2)
+    found = await explain(connection, ledger_totals.WRITE, ledger.ledger_id, 2, 2)
+    cash = [node["Actual Rows"] * node["Actual Loops"] for node in found if node.get("CTE Name") == "cash"]
+    assert 0 < sum(cash) <= 1000
+
+
+async def test_an_append_that_goes_back_in_time_reads_later_days_once(large: tuple[Connection, Ledger]) -> None:
+    """However many versions have written them."""
+    connection, ledger = large
+    for version in range(2, 7):
+        await insert_again(connection, ledger, version)
+        await ledger_totals.write(connection, ledger.ledger_id, version, 2_580)
+    written = await connection.fetchval(
+        "SELECT count(*) FROM balances WHERE ledger_id = $1 AND version = 6", ledger.ledger_id
+    )
+    assert written > 5_000
+    found = await explain(connection, ledger_totals.SELECT_FAULTS_BUT_CASH, ledger.ledger_id, 6, 6)
+    # A day is looked up, and then its row of the version.
+    assert rows([node for node in found if node["Node Type"] == "Index Only Scan"], "balances") <= 2 * written
+
+
+async def test_the_first_version_looks_for_no_older_totals(large: tuple[Connection, Ledger]) -> None:
+    """Before an account's first day there are none: it would be all its days that are read for each of them."""
+    connection, ledger = large
+    found = await explain(connection, ledger_totals.SELECT_FAULTS_BUT_CASH, ledger.ledger_id, 1, 1)
+    assert [node["Actual Loops"] for node in found if node.get("Scan Direction") == "Backward"] == [0]

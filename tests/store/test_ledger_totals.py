@@ -116,6 +116,17 @@ async def test_the_import_of_an_older_build_fails(connection: Connection) -> Non
         )
 
 
+async def test_only_a_ledger_that_is_new_gets_statistics(connection: Connection) -> None:
+    """A sample of the whole table takes longer than all the rest of an append."""
+    first, second = books([[(0, ["1", "2"], 5)], [(1, ["1", "2"], 7)]])
+    ledger = await write(connection, [first])
+    known = "SELECT reltuples FROM pg_class WHERE oid = 'postings'::regclass"
+    before = await connection.fetchval(known)
+    assert before == await connection.fetchval("SELECT count(*) FROM postings")
+    await store_entries(connection, ledger.ledger_id, second, version=2)
+    assert await connection.fetchval(known) == before
+
+
 THREE: Final = [
     [(0, ["1", "2"], 500), (4, ["4", "1"], 70)],
     [(2, ["3", "1"], 20)],

@@ -81,7 +81,7 @@ async def test_the_database_is_current_after_all_files_of_this_build_only(empty_
     assert not await is_current(connection)
     await migrate(connection)
     assert await is_current(connection)
-    await connection.execute("INSERT INTO schema_migrations VALUES (9, '0009_future.sql', 'x')")
+    await connection.execute("INSERT INTO schema_migrations VALUES (9999, '9999_future.sql', 'x')")
     with pytest.raises(MigrationError, match="ahead"):
         await is_current(connection)
     await connection.close()

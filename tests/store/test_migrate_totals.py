@@ -27,7 +27,7 @@ ROWS: Final = "SELECT b::text AS row FROM balances AS b ORDER BY ledger_id, acco
 async def populate(connection: Connection, *, lines: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two ledgers of the build before, one of them with later versions that go back in time and on."""
 
-    async def write(connection: Connection, ledger_id: int, version: int) -> None:
+    async def write(connection: Connection, ledger_id: int, version: int, lines: int) -> None:
         await connection.execute(WRITE_BEFORE, ledger_id, version, timeout=600)
 
     monkeypatch.setattr(ledger_totals, "write", write)
@@ -43,7 +43,7 @@ async def populate(connection: Connection, *, lines: int, monkeypatch: pytest.Mo
             version,
             date.fromisoformat(first),
         )
-        await write(connection, made.ledger_id, version)
+        await write(connection, made.ledger_id, version, 40)
     await connection.execute(
         "UPDATE ledgers SET version = 4, lines = 160, first_on = '2024-12-01', last_on = '2026-02-28'"
         " WHERE ledger_id = $1",
@@ -62,7 +62,7 @@ async def test_ledgers_get_the_totals_that_an_import_writes(empty_dsn: str, monk
         assert await verify(connection, ledger) == []
         await connection.execute("DELETE FROM balances WHERE ledger_id = $1", ledger.ledger_id)
         for version in range(1, ledger.version + 1):
-            await ledger_totals.write(connection, ledger.ledger_id, version)
+            await ledger_totals.write(connection, ledger.ledger_id, version, ledger.lines)
     assert [row["row"] for row in await connection.fetch(ROWS)] == migrated
     await connection.close()
 
@@ -96,4 +96,26 @@ async def test_readers_go_on_and_imports_wait_until_it_is_done(empty_dsn: str, m
             await writer.execute("DELETE FROM balances")
     assert await migrating == [migration.name for migration in load()[len(BEFORE) :]]
     for opened in (connection, reader, second, writer):
+        await opened.close()
+
+
+# How the build before migration 9 ended an import.
+SUMMARIZE_BEFORE: Final = "SELECT brin_summarize_new_values('postings_version')"
+
+
+async def test_versions_get_their_index_while_readers_go_on(empty_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection, reader = [await connect(empty_dsn) for _ in range(2)]
+    await migrate(connection, [migration for migration in load() if migration.number < 9])
+    monkeypatch.setattr(ledger_totals, "SUMMARIZE", SUMMARIZE_BEFORE)
+    ledger = await ledgers.generate(connection, "before", lines=2_000, seed=42)
+    monkeypatch.undo()
+    async with reader.transaction():
+        assert await reader.fetchval("SELECT count(*) FROM balances") > 0
+        assert "0009_balances_version.sql" in await migrate(connection)
+    assert await verify(connection, ledger) == []
+    # A replica of either build goes on importing.
+    for name, summarize in (("older", SUMMARIZE_BEFORE), ("newer", ledger_totals.SUMMARIZE)):
+        monkeypatch.setattr(ledger_totals, "SUMMARIZE", summarize)
+        assert await verify(connection, await ledgers.generate(connection, name, lines=400, seed=1)) == []
+    for opened in (connection, reader):
         await opened.close()

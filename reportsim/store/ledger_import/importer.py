@@ -219,7 +219,7 @@ async def write(
     if kind.hledger:
         await connection.execute(keep_full_names(), written.ledger_id, timeout=LONG_S)
     await connection.execute(insert_postings(kind), *snapshot, timeout=LONG_S)
-    await ledger_totals.write(connection, *snapshot)
+    await ledger_totals.write(connection, *snapshot, entries.lines)
     return written
 
 
