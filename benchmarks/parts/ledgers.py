@@ -2,7 +2,7 @@
 
 import statistics
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -19,20 +19,31 @@ from benchmarks.parts.make_ledger_csv import make_ledger_csv
 TITLE: Final = "Writing ledgers"
 LINES: Final = 1_000_000
 APPENDS: Final = 300
-# Lines of a file that is appended.
+# Lines of a file that is appended, and of each of its transactions.
 APPENDED: Final = 400
+LINES_EACH: Final = 2
 # How many appends a checkout makes before it is the other one's turn.
 TURN: Final = 10
-ONCE, OFTEN = 0, 1
+# The ledgers whose reports are compared, with the same entries in all of them.
+ONCE: Final = "once"
+ORDERS: Final = ("in_order", "all_over")
 
 
-def split(path: Path, files: int) -> list[Path]:
-    """A ledger's file as several, each with the header."""
+def split(path: Path, files: int) -> dict[str, list[Path]]:
+    """A ledger's file as several, each with the header: in the order of its days, and each from all over the year."""
     header, *lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    size = len(lines) // files
-    parts = [path.with_name(f"part-{index}.csv") for index in range(files)]
-    for index, part in enumerate(parts):
-        part.write_text("".join([header, *lines[index * size : (index + 1) * size]]), encoding="utf-8")
+    transactions = [lines[index : index + LINES_EACH] for index in range(0, len(lines), LINES_EACH)]
+    size = len(transactions) // files
+    dealt = {
+        ORDERS[0]: [transactions[index * size : (index + 1) * size] for index in range(files)],
+        ORDERS[1]: [transactions[index::files] for index in range(files)],
+    }
+    parts: dict[str, list[Path]] = {order: [] for order in ORDERS}
+    for order, shares in dealt.items():
+        for index, share in enumerate(shares):
+            part = path.with_name(f"{order}-{index}.csv")
+            part.write_text("".join([header, *(line for lines in share for line in lines)]), encoding="utf-8")
+            parts[order].append(part)
     return parts
 
 
@@ -59,33 +70,37 @@ def written(
     return found
 
 
-def append(checkouts: Sequence[Checkout], parts: Sequence[Path]) -> list[list[float]]:
+def append(checkouts: Sequence[Checkout], ledger: str, parts: Sequence[Path]) -> list[list[float]]:
     """The milliseconds of every append of every checkout, some at a time in turn."""
     found: list[list[float]] = [[] for _ in checkouts]
     for first in range(0, len(parts), TURN):
         for taken, checkout in zip(found, checkouts, strict=True):
             commands = [
-                ("ledger", "import", str(part), "--ledger", "often", *(["--append"] if part != parts[0] else []))
+                ("ledger", "import", str(part), "--ledger", ledger, *(["--append"] if part != parts[0] else []))
                 for part in parts[first : first + TURN]
             ]
             taken += [1000 * seconds for seconds in checkout.run(*commands)]
     return found
 
 
-def speed(written: list[list[list[float]]], appended: list[list[float]], lines: int, appends: int) -> Table:
+def speed(
+    written: list[list[list[float]]], appended: Mapping[str, list[list[float]]], lines: int, appends: int
+) -> Table:
     """The table of what writing takes."""
-    against = len(appended) > 1
+    against = len(written[0]) > 1
     table = Table(("", "this commit", *(["measured against", "time, by the other's"] if against else [])))
     for name, rates in zip(("generated", "imported"), written, strict=True):
         compared = [number(ratio(rates[1], rates[0]))] if against else []
         table.add(f"{count(lines)} lines {name}", *(shown(each, "lines/s") for each in rates), *compared)
-    for name, cut in (
-        (f"one of {appends} appends", slice(None)),
-        ("one of the last tenth", slice(-appends // 10, None)),
-    ):
-        taken = [each[cut] for each in appended]
-        compared = [number(ratio(taken[0], taken[1]))] if against else []
-        table.add(f"{name} of {APPENDED} lines", *(shown(each, "ms") for each in taken), *compared)
+    for order, times in appended.items():
+        for name, cut in (
+            (f"one of {appends} appends", slice(None)),
+            ("one of the last tenth", slice(-appends // 10, None)),
+        ):
+            taken = [each[cut] for each in times]
+            compared = [number(ratio(taken[0], taken[1]))] if against else []
+            what = f"{name} of {APPENDED} lines, {order.replace('_', ' ')}"
+            table.add(what, *(shown(each, "ms") for each in taken), *compared)
     return table
 
 
@@ -105,25 +120,27 @@ def run(options: Options) -> str:
             Checkout(root, database.create(f"ledgers_{index}")) for index, root in enumerate(options.checkouts)
         ]
         rates = written(checkouts, database, large, lines, options.rounds)
-        appended = append(checkouts, parts)
+        appended = {order: append(checkouts, order, each) for order, each in parts.items()}
         for checkout in checkouts:
-            checkout.run(("ledger", "import", str(small), "--ledger", "once"))
+            checkout.run(("ledger", "import", str(small), "--ledger", ONCE))
             database.execute("VACUUM (ANALYZE)", dsn=checkout.dsn)
         clients = [Client(stack.enter_context(checkout.serving()).url) for checkout in checkouts]
         wait_until_idle((database.pid,))
-        figures = growth.measure(clients, {ONCE: "once", OFTEN: "often"}, database, options)
-    columns = {ONCE: "imported once", OFTEN: f"{appends} versions"}
+        figures = growth.measure(clients, dict(enumerate((ONCE, *ORDERS))), database, options)
+    columns = {0: "imported once", 1: f"{appends} in order", 2: f"{appends} all over"}
     worst = max(
-        statistics.median(figures.api[0, report, OFTEN]) / statistics.median(figures.api[0, report, ONCE])
+        statistics.median(figures.api[0, report, often]) / statistics.median(figures.api[0, report, 0])
         for report in growth.REPORTS
+        for often in (1, 2)
     )
     return f"""\
-The commands of `reportsim ledger`, without the start of the interpreter. An append is measured once for each file.
+The commands of `reportsim ledger`, without the start of the interpreter. An append is measured once for each file: the
+files of a ledger follow each other in time (in order), or each has transactions of the whole year (all over).
 
 {speed(rates, appended, lines, appends)}
 
-Reports on a ledger of {appends} appends and on the same {appends * APPENDED:,} lines imported once; the worst is
+Reports on ledgers of {appends} appends, and on the same {appends * APPENDED:,} lines imported once; the worst is
 {number(worst)} times as slow.
 
-{growth.tables(figures, columns, len(checkouts), "versions / once")}
+{growth.tables(figures, columns, len(checkouts), "all over / once")}
 """
