@@ -39,9 +39,9 @@ class PostgreSQL:
         self._log = folder / "log"
         self.pid = int((folder / "postmaster.pid").read_text().split()[0])
 
-    def create(self, name: str) -> str:
-        """Makes a database; returns its address."""
-        self.execute(f"CREATE DATABASE {name}")
+    def create(self, name: str, template: str = "template1") -> str:
+        """Makes a database, as a copy of another one; returns its address."""
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         head, _, query = self._dsn.partition("?")
         return f"{head.rpartition('/')[0]}/{name}?{query}"
 
