@@ -1,6 +1,5 @@
 """How fast ledgers are generated, imported and appended to, and what many appends cost the reports."""
 
-import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -129,9 +128,7 @@ def run(options: Options) -> str:
         figures = growth.measure(clients, dict(enumerate((ONCE, *ORDERS))), database, options)
     columns = {0: "imported once", 1: f"{appends} in order", 2: f"{appends} all over"}
     worst = max(
-        statistics.median(figures.api[0, report, often]) / statistics.median(figures.api[0, report, 0])
-        for report in growth.REPORTS
-        for often in (1, 2)
+        ratio(figures.api[0, report, often], figures.api[0, report, 0]) for report in growth.REPORTS for often in (1, 2)
     )
     return f"""\
 The commands of `reportsim ledger`, without the start of the interpreter. An append is measured once for each file: the

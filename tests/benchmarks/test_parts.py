@@ -30,13 +30,27 @@ def section(part: str, folder: Path) -> str:
     [
         ("growth", [f"{report}, {way}" for report in REPORTS for way in ("API", "statement")]),
         ("requests", [f"{name}, statement" for name in (*(f"list, {each}" for each in LISTS), CLAIM, TAKE_OVER, DUE)]),
-        ("ledgers", ["2 k lines generated", "2 k lines imported", "one of 20 appends of 400 lines"]),
+        (
+            "ledgers",
+            [
+                "2 k lines generated",
+                "2 k lines imported",
+                "one of 20 appends of 400 lines, in order",
+                "one of 20 appends of 400 lines, all over",
+            ],
+        ),
         ("streams", ["5", "20"]),
     ],
 )
 def test_a_part_writes_its_section(part: str, rows: list[str], tmp_path: Path) -> None:
     text = section(part, tmp_path)
     assert [row for row in rows if f"| {row} |" not in text] == []
+
+
+def test_an_upgrade_is_measured() -> None:
+    command = [sys.executable, "-m", "benchmarks.upgrade", str(ROOT), "400"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert "| longest wait of a reader |" in done.stdout, done.stderr
 
 
 @pytest.mark.skipif(not shutil.which("psql"), reason="psql is not installed")
