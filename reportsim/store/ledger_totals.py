@@ -38,16 +38,16 @@ moved AS MATERIALIZED (
 # The same with the entries whose transactions have a line on a cash account, which takes twice as long. The join is
 # full, although every transaction is on its left, because that is never a nested loop: without statistics of the
 # version, the planner would look for the transaction of each entry anew.
-MOVED_WITH_CASH: Final = """
-cash AS MATERIALIZED (
-    SELECT DISTINCT transaction_id FROM postings
-    WHERE ledger_id = $1 AND version BETWEEN $2 AND $3
-        AND account_id IN (SELECT account_id FROM accounts WHERE ledger_id = $1 AND is_cash)),""" + MOVED.replace(
+MOVED_WITH_CASH: Final = MOVED.replace(
     "NULL::numeric", "coalesce(sum(amount) FILTER (WHERE cash.transaction_id IS NOT NULL), 0)"
 ).replace(
     "FROM postings WHERE ledger_id = $1 AND version BETWEEN $2 AND $3",
-    "FROM (SELECT * FROM postings WHERE ledger_id = $1 AND version BETWEEN $2 AND $3) AS entry"
-    " FULL JOIN cash USING (transaction_id)",
+    """
+    FROM (SELECT * FROM postings WHERE ledger_id = $1 AND version BETWEEN $2 AND $3) AS entry FULL JOIN (
+        SELECT DISTINCT transaction_id FROM postings
+        WHERE ledger_id = $1 AND version BETWEEN $2 AND $3
+            AND account_id IN (SELECT account_id FROM accounts WHERE ledger_id = $1 AND is_cash)) AS cash
+        USING (transaction_id)""",
 )
 
 # The totals of the account in older versions, at the end of the same day. The first version has none: it would search
