@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.browser.conftest import Complaints, open_page
 from tests.browser.test_accessibility import findings
@@ -53,6 +53,40 @@ async def test_pages_of_a_general_ledger(service: Service, browser: Browser, com
     await context.close()
 
 
+async def expect_to_fit_a_printed_page(page: Page) -> None:
+    """Fails where the table is wider than A4 in landscape, less the margins."""
+    await page.set_viewport_size({"width": 1009, "height": 680})
+    table, sheet = page.locator("#statement table"), page.locator("#statement .sheet")
+    assert await table.evaluate("node => node.scrollWidth") <= await sheet.evaluate("node => node.clientWidth")
+
+
+async def test_a_year_of_months_scrolls_by_itself_and_fits_a_printed_page(
+    service: Service, browser: Browser, complaints: Complaints
+) -> None:
+    year = {"from": "2025-01-01", "to": "2026-01-01"}
+    url = await statement_url(service, report_type="income_statement", **year, group_by="month")
+    context = await browser.new_context(viewport={"width": 375, "height": 800})
+    page = await open_page(context, complaints, url)
+    assert await findings(page) == []
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 375
+    sheet, rent = page.locator("#statement .sheet"), page.get_by_role("row", name="Rent")
+    await rent.get_by_role("button").last.focus()
+    assert await sheet.evaluate("node => node.scrollLeft") > 0
+    # The names of the accounts stay in view.
+    name, place = await rent.get_by_role("rowheader").bounding_box(), await sheet.bounding_box()
+    assert name
+    assert place
+    assert name["x"] == pytest.approx(place["x"], abs=1)
+    await page.emulate_media(media="print")
+    await expect_to_fit_a_printed_page(page)
+    await page.emulate_media(media="screen")
+    await rent.get_by_role("button").nth(1).click()
+    await expect(page.locator("#statement h2")).to_have_text("General ledger")
+    await expect(page.locator("#statement header")).to_contain_text("2025-02-01 to 2025-02-28")
+    assert complaints.messages == []
+    await context.close()
+
+
 async def test_a_statement_is_printed_alone(service: Service, browser: Browser, complaints: Complaints) -> None:
     url = await statement_url(service, report_type="trial_balance", **QUARTER, compare="previous_year")
     context = await browser.new_context(color_scheme="dark")
@@ -61,9 +95,6 @@ async def test_a_statement_is_printed_alone(service: Service, browser: Browser, 
     await expect(page.locator("#statement")).to_be_visible()
     for hidden in ("#summary", "#result", "#input", "#statement .hint", "footer", ".top"):
         await expect(page.locator(hidden)).to_be_hidden()
-    # A4 in landscape, less the margins.
-    await page.set_viewport_size({"width": 1009, "height": 680})
-    table, sheet = page.locator("#statement table"), page.locator("#statement .sheet")
-    assert await table.evaluate("node => node.scrollWidth") <= await sheet.evaluate("node => node.clientWidth")
+    await expect_to_fit_a_printed_page(page)
     assert await page.locator("#statement h2").evaluate("node => getComputedStyle(node).color") == "rgb(27, 31, 36)"
     await context.close()

@@ -1,14 +1,13 @@
 """From a figure of a statement to its entries: a general ledger of its account and its days."""
 
 from collections.abc import Mapping
-from datetime import date
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from marshmallow import ValidationError, fields, validate
 
 from reportsim.core.problems import Problem
-from reportsim.pages.statement.periods import FIRST, day_after
+from reportsim.pages.statement.periods import FIRST, day_after, first_day, period_number, period_unit
 from reportsim.reports.comparison import compared_days
 from reportsim.reports.fields import IsoDate, Text
 from reportsim.reports.report_type import COMPARED
@@ -70,8 +69,8 @@ def interval_of(parameters: Mapping[str, Any], column: str, start: str | None) -
             return {"from": FIRST, "to": first}
         case "closing":
             return {"from": FIRST, "to": after}
-    if start is not None and (unit := parameters.get("group_by", "none")) != "none":
-        return {"from": start, "to": min(period_end(start, unit), after)}
+    if start is not None and (unit := period_unit(parameters)) is not None:
+        return {"from": start, "to": min(first_day(period_number(start, unit) + 1, unit), after)}
     return {"from": first, "to": after}
 
 
@@ -79,12 +78,3 @@ def earnings_interval(parameters: Mapping[str, Any], kind: str) -> Json:
     """The days in which earnings of a balance sheet were made: before its year, or in it."""
     year = f"{parameters['as_of'][:4]}-01-01"
     return {"from": FIRST, "to": year} if kind == "prior" else {"from": year, "to": day_after(parameters["as_of"])}
-
-
-def period_end(start: str, unit: str) -> str:
-    """The day after the month or quarter of a day."""
-    day = date.fromisoformat(start)
-    months = day.month if unit == "month" else (day.month - 1) // 3 * 3 + 3
-    if (day.year, months) == (date.max.year, 12):
-        return str(date.max)
-    return str(date(day.year + months // 12, months % 12 + 1, 1))

@@ -52,12 +52,14 @@ class Column:
 
     Attributes:
         name: the column of the file.
+        period_start: the first day of its period, where periods have columns.
         group: the head that it shares with the columns beside it.
         has_entries: whether its figures are sums of entries.
         totals: the totals of the report that belong to it.
     """
 
     name: str
+    period_start: str | None = None
     head: str
     group: str = ""
     has_entries: bool = True

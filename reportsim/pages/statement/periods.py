@@ -6,6 +6,7 @@ from typing import Any, Final
 
 DAY: Final = timedelta(days=1)
 FIRST: Final = date.min.isoformat()
+MONTHS: Final = {"month": 1, "quarter": 3}
 
 
 def describe_period(parameters: Mapping[str, Any]) -> str:
@@ -43,3 +44,29 @@ def day_after(day: str) -> str:
 def describe_column(parameters: Mapping[str, Any]) -> str:
     """The same as the head of a column."""
     return describe_period(parameters).removeprefix("as of ")
+
+
+def period_unit(parameters: Mapping[str, Any]) -> str | None:
+    """Whether a report is by month or by quarter, or by neither."""
+    unit = parameters.get("group_by")
+    return unit if unit in MONTHS else None
+
+
+def period_number(day: str, unit: str) -> int:
+    """The number of the month or quarter of a day; the next one has the next number."""
+    found = date.fromisoformat(day)
+    return (found.year * 12 + found.month - 1) // MONTHS[unit]
+
+
+def first_day(number: int, unit: str) -> str:
+    """The first day of a month or quarter; beyond the calendar its last day, which ends intervals and is included."""
+    year, month = divmod(number * MONTHS[unit], 12)
+    return str(date.max if year > date.max.year else date(year, month + 1, 1))
+
+
+def describe_part(first: str, after: str, unit: str) -> str:
+    """A month or quarter by its name; the days of a part of one."""
+    number = period_number(first, unit)
+    if (first, after) != (first_day(number, unit), first_day(number + 1, unit)):
+        return describe_interval(first, after)
+    return first[:7] if unit == "month" else f"{first[:4]} Q{number % 4 + 1}"

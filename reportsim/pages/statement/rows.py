@@ -34,12 +34,13 @@ def row_line(row: Row, labels: Sequence[str], columns: Sequence[Column]) -> Line
 
 def read_amount(row: Row, column: Column) -> Amount:
     """The figure of a row in a column, with what names its entries where it has some."""
-    amount = minor(row[column.name])
+    amount = minor(row[column.period_start or column.name])
     return Amount(amount, name_source(row, column) if amount and column.has_entries else None)
 
 
 def name_source(row: Row, column: Column) -> str:
     """What names a figure: its column, its account or what stands for one, and its period where there are several."""
     account = {"account": row["account_code"]} if row["account_code"] else {"earnings": EARNINGS[row["account_name"]]}
-    period = {"period_start": row["period_start"]} if "period_start" in row else {}
+    start = column.period_start or row.get("period_start")
+    period = {"period_start": start} if start else {}
     return urlencode({"column": column.name, **account, **period})

@@ -1,28 +1,33 @@
 """Statements with sections: income statement, balance sheet, and cash flow statement."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from reportsim.pages.statement.csv_page import CsvPage, Row
 from reportsim.pages.statement.layout import LAYOUTS, Section, Sum
 from reportsim.pages.statement.model import Column, Kind, Line, Source, Table
-from reportsim.pages.statement.periods import describe_column
+from reportsim.pages.statement.periods import describe_column, period_unit
 from reportsim.pages.statement.rows import row_line
 
-LABELS: Final = {"account_code": "Code", "account_name": "Account", "period_start": "Period from"}
+LABELS: Final = {"account_code": "Code", "account_name": "Account"}
 
 
 def lay_out_sections(report_type: str, source: Source) -> Table:
     """The page of a statement that has sections; its last lines are on the last page."""
-    layout, page = LAYOUTS[report_type], source.page
-    columns = amount_columns(source)
-    by_period = source.parameters.get("group_by", "none") != "none"
-    names = list(LABELS) if by_period else list(LABELS)[:2]
-    groups = [section_lines(section, rows, page, names, columns) for section, rows in split(layout.sections, page)]
+    labels = LABELS if period_unit(source.parameters) is None else {**LABELS, "period_start": "Period from"}
+    return lay_out_columns(report_type, source.page, amount_columns(source), labels)
+
+
+def lay_out_columns(report_type: str, page: CsvPage, columns: Sequence[Column], labels: Mapping[str, str]) -> Table:
+    """The page of a statement that has sections, with some columns of figures, and the heads of those of text."""
+    layout = LAYOUTS[report_type]
+    groups = [
+        section_lines(section, rows, page, list(labels), columns) for section, rows in split(layout.sections, page)
+    ]
     if page.is_last:
         groups.append([sum_line(item, columns) for item in layout.sums])
-    return Table(labels=[LABELS[name] for name in names], columns=columns, groups=groups)
+    return Table(labels=list(labels.values()), columns=columns, groups=groups)
 
 
 def amount_columns(source: Source) -> list[Column]:

@@ -30,14 +30,17 @@ def last_record(text: bytes) -> list[str]:
 
 def split_records(text: bytes, most: int) -> list[list[str]]:
     """The cells of the first records of a text, as far as those are whole; the text begins with a record."""
-    records: list[list[str]] = []
+    return list(itertools.islice(iterate_records(text), most))
+
+
+def iterate_records(text: bytes) -> Iterator[list[str]]:
+    """The cells of each record of a text, up to the first that is not whole."""
     cells: list[str] = []
-    for match in itertools.takewhile(lambda _: len(records) < most, iterate_cells(text.decode("utf-8", "ignore"))):
+    for match in iterate_cells(text.decode("utf-8", "ignore")):
         cells.append(unquote(match[1]))
         if match[2] == "\n":
-            records.append(cells)
+            yield cells
             cells = []
-    return records
 
 
 def iterate_cells(text: str) -> Iterator[re.Match[str]]:
