@@ -54,7 +54,7 @@ SHOWN: Final = "$6 OR opening.balance <> 0 OR closing.balance <> 0 OR closing.en
 CELLS: Final = f"""{cell("code")}, {cell("name")}, type,
         {money("greatest(opening, 0)")}, {money("greatest(-opening, 0)")}, {money("debit")}, {money("credit")},
         {money("greatest(closing, 0)")}, {money("greatest(-closing, 0)")}"""
-TEXT: Final = "SELECT coalesce(string_agg(text || E'\\n', '' ORDER BY code), '') FROM line"
+TEXT: Final = "coalesce(string_agg(text || E'\\n', '' ORDER BY code), '')"
 FIGURES: Final = """count(*) AS accounts,
         sum(greatest(opening, 0)) AS opening_debit, sum(greatest(-opening, 0)) AS opening_credit,
         sum(debit) AS period_debit, sum(credit) AS period_credit,
@@ -73,7 +73,7 @@ account AS MATERIALIZED (
 line AS (
     SELECT code, concat_ws(',', {CELLS}) AS text
     FROM account CROSS JOIN ledger)
-SELECT currency, exponent, ({TEXT}) AS text, figure.*, entries_gross
+SELECT currency, exponent, (SELECT {TEXT} FROM line) AS text, figure.*, entries_gross
 FROM ledger CROSS JOIN (SELECT {FIGURES} FROM account) AS figure
 CROSS JOIN {ALL_ACCOUNTS}
 """
@@ -89,7 +89,7 @@ line AS (
     SELECT code, concat_ws(',', {CELLS},
         {money("greatest(compared, 0)")}, {money("greatest(-compared, 0)")}, {money("(closing - compared)")}) AS text
     FROM account CROSS JOIN ledger)
-SELECT currency, exponent, ({TEXT}) AS text, figure.*, entries_gross
+SELECT currency, exponent, (SELECT {TEXT} FROM line) AS text, figure.*, entries_gross
 FROM ledger CROSS JOIN (
     SELECT {FIGURES},
         sum(greatest(compared, 0)) AS compare_closing_debit, sum(greatest(-compared, 0)) AS compare_closing_credit

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -13,7 +14,7 @@ from reportsim.engine import blocking
 from reportsim.engine.worker import claim_writer, worker
 from reportsim.engine.worker.observer import NullObserver
 from reportsim.settings import Settings
-from reportsim.store import notifications
+from reportsim.store import benchmarks, notifications
 from reportsim.store import requests as store
 from reportsim.store.pool import Pool
 from tests.conftest import Service, serving
@@ -169,6 +170,8 @@ async def test_what_is_read_of_waiting_requests_of_a_run_changes_nothing_of_thei
     monkeypatch.setattr(worker, "POLL_INTERVAL_S", 30.0)
     async with serving(settings) as service:
         engine, owner, run = service.engine, uuid4(), uuid4()
+        # The requests of runs that do not exist are ended.
+        await benchmarks.insert(pool, run, {}, owner=owner, lease=timedelta(minutes=5), at=datetime.now(UTC))
         async with engine.run_worker(owner, 1, NullObserver()):
             fields: dict[str, Any] = {"mode": "sync", "owner": owner, "run_id": run}
             busy = await submit(engine, job(60_000, **fields))

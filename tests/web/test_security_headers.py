@@ -184,6 +184,7 @@ class TestOwnCallbacks:
         *("/api/requests/{id}/cancel", "/api/requests/{id}/redeliver", "/", "/benchmarks", "/requests/{id}/again"),
         *("/requests/{id}/cancel", "/requests/{id}/redeliver", "/api/benchmark/{id}/cancel", "/benchmarks/{id}/cancel"),
         "/benchmarks/{id}/plug",
+        "/predict",
         "/requests/{id}/entries",
     )
 

@@ -13,7 +13,6 @@ from typing import Any, Final
 from reportsim.benchmark.design import Design, SideDesign
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.results.samples import CLIENT, COLUMNS, SERVER, Outcome, Samples, ServerRecords
-from reportsim.benchmark.workload import PlanError
 
 PLAN_LINE: Final = "# plan:"
 NAMES: Final = {f"{name}_s": name for name in COLUMNS} | {
@@ -206,7 +205,7 @@ def read_design(plan: Mapping[str, Any], names: list[str], rows: list[Row]) -> D
     last = max(row.block for row in rows)
     try:
         design = Plan.from_json(plan).design if plan.keys() >= WHOLE_PLAN else None
-    except (PlanError, TypeError, ValueError):
+    except (ValueError, TypeError, LookupError, ArithmeticError):  # whatever a damaged plan has in place of a value
         design = None
     if design is None:
         design = read_partial_design(plan, names, last, max(row.moments["due"] for row in rows))

@@ -167,6 +167,33 @@ def test_a_damaged_export_is_read_or_refused(random: Any, damages: int) -> None:
         assert str(error).startswith("line ")
 
 
+@pytest.mark.parametrize(
+    ("known", "damaged"),
+    [
+        ('"mean_ms"', '"ean_ms"'),
+        ('"mean_ms"', '""'),
+        ('"exponential"', '"exponentia"'),
+        ('"distribution"', '"istribution"'),
+        ('"mean_ms": ', '"mean_ms": 1e999, "x": '),
+        ('"mean_ms": ', '"mean_ms": "9", "x": '),
+        ('"mean_ms": ', '"mean_ms": [], "x": '),
+        ('"mean_ms": ', '"mean_ms": 0, "x": '),
+        ('"workers": ', '"workers": 0, "x": '),
+        ('"service_time": ', '"service_time": 9, "x": '),
+        ('"rate": ', '"rate": {}, "x": '),
+    ],
+)
+def test_so_is_one_whose_plan_is_damaged(known: str, damaged: str) -> None:
+    head, line_end, rows = export(overload(duration_s=2.0)).partition("\n")
+    separated = json.dumps(json.loads(head.removeprefix("# plan:")))
+    assert known in separated
+    text = f"# plan: {separated.replace(known, damaged, 1)}{line_end}{rows}"
+    try:
+        json.dumps(conclude_from_samples(read_samples(io.StringIO(text))), allow_nan=False)
+    except CsvError as error:
+        assert str(error).startswith("line ")
+
+
 def test_the_command_prints_one_object_per_file_and_ends_with_2_for_a_malformed_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
