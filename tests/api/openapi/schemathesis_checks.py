@@ -205,6 +205,9 @@ def only_for_a_reason(ctx: Any, response: Any, case: Any) -> None:
     if status == 503 and case.operation.path in EXPORTS:
         assert problem["detail"] == MEASURING, problem
         return
+    if status == 429 and case.operation.path in EXPORTS:
+        assert problem["violated-policies"] == ["exports"], problem
+        return
     if status >= 500:
         assert case.operation.path == SYNC, problem
         assert status in {500, 503}, problem
