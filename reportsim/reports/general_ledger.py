@@ -175,7 +175,9 @@ def arguments(parameters: Parameters) -> tuple[Any, ...]:
     return *interval(parameters), parameters.get("account_codes")
 
 
-DEBITS_EQUAL_CREDITS: Final = Check("debits_equal_credits", lambda f: not f["whole"] or f["debit"] == f["credit"])
+DEBITS_EQUAL_CREDITS: Final = Check(
+    "debits_equal_credits", lambda f: f["debit"] == f["credit"], applies=lambda f: bool(f["whole"])
+)
 
 ALL_ENTRIES: Final = ReportType(
     name="general_ledger",

@@ -175,7 +175,9 @@ def literal(value: date | str | int | bool | list[str] | None) -> str:
 
 def conclude(report_type: ReportType, figures: Mapping[str, int], currency: str, exponent: int) -> Report:
     """Holds the figures against the checks; one that fails makes the report fail."""
-    checks: list[dict[str, Any]] = [{"name": check.name, "ok": check.holds(figures)} for check in report_type.checks]
+    checks: list[dict[str, Any]] = [
+        {"name": check.name, "ok": check.holds(figures)} for check in report_type.checks if check.applies(figures)
+    ]
     failed = [check["name"] for check in checks if not check["ok"]]
     if failed:
         detail = f"The {report_type.title.lower()} does not add up: {', '.join(failed)}."

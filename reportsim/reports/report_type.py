@@ -18,10 +18,15 @@ Parameters = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """An invariant of a report: over its figures it must hold, or the report is not delivered."""
+    """An invariant of a report: over its figures it must hold, or the report is not delivered.
+
+    Attributes:
+        applies: whether the figures are such that it says anything; if not, it is left out.
+    """
 
     name: str
     holds: Callable[[Figures], bool]
+    applies: Callable[[Figures], bool] = lambda figures: True
 
 
 ROWS_ARE_LINES: Final = Check("rows_are_lines", lambda f: f["rows"] == f["lines"])

@@ -9,7 +9,7 @@ from aiohttp import web
 from reportsim.core.model import Request
 from reportsim.core.problems import Problem
 from reportsim.pages.statement.csv_page import MOST_BYTES, page_count, read_page
-from reportsim.pages.statement.general_ledger import lay_out_general_ledger
+from reportsim.pages.statement.general_ledger import describe_selection, lay_out_general_ledger
 from reportsim.pages.statement.matrix import has_matrix, paginate, read_matrix
 from reportsim.pages.statement.model import Source, Statement, Table
 from reportsim.pages.statement.periods import describe_comparison, describe_period
@@ -66,6 +66,7 @@ async def load_rows(file: BinaryIO, number: int, parameters: Json, result: Json)
     page = await read_page(file, number, result["rows"])
     source = Source(parameters=parameters, result=result, page=page)
     return Statement(
+        selection=describe_selection(parameters),
         period=describe_comparison(parameters, result),
         table=lay_out(parameters["report_type"], source),
         page=number,

@@ -105,9 +105,11 @@ class Statement:
     """A page of a statement.
 
     Attributes:
+        selection: the entries that it is limited to; an empty text where it has all of them.
         cut: whether rows are missing, since they are too long.
     """
 
+    selection: str = ""
     period: str
     table: Table
     page: int

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import pytest
 
 from reportsim.pages.statement import csv_page, load
+from reportsim.pages.statement.general_ledger import describe_selection
 from reportsim.settings import Settings
 from reportsim.store.pool import Connection
 from reportsim.web.limits.concurrency_limit import LATE_PAGE_LIMIT, MAX_LATE_PAGES_PER_CLIENT
@@ -322,6 +323,29 @@ async def test_the_general_ledger_of_a_figure_is_shown_with_its_total(service: S
     assert page.line("Total").cells[1].minor == line.cells[4].minor > 0
     closing = await request_entries(service, row, line.cells[6].source or "")
     assert "until 2025-05-31 · amounts in EUR" in (await show(service, closing)).html
+
+
+async def test_cash_entries_are_headed_as_a_selection_and_have_no_balances(service: Service) -> None:
+    row = await post(service, "cash_flow", **SPRING)
+    line = next(line for line in (await show(service, row)).rows if line.kind == "row" and line.cells[-1].source)
+    entries = await request_entries(service, row, line.cells[-1].source or "")
+    pages = -(-entries["result_payload"]["rows"] // csv_page.ROWS)
+    title = f"General ledger: cash entries of account {line.texts[0]} only"
+    for number in range(1, pages + 1):
+        page = await show(service, entries, number)
+        assert f"{title}</h2>" in page.html
+        assert page.head[-1].texts[-2:] == ["Debit", "Credit"]
+        assert {row.kind for row in page.rows} <= {"head", "row", "total"}
+    assert f"<title>{title} COMPLETED" in await get_page(service, f"/requests/{entries['id']}")
+    totals = entries["result_payload"]["totals"]
+    assert [cell.minor for cell in page.line("Total").cells[1:]] == [totals["debit"], totals["credit"]]
+
+
+def test_a_selection_names_few_accounts_and_counts_many() -> None:
+    assert describe_selection({"account_codes": None}) == ""
+    assert describe_selection({"account_codes": ["1", "2", "1"]}) == "accounts 1, 2 only"
+    assert describe_selection({"account_codes": [str(code) for code in range(1_000)]}) == "1,000 accounts only"
+    assert describe_selection({"cash_only": True}) == "cash entries only"
 
 
 async def test_codes_that_the_file_writes_with_a_guard_are_found(connection: Connection, service: Service) -> None:
