@@ -16,6 +16,7 @@ from reportsim.core.model import CallbackStatus, Mode, Request
 from reportsim.core.problems import Problem
 from reportsim.pages.request_list import HomeQuery
 from reportsim.pages.statement.load import load_statement
+from reportsim.pages.statement.notes import list_notes
 from reportsim.pages.timeline import draw_timeline
 from reportsim.reports.fields import Digits
 from reportsim.schemas.events import stream_url
@@ -69,6 +70,7 @@ async def render_request(request: web.Request, problem: Problem | None = None) -
         "inbox": URL(row.callback_url or "").path if row.callback_demo else None,
         "timeline": draw_timeline(row, logs, engine.clock.now()),
         "statement": await load_statement(request, row, query["page"]) if row.result_payload else None,
+        "notes": await list_notes(engine.pool, row) if row.result_payload else [],
         "problem": problem,
         "events": stream_url(last_event_id, request_id=row.id),
     }

@@ -1,5 +1,6 @@
 """The statement on a page, read back from its HTML."""
 
+import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
@@ -69,6 +70,11 @@ class Statement(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._in_cell:
             self._rows[-1].cells[-1].text += data
+
+    @property
+    def notes(self) -> list[str]:
+        """What is said beneath the figures, also on paper."""
+        return re.findall('<p class="note">(.*?)</p>', self.html)
 
     @property
     def rows(self) -> list[Row]:

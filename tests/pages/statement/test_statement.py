@@ -13,6 +13,7 @@ import pytest
 
 from reportsim.pages.statement import csv_page, load
 from reportsim.pages.statement.general_ledger import describe_selection
+from reportsim.pages.statement.notes import NOT_CLOSED
 from reportsim.settings import Settings
 from reportsim.store.pool import Connection
 from reportsim.web.limits.concurrency_limit import LATE_PAGE_LIMIT, MAX_LATE_PAGES_PER_CLIENT
@@ -346,6 +347,46 @@ def test_a_selection_names_few_accounts_and_counts_many() -> None:
     assert describe_selection({"account_codes": ["1", "2", "1"]}) == "accounts 1, 2 only"
     assert describe_selection({"account_codes": [str(code) for code in range(1_000)]}) == "1,000 accounts only"
     assert describe_selection({"cash_only": True}) == "cash entries only"
+
+
+@pytest.mark.parametrize(
+    ("codes", "said"),
+    [
+        (["1000"], None),
+        (["9999"], "There is no account 9999 in demo."),
+        (["5", "4", "1000", "3", "2", "1"], "There is no account 1, 2, 3 and 2 more in demo."),
+    ],
+)
+async def test_accounts_that_the_ledger_does_not_have_are_named(
+    service: Service, codes: list[str], said: str | None
+) -> None:
+    page = await show(service, await post(service, "general_ledger", account_codes=codes))
+    assert page.notes == ([said] if said else [])
+
+
+async def test_a_trial_balance_says_where_earlier_years_are_not_closed(
+    connection: Connection, service: Service
+) -> None:
+    accounts = [Account(code="1", name="Bank", type="asset"), Account(code="4", name="Sales", type="revenue")]
+    entries = [transaction(number, date(2025 + number, 1, 31), ("1", 100), ("4", -100)) for number in (0, 1)]
+    await store(connection, Book(accounts=accounts, entries=[*entries[0], *entries[1]]), "years")
+    for first, is_said in (("2025-01-01", False), ("2025-06-01", False), ("2026-01-01", True), ("2026-12-01", True)):
+        row = await post(service, "trial_balance", ledger="years", **{"from": first, "to": "2027-01-01"})
+        assert (await show(service, row)).notes == ([NOT_CLOSED] if is_said else [])
+    closing = transaction(2, date(2025, 12, 31), ("4", 100), ("3", -100))
+    equity = Account(code="3", name="Capital", type="equity")
+    await store(connection, Book(accounts=[*accounts, equity], entries=[*entries[0], *closing, *entries[1]]), "closed")
+    row = await post(service, "trial_balance", ledger="closed", **{"from": "2026-01-01", "to": "2027-01-01"})
+    assert (await show(service, row)).notes == []
+
+
+@pytest.mark.parametrize(("first", "said"), [("2025-04-01", ["The ledger begins 2025-01-01."]), ("2026-01-01", [])])
+async def test_a_comparison_with_days_before_the_ledger_says_when_it_begins(
+    service: Service, first: str, said: list[str]
+) -> None:
+    days = {"from": first, "to": f"{first[:4]}-07-01"}
+    page = await show(service, await post(service, "income_statement", **days, compare="previous_year"))
+    assert page.notes == said
 
 
 async def test_codes_that_the_file_writes_with_a_guard_are_found(connection: Connection, service: Service) -> None:
