@@ -4,7 +4,7 @@ import asyncio
 import base64
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
@@ -33,6 +33,7 @@ TAG: Final = re.compile(r'(?:W/)?"[^"]*"|\*')
 # A ledger may have any printable name; one of a file is safe in a header and on every system.
 NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9.-]+")
 LONGEST_LEDGER: Final = 60
+LONGEST_ACCOUNT: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,24 @@ def download_name(payload: Mapping[str, Any]) -> str:
         # No day follows the last one, which is therefore included.
         days = [payload["from"], str(until if until == date.max else until - timedelta(days=1))]
     ledger = NOT_IN_NAMES.sub("-", payload["ledger"])[:LONGEST_LEDGER]
-    return "_".join([payload["report_type"].replace("_", "-"), ledger, *days]) + ".csv"
+    return "_".join([payload["report_type"].replace("_", "-"), ledger, *days, *variant(payload)]) + ".csv"
+
+
+def variant(payload: Mapping[str, Any]) -> Iterator[str]:
+    """What tells a report from others of the same days: its periods, its comparison, its accounts."""
+    if (unit := payload.get("group_by", "none")) != "none":
+        yield f"by-{unit}"
+    if "compare" in payload:
+        yield f"vs-{payload['compare'].replace('_', '-')}"
+    if payload.get("include_zero"):
+        yield "with-zero"
+    if payload.get("cash_only"):
+        yield "cash"
+    codes: Sequence[str] = payload.get("account_codes", ())
+    if len(codes) == 1:
+        yield NOT_IN_NAMES.sub("-", codes[0])[:LONGEST_ACCOUNT]
+    elif codes:
+        yield f"{len(codes)}-accounts"
 
 
 def read_range(handle: BinaryIO, span: ByteRange) -> bytes:

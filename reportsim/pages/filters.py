@@ -1,7 +1,7 @@
 """Template filters: how values are shown on pages."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -9,6 +9,8 @@ from markupsafe import Markup
 
 from reportsim.core import number_format
 from reportsim.core.model import CallbackLog, Request, rfc3339
+from reportsim.pages.statement.general_ledger import describe_selection
+from reportsim.pages.statement.periods import describe_period
 from reportsim.reports.catalog import CATALOG
 
 # The totals of a result that are counts; all others are amounts in minor units.
@@ -92,6 +94,12 @@ def report_title(report_type: str) -> str:
     return report.title if report else humanize(report_type)
 
 
+def describe_report(parameters: Mapping[str, Any]) -> str:
+    """The days of a report, and the entries that it is limited to."""
+    days = describe_period(parameters) if parameters.keys() & {"as_of", "to"} else ""
+    return ", ".join(filter(None, [days, describe_selection(parameters).removesuffix(" only")]))
+
+
 def as_json(value: Any) -> str:
     """A value as indented JSON."""
     return json.dumps(value, indent=2, ensure_ascii=False)
@@ -101,6 +109,7 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "accounting": accounting,
     "add_ms": add_ms,
     "as_json": as_json,
+    "describe_report": describe_report,
     "duration": duration,
     "elapsed": elapsed,
     "humanize": humanize,

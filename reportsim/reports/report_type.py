@@ -112,7 +112,7 @@ def complete_interval(parameters: dict[str, Any], ledger: Ledger) -> dict[str, A
     after = parameters.get("to") or ledger.after.isoformat()
     if first >= after and after != date.max.isoformat():
         name = "to" if "to" in parameters else "from"
-        raise ValidationError({name: [f"The interval [{first}, {after}) is empty."]})
+        raise ValidationError({name: [f"The interval [{first}, {after}) is empty: to must be after from."]})
     completed = {**parameters, "from": first, "to": after}
     if "compare" in completed:
         compared_days(completed)

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -17,6 +18,8 @@ from reportsim.api.reports import download_name
 from reportsim.settings import Settings
 from tests.api.calls import FAILING, UNKNOWN, fetch, submit
 from tests.conftest import Report, Service
+
+MARCH: Final = {"from": "2025-03-01", "to": "2025-04-01"}
 
 
 async def test_the_file_is_what_the_result_says(service: Service, report: Report) -> None:
@@ -174,10 +177,34 @@ async def test_the_file_says_what_it_hashes_to_and_when_it_was_made(service: Ser
         ({"from": "2025-01-01", "to": "2026-01-01"}, "trial-balance_tiny_2025-01-01_2025-12-31.csv"),
         ({"from": "2025-01-01", "to": "9999-12-31"}, "trial-balance_tiny_2025-01-01_9999-12-31.csv"),
         ({"report_type": "balance_sheet", "as_of": "2025-03-31"}, "balance-sheet_tiny_2025-03-31.csv"),
+        (
+            {"report_type": "income_statement", **MARCH, "group_by": "month"},
+            "income-statement_tiny_2025-03-01_2025-03-31_by-month.csv",
+        ),
+        (
+            {**MARCH, "compare": "previous_year", "include_zero": True},
+            "trial-balance_tiny_2025-03-01_2025-03-31_vs-previous-year_with-zero.csv",
+        ),
+        (
+            {"report_type": "general_ledger", **MARCH, "account_codes": ["1100"], "cash_only": True},
+            "general-ledger_tiny_2025-03-01_2025-03-31_cash_1100.csv",
+        ),
+        (
+            {"report_type": "general_ledger", **MARCH, "account_codes": ['a"/' + "é" * 90 + "b" * 7]},
+            "general-ledger_tiny_2025-03-01_2025-03-31_a-bbbbbbb.csv",
+        ),
+        (
+            {"report_type": "general_ledger", **MARCH, "account_codes": ["x" * 100]},
+            f"general-ledger_tiny_2025-03-01_2025-03-31_{'x' * 30}.csv",
+        ),
+        (
+            {"report_type": "general_ledger", **MARCH, "account_codes": ["1", "2"]},
+            "general-ledger_tiny_2025-03-01_2025-03-31_2-accounts.csv",
+        ),
     ],
 )
 async def test_a_file_is_saved_under_a_name_that_says_what_it_is(
-    service: Service, options: dict[str, str], name: str
+    service: Service, options: dict[str, Any], name: str
 ) -> None:
     async with service.client.post("/api/sync", json={"ledger": "tiny", **options}) as answer:
         url = (await answer.json())["links"]["report"]

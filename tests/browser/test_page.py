@@ -67,17 +67,20 @@ async def test_a_request_is_followed_live(service: Any, browser: Browser, compla
 
 
 @pytest.mark.parametrize("javascript", [True, False])
-async def test_a_refused_form_is_in_view_and_has_the_focus(service: Any, browser: Browser, javascript: bool) -> None:
+async def test_the_wrong_field_of_a_refused_form_is_in_view_and_has_the_focus(
+    service: Any, browser: Browser, javascript: bool
+) -> None:
     context = await browser.new_context(java_script_enabled=javascript, viewport={"width": 1000, "height": 700})
     page = await context.new_page()
     await page.goto(service.url)
     await page.get_by_text("Request a single report").click()
     await page.get_by_label("Callback URL").fill("http://127.0.0.1:9000/hook")
     await page.get_by_role("button", name="Accept and call back (async)").click()
-    refused = page.locator(".refused")
-    await expect(refused).to_contain_text("REPORTSIM_CALLBACK_ALLOW=127.0.0.1 make run", timeout=LATE_MS)
-    await expect(refused).to_be_focused()
-    await expect(refused).to_be_in_viewport()
+    await expect(page.locator(".refused")).to_contain_text("Callback URL: ", timeout=LATE_MS)
+    await expect(page.get_by_label("Callback URL")).to_be_focused()
+    error = page.locator("#callback_url-error")
+    await expect(error).to_contain_text("REPORTSIM_CALLBACK_ALLOW=127.0.0.1 make run")
+    await expect(error).to_be_in_viewport()
     await context.close()
 
 

@@ -144,6 +144,38 @@ async def test_errors_of_a_form_are_shown(service: Service, form: dict[str, str]
     assert said in text
 
 
+async def test_the_list_says_of_which_days_and_accounts_a_report_is(service: Service) -> None:
+    days = {"from": "2025-03-01", "to": "2025-04-01"}
+    await submit_for_id(service, mode="sync", report_type="general_ledger", account_codes="1100", **days)
+    await submit_for_id(service, mode="sync", report_type="balance_sheet", as_of="2025-06-30")
+    text = await get_page(service, "/?q=&limit=5")
+    assert "<small>demo<br>2025-03-01 to 2025-03-31, account 1100</small>" in text
+    assert "<small>demo<br>as of 2025-06-30</small>" in text
+
+
+@pytest.mark.parametrize(
+    ("form", "named", "said"),
+    [
+        ({"service_time_ms": "x"}, "service_time_ms", '<a href="#service_time_ms">Service time, ms</a>: Not a number.'),
+        ({"from": "2025-03-01", "to": "2025-02-01"}, "to", "to must be after from"),
+        ({"from": "x", "to": "x"}, "from", '<li><a href="#from">From</a>: Not a date'),
+        ({"ledger": "none"}, "ledger", '<a href="#ledger">Ledger</a>: There is no such ledger.'),
+    ],
+)
+async def test_a_refused_form_names_its_first_wrong_field_and_focuses_it(
+    service: Service, form: dict[str, str], named: str, said: str
+) -> None:
+    _, text, _ = await submit(service, mode="sync", report_type="trial_balance", **form)
+    (focused,) = re.findall("<[^>]* autofocus[^>]*>", text)
+    assert f'id="{named}"' in focused
+    assert said in text[text.index('class="refused"') : text.index('class="fields"')]
+
+
+async def test_a_refusal_without_a_field_has_the_focus_itself(service: Service) -> None:
+    _, text, _ = await submit(service, mode="both")
+    assert re.findall("<[^>]* autofocus[^>]*>", text) == ['<div class="refused" role="alert" tabindex="-1" autofocus>']
+
+
 @pytest.mark.parametrize(
     ("body", "kind", "status"),
     [
