@@ -227,8 +227,10 @@ async def assert_equal(pool: Pool, ledger_id: int, book: Book, report_type: str,
     assert made.decode() == wanted.decode(), f"{report_type} {parameters}"
     assert made == wanted
     assert all(check["ok"] for check in report.checks)
-    checks = select_report(request.input_payload).checks
-    assert [check["name"] for check in report.checks] == [check.name for check in checks]
+    names = [check.name for check in select_report(request.input_payload).checks]
+    if "account_codes" in parameters:
+        names.remove("debits_equal_credits")
+    assert [check["name"] for check in report.checks] == names
 
 
 def without_guard(book: Book) -> Book:

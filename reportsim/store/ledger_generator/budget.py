@@ -12,8 +12,8 @@ from reportsim.store.ledger_generator.templates import TEMPLATES
 
 Amounts = dict[str, int]
 
-# Hundredths of the sales.
-SHARES: Final = {"goods_invoiced": 60, "services_invoiced": 20, "cash_sale": 20}
+# Hundredths of the sales; none is 20, which is the VAT on all of them.
+SHARES: Final = {"goods_invoiced": 60, "services_invoiced": 22, "cash_sale": 18}
 WITH_INPUT_VAT: Final = tuple(key for key, template in TEMPLATES.items() if ("1300", 1) in template.lines)
 # What is paid later, and what is paid then.
 CREDIT: Final = {
@@ -101,7 +101,7 @@ def overheads(period: Period, source: Random) -> Amounts:
         "advertising": period.sales * 2 // 500,
         "wages": level * (196 + int(9 * source.random())) // (1_000 * 121),
         "depreciation": level * 15 // 1_000,
-        "income_tax": level * 15 // 1_000,
+        "income_tax": level * 17 // 1_000,
         "interest": level // 4_000,
     }
 

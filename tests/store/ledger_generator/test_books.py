@@ -140,6 +140,17 @@ def test_sales_grow_and_have_seasons(lines: int, seed: int) -> None:
     assert all(sales[year, 12] > 1.2 * sales[year, 1] for year in (2025, 2026))
 
 
+@pytest.mark.parametrize("lines", [2_000, 100_000])
+def test_figures_that_mean_different_things_differ(lines: int) -> None:
+    figures = Counter[str]()
+    for line in Books(lines).lines:
+        figures[line.account] += abs(line.amount)
+        figures[line.key] += abs(line.amount) if line.account == "4000" else 0
+    services, vat, cash = figures["4100"], figures["2100"] // 2, figures["cash_sale"]
+    for one, other in ((services, vat), (vat, cash), (services, cash), (figures["6400"], figures["6900"])):
+        assert abs(one - other) > 0.05 * max(one, other)
+
+
 @pytest.mark.parametrize("lines", [*SIZES, 100_000])
 def test_the_loan_is_paid_back_and_the_equipment_written_off(lines: int) -> None:
     books = Books(lines)
