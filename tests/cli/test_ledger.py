@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from reportsim.cli.ledger.import_file import NO_INVESTING
 from reportsim.settings import Settings
+from reportsim.store.ledger_import.formats import ACCOUNTS_HEADER
 from reportsim.store.pool import Connection
 from tests.cli.calls import Argument, Done, call_beside, start
 from tests.conftest import DEMO_LINES, Service
@@ -53,7 +55,8 @@ async def csv_of(service: Service, made: Any) -> tuple[int, str]:
 async def test_beside_a_service_versions_stand_for_themselves(
     service: Service, settings: Settings, dsn: str, books: Path, tmp_path: Path
 ) -> None:
-    assert await started(dsn, "import", books, "--ledger", "books") == (0, "books: 2 lines in EUR, version 1\n", "")
+    done = await started(dsn, "import", books, "--ledger", "books")
+    assert done == (0, "books: 2 lines in EUR, version 1\n", f"{NO_INVESTING}\n")
     window = {"from": "2024-01-01", "to": "2025-01-01"}
     first = await report(service, **window)
     before = await csv_of(service, first)
@@ -80,6 +83,13 @@ async def test_beside_a_service_versions_stand_for_themselves(
     for path in settings.reports_dir.glob("*.csv"):
         path.unlink()
     assert (await csv_of(service, first))[0] == 410
+
+
+async def test_an_import_with_an_investing_account_has_no_note(dsn: str, books: Path, tmp_path: Path) -> None:
+    chart = tmp_path / "accounts.csv"
+    chart.write_text(f"{ACCOUNTS_HEADER}\na,A,asset,0,investing\nb,B,equity,0,financing\n")
+    done = await ledger(dsn, "import", books, "--ledger", "books", "--accounts", chart)
+    assert done == (0, "books: 2 lines in EUR, version 1\n", "")
 
 
 async def test_faults_are_said_line_by_line(dsn: str, books: Path) -> None:
@@ -141,7 +151,7 @@ async def test_reports_have_the_decimals_of_the_ledger(
 ) -> None:
     books.write_text(BOOKS.replace(",5,", f",{amount},"))
     done = await ledger(dsn, "import", books, "--ledger", "books", "--decimals", decimals)
-    assert done == (0, "books: 2 lines in EUR, version 1\n", "")
+    assert done == (0, "books: 2 lines in EUR, version 1\n", f"{NO_INVESTING}\n")
     made = await report(service)
     minor = int(amount.replace(".", ""))
     assert made["result_payload"]["exponent"] == int(decimals)
@@ -163,7 +173,7 @@ async def test_virtual_postings_are_left_out_on_request(dsn: str, books: Path) -
     line = balanced.splitlines()[-1].replace("equity:x", "(budget)")
     books.write_text(balanced + line + "\n")
     done = await ledger(dsn, "import", books, "--ledger", "books", "--skip-virtual")
-    assert done == (0, "books: 2 lines in EUR, version 1\n", "")
+    assert done == (0, "books: 2 lines in EUR, version 1\n", f"{NO_INVESTING}\n")
 
 
 async def test_the_database_is_away(books: Path) -> None:

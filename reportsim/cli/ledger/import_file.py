@@ -11,7 +11,7 @@ from reportsim.core.model import Ledger
 from reportsim.settings import user_path
 from reportsim.store.ledger_import.csv_reader import Faulty
 from reportsim.store.ledger_import.currencies import MOST as MOST_DECIMALS
-from reportsim.store.ledger_import.importer import Import, ImportRefused, import_ledger
+from reportsim.store.ledger_import.importer import Import, ImportRefused, has_investing, import_ledger
 from reportsim.store.ledger_totals import TotalsDiffer
 from reportsim.store.ledgers import LedgerExists
 from reportsim.store.pool import Connection
@@ -23,6 +23,7 @@ or what `hledger print -O csv` writes. --accounts names a CSV with the header
   account_code,account_name,account_type,is_cash,cf_section
 """
 NAME_LENGTH = 100
+NO_INVESTING = "no account is investing: all but equity and loans is operating; --accounts says which are"
 
 
 def add_import(parser: argparse.ArgumentParser) -> None:
@@ -79,12 +80,14 @@ def run(options: argparse.Namespace) -> int:
         append=options.append,
     )
 
-    async def imported(connection: Connection) -> Ledger:
+    async def imported(connection: Connection) -> tuple[Ledger, bool]:
         async with steps(size_of(options.file, options.accounts)) as shown:
-            return await import_ledger(connection, wanted, shown.advance)
+            ledger = await import_ledger(connection, wanted, shown.advance)
+        # Of a ledger that is there, it was said when that was imported.
+        return ledger, wanted.append or await has_investing(connection, ledger)
 
     try:
-        ledger = on_database(imported)
+        ledger, invests = on_database(imported)
     except Faulty as error:
         print(*error.faults, sep="\n", file=sys.stderr)
         shown = f"the first {len(error.faults)} faults are shown" if error.more else f"faults: {len(error.faults)}"
@@ -93,5 +96,7 @@ def run(options: argparse.Namespace) -> int:
         raise CommandError(f"there is a ledger {wanted.ledger} already; --append adds to it") from None
     except (ImportRefused, TotalsDiffer) as error:
         raise CommandError(str(error)) from None
+    if not invests:
+        print(NO_INVESTING, file=sys.stderr)
     print(f"{ledger.name}: {ledger.lines:,} lines in {ledger.currency}, version {ledger.version}")
     return 0

@@ -223,6 +223,12 @@ async def write(
     return written
 
 
+async def has_investing(connection: Connection, ledger: Ledger) -> bool:
+    """Whether the cash flow statement of a ledger can have anything under investing activities."""
+    statement = "SELECT EXISTS (SELECT 1 FROM accounts WHERE ledger_id = $1 AND cf_section = 'investing')"
+    return bool(await connection.fetchval(statement, ledger.ledger_id))
+
+
 async def require_numbers(connection: Connection, ledger: Ledger) -> None:
     """Refuses a file of hledger whose transactions cannot be numbered on in the ledger."""
     if await connection.fetchval(last_number(), ledger.ledger_id, timeout=LONG_S) > LARGEST:
