@@ -147,6 +147,7 @@ function show (number) {
     button.closest('li').classList.toggle('current', current)
     current ? button.setAttribute('aria-current', 'step') : button.removeAttribute('aria-current')
   }
+  one('.reading').style.visibility = step < 4 ? 'hidden' : ''
   one('[data-play=press]').hidden = step !== 1
   one('[data-play=toggle]').hidden = step === 1 || calm.matches
   choose()

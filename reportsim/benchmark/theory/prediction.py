@@ -128,9 +128,16 @@ def timeouts(plan: Plan, share: Band) -> str:
     if share.low == 1:
         return "Every sync client will time out"
     if not share.value:
-        return f"Most likely no sync client will time out, at most {percent(share.high)} in a run this short"
+        return f"Most likely no sync client will time out, at most {percent(share.high)} {of_this_length(plan)}"
     span = f"{percent(share.low).removesuffix(' %')} to {percent(share.high)}"
-    return f"About {percent(share.value)} of sync clients will time out, {span} in a run this short"
+    return f"About {percent(share.value)} of sync clients will time out, {span} {of_this_length(plan)}"
+
+
+def of_this_length(plan: Plan) -> str:
+    """For which length of time that holds: a block begins without a queue, which takes many time-outs to form."""
+    if plan.blocks == 1:
+        return "in a run this short"
+    return f"in blocks of {duration(plan.block_s)} that begin without a queue; longer blocks show more"
 
 
 def finite(value: float) -> float | None:
