@@ -164,7 +164,7 @@ async def test_the_still_is_the_same_without_javascript(
             await page.get_by_label("Load, % of what the workers can do").press("ArrowLeft")
             await page.get_by_role("button", name="Show").click()
             await page.wait_for_url("**/?load=105*")
-            await expect(page.locator(".reading")).to_contain_text("At 105 % load, 42 % of sync clients give up on average")
+            await expect(page.locator(".reading")).to_contain_text("At 105 % load, 42 % of sync clients give up")
         await context.close()
     assert drawn[0] == drawn[1]
     assert complaints.messages == []
