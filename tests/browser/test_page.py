@@ -264,18 +264,3 @@ async def test_no_width_needs_sideways_scrolling(service: Any, browser: Browser,
         await page.goto(service.url + path)
         assert await page.evaluate("document.documentElement.scrollWidth") == width, path
     await context.close()
-
-
-async def test_a_compared_trial_balance_of_large_amounts_fits_a_usual_screen(service: Any, browser: Browser) -> None:
-    body = {"report_type": "trial_balance", "compare": "previous_year"}
-    async with service.client.post("/api/sync", json=body) as answer:
-        id = (await answer.json())["id"]
-    context = await browser.new_context(viewport={"width": 1280, "height": 900})
-    page = await context.new_page()
-    await page.goto(f"{service.url}/requests/{id}")
-    await page.locator(".statement td.figure > *").evaluate_all(
-        "all => { for (const one of all) one.textContent = one.closest('.total') ? '101,234,567.89' : '12,345,678.90' }"
-    )
-    sheet = page.locator(".sheet")
-    assert await sheet.evaluate("sheet => sheet.scrollWidth - sheet.clientWidth") == 0
-    await context.close()
