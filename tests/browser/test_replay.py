@@ -1,5 +1,6 @@
 """The replay in a real Chromium, opened from disk: it plays by itself, by hand, in steps, or not at all."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ async def test_its_moment_is_chosen_by_keyboard(browser: Browser, replay_file: P
     await expect(page.locator("#score-sync .now")).to_have_text("0")
     # Played, it goes in steps.
     await page.get_by_role("button", name="Play").click()
-    await expect(page.locator("#clock")).to_have_text("0.5 s")
+    await expect(page.locator("#clock")).to_have_text(re.compile(r"^(?!0\.0)\d+\.[05] s$"))
     await context.close()
 
 

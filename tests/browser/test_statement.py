@@ -30,7 +30,7 @@ async def test_a_figure_leads_to_its_entries(service: Service, browser: Browser,
     await rent.get_by_role("button").first.focus()
     figure = await rent.get_by_role("button").first.inner_text()
     await page.keyboard.press("Enter")
-    await expect(page.locator("#statement h2")).to_have_text("General ledger")
+    await expect(page.locator("#statement h2")).to_have_text("General ledger: account 6100 only")
     assert page.url != url
     await expect(page.locator("#statement .total")).to_contain_text(figure)
     await expect(page.locator("#statement header")).to_contain_text("2025-04-01 to 2025-06-30")
@@ -81,7 +81,7 @@ async def test_a_year_of_months_scrolls_by_itself_and_fits_a_printed_page(
     await expect_to_fit_a_printed_page(page)
     await page.emulate_media(media="screen")
     await rent.get_by_role("button").nth(1).click()
-    await expect(page.locator("#statement h2")).to_have_text("General ledger")
+    await expect(page.locator("#statement h2")).to_have_text("General ledger: account 6100 only")
     await expect(page.locator("#statement header")).to_contain_text("2025-02-01 to 2025-02-28")
     assert complaints.messages == []
     await context.close()

@@ -135,9 +135,7 @@ def timeouts(plan: Plan, share: Band) -> str:
 
 def of_this_length(plan: Plan) -> str:
     """For which length of time that holds: a block begins without a queue, which takes many time-outs to form."""
-    if plan.blocks == 1:
-        return "in a run this short"
-    return f"in blocks of {duration(plan.block_s)} that begin without a queue; longer blocks show more"
+    return "in a run this short" if plan.blocks == 1 else f"in blocks of {duration(plan.block_s)}, which begin idle"
 
 
 def finite(value: float) -> float | None:

@@ -149,7 +149,8 @@ def test_a_run_that_failed_a_check_bears_a_banner() -> None:
     assert 'role="alert"' not in page(run, result)
     broken = run.conclude(replace(IDLE, generator_cpu_share=0.7))
     text = page(run, broken)
-    assert 'role="alert">Do not trust this run. H6: The generator was short of processor time.' in text
+    advice = "The machine was busy: close other programs and run again."
+    assert f'role="alert">Do not trust this run. {advice} H6: The generator was short of processor time.' in text
     assert '<span class="fail">' in text
 
 
