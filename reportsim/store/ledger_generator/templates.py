@@ -101,7 +101,7 @@ PRIORITY: Final = (
     *("advertising", "payroll_taxes", "vat_paid", "dividend"),
 )
 
-# Whoever pays, pays what was invoiced, and goods come in and cost as they are sold.
+# Payments are divided over the months like the invoices that they settle, purchases and cost of goods like the sales.
 SPLIT_LIKE: Final = {
     "goods_bought": "goods_invoiced",
     "goods_cost": "goods_invoiced",
