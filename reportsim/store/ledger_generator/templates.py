@@ -101,7 +101,7 @@ PRIORITY: Final = (
     *("advertising", "payroll_taxes", "vat_paid", "dividend"),
 )
 
-# Payments are divided over the months like the invoices that they settle, purchases and cost of goods like the sales.
+# These are split into amounts like another kind: a payment is what was invoiced, and goods cost in proportion to sales.
 SPLIT_LIKE: Final = {
     "goods_bought": "goods_invoiced",
     "goods_cost": "goods_invoiced",
