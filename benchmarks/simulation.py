@@ -13,12 +13,12 @@ from random import Random
 
 from reportsim.benchmark.checks.model import Conditions
 from reportsim.benchmark.conclusion import conclude
-from reportsim.benchmark.ideal_run import simulate_side
 from reportsim.benchmark.plan import Cancel, Plan
 from reportsim.benchmark.schedule import make_schedule
 from reportsim.benchmark.theory.prediction import predict
 from reportsim.benchmark.theory.simulation import simulate
 from reportsim.benchmark.workload import MOST_REQUESTS
+from tests.benchmark.ideal_run import simulate_side
 
 ROUNDS = 3
 CUSTOMERS = 200_000

@@ -166,6 +166,7 @@ def api_routes() -> list[web.RouteDef]:
         web.get("/api/benchmark/{id}/report.html", benchmarks.show_report),
         web.get("/api/benchmark/{id}/replay.html", benchmarks.download_replay),
         web.get("/api/benchmark/{id}/samples.csv", benchmarks.download_samples),
+        web.get("/api/benchmark/{id}/percentiles.hgrm", benchmarks.download_percentiles),
         web.post("/webhook-test/{inbox}", demo_receiver.receive),
         web.get("/webhook-test/{inbox}", demo_receiver.show_inbox),
     ]

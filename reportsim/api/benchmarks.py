@@ -5,12 +5,13 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
+from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.report.render_process import Export, render_export
 from reportsim.benchmark.report.style import POLICY
 from reportsim.benchmark.results.run_comparison import compare_runs
 from reportsim.core.problems import Problem
 from reportsim.schemas.benchmark_plan import BenchmarkPlan
-from reportsim.schemas.queries import BenchmarksQuery, ComparisonQuery
+from reportsim.schemas.queries import BenchmarksQuery, ComparisonQuery, PercentilesQuery
 from reportsim.schemas.submission_parser import parse_raw
 from reportsim.store import benchmarks as store
 from reportsim.store.benchmarks import Benchmark
@@ -141,6 +142,23 @@ async def download_samples(request: web.Request) -> web.StreamResponse:
                 await write_in_chunks(response, piece)
             await response.write_eof()
     return response
+
+
+async def download_percentiles(request: web.Request) -> web.StreamResponse:
+    """The time to result of one side as a percentile distribution in the text format of HdrHistogram."""
+    side = load_query(PercentilesQuery(), request)["side"]
+    refuse_other_sites(request)
+    with request.app[EXPORT_LIMIT].permit(client_key(request)):
+        run, samples = await get_finished_run(request)
+        sides = [each.name for each in Plan.from_json(run.plan).sides]
+        name = side or sides[0]
+        if name not in sides:
+            raise Problem("conflict", f"The run's sides are {' and '.join(sides)}.")
+        refuse_during_run(request, run.id)
+        async with render_export(Export.HGRM, run.as_json(), [samples[sides.index(name)]]) as pieces:
+            text = b"".join([piece async for piece in pieces])
+    headers = {hdrs.CONTENT_DISPOSITION: f'attachment; filename="{run.id}-{name}.hgrm"'}
+    return web.Response(body=text, content_type="text/plain", charset="utf-8", headers=headers)
 
 
 async def get_finished_run(request: web.Request) -> tuple[Benchmark, tuple[bytes, bytes]]:

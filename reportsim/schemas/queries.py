@@ -50,3 +50,13 @@ class ComparisonQuery(Strict):
     """The parameters of a comparison."""
 
     with_ = Identifier(required=True, data_key="with", metadata={"description": "The id of the run to compare with."})
+
+
+class PercentilesQuery(Strict):
+    """The parameters of a percentile distribution."""
+
+    side = fields.String(
+        load_default=None,
+        validate=validate.OneOf(["sync", "async", "a", "b"]),
+        metadata={"description": "The side of the run, the first one if left out; those of an A/A run are a and b."},
+    )

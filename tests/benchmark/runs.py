@@ -9,7 +9,6 @@ from uuid import UUID
 
 from reportsim.benchmark.checks.model import Conditions
 from reportsim.benchmark.conclusion import conclude
-from reportsim.benchmark.ideal_run import simulate_side
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.results.samples import Integrals, Samples
 from reportsim.benchmark.schedule import Schedule, make_schedule
@@ -18,6 +17,7 @@ from reportsim.core.json import dumps
 from reportsim.core.model import Mode
 from reportsim.engine.engine import Engine
 from reportsim.store import benchmarks
+from tests.benchmark.ideal_run import simulate_side
 
 EXPONENTIAL = {"distribution": "exponential", "mean_ms": 2000}
 IDLE = Conditions(

@@ -199,7 +199,7 @@ async def test_one_run_at_a_time_which_can_be_cancelled(service: Service, pool: 
     assert not await benchmarks.has_open_requests(pool, uuid.UUID(id))
     async with service.client.post(f"/api/benchmark/{id}/cancel") as answer:
         assert answer.status == 409
-    for export in ("report.html", "samples.csv"):
+    for export in ("report.html", "samples.csv", "percentiles.hgrm?side=sync"):
         async with service.client.get(f"/api/benchmark/{id}/{export}") as answer:
             assert answer.status == 409
     await started(service, ENDLESS)
@@ -257,7 +257,13 @@ async def test_what_is_no_plan_is_refused(client: aiohttp.ClientSession, body: A
 
 
 async def test_unknown_runs_are_not_found(client: aiohttp.ClientSession) -> None:
-    for path in (UNKNOWN, "nonsense", f"{UNKNOWN}/report.html", f"{UNKNOWN}/samples.csv"):
+    for path in (
+        UNKNOWN,
+        "nonsense",
+        f"{UNKNOWN}/report.html",
+        f"{UNKNOWN}/samples.csv",
+        f"{UNKNOWN}/percentiles.hgrm?side=sync",
+    ):
         async with client.get(f"/api/benchmark/{path}") as answer:
             assert answer.status == 404
     async with client.post(f"/api/benchmark/{UNKNOWN}/cancel") as answer:

@@ -58,6 +58,7 @@ def test_they_are_drawn_exported_and_compared(run: dict[str, Any]) -> None:
     page = "".join(render(Export.HTML, run, samples))
     assert OLDER_METHOD in page
     assert "Sync against async" in "".join(render(Export.REPLAY, run, samples))
+    assert f"Total count    = {len(samples[1]):12d}" in "".join(render(Export.HGRM, run, samples[1:]))
     rows = "".join(render(Export.CSV, run, samples)).splitlines()
     assert len(rows) == 2 + sum(map(len, samples))
     new, result = example()
@@ -80,3 +81,14 @@ async def test_the_service_shows_them(service: Service) -> None:
             assert kind in answer.content_type
     async with service.client.get(f"/api/benchmark/{id}/samples.csv") as answer:
         assert answer.status == 200
+    for side in ("sync", "async"):
+        async with service.client.get(f"/api/benchmark/{id}/percentiles.hgrm?side={side}") as answer:
+            assert (answer.status, answer.content_type) == (200, "text/plain")
+            assert answer.content_disposition is not None
+            assert answer.content_disposition.filename == f"{id}-{side}.hgrm"
+            assert await answer.text() == "".join(
+                render(Export.HGRM, {"plan": plan}, [Samples.unpack(packed[side == "async"])])
+            )
+    for query, status in (("side=a", 409), ("side=poll", 422), ("", 200)):
+        async with service.client.get(f"/api/benchmark/{id}/percentiles.hgrm?{query}") as answer:
+            assert answer.status == status

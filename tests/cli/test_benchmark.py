@@ -44,8 +44,9 @@ async def benchmark(*arguments: str | Path) -> Done:
 @pytest.mark.slow
 async def test_a_run_its_exports_the_list_and_two_runs_beside_each_other(service: Service, tmp_path: Path) -> None:
     page, replay, rows = tmp_path / "run.html", tmp_path / "replay.html", tmp_path / "run.csv"
+    distribution = tmp_path / "run.hgrm"
     # No result is ever that fast: an objective is missed.
-    files = ("--html", page, "--replay", replay, "--csv", rows)
+    files = ("--html", page, "--replay", replay, "--csv", rows, "--hgrm", distribution)
     done = await benchmark("--url", service.url, *SMALL, "--slo", "0.001", "--json", *files)
     assert done.code == 99, done.err
     run = json.loads(done.out)
@@ -56,6 +57,9 @@ async def test_a_run_its_exports_the_list_and_two_runs_beside_each_other(service
     assert 'id="recorded"' in replay.read_text()
     exported = rows.read_text().splitlines()
     assert len(exported) == 2 + 2 * run["result"]["sync"]["offered"]
+    for side in ("sync", "async"):
+        text = (tmp_path / f"run-{side}.hgrm").read_text()
+        assert f"Total count    = {run['result'][side]['offered']:12d}]" in text
     again = await benchmark("--analyse", rows, "--json")
     assert json.loads(again.out)["verdict"] == run["result"]["verdict"]
 

@@ -22,6 +22,7 @@ COSTLY = (
     f"/api/benchmark/{UNKNOWN}/report.html",
     f"/api/benchmark/{UNKNOWN}/replay.html",
     f"/api/benchmark/{UNKNOWN}/samples.csv",
+    f"/api/benchmark/{UNKNOWN}/percentiles.hgrm?side=sync",
     f"/api/benchmark/{UNKNOWN}/comparison?with={UNKNOWN}",
     "/?requests=24&seed=1",
     f"/?race={UNKNOWN}",
@@ -96,6 +97,7 @@ async def test_no_helper_is_started_beside_a_run(service: Service) -> None:
         f"/api/benchmark/{finished}/report.html",
         f"/api/benchmark/{finished}/replay.html",
         f"/api/benchmark/{finished}/samples.csv",
+        f"/api/benchmark/{finished}/percentiles.hgrm?side=async",
     ):
         async with service.client.get(path) as answer:
             assert answer.status == 503, path

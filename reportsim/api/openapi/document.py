@@ -65,7 +65,14 @@ BEFORE_LIMITS: Final = frozenset({403, 414, 417, 421, 431})
 # The operations on a request, or a benchmark, by its id.
 LINKED_OPERATIONS: Final[Mapping[type[Schema], tuple[str, ...]]] = {
     schemas.Request: ("get_request", "get_callback_logs", "cancel_request", "redeliver"),
-    benchmarks.Benchmark: ("get_benchmark", "cancel_benchmark", "show_report", "download_replay", "download_samples"),
+    benchmarks.Benchmark: (
+        "get_benchmark",
+        "cancel_benchmark",
+        "show_report",
+        "download_replay",
+        "download_samples",
+        "download_percentiles",
+    ),
 }
 # Failures are given as a script, or by the other fields.
 SCRIPT_DEPENDENCIES: Final = {

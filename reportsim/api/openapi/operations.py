@@ -20,8 +20,9 @@ from reportsim.schemas import responses as schemas
 from reportsim.schemas.benchmark_plan import BenchmarkPlan
 from reportsim.schemas.demo_receiver import InboxQuery, ScriptQuery
 from reportsim.schemas.events import EventsQuery
-from reportsim.schemas.queries import BenchmarksQuery, ComparisonQuery, ListQuery, LogsQuery
+from reportsim.schemas.queries import BenchmarksQuery, ComparisonQuery, ListQuery, LogsQuery, PercentilesQuery
 from reportsim.schemas.redelivery import Redelivery
+from reportsim.schemas.strict import Strict
 from reportsim.schemas.submissions import AsyncSubmission, FailingSubmission, Submission
 
 ACCEPTED_RESPONSES: Final = (
@@ -40,12 +41,19 @@ ACCEPTED_RESPONSES: Final = (
 )
 
 
-def describe_export(content: str, media_type: str, *headers: str) -> Operation:
+def describe_export(content: str, media_type: str, *headers: str, query: type[Strict] | None = None) -> Operation:
     """A file that is made of a finished run."""
     return Operation(
         tag="Benchmark",
+        query=query,
         responses=(ResponseSpec(status=200, description=content, media_type=media_type, headers=headers),),
-        problems=("forbidden-origin", "not-found", "conflict", "quota-exceeded"),
+        problems=(
+            "forbidden-origin",
+            "not-found",
+            "conflict",
+            *(("invalid-parameters",) if query else ()),
+            "quota-exceeded",
+        ),
     )
 
 
@@ -252,6 +260,9 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("GET", "/api/benchmark/{id}/report.html"): describe_export("The page.", "text/html"),
     ("GET", "/api/benchmark/{id}/replay.html"): describe_export("The page.", "text/html", "Content-Disposition"),
     ("GET", "/api/benchmark/{id}/samples.csv"): describe_export("The rows.", CSV, "Content-Disposition"),
+    ("GET", "/api/benchmark/{id}/percentiles.hgrm"): describe_export(
+        "The distribution.", "text/plain", "Content-Disposition", query=PercentilesQuery
+    ),
     ("POST", "/webhook-test/{inbox}"): Operation(
         tag="Callbacks",
         query=ScriptQuery,

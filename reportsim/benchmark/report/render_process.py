@@ -1,14 +1,14 @@
 """A run's exports, from a process of their own: they take too long for an event loop.
 
-`python -m reportsim.benchmark.report.render_process` reads a message with the run and both sides' packed samples from
-standard input, and writes the page or the CSV to standard output.
+`python -m reportsim.benchmark.report.render_process` reads a message with the run and its sides' packed samples from
+standard input, and writes the export to standard output.
 """
 
 import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from reportsim.benchmark.load.messages import encode
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.report.page import html_fragment, html_report
 from reportsim.benchmark.report.replay import html_replay
-from reportsim.benchmark.results.export import samples_csv
+from reportsim.benchmark.results.export import hgrm, samples_csv
 from reportsim.benchmark.results.samples import Samples
 from reportsim.benchmark.schedule import make_schedule
 from reportsim.tasks import start
@@ -36,13 +36,16 @@ class Export(StrEnum):
     REPLAY = "replay"
     """A page that plays the run."""
     CSV = "csv"
+    """The samples of both sides."""
+    HGRM = "hgrm"
+    """The percentile distribution of one side."""
 
 
 @contextlib.asynccontextmanager
 async def render_export(
-    kind: Export, run: dict[str, Any], samples: tuple[bytes, bytes]
+    kind: Export, run: dict[str, Any], samples: Sequence[bytes]
 ) -> AsyncIterator[AsyncIterator[bytes]]:
-    """An export of a run as the API shows it, in pieces."""
+    """An export of a run as the API shows it, in pieces; `samples` are those of the sides that it is about."""
     process = await spawn_helper("reportsim.benchmark.report.render_process")
     lower_priority(process)
     assert process.stdin is not None
@@ -84,6 +87,9 @@ def render(kind: Export, run: dict[str, Any], samples: list[Samples]) -> Iterato
     plan = Plan.from_json(run["plan"])
     if kind is Export.CSV:
         yield from samples_csv(plan, make_schedule(plan), samples)
+        return
+    if kind is Export.HGRM:
+        yield from (hgrm(plan, side) for side in samples)
         return
     by_side = {side.side: side for side in samples}
     shown = {"id": run["id"], "finished_at": run["completed_at"]}

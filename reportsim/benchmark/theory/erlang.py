@@ -32,21 +32,6 @@ def erlang_c(load: float, workers: int) -> float:
     return blocked / (1 - rho + rho * blocked)
 
 
-def wait_tail(rate: float, mean_s: float, workers: int, t: float) -> float:
-    """P(wait > t) in M/M/c."""
-    if rate * mean_s >= workers:
-        return 1.0
-    return erlang_c(rate * mean_s, workers) * math.exp(-(workers / mean_s - rate) * t)
-
-
-def wait_percentile(rate: float, mean_s: float, workers: int, share: float) -> float | None:
-    """The wait in seconds that this share of customers of M/M/c does not exceed."""
-    waiting = erlang_c(rate * mean_s, workers)
-    if rate * mean_s >= workers:
-        return None
-    return max(math.log(waiting / (1 - share)), 0.0) / (workers / mean_s - rate)
-
-
 def sojourn_tail(rate: float, mean_s: float, workers: int, t: float) -> float:
     """P(wait + service > t) in M/M/c: e^-μt (1 + C (1 − e^-μtd) / d) with d = c − 1 − a, and 1 + C μt where d = 0."""
     if rate * mean_s >= workers:

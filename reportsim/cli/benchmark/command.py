@@ -7,6 +7,7 @@ import json
 import math
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -74,6 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out.add_argument("--html", type=user_path, metavar="FILE", help="write the report")
     out.add_argument("--replay", type=user_path, metavar="FILE", help="write a page that plays the run")
     out.add_argument("--csv", type=user_path, metavar="FILE", help="write every request as a row")
+    out.add_argument(
+        "--hgrm", type=user_path, metavar="FILE", help="write a percentile distribution for each side: FILE-async.hgrm"
+    )
     other = parser.add_argument_group("earlier runs").add_mutually_exclusive_group()
     other.add_argument("--list", action="store_true", help="list them")
     other.add_argument(
@@ -266,12 +270,27 @@ async def show_earlier(session: aiohttp.ClientSession, console: Console, options
 
 async def keep(session: aiohttp.ClientSession, done: Json, options: argparse.Namespace) -> None:
     """Writes the exports that are asked for."""
+    if done["result"] is None:
+        return
     for path, name in ((options.html, "report"), (options.replay, "replay"), (options.csv, "samples")):
-        if path is not None and (link := done["links"].get(name)) is not None:
-            async with session.get(link) as answer:
-                data = await answer.read()
-            try:
-                path.write_bytes(data)
-            except OSError as error:
-                raise CommandError(f"cannot write {path}: {error.strerror}") from None
-            print(f"wrote {path}", file=sys.stderr)
+        if path is not None:
+            await download(session, done["links"][name], path)
+    if options.hgrm is not None:
+        for side in ("a", "b") if done["plan"].get("both") else tuple(Mode):
+            path = options.hgrm.with_name(f"{options.hgrm.stem}-{side}.hgrm")
+            await download(session, f"{done['links']['self']}/percentiles.hgrm?side={side}", path)
+
+
+async def download(session: aiohttp.ClientSession, link: str, path: Path) -> None:
+    """Writes what is behind a link to a file."""
+    async with session.get(link) as answer:
+        write(path, await answer.read())
+
+
+def write(path: Path, data: bytes) -> None:
+    """Writes a file and says so."""
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise CommandError(f"cannot write {path}: {error.strerror}") from None
+    print(f"wrote {path}", file=sys.stderr)

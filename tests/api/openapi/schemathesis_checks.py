@@ -38,7 +38,9 @@ LOGS: Final = "/api/requests/{id}/callback-logs"
 LOG_ID: Final = os.environ.get("SCHEMATHESIS_LOG_ID", "")
 LOG_CURSOR: Final = os.environ.get("SCHEMATHESIS_LOG_CURSOR", "")
 DOWNLOAD: Final = "/api/reports/{file}"
-EXPORTS: Final = {f"/api/benchmark/{{id}}/{name}" for name in ("report.html", "replay.html", "samples.csv")}
+EXPORTS: Final = {
+    f"/api/benchmark/{{id}}/{name}" for name in ("report.html", "replay.html", "samples.csv", "percentiles.hgrm")
+}
 RUNS: Final = "/api/benchmark"
 COMPARISON: Final = "/api/benchmark/{id}/comparison"
 RECEIVER: Final = "/webhook-test/{inbox}"

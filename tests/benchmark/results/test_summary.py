@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reportsim.benchmark.ideal_run import integrals_of
 from reportsim.benchmark.plan import Cancel, Plan
 from reportsim.benchmark.results.concurrency import averages, counts, integral, most_at_once, spans
 from reportsim.benchmark.results.samples import COLUMNS, MOMENTS, Outcome, Samples
 from reportsim.benchmark.results.side_samples import Side, segment_columns, shortest_cut_off
 from reportsim.benchmark.results.summary import SEGMENTS, summarise_side
 from reportsim.core.model import Mode
+from tests.benchmark.ideal_run import integrals_of
 from tests.benchmark.runs import example, overload
 
 PLAN = Plan(rate=10, duration_s=4, client_timeout_s=8, slo_s=5)

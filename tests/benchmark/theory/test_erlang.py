@@ -13,8 +13,6 @@ from reportsim.benchmark.theory.erlang import (
     erlang_c,
     mmc,
     sojourn_tail,
-    wait_percentile,
-    wait_tail,
 )
 from reportsim.core.service_time import ServiceTime
 
@@ -80,9 +78,11 @@ def test_the_tail_is_the_wait_and_the_service_together(rho: float, workers: int,
     # P(W + S > t) by Simpson's rule over the service time.
     steps = 2_000
     width = t / steps
+    waiting = erlang_c(rate * mean, workers)
 
     def density(s: float) -> float:
-        return math.exp(-s / mean) / mean * wait_tail(rate, mean, workers, t - s)
+        """Of the service time s, with a wait of more than what is left."""
+        return math.exp(-s / mean) / mean * waiting * math.exp(-(workers / mean - rate) * (t - s))
 
     inner = sum((4 if k % 2 else 2) * density(k * width) for k in range(1, steps))
     whole = (density(0) + inner + density(t)) * width / 3 + math.exp(-t / mean)
@@ -99,15 +99,6 @@ def test_one_worker_is_m_m_1(rho: float, mean: float) -> None:
         assert theory.percentile(share) == pytest.approx(-math.log(1 - share) * mean / (1 - rho), rel=1e-6)
 
 
-@given(st.floats(0.05, 0.98), st.integers(1, 20), st.floats(0.01, 0.99))
-def test_percentiles_of_the_wait_invert_its_tail(rho: float, workers: int, share: float) -> None:
-    rate = rho * workers
-    at = wait_percentile(rate, 1.0, workers, share)
-    assert at is not None
-    tail = wait_tail(rate, 1.0, workers, at)
-    assert tail == pytest.approx(1 - share, abs=NEAR) if at > 0 else tail <= 1 - share + NEAR
-
-
 @pytest.mark.parametrize(("rate", "workers"), [(10.0, 10), (12.0, 10), (1e6, 3)])
 def test_overload_is_answered_sensibly(rate: float, workers: int) -> None:
     theory = mmc(rate, 1.0, workers)
@@ -115,8 +106,6 @@ def test_overload_is_answered_sensibly(rate: float, workers: int) -> None:
     assert "no steady state" in theory.model
     assert (theory.p_wait, theory.p_timeout(8.0)) == (1.0, 1.0)
     assert theory.mean_wait is theory.mean_in_system is theory.percentile(0.5) is None
-    assert wait_percentile(rate, 1.0, workers, 0.5) is None
-    assert wait_tail(rate, 1.0, workers, 99) == 1.0
 
 
 @pytest.mark.parametrize("rho", [0.9, 0.99999, 1 - 1e-12])

@@ -1,4 +1,4 @@
-"""A run without a server: the records that an ideal one would leave. For previews, examples and tests."""
+"""A run without a server: the records that an ideal one would leave."""
 
 import functools
 import math
