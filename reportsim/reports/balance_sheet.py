@@ -4,7 +4,6 @@ Nothing is closed at year end: earnings of prior years and of the current one ar
 calendar year.
 """
 
-from dataclasses import replace
 from datetime import date
 from typing import Any, Final
 
@@ -14,12 +13,11 @@ from reportsim.core.model import Ledger
 from reportsim.reports.comparison import PREVIOUS_YEAR, compare_field, compared_days
 from reportsim.reports.fields import IsoDate
 from reportsim.reports.report_type import (
-    COMPARED_COLUMNS,
     ROWS_ARE_LINES,
     Check,
     Parameters,
     ReportType,
-    of_compared,
+    with_comparison,
 )
 from reportsim.reports.sql import COMPARED_FROM, LEDGER, cell, money, totals
 from reportsim.store.ledgers import finite
@@ -158,13 +156,4 @@ PLAIN: Final = ReportType(
     checks=(*CHECKS, ROWS_ARE_LINES),
 )
 
-COMPARED: Final = replace(
-    PLAIN,
-    columns=lambda parameters: (*COLUMNS, *COMPARED_COLUMNS),
-    statement=COMPARED_STATEMENT,
-    arguments=compared_arguments,
-    compared_totals=TOTALS,
-    checks=(*PLAIN.checks, *map(of_compared, CHECKS)),
-)
-
-BALANCE_SHEET = replace(PLAIN, variants={"compare": COMPARED})
+BALANCE_SHEET: Final = with_comparison(PLAIN, COMPARED_STATEMENT, compared_arguments, CHECKS)

@@ -3,14 +3,12 @@
 Every transaction with a cash line is explained by its other lines, with the sign turned.
 """
 
-from dataclasses import replace
 from typing import Final
 
 from marshmallow import Schema
 
 from reportsim.reports.comparison import PREVIOUS_PERIOD, PREVIOUS_YEAR, compare_field
 from reportsim.reports.report_type import (
-    COMPARED_COLUMNS,
     INTERVAL,
     ROWS_ARE_LINES,
     Check,
@@ -18,7 +16,7 @@ from reportsim.reports.report_type import (
     compared_arguments,
     complete_interval,
     interval,
-    of_compared,
+    with_comparison,
 )
 from reportsim.reports.sql import COMPARED_FROM, COMPARED_TO, FROM, LEDGER, TO, cell, money, totals
 
@@ -111,13 +109,4 @@ PLAIN: Final = ReportType(
     checks=(*CHECKS, ROWS_ARE_LINES),
 )
 
-COMPARED: Final = replace(
-    PLAIN,
-    columns=lambda parameters: (*COLUMNS, *COMPARED_COLUMNS),
-    statement=COMPARED_STATEMENT,
-    arguments=compared_arguments,
-    compared_totals=TOTALS,
-    checks=(*PLAIN.checks, *map(of_compared, CHECKS)),
-)
-
-CASH_FLOW = replace(PLAIN, variants={"compare": COMPARED})
+CASH_FLOW: Final = with_comparison(PLAIN, COMPARED_STATEMENT, compared_arguments, CHECKS)

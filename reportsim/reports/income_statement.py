@@ -1,6 +1,5 @@
 """Income statement: revenue and expense of an interval, whole or by month or quarter."""
 
-from dataclasses import replace
 from typing import Any, Final
 
 from marshmallow import Schema, ValidationError, fields, validate
@@ -8,7 +7,6 @@ from marshmallow import Schema, ValidationError, fields, validate
 from reportsim.core.model import Ledger
 from reportsim.reports.comparison import PREVIOUS_PERIOD, PREVIOUS_YEAR, compare_field
 from reportsim.reports.report_type import (
-    COMPARED_COLUMNS,
     INTERVAL,
     ROWS_ARE_LINES,
     Check,
@@ -17,7 +15,7 @@ from reportsim.reports.report_type import (
     compared_arguments,
     complete_interval,
     interval,
-    of_compared,
+    with_comparison,
 )
 from reportsim.reports.sql import COMPARED_FROM, COMPARED_TO, FROM, LEDGER, TO, cell, money, totals
 
@@ -162,13 +160,4 @@ PLAIN: Final = ReportType(
     checks=(*CHECKS, ROWS_ARE_LINES),
 )
 
-COMPARED: Final = replace(
-    PLAIN,
-    columns=lambda parameters: (*columns(parameters), *COMPARED_COLUMNS),
-    statement=COMPARED_STATEMENT,
-    arguments=compared_arguments,
-    compared_totals=TOTALS,
-    checks=(*PLAIN.checks, *map(of_compared, CHECKS)),
-)
-
-INCOME_STATEMENT = replace(PLAIN, variants={"compare": COMPARED})
+INCOME_STATEMENT: Final = with_comparison(PLAIN, COMPARED_STATEMENT, compared_arguments, CHECKS)

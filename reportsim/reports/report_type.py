@@ -1,7 +1,7 @@
 """What a report is: its parameters, its statement, its totals and the checks it must pass."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, Final
 
@@ -92,6 +92,24 @@ class ReportType:
     listing: Listing | None = None
     compared_totals: tuple[str, ...] = ()
     variants: Mapping[str, "ReportType"] = field(default_factory=dict, compare=False)
+
+
+def with_comparison(
+    plain: ReportType,
+    statement: str,
+    arguments: Callable[[Parameters], tuple[Any, ...]],
+    checks: Iterable[Check],
+) -> ReportType:
+    """A report that can be compared: with an amount and a difference beside each one of its own."""
+    compared = replace(
+        plain,
+        columns=lambda parameters: (*plain.columns(parameters), *COMPARED_COLUMNS),
+        statement=statement,
+        arguments=arguments,
+        compared_totals=plain.totals,
+        checks=(*plain.checks, *map(of_compared, checks)),
+    )
+    return replace(plain, variants={"compare": compared})
 
 
 # A dict, since `from` is a keyword.
