@@ -6,11 +6,12 @@ from uuid import UUID
 import pytest
 from yarl import URL
 
+from reportsim.benchmark.plan import Plan
 from reportsim.core.model import Mode
-from reportsim.pages.benchmark_form import OWN_TIME, VALUES, plan_body, plan_values
+from reportsim.pages.benchmark_form import OWN_TIME, VALUES, form_values, plan_body, plan_values
 from reportsim.store import benchmarks
 from reportsim.web.keys import RUNNER
-from tests.benchmark.runs import finished_run
+from tests.benchmark.runs import finished_run, rehearsed
 from tests.conftest import Service
 from tests.engine.jobs import until
 
@@ -128,7 +129,7 @@ async def test_a_run_is_started_shown_and_cancelled(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    ("preset", "duration_s", "blocks"), [("quick", 10, 10), ("proper", 60, 20), ("thorough", 300, 20)]
+    ("preset", "duration_s", "blocks"), [("quick", 30, 10), ("proper", 120, 20), ("thorough", 300, 20)]
 )
 async def test_a_preset_sets_the_length_and_keeps_the_other_fields(
     service: Service, preset: str, duration_s: int, blocks: int
@@ -142,6 +143,18 @@ async def test_a_preset_sets_the_length_and_keeps_the_other_fields(
     assert pressed == [preset]
     # Without JavaScript the form itself asks for the preset.
     assert text.count('formmethod="get" formnovalidate name="preset"') == 3
+
+
+def test_the_quick_preset_shows_time_outs_of_sync_and_none_of_async() -> None:
+    """On an ideal server: the load of the form is what a new user sees first."""
+    body = plan_body(form_values({"preset": "quick"}))
+    result = rehearsed(Plan.from_json(body), prediction_runs=1).conclude()
+    share = result["sync"]["shares"]["client_timeout"]
+    assert share["low"] > 0.005
+    assert share["high"] < 0.4
+    assert result["async"]["outcomes"]["client_timeout"] == result["async"]["outcomes"]["callback_lost"] == 0
+    assert "No async request was lost" in result["verdict"]
+    assert "too short" not in result["verdict"]
 
 
 async def test_a_short_run_without_blocks_has_as_many_as_fit(service: Service) -> None:
