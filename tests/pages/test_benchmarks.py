@@ -7,6 +7,7 @@ import pytest
 from yarl import URL
 
 from reportsim.benchmark.plan import Plan
+from reportsim.core.json import dumps
 from reportsim.core.model import Mode
 from reportsim.pages.benchmark_form import OWN_TIME, VALUES, form_values, plan_body, plan_values
 from reportsim.store import benchmarks
@@ -108,6 +109,29 @@ async def test_runs_are_listed_shown_and_compared(service: Service) -> None:
     await get_page(service, f"/benchmarks/compare?id={first}&id={UNKNOWN}", 404)
     await get_page(service, f"/benchmarks/{UNKNOWN}", 404)
     await get_page(service, "/benchmarks/nonsense", 404)
+
+
+async def test_the_older_run_comes_first_and_one_that_is_not_trusted_is_marked(service: Service) -> None:
+    pool = service.engine.pool
+    older, newer = str(await finished_run(service.engine)), str(await finished_run(service.engine))
+    check = [{"id": "H1", "verdict": "fail", "detail": "The generator was late."}]
+    await pool.execute("UPDATE benchmarks SET created_at = created_at - interval '1 hour' WHERE id = $1", UUID(older))
+    await pool.execute(
+        "UPDATE benchmarks SET result = jsonb_set(result::jsonb, '{checks}', $2::text::jsonb)::json WHERE id = $1",
+        UUID(older),
+        dumps(check).decode(),
+    )
+    for ids in ((older, newer), (newer, older)):
+        text = await get_page(service, URL("/benchmarks/compare").with_query([("id", id) for id in ids]))
+        columns = re.findall(r'<th scope="col"><a href="/benchmarks/([^"]+)">.*?</a>(.*?)</th>', text)
+        assert [id for id, _ in columns[:2]] == [older, newer]
+        assert ["not trusted" in mark for _, mark in columns[:2]] == [True, False]
+        assert len(re.findall(r'role="note">Do not trust the first run.*H1: The generator was late.', text)) == 1
+        assert "Do not trust the second run" not in text
+        async with service.client.get(f"/api/benchmark/{ids[0]}/comparison?with={ids[1]}") as answer:
+            compared = await answer.json()
+        assert (compared["first"], compared["second"]) == (older, newer)
+        assert compared["distrust"] == {"first": ["H1: The generator was late."], "second": []}
 
 
 async def test_a_run_is_started_shown_and_cancelled(service: Service) -> None:
