@@ -19,11 +19,20 @@ async def test_numbers_are_refused_with_focus_and_then_answered_with_a_plot(
     await page.get_by_role("link", name="Its durations say when it begins to time out.").click()
     await page.get_by_label("p50, ms").fill("120")
     await page.get_by_role("button", name="Predict").click()
-    await expect(page.get_by_role("alert")).to_be_focused()
+    await expect(page.get_by_label("p99, ms")).to_be_focused()
     await expect(page.get_by_role("alert")).to_contain_text("p50 and p99 belong together")
     assert await findings(page) == []
     complaints.messages.remove(f"422 {service.url}/predict")
     complaints.messages = [message for message in complaints.messages if "422" not in message]
+    await page.get_by_label("Durations").fill("0.1s\n" * 14_000)
+    await page.get_by_role("button", name="Predict").click()
+    assert await page.get_by_label("Durations").evaluate("text => text.validationMessage") == (
+        "The text has 70,000 bytes; a text of at most 65,536 fits. Save the durations as a file and use the command, "
+        "which reads any length."
+    )
+    await expect(page.get_by_label("Durations")).to_be_focused()
+    await expect(page.get_by_label("p50, ms")).to_have_value("120")
+    await page.get_by_label("Durations").fill("")
     await page.get_by_label("p99, ms").fill("900")
     await page.get_by_label("Requests per second").fill("40")
     await page.get_by_role("button", name="Predict").click(timeout=6 * LATE_MS)
