@@ -102,6 +102,15 @@ async def test_a_refused_form_keeps_its_values_and_says_why(
     assert "There is no prediction." in text
 
 
+async def test_every_page_and_the_cliff_lead_to_the_form(service: Service) -> None:
+    for path in ("/", "/benchmarks", "/predict"):
+        async with service.client.get(path) as answer:
+            text = await answer.text()
+        [current] = re.findall(r'<a href="/predict"( aria-current="page")?>Your endpoint</a>', text)
+        assert bool(current) == (path == "/predict")
+        assert ('<a href="/predict">Your own endpoint’s numbers</a>' in text) == (path == "/")
+
+
 def textarea_of(text: str) -> str:
     found = re.search(r"<textarea[^>]*>(.*?)</textarea>", text, re.DOTALL)
     assert found
