@@ -2,8 +2,9 @@
 
 import ipaddress
 import os
+import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -250,11 +251,21 @@ class Settings:
         "prepared statements kept per connection; always 0 where a pooler is found",
     )
     shutdown_grace_s: float = setting(
-        "REPORTSIM_SHUTDOWN_GRACE_S",
-        seconds(0, 3600),
-        10.0,
-        "seconds that running work gets to end on shutdown",
+        "REPORTSIM_SHUTDOWN_GRACE_S", seconds(0, 3600), 10.0, "seconds that running work gets to end on shutdown"
     )
+
+    @property
+    def start_command(self) -> str:
+        """The command that starts a service at the same host and port."""
+        default = Settings()
+        port = [f"PORT={self.port}"] if self.port != default.port else []
+        host = [f"REPORTSIM_HOST={self.host}"] if self.host != default.host else []
+        return shlex.join(["make", "run", *port, *host])
+
+    @property
+    def callback_policy(self) -> AllowList:
+        """What may be called although private, with the command that hints name."""
+        return replace(self.callback_allow, start_command=self.start_command)
 
     @property
     def reports_dir(self) -> Path:

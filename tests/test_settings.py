@@ -1,11 +1,14 @@
 """Settings: read once, all mistakes at once, and no secret in any text."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reportsim.core.callback_policy.targets import Refusal
+from reportsim.core.callback_policy.urls import check_url
 from reportsim.settings import Settings, SettingsError
 
 
@@ -148,3 +151,20 @@ def test_every_setting_says_what_it_is() -> None:
     for item in dataclasses.fields(Settings):
         assert item.metadata["env"] in {"DATABASE_URL", "DEBUG"} or item.metadata["env"].startswith("REPORTSIM_")
         assert item.metadata["about"]
+
+
+@pytest.mark.parametrize(
+    ("given", "command"),
+    [
+        ({}, "make run"),
+        ({"REPORTSIM_PORT": "9000"}, "make run PORT=9000"),
+        ({"REPORTSIM_PORT": "9000", "REPORTSIM_HOST": "::"}, "make run PORT=9000 REPORTSIM_HOST=::"),
+    ],
+)
+def test_hints_name_the_command_that_starts_this_very_service(given: dict[str, str], command: str) -> None:
+    settings = read(**given)
+    assert settings.start_command == command
+    for url in ("http://10.0.0.1/", "http://localhost/"):
+        refusal = check_url(url, settings.callback_policy)
+        assert isinstance(refusal, Refusal)
+        assert re.search(rf"REPORTSIM_CALLBACK_ALLOW=\S+ {re.escape(command)}\.", refusal.detail)

@@ -15,7 +15,7 @@ from reportsim.schemas.queries import BenchmarksQuery, ComparisonQuery, Percenti
 from reportsim.schemas.submission_parser import parse_raw
 from reportsim.store import benchmarks as store
 from reportsim.store.benchmarks import Benchmark
-from reportsim.web.benchmark_runs import RUN, build_plan, get_run_or_404, run_as_json
+from reportsim.web.benchmark_runs import RUN, build_plan, get_completed_pair, get_run_or_404, run_as_json
 from reportsim.web.body import read_json
 from reportsim.web.keys import ENGINE, RUNNER
 from reportsim.web.limits.client_address import client_key
@@ -77,13 +77,10 @@ async def get_benchmark(request: web.Request) -> web.Response:
 
 
 async def compare_benchmarks(request: web.Request) -> web.Response:
-    """Compares two completed runs: how their plans differ, and each metric, second − first."""
+    """Compares two completed runs: how their plans differ, and each metric, newer − older."""
     query = load_query(ComparisonQuery(), request)
     refuse_other_sites(request)
-    first, second = await get_run_or_404(request, path_id(request, RUN)), await get_run_or_404(request, query["with_"])
-    for run in (first, second):
-        if run.result is None:
-            raise Problem("conflict", f"The run {run.id} has no result: {run.status}.")
+    first, second = await get_completed_pair(request, (path_id(request, RUN), query["with_"]))
     return json_response(compare_runs(first.as_json(), second.as_json()))
 
 

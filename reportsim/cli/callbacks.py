@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints one line for each URL; the exit code is 1 when any is refused."""
     refused = 0
-    allow = Settings.from_environment().callback_allow
+    allow = Settings.from_environment().callback_policy
     write = as_json if options.json else as_text
 
     def say(url: str, verdict: Verdict) -> None:

@@ -79,7 +79,7 @@ class Engine:
         self.freeze = Freeze()
         self.files = ReportFiles(settings.reports_dir, settings.reports_max_mb * 1_000_000)
         self.ledgers = LedgerCache(pool)
-        self.guard = SsrfGuard(settings.callback_allow, [])
+        self.guard = SsrfGuard(settings.callback_policy, [])
         self.addresses = OwnAddresses(settings, self.guard)
         self.secret_texts: tuple[str, ...] = ()
         self.regenerator = ReportRegenerator(

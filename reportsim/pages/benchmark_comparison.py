@@ -52,6 +52,8 @@ class RunComparison:
     """Two runs compared."""
 
     same_load: bool
+    distrust: Sequence[Sequence[str]]
+    """For each run why it is not to be trusted; empty where it is."""
     differences: Sequence[ParameterDifference]
     sides: Mapping[str, Sequence[ComparedMetric]]
     plots: Mapping[str, str]
@@ -64,6 +66,7 @@ def describe_comparison(first: Benchmark, second: Benchmark) -> RunComparison:
     results = [run.result or {} for run in (first, second)]
     return RunComparison(
         same_load=found["same_load"],
+        distrust=[found["distrust"][which] for which in ("first", "second")],
         differences=[
             ParameterDifference(row["name"], format_parameter(row["first"]), format_parameter(row["second"]))
             for row in found["plan"]

@@ -27,26 +27,27 @@ class Preset:
     resolves: str
 
 
-# Intervals shrink with the square root of the number of requests.
+# Intervals shrink with the square root of the number of requests. A block begins with an empty queue: it must last many
+# service times to show what a queue does.
 PRESETS: Final = (
-    Preset("quick", 10, 10, "half a minute; resolves large differences, p50 and p95"),
-    Preset("proper", 60, 20, "about two minutes; resolves differences half as large, and p99"),
-    Preset("thorough", 300, 20, "about ten minutes; resolves differences a fifth as large, and p99 at high load"),
+    Preset("quick", 30, 10, "a good minute; resolves large differences, p50 and p95"),
+    Preset("proper", 120, 20, "about five minutes; resolves differences half as large, and p99"),
+    Preset("thorough", 300, 20, "about eleven minutes; resolves differences a third as large, and p99 at high load"),
 )
-# The quick preset at 90 % load.
+# The quick preset at 95 % load: one sync client in ten times out.
 VALUES: Final[Mapping[str, str]] = {
-    "rate": "20",
-    "duration_s": "10",
+    "rate": "38",
+    "duration_s": "30",
     "blocks": "10",
     "both": "",
     "arrivals": "poisson",
     "workers": "4",
     "distribution": "exponential",
-    "mean_ms": "180",
+    "mean_ms": "100",
     "sigma": "1",
     "slow_share": "0.1",
-    "client_timeout_s": "1",
-    "slo_s": "1",
+    "client_timeout_s": "0.5",
+    "slo_s": "0.5",
     "cancel": "none",
     "report_type": "trial_balance",
     "ledger": "tiny",

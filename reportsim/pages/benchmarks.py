@@ -26,7 +26,7 @@ from reportsim.schemas.strict_json import check_strings
 from reportsim.schemas.submission_parser import parse_body
 from reportsim.store import benchmarks as store
 from reportsim.store.benchmarks import Benchmark
-from reportsim.web.benchmark_runs import RUN, build_plan, get_run_or_404, run_as_json
+from reportsim.web.benchmark_runs import RUN, build_plan, get_completed_pair, get_run_or_404, run_as_json
 from reportsim.web.keys import ENGINE, RUNNER
 from reportsim.web.limits.concurrency_limit import ConcurrencyLimit
 from reportsim.web.limits.expensive_requests import refuse_during_run, refuse_other_sites
@@ -227,13 +227,10 @@ async def cancel_run(request: web.Request) -> web.StreamResponse:
 
 @html_page
 async def compare_runs(request: web.Request) -> web.StreamResponse:
-    """Two runs side by side: how their plans differ, and their results."""
+    """Two runs side by side, the older one first: how their plans differ, and their results."""
     refuse_other_sites(request)
     ids = request.query.getall("id", [])
     if len(ids) != 2 or not all(UUID_FORM.fullmatch(id) for id in ids):
         raise invalid([{"detail": "Choose two runs.", "parameter": "id"}])
-    runs = [await get_run_or_404(request, UUID(id)) for id in ids]
-    for run in runs:
-        if run.result is None:
-            raise Problem("conflict", f"The run {run.id} has no result: {run.status}.")
+    runs = await get_completed_pair(request, [UUID(id) for id in ids])
     return render(request, "comparison.html", runs=runs, comparison=describe_comparison(*runs))

@@ -13,7 +13,7 @@ from reportsim.core.problems import Problem
 from reportsim.reports.catalog import CATALOG
 from reportsim.schemas.strict_json import check_strings
 from reportsim.schemas.submission_parser import default_options
-from reportsim.web.body import read_body
+from reportsim.web.body import MAX_BODY_BYTES, read_body
 
 FORM: Final = web.RequestKey("FORM", dict[str, str])
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
@@ -26,16 +26,25 @@ async def read_form(request: web.Request) -> dict[str, str]:
     Raises:
         Problem: 400, 408, 413 or 415 if the body is not acceptable.
     """
+    form = await parse_form(request, MAX_BODY_BYTES)
+    check_strings(form)
+    return form
+
+
+async def parse_form(request: web.Request, max_bytes: int) -> dict[str, str]:
+    """The fields of a URL-encoded form of so many bytes at most, whatever characters are in them.
+
+    Raises:
+        Problem: 400, 408, 413 or 415 if the body is not acceptable.
+    """
     if request.content_type != FORM_TYPE:
         raise Problem("unsupported-media-type", f"Send {FORM_TYPE}.")
-    raw = await read_body(request)
+    raw = await read_body(request, max_bytes)
     try:
         pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
     except ValueError:
         raise Problem("malformed-request", "The form is not valid URL-encoded data.") from None
-    form = {name: value.strip() for name, value in pairs}
-    check_strings(form)
-    return form
+    return {name: value.strip() for name, value in pairs}
 
 
 def submission_body(form: Mapping[str, str]) -> dict[str, Any]:

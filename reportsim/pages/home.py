@@ -18,7 +18,7 @@ from reportsim.pages.forms import FORM, form_errors, parse_number, read_form, su
 from reportsim.pages.race.handlers import RACE_PARAMETERS, find_race, parse_controls, parse_refused_controls, start_race
 from reportsim.pages.request import accept, curl_command, submit_and_wait
 from reportsim.pages.request_list import FILTERS, REQUEST_COUNTS, HomeQuery, RequestCounts, load_listing
-from reportsim.pages.service_facts import ServiceFact, list_service_facts
+from reportsim.pages.service_facts import ServiceFact, find_program, list_service_facts
 from reportsim.reports.catalog import CATALOG
 from reportsim.schemas.events import stream_url
 from reportsim.schemas.submission_parser import parse_body
@@ -149,7 +149,7 @@ def check_readiness(
             bool(ledgers) or not (database and migrated),
             "ledgers",
             names,
-            "There is no ledger. Run: reportsim ledger generate --ledger demo",
+            f"There is no ledger. Run: {find_program()} ledger generate --ledger demo",
         ),
         ReadinessCheck(app[READY].is_set(), "workers", workers, "They start when the database is ready."),
         ReadinessCheck(

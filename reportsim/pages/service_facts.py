@@ -19,15 +19,16 @@ class ServiceFact:
 
 def list_service_facts(settings: Settings, base_url: str) -> Sequence[ServiceFact]:
     """The address, the command that prints the secret, how to lift the limits, and where the data are."""
+    start = settings.start_command
     return (
         ServiceFact("page", f"{base_url}/"),
         ServiceFact("API", f"{base_url}/docs"),
         ServiceFact(
             "secret", f"{find_program()} secret", "of callbacks; call it in this folder, with the same settings"
         ),
-        ServiceFact("no limits", "REPORTSIM_SYNC_RATE=0 REPORTSIM_ASYNC_RATE=0 make run", describe_limits(settings)),
+        ServiceFact("no limits", f"REPORTSIM_SYNC_RATE=0 REPORTSIM_ASYNC_RATE=0 {start}", describe_limits(settings)),
         ServiceFact(
-            "own receiver", "REPORTSIM_CALLBACK_ALLOW=127.0.0.0/8 make run", "allows callbacks to this machine"
+            "own receiver", f"REPORTSIM_CALLBACK_ALLOW=127.0.0.0/8 {start}", "allows callbacks to this machine"
         ),
         ServiceFact("data", str(settings.data_dir.absolute())),
     )

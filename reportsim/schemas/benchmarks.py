@@ -67,11 +67,19 @@ class FigureCompared(ResponseSchema):
     apart = boolean("Whether the 95 % intervals of two percentiles are disjoint.", allow_none=True)
 
 
+class Distrust(ResponseSchema):
+    """Why two runs are not to be trusted: their failed checks."""
+
+    first = required(fields.List, cls_or_instance=fields.String())
+    second = required(fields.List, cls_or_instance=fields.String())
+
+
 class RunsCompared(object_with_optional(SIDES, lambda: fields.List(fields.Nested(FigureCompared)))):  # type: ignore[misc]
     """Two runs compared."""
 
-    first = uuid()
-    second = uuid()
+    first = uuid("The older run.")
+    second = uuid("The newer run.")
+    distrust = nested(Distrust)
     same_load = boolean("Whether both had the same arrivals and service times.")
     plan = required(fields.List, "Where the plans differ.", cls_or_instance=fields.Nested(PlanDifference))
 

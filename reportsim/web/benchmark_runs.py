@@ -1,5 +1,6 @@
 """Finds the benchmark run named in a path or header, and builds plans from bodies."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
@@ -12,7 +13,7 @@ from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.results.stored_run import upgrade_plan, upgrade_result
 from reportsim.benchmark.workload import PlanError
 from reportsim.core.model import Mode
-from reportsim.core.problems import invalid
+from reportsim.core.problems import Problem, invalid
 from reportsim.schemas.submission_parser import ParsedBody
 from reportsim.store import benchmarks as store
 from reportsim.store.benchmarks import Benchmark
@@ -45,6 +46,19 @@ async def get_run_or_404(request: web.Request, id: UUID) -> Benchmark:
     if run is None:
         raise not_found(RUN)
     return replace(run, plan=upgrade_plan(run.plan), result=upgrade_result(run.result))
+
+
+async def get_completed_pair(request: web.Request, ids: Sequence[UUID]) -> Sequence[Benchmark]:
+    """Reads two runs, the older one first: what was measured before is the baseline of what was measured after.
+
+    Raises:
+        Problem: 404 if one does not exist, 409 if one has no result.
+    """
+    runs = [await get_run_or_404(request, id) for id in ids]
+    for run in runs:
+        if run.result is None:
+            raise Problem("conflict", f"The run {run.id} has no result: {run.status}.")
+    return sorted(runs, key=lambda run: (run.created_at, run.id))
 
 
 def find_visit(request: web.Request, mode: Mode) -> RunRequest | None:

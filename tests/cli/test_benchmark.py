@@ -109,6 +109,18 @@ def test_bounds_and_too_small_numbers_are_said_as_such() -> None:
     assert row[2] == "8,000"
 
 
+SAME = {"first": "a", "second": "b", "distrust": {"first": [], "second": []}, "plan": [], "same_load": True}
+
+
+def test_a_comparison_names_the_runs_and_why_one_is_not_to_be_trusted() -> None:
+    out = io.StringIO()
+    compared = {**SAME, "distrust": {"first": ["H1: Late.", "H5: Lost."], "second": []}}
+    show_comparison(Console(file=out, width=200), compared)
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "first, the older run: a; not to be trusted: H1: Late. H5: Lost."
+    assert lines[1] == "second, the newer run: b"
+
+
 @pytest.mark.parametrize(
     ("second", "finding"),
     [
@@ -121,7 +133,7 @@ def test_a_comparison_marks_what_differs_and_whether_that_matters(
     second: tuple[float, float, float], finding: str
 ) -> None:
     estimates = [dict(zip(("value", "low", "high"), each, strict=True)) for each in ((100.0, 99.5, 100.2), second)]
-    compared = {"plan": [], "same_load": True, "sync": [compare_estimates("goodput", *estimates)]}
+    compared = {**SAME, "sync": [compare_estimates("goodput", *estimates)]}
     out = io.StringIO()
     show_comparison(Console(file=out, width=200), compared)
     [line] = [line.strip() for line in out.getvalue().splitlines() if "goodput" in line]

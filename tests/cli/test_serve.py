@@ -3,6 +3,7 @@
 import asyncio
 import io
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -36,7 +37,8 @@ async def test_a_terminal_is_told_what_a_person_needs(
     service: Service, monkeypatch: pytest.MonkeyPatch, stream: io.StringIO
 ) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
-    print_service_facts(service.app[SETTINGS], service.url)
+    settings = replace(service.app[SETTINGS], port=9000)
+    print_service_facts(settings, service.url)
     text = stream.getvalue()
     if not stream.isatty():
         assert text == ""
@@ -44,7 +46,8 @@ async def test_a_terminal_is_told_what_a_person_needs(
     lines = {line.split("  ")[1].strip(): line for line in text.splitlines()}
     assert f"{service.url}/" in lines["page"]
     assert "reportsim secret" in lines["secret"]
-    assert "REPORTSIM_SYNC_RATE=0" in lines["no limits"]
+    assert "REPORTSIM_SYNC_RATE=0 REPORTSIM_ASYNC_RATE=0 make run PORT=9000" in lines["no limits"]
+    assert "REPORTSIM_CALLBACK_ALLOW=127.0.0.0/8 make run PORT=9000" in lines["own receiver"]
     assert str(service.app[SETTINGS].data_dir.absolute()) in lines["data"]
 
 

@@ -6,11 +6,13 @@ from uuid import UUID
 import pytest
 from yarl import URL
 
+from reportsim.benchmark.plan import Plan
+from reportsim.core.json import dumps
 from reportsim.core.model import Mode
-from reportsim.pages.benchmark_form import OWN_TIME, VALUES, plan_body, plan_values
+from reportsim.pages.benchmark_form import OWN_TIME, VALUES, form_values, plan_body, plan_values
 from reportsim.store import benchmarks
 from reportsim.web.keys import RUNNER
-from tests.benchmark.runs import finished_run
+from tests.benchmark.runs import finished_run, rehearsed
 from tests.conftest import Service
 from tests.engine.jobs import until
 
@@ -109,6 +111,29 @@ async def test_runs_are_listed_shown_and_compared(service: Service) -> None:
     await get_page(service, "/benchmarks/nonsense", 404)
 
 
+async def test_the_older_run_comes_first_and_one_that_is_not_trusted_is_marked(service: Service) -> None:
+    pool = service.engine.pool
+    older, newer = str(await finished_run(service.engine)), str(await finished_run(service.engine))
+    check = [{"id": "H1", "verdict": "fail", "detail": "The generator was late."}]
+    await pool.execute("UPDATE benchmarks SET created_at = created_at - interval '1 hour' WHERE id = $1", UUID(older))
+    await pool.execute(
+        "UPDATE benchmarks SET result = jsonb_set(result::jsonb, '{checks}', $2::text::jsonb)::json WHERE id = $1",
+        UUID(older),
+        dumps(check).decode(),
+    )
+    for ids in ((older, newer), (newer, older)):
+        text = await get_page(service, URL("/benchmarks/compare").with_query([("id", id) for id in ids]))
+        columns = re.findall(r'<th scope="col"><a href="/benchmarks/([^"]+)">.*?</a>(.*?)</th>', text)
+        assert [id for id, _ in columns[:2]] == [older, newer]
+        assert ["not trusted" in mark for _, mark in columns[:2]] == [True, False]
+        assert len(re.findall(r'role="note">Do not trust the first run.*H1: The generator was late.', text)) == 1
+        assert "Do not trust the second run" not in text
+        async with service.client.get(f"/api/benchmark/{ids[0]}/comparison?with={ids[1]}") as answer:
+            compared = await answer.json()
+        assert (compared["first"], compared["second"]) == (older, newer)
+        assert compared["distrust"] == {"first": ["H1: The generator was late."], "second": []}
+
+
 async def test_a_run_is_started_shown_and_cancelled(service: Service) -> None:
     form = {**VALUES, "duration_s": "20", "rate": "1"}
     async with service.client.post("/benchmarks", data=form, allow_redirects=False) as answer:
@@ -128,7 +153,7 @@ async def test_a_run_is_started_shown_and_cancelled(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    ("preset", "duration_s", "blocks"), [("quick", 10, 10), ("proper", 60, 20), ("thorough", 300, 20)]
+    ("preset", "duration_s", "blocks"), [("quick", 30, 10), ("proper", 120, 20), ("thorough", 300, 20)]
 )
 async def test_a_preset_sets_the_length_and_keeps_the_other_fields(
     service: Service, preset: str, duration_s: int, blocks: int
@@ -142,6 +167,18 @@ async def test_a_preset_sets_the_length_and_keeps_the_other_fields(
     assert pressed == [preset]
     # Without JavaScript the form itself asks for the preset.
     assert text.count('formmethod="get" formnovalidate name="preset"') == 3
+
+
+def test_the_quick_preset_shows_time_outs_of_sync_and_none_of_async() -> None:
+    """On an ideal server: the load of the form is what a new user sees first."""
+    body = plan_body(form_values({"preset": "quick"}))
+    result = rehearsed(Plan.from_json(body), prediction_runs=1).conclude()
+    share = result["sync"]["shares"]["client_timeout"]
+    assert share["low"] > 0.005
+    assert share["high"] < 0.4
+    assert result["async"]["outcomes"]["client_timeout"] == result["async"]["outcomes"]["callback_lost"] == 0
+    assert "No async request was lost" in result["verdict"]
+    assert "too short" not in result["verdict"]
 
 
 async def test_a_short_run_without_blocks_has_as_many_as_fit(service: Service) -> None:

@@ -1,5 +1,6 @@
 """The page for an endpoint's own numbers, as a browser without JavaScript gets it."""
 
+import html
 import math
 import re
 import shlex
@@ -8,6 +9,7 @@ from random import Random
 import pytest
 
 from reportsim.pages.endpoint import handlers
+from reportsim.pages.endpoint.form import LONGEST_TEXT
 from tests.cli.calls import call_beside
 from tests.conftest import Service
 from tests.web.callback_time import measured_callbacks
@@ -90,15 +92,62 @@ async def test_a_refused_form_keeps_its_values_and_says_why(
 ) -> None:
     text = await post(service, {**TYPED, **changed}, 422)
     assert said in error_of(text, field)
-    assert re.search(r'<div class="refused" role="alert" tabindex="-1" autofocus>', text)
+    assert re.findall(r'<\w+ id="(\w+)"[^>]* autofocus', text) == [field]
+    assert text.count(" autofocus") == 1
+    for name, value in {**TYPED, **changed}.items():
+        if name not in {"durations", "unit"}:
+            assert re.search(rf'name="{name}" [^>]*value="{value}"', text)
     assert f'<a href="#{field}">' in text
     assert "<title>Error: " in text
     assert "There is no prediction." in text
 
 
-async def test_a_text_that_is_too_long_for_the_form_names_the_command(service: Service) -> None:
-    text = await post(service, {**TYPED, "durations": "0.1s\n" * 20_000}, 413)
-    assert "use the command, which reads any length" in error_of(text, "durations")
+async def test_every_page_and_the_cliff_lead_to_the_form(service: Service) -> None:
+    for path in ("/", "/benchmarks", "/predict"):
+        async with service.client.get(path) as answer:
+            text = await answer.text()
+        [current] = re.findall(r'<a href="/predict"( aria-current="page")?>Your endpoint</a>', text)
+        assert bool(current) == (path == "/predict")
+        assert ('<a href="/predict">Your own endpoint’s numbers</a>' in text) == (path == "/")
+
+
+def textarea_of(text: str) -> str:
+    found = re.search(r"<textarea[^>]*>(.*?)</textarea>", text, re.DOTALL)
+    assert found
+    return html.unescape(found[1])
+
+
+@pytest.mark.parametrize("line", ["0.12s é\r\n", "1\r\n", "é\r\n"])
+async def test_a_text_is_bounded_by_its_bytes_as_one_sees_them_and_is_kept_when_it_has_more(
+    service: Service, line: str
+) -> None:
+    lines = LONGEST_TEXT // len(line.replace("\r", "").encode())
+    most = line * lines
+    # The durations and percentiles exclude each other: this is found out without a prediction.
+    text = await post(service, {**TYPED, "durations": most}, 422)
+    assert "Give either durations, or p50 and p99." in text
+    text = await post(service, {**TYPED, "durations": most + 2 * line}, 413)
+    size = len((most + 2 * line).strip().replace("\r", "").encode())
+    assert error_of(text, "durations").startswith(f"The text has {size:,} bytes; a text of at most 65,536 fits.")
+    assert "use the command, which reads any length" in text
+    assert re.search(r'<textarea id="durations"[^>]* autofocus>', text)
+    assert textarea_of(text).splitlines() == (most + 2 * line).strip().splitlines()
+    assert 'name="p99_ms" type="number"' in text
+    assert 'value="900"' in text
+
+
+async def test_a_body_that_is_refused_unread_says_its_size(service: Service) -> None:
+    text = await post(service, {**TYPED, "durations": "0.1s\n" * 100_000}, 413)
+    assert re.match(
+        r"The encoded form has \d{3},\d{3} bytes; a text of at most 65,536 fits", error_of(text, "durations")
+    )
+
+
+async def test_a_nul_is_refused_beside_its_field(service: Service) -> None:
+    text = await post(service, {**TYPED, "field": "a\0b"}, 422)
+    assert error_of(text, "field") == "There is a NUL in it."
+    assert 'value="ab"' in text
+    assert 'value="900"' in text
 
 
 async def test_a_prediction_that_takes_too_long_is_refused(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Final
 
@@ -25,11 +25,17 @@ RUN_TIMEOUTS: Final = 20
 MOST_RUN_REQUESTS: Final = 20_000
 RUNS: Final = 10
 CUSTOMERS: Final = 80_000
-# The plotted range, in parts of the rate that keeps all workers busy.
+# The searched range, in parts of the rate that keeps all workers busy.
 LOWEST: Final = 0.01
 HIGHEST: Final = 1.2
 HIGHEST_GIVEN: Final = 2.0
 POINTS: Final = 9
+# The shown range, in parts of the knee and of the rate that was given, and the points from the knee on.
+BELOW_KNEE: Final = 0.5
+BELOW_GIVEN: Final = 0.9
+BEYOND_KNEE: Final = 1.3
+BEYOND_GIVEN: Final = 1.1
+POINTS_BEYOND: Final = 3
 
 
 class CapacityError(ValueError):
@@ -137,11 +143,29 @@ class Capacity:
 def estimate_capacity(endpoint: Endpoint) -> Capacity:
     """Simulates the endpoint over a range of rates around its saturation; takes some seconds, deterministic."""
     saturation = endpoint.saturation
-    high = max(HIGHEST * saturation, min(1.1 * (endpoint.rate or 0.0), HIGHEST_GIVEN * saturation))
+    high = max(HIGHEST * saturation, min(BEYOND_GIVEN * (endpoint.rate or 0.0), HIGHEST_GIVEN * saturation))
     low = LOWEST * saturation
     values = [low + (high - low) * index / (POINTS - 1) for index in range(POINTS)]
     found = sweep(endpoint.setting(saturation, endpoint.workers), "rate", values, endpoint.share, refine=True)
-    return Capacity(endpoint, found, None if endpoint.rate is None else compare_patterns(endpoint, endpoint.rate))
+    shown = show_around_knee(endpoint, found)
+    return Capacity(endpoint, shown, None if endpoint.rate is None else compare_patterns(endpoint, endpoint.rate))
+
+
+def show_around_knee(endpoint: Endpoint, found: Sweep) -> Sweep:
+    """The part of a sweep around the knee and the rate that was given: far from both nothing changes."""
+    knee, rate = found.break_even, endpoint.rate or found.break_even
+    if knee is None or rate is None or endpoint.too_slow > endpoint.share:
+        return found
+    first, last = found.points[0].value, found.points[-1].value
+    low, high = (
+        max(min(BELOW_KNEE * knee, BELOW_GIVEN * rate), first),
+        min(max(BEYOND_KNEE * knee, BEYOND_GIVEN * rate), last),
+    )
+    setting = endpoint.setting(endpoint.saturation, endpoint.workers)
+    values = (low, *(knee + (high - knee) * index / POINTS_BEYOND for index in range(1, POINTS_BEYOND + 1)))
+    added = [point(setting, found.variable, value) for value in values]
+    kept = [each for each in found.points if low < each.value < high]
+    return replace(found, points=tuple(sorted((*kept, *added), key=lambda each: each.value)))
 
 
 def compare_patterns(endpoint: Endpoint, rate: float) -> AtRate:

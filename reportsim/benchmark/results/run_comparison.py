@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from reportsim.benchmark.results.samples import Outcome
-from reportsim.benchmark.results.verdict import IRRELEVANT_SHARE
+from reportsim.benchmark.results.verdict import IRRELEVANT_SHARE, describe_distrust
 from reportsim.benchmark.statistics.percentiles import LEVELS
 
 Json = dict[str, Any]
@@ -37,6 +37,7 @@ def compare_runs(first: Mapping[str, Any], second: Mapping[str, Any]) -> Json:
     return {
         "first": first["id"],
         "second": second["id"],
+        "distrust": {"first": describe_distrust(first["result"]), "second": describe_distrust(second["result"])},
         "same_load": not set(LOAD) & set(changed),
         "plan": [{"name": name, "first": plans[0].get(name), "second": plans[1].get(name)} for name in changed],
         **{

@@ -80,6 +80,9 @@ class SideResult:
     earliest_ms: TimeSummary | None
     """Of results that were polled: from when each request was due until there was surely no result yet."""
     segments_ms: dict[str, float | None]
+    block_sizes: Sequence[int]
+    block_outcomes: dict[str, list[int]]
+    """Per block, the requests with each outcome."""
     shares: dict[str, Estimate]
     goodput: Estimate
     throughput: Estimate
@@ -195,6 +198,8 @@ def summarise_side(side: Side, limit_s: float) -> SideResult:
         from_send_ms=summarise_times(side, side.from_send, side.cut_off_s(), limit_s),
         earliest_ms=summarise_earliest(side, limit_s),
         segments_ms=segments(samples),
+        block_sizes=sizes,
+        block_outcomes=counts,
         shares={name: estimate_share(events, sizes) for name, events in counts.items()},
         goodput=estimate_rate(side, counts["ok"]),
         throughput=estimate_rate(side, results),

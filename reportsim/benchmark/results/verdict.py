@@ -11,12 +11,14 @@ from reportsim.benchmark.results.analysis import Analysis
 from reportsim.benchmark.results.paired_comparison import Comparison
 from reportsim.benchmark.results.samples import Outcome
 from reportsim.benchmark.results.summary import SideResult
-from reportsim.benchmark.statistics.block_estimates import FEWEST_BLOCKS, Estimate
+from reportsim.benchmark.statistics.block_estimates import FEWEST_BLOCKS, Estimate, count_needed_blocks, is_vague
+from reportsim.benchmark.workload import BOUNDS
 from reportsim.core.number_format import duration, percent, three
 
 # A difference below both is of no practical relevance: a share of the median, and milliseconds.
 IRRELEVANT_SHARE: Final = 0.02
 IRRELEVANT_MS: Final = 5.0
+LOST_OR_LATE: Final = (Outcome.CLIENT_TIMEOUT, Outcome.CALLBACK_LOST, Outcome.OK_LATE)
 ERRORS: Final = (Outcome.REFUSED, Outcome.SHED, Outcome.HTTP_4XX, Outcome.HTTP_5XX, Outcome.JOB_FAILED)
 
 
@@ -66,6 +68,7 @@ def write_verdict(analysis: Analysis) -> str:
     """What the run shows: what was lost or late, what was held meanwhile, the times."""
     timeouts = {side.name: side.timeout_s for side in analysis.design.sides}
     sentences = [describe_losses(name, result, timeouts[name]) for name, result in analysis.sides.items()]
+    sentences += describe_vagueness(analysis)
     sentences += describe_connections(analysis.sides)
     if analysis.comparison is not None:
         sentences.append(describe_difference(analysis.comparison, irrelevant_ms(analysis.sides)))
@@ -141,10 +144,32 @@ def describe_losses(name: str, result: SideResult, timeout_s: float) -> str:
 
 
 def with_interval(share: Estimate) -> str:
-    """A share with its interval, where it has one."""
-    if share.value is None or share.low is None or share.high is None:
+    """A share with its interval, where it has one that says something."""
+    if share.value is None or share.low is None or share.high is None or is_vague(share):
         return "none" if share.value is None else percent(share.value)
     return f"{percent(share.value)} (95 % CI {percent(share.low)} to {percent(share.high)})"
+
+
+def describe_vagueness(analysis: Analysis) -> list[str]:
+    """That the run is too short to say what share is lost or late, and how long it must be."""
+    design, most = analysis.design, int(BOUNDS["blocks"][1])
+    needed = [
+        count_needed_blocks(result.block_outcomes[outcome.label], result.block_sizes, most)
+        for result in analysis.sides.values()
+        for outcome in LOST_OR_LATE
+        if is_vague(result.shares[outcome.label])
+    ]
+    if not needed:
+        return []
+    known = [blocks for blocks in needed if blocks is not None]
+    enough = "longer blocks are needed"
+    if len(known) == len(needed):
+        load_s = duration(max(known) * design.block_s)
+        enough = f"about {max(known)} such blocks are needed, which is {load_s} of load per side"
+    return [
+        f"The run is too short to say what share is lost or late in general: {design.blocks} blocks of"
+        f" {duration(design.block_s)} are too few; {enough}."
+    ]
 
 
 def describe_connections(results: Mapping[str, SideResult]) -> list[str]:

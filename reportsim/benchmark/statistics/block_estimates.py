@@ -19,6 +19,9 @@ FEWEST_BLOCKS: Final = 4
 """Below this many blocks no interval is given."""
 FEWEST_EVENT_BLOCKS: Final = 3
 """With fewer blocks than these that have an event, its share has no lower bound but 0."""
+# A share between both may be few or many: its interval says nothing.
+FEW: Final = 0.05
+MANY: Final = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,20 @@ def estimate_share(events: Sequence[int], counts: Sequence[int]) -> Estimate:
     if 2 * having < len(counts):
         high = max(high, clopper_pearson(having, len(counts))[1])
     return Estimate(seen / total, 0.0 if having < FEWEST_EVENT_BLOCKS else low, high)
+
+
+def is_vague(share: Estimate) -> bool:
+    """Whether the interval of a share reaches from few to many."""
+    return share.low is not None and share.high is not None and share.low < FEW and share.high > MANY
+
+
+def count_needed_blocks(events: Sequence[int], counts: Sequence[int], most: int) -> int | None:
+    """How many blocks like these give a share an interval that is not vague; None if more than `most`."""
+    blocks = len(counts)
+    for repeats in range(1, most // blocks + 1):
+        if not is_vague(estimate_share([*events] * repeats, [*counts] * repeats)):
+            return blocks * repeats
+    return None
 
 
 def effective_count(events: Sequence[int], counts: Sequence[int]) -> float:

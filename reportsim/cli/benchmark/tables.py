@@ -153,7 +153,12 @@ def show_list(console: Console, runs: list[Json]) -> None:
 
 
 def show_comparison(console: Console, compared: Json) -> None:
-    """Prints two runs beside each other."""
+    """Prints two runs beside each other, the older one first."""
+    for which, age in (("first", "older"), ("second", "newer")):
+        failed = compared["distrust"][which]
+        said = f"; not to be trusted: {' '.join(failed)}" if failed else ""
+        line = f"{which}, the {age} run: {compared[which]}{said}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     for changed in compared["plan"]:
         said = f"{changed['name']}: {changed['first']} → {changed['second']}"
         console.print(said, highlight=False, markup=False, soft_wrap=True)

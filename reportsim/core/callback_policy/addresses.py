@@ -9,7 +9,7 @@ or an egress proxy keeps such a translator away from private IPv4 addresses.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from types import MappingProxyType
@@ -19,6 +19,7 @@ Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
 SETTING: Final = "REPORTSIM_CALLBACK_ALLOW"
+START_COMMAND: Final = "make run"
 LONGEST: Final = 100
 
 REASONS: Final[Mapping[str, str]] = MappingProxyType(
@@ -179,7 +180,7 @@ def _code_of(address: int, rows: Iterable[tuple[int, int, str]]) -> str | None:
     return None
 
 
-def explain(address: str | Address, reason: str) -> str:
+def explain(address: str | Address, reason: str, start_command: str = START_COMMAND) -> str:
     """Says in one sentence why an address was refused, and how to allow it where that is possible.
 
     `reason` is a key of `REASONS`; another one raises KeyError.
@@ -188,7 +189,7 @@ def explain(address: str | Address, reason: str) -> str:
     fact = f"The address {shown} is {REASONS[reason]}"
     if reason in NEVER_OPENED:
         return f"{fact}; it is never called."
-    return f"{fact}; to call it, list it or its network in {SETTING}: {SETTING}={shown} make run."
+    return f"{fact}; to call it, list it or its network in {SETTING}: {SETTING}={shown} {start_command}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +201,8 @@ class AllowList:
     """
 
     networks: tuple[Network, ...] = ()
+    start_command: str = field(default=START_COMMAND, compare=False)
+    """What starts the service anew, for hints that name a setting."""
 
     @classmethod
     def parse(cls, text: str) -> "AllowList":

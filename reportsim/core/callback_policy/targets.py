@@ -125,14 +125,14 @@ def check_dial(
     parsed = parse_address(address)
     reason = allow.refusal(address if parsed is None else parsed)
     if parsed is None or reason == "zone-id":
-        return Refusal(reason or "not-an-address", explain(address, reason or "not-an-address"))
+        return Refusal(reason or "not-an-address", explain(address, reason or "not-an-address", allow.start_command))
     if port != target.port or (target.address is not None and parsed != target.address):
         return Refusal("not-the-target", f"{parsed} port {port} is not where {target.origin} leads.")
     if target.own and any(receiver.port == port and receiver.address == parsed for receiver in own):
         return None
     if any(receiver.listens_at(parsed, port) for receiver in own):
         return Refusal("own-route", own_route(own))
-    return Refusal(reason, explain(parsed, reason)) if reason else None
+    return Refusal(reason, explain(parsed, reason, allow.start_command)) if reason else None
 
 
 def own_route(own: Sequence[OwnReceiver]) -> str:

@@ -99,7 +99,7 @@ def _target(text: str, allow: AllowList, own: Sequence[OwnReceiver]) -> Callback
         return _own_target(CallbackTarget(protocol, str(address), port, resource, address, own=True), receivers)
     reason = allow.refusal(address)
     if reason:
-        raise _RefusedError(reason, explain(address, reason))
+        raise _RefusedError(reason, explain(address, reason, allow.start_command))
     _check_port(port)
     return CallbackTarget(protocol, name, port, resource, address)
 
@@ -196,7 +196,8 @@ def _dns_name(host: str, dialed: str, allow: AllowList, own: Sequence[OwnReceive
         hint = f", or {own[0]}… for the service's own receiver" if own else ""
         raise _RefusedError(
             "localhost",
-            f"{_shown(host)} is this machine; to call it, start the service with {SETTING}=127.0.0.0/8 make run{hint}.",
+            f"{_shown(host)} is this machine; to call it, start the service with "
+            f"{SETTING}=127.0.0.0/8 {allow.start_command}{hint}.",
         )
     if len(labels) == 1 and name != LOCALHOST and not allow.networks:
         raise _RefusedError(

@@ -27,6 +27,15 @@ TEXTS: Final = ("durations", "unit", "field")
 HIGHEST_RATE: Final = 1e6
 LONGEST_NAME: Final = 100
 FILE: Final = "durations.txt"
+LONGEST_TEXT: Final = 64 * 1024
+"""The bytes of the durations as one sees them: in UTF-8, a line break is one."""
+# In a form a byte takes up to three, and a line break six: %0D%0A.
+MOST_FORM_BYTES: Final = 6 * LONGEST_TEXT + 4 * 1024
+NUL: Final = "\0"
+
+
+class TextTooLong(ValueError):
+    """The durations are more than a form takes."""
 
 
 class EndpointForm(Schema):
@@ -63,9 +72,14 @@ def read_question(form: Mapping[str, str]) -> Question:
     """The question of a form.
 
     Raises:
+        TextTooLong: There are too many durations.
         marshmallow.ValidationError: A value is not valid.
     """
-    given = {name: form[name] for name in VALUES if form.get(name)}
+    given = {name: form[name].replace("\r\n", "\n") for name in VALUES if form.get(name)}
+    if (size := len(given.get("durations", "").encode())) > LONGEST_TEXT:
+        raise TextTooLong(describe_size(f"The text has {size:,} bytes"))
+    if unreadable := {name: ["There is a NUL in it."] for name, value in given.items() if NUL in value}:
+        raise ValidationError(unreadable)
     numbers = {name: parse_number(value) for name, value in given.items() if name not in TEXTS}
     data = EndpointForm().load({**given, **numbers})
     return Question(
@@ -78,6 +92,19 @@ def read_question(form: Mapping[str, str]) -> Question:
         workers=data["workers"],
         timeout_s=data["client_timeout_s"],
     )
+
+
+def describe_size(found: str) -> str:
+    """That what was found is too long, and what to do."""
+    return (
+        f"{found}; a text of at most {LONGEST_TEXT:,} fits. Save the durations as a file and use the command, which "
+        "reads any length."
+    )
+
+
+def clean_text(text: str) -> str:
+    """A text as a page can show it."""
+    return text.replace(NUL, "")
 
 
 def repeat_command(question: Question) -> str:

@@ -49,6 +49,20 @@ def test_observed_durations_give_the_knee_of_theory(service: ServiceTime, worker
     assert found.sweep.points[0].timeout_share <= 0.01 < found.sweep.points[-1].timeout_share
 
 
+@pytest.mark.usefixtures("short_runs")
+@pytest.mark.parametrize("rate", [None, 4.0, 15.0, 25.0])
+def test_the_shown_range_is_that_around_the_knee_and_the_rate_that_was_given(rate: float | None) -> None:
+    found = estimate_capacity(Endpoint(service=EXPONENTIAL, workers=4, timeout_s=0.9, rate=rate))
+    values = [point.value for point in found.sweep.points]
+    assert found.knee is not None
+    assert found.knee < 0.8 * found.endpoint.saturation
+    assert values == sorted(values)
+    assert values[0] == pytest.approx(min(0.5 * found.knee, 0.9 * (rate or math.inf)))
+    assert values[-1] == pytest.approx(max(1.3 * found.knee, 1.1 * (rate or 0.0)))
+    assert sum(value > found.knee for value in values) >= 3
+    assert found.sweep.break_even in values
+
+
 def test_what_each_pattern_needs_at_a_rate() -> None:
     found = estimate_capacity(Endpoint(service=EXPONENTIAL, workers=4, timeout_s=1.0, rate=21.5))
     needed = found.at_rate

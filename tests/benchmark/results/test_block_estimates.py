@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from reportsim.benchmark.statistics.block_estimates import (
     FEWEST_BLOCKS,
     BlockTimes,
+    count_needed_blocks,
     estimate_mean,
     estimate_ratio,
     estimate_request_mean,
     estimate_share,
+    is_vague,
 )
 from reportsim.benchmark.statistics.distributions import beta_quantile, clopper_pearson, incomplete_beta, student_t
 from reportsim.benchmark.statistics.percentiles import LEVELS
@@ -160,3 +162,17 @@ def test_what_never_came_is_censored_at_the_time_out() -> None:
     assert times.quantile(0.5).value == 5
     assert times.maximum().as_json() == {"value": 8_000, "low": None, "high": None, "n": 100, "censored": True}
     assert times.mean(8_000).value == pytest.approx((45 + 8_000) / 10)
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 40)), min_size=FEWEST_BLOCKS, max_size=20))
+def test_as_many_blocks_as_are_needed_make_an_interval_that_says_something(pairs: list[tuple[int, int]]) -> None:
+    events, counts = [min(pair) for pair in pairs], [max(pair) for pair in pairs]
+    needed = count_needed_blocks(events, counts, 50)
+    if needed is None:
+        assert is_vague(estimate_share(events, counts))
+        return
+    assert needed <= 50
+    repeats, rest = divmod(needed, len(counts))
+    assert rest == 0
+    assert not is_vague(estimate_share(events * repeats, counts * repeats))
+    assert (repeats == 1) == (not is_vague(estimate_share(events, counts)))

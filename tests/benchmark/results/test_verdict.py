@@ -1,6 +1,7 @@
 """Comparison, objectives and verdict: what the data show is said, with its interval, and nothing else."""
 
 import math
+import re
 from array import array
 from typing import Any
 
@@ -176,3 +177,32 @@ def test_no_times_at_all_cannot_be_compared() -> None:
     for samples in run.samples.values():
         samples.outcomes = array("b", [Outcome.SHED]) * len(samples)
     assert "cannot be compared" in run.conclude()["verdict"]
+
+
+def time_out_once_in_each(run: Run, blocks: int) -> Run:
+    sync = run.samples[Mode.SYNC]
+    for block in sync.blocks[:blocks]:
+        sync.outcomes[block.start], sync.result[block.start] = Outcome.CLIENT_TIMEOUT, math.nan
+    return run
+
+
+def test_an_interval_from_few_to_many_is_not_quoted_and_the_needed_length_is_said() -> None:
+    run = time_out_once_in_each(calm(), 2)
+    result = run.conclude()
+    share, verdict = result["sync"]["shares"]["client_timeout"], result["verdict"]
+    assert share["low"] == 0
+    assert share["high"] > 0.5
+    assert split_verdict(verdict)[0].endswith("sync requests, 0.5 % timed out after 8 s.")
+    assert "too short to say what share is lost or late in general: 10 blocks of 4 s are too few;" in verdict
+    assert "about 30 such blocks are needed, which is 120 s of load per side." in verdict
+
+
+def test_where_no_number_of_such_blocks_would_do_longer_ones_are_asked_for() -> None:
+    result = time_out_once_in_each(calm(), 4).conclude()
+    assert "10 blocks of 4 s are too few; longer blocks are needed." in result["verdict"]
+
+
+def test_an_interval_that_says_something_is_quoted() -> None:
+    result = time_out_once_in_each(calm(), 10).conclude()
+    assert re.search(r"sync requests, 2.3 % \(95 % CI [\d.]+ % to [\d.]+ %\) timed out", result["verdict"])
+    assert "too short" not in result["verdict"]
