@@ -36,7 +36,7 @@ function choose () {
   for (const figure of all('.clients svg')) {
     const sync = figure.closest('.sync')
     figure.classList.toggle('one', step === 1)
-    figure.setAttribute('aria-label', `${run.arrivals.length} ${sync ? 'sync' : 'async'} clients, of whom ${(sync && run.gone.size) || 'none'} gave up`)
+    figure.setAttribute('aria-label', `${run.arrivals.length} ${sync ? 'sync' : 'async'} clients, of whom ${(sync && run.gone.size) || 'none'} timed out`)
   }
   one('.median').textContent = `${run.median_ms} ms`
 }
@@ -170,7 +170,7 @@ function move () {
   one('.reading .load').textContent = `${load} %`
   one('.reading .sync').textContent = text
   one('.reading .shown').textContent = `${picture.chance[load].gave_up.length} of ${picture.chance[load].arrivals.length}`
-  slider.setAttribute('aria-valuetext', `${load} %: ${text} of sync clients give up`)
+  slider.setAttribute('aria-valuetext', `${load} %: ${text} of sync clients time out`)
 }
 slider.addEventListener('input', () => {
   move()

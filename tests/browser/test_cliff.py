@@ -135,7 +135,7 @@ async def test_the_control_moves_the_load(service: Service, browser: Browser, co
         run = document["chance"][str(load)]
         await page.keyboard.press("ArrowRight")
         await expect(page.locator(".reading")).to_have_text(
-            f"At {load} % load, {shares[load]} of sync clients give up on average,"
+            f"At {load} % load, {shares[load]} of sync clients time out on average,"
             f" {len(run['gave_up'])} of {len(run['arrivals'])} in this run; of async clients none."
         )
         assert (await figures(page, "sync"))[2] == len(run["gave_up"])
@@ -196,7 +196,7 @@ async def test_the_still_is_the_same_without_javascript(
             await page.get_by_label("Load, % of what the workers can do").press("ArrowLeft")
             await page.get_by_role("button", name="Show").click()
             await page.wait_for_url("**/?load=105*")
-            await expect(page.locator(".reading")).to_contain_text("At 105 % load, 42 % of sync clients give up")
+            await expect(page.locator(".reading")).to_contain_text("At 105 % load, 42 % of sync clients time out")
         await context.close()
     assert drawn[0] == drawn[1]
     assert complaints.messages == []
