@@ -192,6 +192,6 @@ def keys() -> str:
         (svg.rect(0, 2, 22, 6, fill=svg.BLUE), "in service"),
         (svg.rect(0, 2, 22, 6, fill=svg.PURPLE), "callback"),
         (cross_at, "client timed out"),
-        (svg.rect(0, 1, 22, 8, fill="url(#gantt-zombie)", stroke=svg.RED), "in service for a client that timed out"),
+        (svg.rect(0, 1, 22, 8, fill="url(#gantt-zombie)", stroke=svg.RED), "wasted work"),
     ]
     return svg.legend(LEFT, 14, entries)
