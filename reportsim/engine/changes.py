@@ -61,7 +61,7 @@ class RequestChanges:
 
     async def drop(self, owner: UUID, ids: Sequence[UUID], states: Sequence[Status]) -> None:
         """Fails those of an owner's sync requests whose clients disconnected, if they are in one of some states."""
-        await self.fail(owner, ids, states, Problem("cancelled", "Its client left."))
+        await self.fail(owner, ids, states, Problem("cancelled", "Its client disconnected."))
 
     async def fail(self, owner: UUID, ids: Sequence[UUID], states: Sequence[Status], problem: Problem) -> list[Request]:
         """Fails an owner's own requests if they are in one of some states, and frees their keys; returns those."""

@@ -18,7 +18,7 @@ def html_page(target: Target, measured: Measured, result: Mapping[str, Any]) -> 
         shown["numbers"].append(list_counts(measured.counts))
     urls = ", ".join(dict.fromkeys(url.raw for url in target.urls()))
     facts = (
-        f"{urls}: {measured.pairs} blocks of {duration(plan.block_s)}, {SPREAD[plan.arrivals]}, clients give up after "
+        f"{urls}: {measured.pairs} blocks of {duration(plan.block_s)}, {SPREAD[plan.arrivals]}, clients time out after "
         f"{duration(target.limits.client_timeout_s)}. Not known of a service that is not reportsim’s own, and left "
         "out: its queue, its workers, wasted work, and theory (H3, H4, H9, H12)."
     )

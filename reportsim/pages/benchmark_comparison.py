@@ -21,7 +21,7 @@ METRICS: Final = {
     "busy_workers_mean": "busy workers, mean",
     "queue.mean": "requests in the queue, mean",
     "queue.max": "requests in the queue, max",
-    "wasted_share": "worker time for clients that had left",
+    "wasted_share": "worker time for clients that timed out",
 }
 
 

@@ -52,7 +52,7 @@ class BenchmarkPlan(ReportRequest):
         load_default=DEFAULTS.client_timeout_s,
         allow_none=True,
         validate=plan_bounds("client_timeout_s"),
-        metadata={"description": "When sync clients give up; null: never."},
+        metadata={"description": "When sync clients time out; null: never."},
     )
     slo_s = Number(
         load_default=DEFAULTS.slo_s, validate=plan_bounds("slo_s"), metadata={"description": "When a result is late."}
@@ -60,7 +60,7 @@ class BenchmarkPlan(ReportRequest):
     cancel = fields.String(
         load_default=str(DEFAULTS.cancel),
         validate=validate.OneOf(list(Cancel)),
-        metadata={"description": "Which work of sync clients that gave up the server cancels."},
+        metadata={"description": "Which work of sync clients that timed out the server cancels."},
     )
     callback_failures = Whole(
         load_default=DEFAULTS.callback_failures,

@@ -36,7 +36,7 @@ function choose () {
   for (const figure of all('.clients svg')) {
     const sync = figure.closest('.sync')
     figure.classList.toggle('one', step === 1)
-    figure.setAttribute('aria-label', `${run.arrivals.length} ${sync ? 'sync' : 'async'} clients, of whom ${(sync && run.gone.size) || 'none'} gave up`)
+    figure.setAttribute('aria-label', `${run.arrivals.length} ${sync ? 'sync' : 'async'} clients, of whom ${(sync && run.gone.size) || 'none'} timed out`)
   }
   one('.median').textContent = `${run.median_ms} ms`
 }
@@ -69,7 +69,8 @@ function draw () {
     }
   }
   for (const [name, drawn] of Object.entries(lanes)) paint(one(`.lane.${name}`), drawn)
-  one('.moment').textContent = `${(Math.max(Math.min(moment, run.end), 0) / 1000).toFixed(step === 1 ? 2 : 1)} s`
+  const seconds = time => (time / 1000).toFixed(step === 1 ? 2 : 1)
+  one('.moment').textContent = `${seconds(Math.max(Math.min(moment, run.end), 0))} s of ${seconds(run.end)} s`
 }
 
 const lane = () => ({
@@ -147,7 +148,8 @@ function show (number) {
     button.closest('li').classList.toggle('current', current)
     current ? button.setAttribute('aria-current', 'step') : button.removeAttribute('aria-current')
   }
-  one('.reading').style.visibility = step < 4 ? 'hidden' : ''
+  one('.plane').classList.toggle('early', step < 4)
+  one('.plane figure').ariaHidden = step < 4
   one('[data-play=press]').hidden = step !== 1
   one('[data-play=toggle]').hidden = step === 1 || calm.matches
   choose()
@@ -167,7 +169,8 @@ function move () {
   one('circle.marker').setAttribute('cy', y)
   one('.reading .load').textContent = `${load} %`
   one('.reading .sync').textContent = text
-  slider.setAttribute('aria-valuetext', `${load} %: ${text} of sync clients give up`)
+  one('.reading .shown').textContent = `${picture.chance[load].gave_up.length} of ${picture.chance[load].arrivals.length}`
+  slider.setAttribute('aria-valuetext', `${load} %: ${text} of sync clients time out`)
 }
 slider.addEventListener('input', () => {
   move()

@@ -18,6 +18,8 @@ from tools.simulate_cliff import FILE
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 STEPS: Final = ("One request", "A fixed rate", "Chance", "The cliff", "Callbacks")
+# Where parts of the page begin, as one string.
+TOPS: Final = "nodes => String(nodes.map(node => Math.round(node.getBoundingClientRect().top + scrollY)))"
 PATHS: Final = "nodes => nodes.map(node => node.getAttribute('d') || '')"
 
 
@@ -78,6 +80,27 @@ async def test_the_five_steps_by_mouse(service: Service, browser: Browser, compl
     assert complaints.messages == []
 
 
+@pytest.mark.parametrize("width", [1280, 375])
+async def test_the_chart_is_pale_until_the_step_that_explains_it(
+    service: Service, browser: Browser, complaints: Complaints, width: int
+) -> None:
+    context = await browser.new_context(reduced_motion="reduce", viewport={"width": width, "height": 900})
+    page = await open_page(context, complaints, service.url)
+    tops = set()
+    for number in range(1, 6):
+        await page.locator(f"[data-step='{number}']").click()
+        await expect_step(page, number)
+        explained = number >= 4
+        await expect(page.locator(".plane .chart")).to_have_css("opacity", "1" if explained else "0.2")
+        for part in (page.locator(".reading"), page.get_by_role("button", name="Measure at this load")):
+            await expect(part).to_be_visible(visible=explained)
+        await expect(page.get_by_role("img", name="The share of sync clients")).to_have_count(int(explained))
+        tops.add(await page.locator(".stage, .plane form, #race").evaluate_all(TOPS))
+    assert len(tops) == 1, tops
+    await context.close()
+    assert complaints.messages == []
+
+
 async def test_the_story_by_keyboard(service: Service, browser: Browser, complaints: Complaints) -> None:
     context = await browser.new_context()
     page = await open_page(context, complaints, service.url)
@@ -109,11 +132,13 @@ async def test_the_control_moves_the_load(service: Service, browser: Browser, co
     slider = page.get_by_label("Load, % of what the workers can do")
     await slider.focus()
     for load in range(100, 125, 5):
+        run = document["chance"][str(load)]
         await page.keyboard.press("ArrowRight")
         await expect(page.locator(".reading")).to_have_text(
-            f"At {load} % load, {shares[load]} of sync clients give up on average; of async clients none."
+            f"At {load} % load, {shares[load]} of sync clients time out on average,"
+            f" {len(run['gave_up'])} of {len(run['arrivals'])} in this run; of async clients none."
         )
-        assert (await figures(page, "sync"))[2] == len(document["chance"][str(load)]["gave_up"])
+        assert (await figures(page, "sync"))[2] == len(run["gave_up"])
         assert (await figures(page, "async"))[2] == 0
     await expect(page.locator("circle.marker")).to_have_attribute("cx", "100%")
     # The report is ready at the same time in both ways.
@@ -138,7 +163,7 @@ async def test_without_motion_nothing_moves_but_by_a_button(
     await page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     assert await page.locator(".moment").text_content() == end
     await page.get_by_role("button", name="Step", exact=True).click()
-    await expect(page.locator(".moment")).to_have_text("0.2 s")
+    await expect(page.locator(".moment")).to_have_text("0.2 s of 8.1 s")
     await context.close()
     assert complaints.messages == []
 
@@ -159,12 +184,19 @@ async def test_the_still_is_the_same_without_javascript(
         drawn.append(await page.locator(".lane .clients path").evaluate_all(PATHS))
         assert await page.evaluate("document.documentElement.scrollWidth") == 320
         if not scripted:
+            # The still and the text beside it name the same clients.
+            still = load_cliff().stills[110]
+            assert (await figures(page, "sync"))[2] == still.gave_up
+            await expect(page.locator(".reading")).to_contain_text(f"{still.gave_up} of {still.clients} in this run")
+            # Buttons that do nothing are text.
+            for button in await page.locator(".story button").all():
+                await expect(button).to_have_css("background-color", "rgba(0, 0, 0, 0)")
             await expect(page.get_by_text("falls off at 83 % load")).to_be_visible()
             await expect(page.locator(".story p:visible")).to_have_count(5)
             await page.get_by_label("Load, % of what the workers can do").press("ArrowLeft")
             await page.get_by_role("button", name="Show").click()
             await page.wait_for_url("**/?load=105*")
-            await expect(page.locator(".reading")).to_contain_text("At 105 % load, 42 % of sync clients give up")
+            await expect(page.locator(".reading")).to_contain_text("At 105 % load, 42 % of sync clients time out")
         await context.close()
     assert drawn[0] == drawn[1]
     assert complaints.messages == []

@@ -17,7 +17,7 @@ QUICK = "/?requests=4&workers=1&distribution=fixed&mean_ms=500&client_timeout_s=
 async def expect_a_finished_race(page: Page) -> None:
     """Four clients, one worker, half a second each: two have their report in time, two gave up."""
     await expect(page.locator("#race-sides .verdict")).to_contain_text(
-        "2 of 4 gave up. Async clients were connected", timeout=2 * LATE_MS
+        "2 of 4 timed out. Async clients were connected", timeout=2 * LATE_MS
     )
     await expect(page.locator("#race-sides .verdict")).to_contain_text("all 4 were called back with their report.")
     await expect(page.locator("#race-sides")).to_contain_text("All 8 files of both sides are identical: sha256")
@@ -41,7 +41,7 @@ async def test_the_race_is_followed_to_its_end(service: Any, browser: Browser, c
     await expect(page.locator("#race-sides rect[data-open]").first).to_be_attached(timeout=LATE_MS)
     await expect_a_finished_race(page)
     await expect(page.get_by_role("button", name="Run the race")).to_be_enabled()
-    await expect(page.get_by_role("status")).to_contain_text("gave up")
+    await expect(page.get_by_role("status")).to_contain_text("timed out")
     assert await same_document(page)
     await page.get_by_text("As a table").click()
     await expect(page.locator("#race-table tbody tr")).to_have_count(8)

@@ -52,7 +52,7 @@ async def test_a_run_its_exports_the_list_and_two_runs_beside_each_other(service
     run = json.loads(done.out)
     assert (run["status"], run["plan"]["client_timeout_s"]) == ("COMPLETED", None)
     assert not run["result"]["slo"]["sync"]["pass"]
-    assert "expected: No sync client will time out, since none gives up" in done.err
+    assert "expected: No sync client will time out, since none has a time-out" in done.err
     assert page.read_text().startswith("<!doctype html>")
     assert 'id="recorded"' in replay.read_text()
     exported = rows.read_text().splitlines()

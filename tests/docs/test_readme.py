@@ -6,15 +6,18 @@ import re
 import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reportsim.__main__ import VERBS
+from reportsim.__main__ import VERBS, parser_for
 from reportsim.app import build_app
+from reportsim.benchmark.plan import Plan
+from reportsim.cli.benchmark.command import plan_of
 from reportsim.core.callback_policy.addresses import AllowList
+from reportsim.pages.cliff.scenario import FIRST_LOAD, plan_at
 from reportsim.reports.catalog import CATALOG
 from reportsim.schemas.service_time import PARAMETERS_OF_DISTRIBUTION
 from reportsim.settings import Settings
@@ -127,6 +130,16 @@ def test_commands_are_called_where_a_first_user_finds_them() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= 200
+
+
+def test_the_finding_is_measured_on_the_service_of_the_picture() -> None:
+    found = re.search(r"^\.venv/bin/reportsim (benchmark .*)$", section("The finding"), re.MULTILINE)
+    assert found
+    arguments = found[1].split()
+    plan = Plan.from_json(plan_of(parser_for(arguments).parse_args(arguments)))
+    shown = plan_at(FIRST_LOAD, plan.seed)
+    assert plan.block_s == shown.block_s
+    assert replace(plan, report=shown.report) == replace(shown, duration_s=plan.duration_s, blocks=plan.blocks)
 
 
 @pytest.mark.parametrize("tour", TOURS)

@@ -47,7 +47,7 @@ async def test_the_form_has_a_prediction(service: Service) -> None:
     assert "more than the workers can serve" in text
     assert 'value="200"' in text
     part = await get_page(service, "/benchmarks/prediction?rate=5&duration_s=5&client_timeout_s=")
-    assert "No sync client will time out, since none gives up" in part
+    assert "No sync client will time out, since none has a time-out" in part
     assert "<html" not in part
     own = URL("/benchmarks/prediction").with_query(rate="500", duration_s="2", distribution=OWN_TIME)
     part = await get_page(service, own)
@@ -237,7 +237,7 @@ async def test_a_race_runs_both_sides_at_once(service: Service) -> None:
     assert outcomes[Mode.SYNC]["client_timeout"] == 1
     assert outcomes[Mode.ASYNC]["client_timeout"] == 0
     text = await get_page(service, url)
-    assert "1 of 3 gave up" in text
+    assert "1 of 3 timed out" in text
     assert "all 3 were called back" in text
     assert text.count('class="miss"') == 3 + 1
     async with service.client.get(f"/benchmarks/{id}", allow_redirects=False) as answer:

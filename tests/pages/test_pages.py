@@ -305,7 +305,7 @@ async def test_a_page_shows_the_rows_of_the_file(service: Service) -> None:
 
 async def test_the_race_can_be_previewed_without_running(service: Service) -> None:
     text = await get_page(service, "/?distribution=fixed&mean_ms=2000&requests=4&workers=1&client_timeout_s=3")
-    assert "4 sync requests; clients connected for 11 s in total; 1 result, 3 gave up" in text
+    assert "4 sync requests; clients connected for 11 s in total; 1 result, 3 timed out" in text
     assert "4 async requests; clients connected for 16 ms in total; 4 results;" in text
     part = await get_page(service, "/?fragment=race&distribution=lognormal&sigma=1.5")
     assert "<html" not in part

@@ -36,9 +36,9 @@ SPREAD: Final = {
     Arrivals.RAMP: "arrivals at a rising rate",
 }
 ON_LEAVING: Final = {
-    Cancel.NONE: "the server goes on working for clients that left",
-    Cancel.QUEUED: "the server drops queued requests whose client left",
-    Cancel.RUNNING: "the server stops all work for clients that left",
+    Cancel.NONE: "the server goes on working for clients that timed out",
+    Cancel.QUEUED: "the server drops queued requests whose client timed out",
+    Cancel.RUNNING: "the server stops all work for clients that timed out",
 }
 
 
@@ -137,7 +137,7 @@ def describe_title(plan: Plan) -> str:
 def describe_plan(plan: Plan) -> str:
     """What was run."""
     mean = duration(plan.service.mean_s)
-    timeout = "never give up" if plan.client_timeout_s is None else f"give up after {duration(plan.client_timeout_s)}"
+    timeout = "never time out" if plan.client_timeout_s is None else f"time out after {duration(plan.client_timeout_s)}"
     blocks = [
         f"{plan.pairs} block {'pair' if plan.pairs == 1 else 'pairs'} of {duration(plan.block_s)}",
         SPREAD[plan.arrivals],

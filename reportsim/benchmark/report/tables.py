@@ -16,7 +16,7 @@ FIGURES: Final = {
     "late_share": ("results later than the SLO", "share"),
     "mean_in_system": ("requests in queue and service, mean", ""),
     "busy_workers": ("busy workers, mean", ""),
-    "wasted_share": ("worker time for clients that had left", "share"),
+    "wasted_share": ("worker time for clients that timed out", "share"),
 }
 SEGMENTS: Final = {
     "lag": "schedule lag of the generator",
@@ -128,7 +128,7 @@ def list_service_figures(result: Json) -> Table:
         cells("open connections, mean · max", *(mean_and_max(side["open_connections"]) for side in sides)),
         cells("requests in the queue, mean · max", *(mean_and_max(side["queue"]) for side in sides)),
         cells("busy workers, mean", *(rate_cell(side, "busy_workers_mean", three) for side in sides)),
-        cells("worker time for clients that had left", *(rate_cell(side, "wasted_share", percent) for side in sides)),
+        cells("worker time for clients that timed out", *(rate_cell(side, "wasted_share", percent) for side in sides)),
         cells("callbacks that came twice", *(f"{side['duplicates']:,}" for side in sides)),
         cells("schedule lag, p99", *(milliseconds(side["sched_lag_ms"]["p99"]) for side in sides)),
     ]

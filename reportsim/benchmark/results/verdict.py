@@ -40,7 +40,7 @@ class SideOutcome:
 
 def describe_race(sync: SideOutcome, async_: SideOutcome) -> str:
     """The outcome of a race in two sentences."""
-    gave_up = f"{sync.gave_up} of {sync.offered} gave up"
+    gave_up = f"{sync.gave_up} of {sync.offered} timed out"
     return (
         f"Sync clients were connected for {duration(sync.connected_s)} in total, and"
         f" {gave_up if sync.gave_up else f'{sync.results_text} got their report'}."

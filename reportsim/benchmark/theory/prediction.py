@@ -122,7 +122,7 @@ def sentence(plan: Plan, expected: dict[Mode, dict[str, Band]]) -> str:
 def timeouts(plan: Plan, share: Band) -> str:
     """How many sync clients will time out."""
     if plan.client_timeout_s is None:
-        return "No sync client will time out, since none gives up"
+        return "No sync client will time out, since none has a time-out"
     if not share.high:
         return "No sync client will time out"
     if share.low == 1:

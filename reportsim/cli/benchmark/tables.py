@@ -126,7 +126,7 @@ def server_rows(result: Json) -> Iterator[list[str]]:
         found = [result[side][name] for side in sides]
         yield [f"{words}, mean · most", *(occupancy(each) for each in found)]
     yield ["busy workers, mean", *(number(result[side]["busy_workers_mean"]) for side in sides)]
-    yield ["worker time for clients that left", *(share(result[side]["wasted_share"]) for side in sides)]
+    yield ["worker time for clients that timed out", *(share(result[side]["wasted_share"]) for side in sides)]
 
 
 def occupancy(found: Json) -> str:

@@ -59,10 +59,10 @@ class RaceRequest:
         if self.gave_up and self.disconnected < (math.inf if math.isnan(self.ended) else self.ended):
             split = max(self.started, self.disconnected)
             if split > self.started:
-                drawn.append(self._span(axis, "work", self.started, split, now, "working"))
-            drawn.append(self._span(axis, "wasted", split, self.ended, now, "working for a client that left"))
+                drawn.append(self._span(axis, "work", self.started, split, now, "in service"))
+            drawn.append(self._span(axis, "wasted", split, self.ended, now, "in service for a client that timed out"))
         else:
-            drawn.append(self._span(axis, "work", self.started, self.ended, now, "working"))
+            drawn.append(self._span(axis, "work", self.started, self.ended, now, "in service"))
         return [span for span in drawn if span] + self._callback_spans(axis)
 
     @property
@@ -90,7 +90,7 @@ class RaceRequest:
     def result_text(self) -> str:
         """The time to the result, or that the client gave up; empty while neither is known."""
         if self.gave_up:
-            return "gave up"
+            return "timed out"
         return "" if math.isnan(self.result) else duration(self.result)
 
     def end(self, now: float) -> "RequestEnd":
@@ -159,7 +159,7 @@ class RaceSide:
         count = len(self.requests)
         parts = [f"{count} {self.mode} requests", f"clients connected for {duration(self.connected_ms)} in total"]
         results = f"{len(self.results)} result{'' if len(self.results) == 1 else 's'}"
-        parts.append(results + (f", {self.gave_up} gave up" if self.gave_up else ""))
+        parts.append(results + (f", {self.gave_up} timed out" if self.gave_up else ""))
         if self.median_text:
             parts.append(f"median time to result {self.median_text}")
         return "; ".join(parts)

@@ -57,7 +57,7 @@ def test_it_has_the_moments_of_every_request_of_a_race() -> None:
                 assert lost == side["gone"][index] == pytest.approx(samples.due[index] + 2, abs=1e-4)
     gave_up = run.samples[Mode.SYNC].outcomes.count(Outcome.CLIENT_TIMEOUT)
     assert gave_up > 0
-    assert f"{gave_up} of 16 gave up." in text
+    assert f"{gave_up} of 16 timed out." in text
     assert "all 16 were called back with their report." in text
 
 

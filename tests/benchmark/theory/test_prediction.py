@@ -121,7 +121,7 @@ def test_long_runs_are_replicated_less_often() -> None:
             {"rate": 4.8, "workers": 8, "service_time": EXPONENTIAL, "duration_s": 120, "blocks": 2},
             r"About (?:4|5)\d % of sync .*, \d\d to \d\d %",
         ),
-        ({"client_timeout_s": None}, "No sync client will time out, since none gives up"),
+        ({"client_timeout_s": None}, "No sync client will time out, since none has a time-out"),
         (
             {"rate": 1, "client_timeout_s": 60, "slo_s": 60},
             "No sync client will time out; async will lose none, and none will come later than 60 s.",

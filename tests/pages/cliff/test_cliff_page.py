@@ -47,8 +47,8 @@ async def test_the_still_shows_the_end_of_the_run_at_the_load(service: Service, 
     still = load_cliff().stills[load]
     text = await page_of(service, f"/?load={load}")
     assert f'value="{load}"' in text
-    assert f"{still.clients} sync clients, of whom {still.gave_up} gave up" in text
-    assert f"{still.clients} async clients, of whom none gave up" in text
+    assert f"{still.clients} sync clients, of whom {still.gave_up} timed out" in text
+    assert f"{still.clients} async clients, of whom none timed out" in text
     assert f'd="{still.gone}"' in text
 
 
@@ -102,7 +102,7 @@ async def test_finished_runs_are_points_that_link_to_their_page(service: Service
     points = text.partition('id="cliff-points"')[2].partition("</g>")[0]
     assert points.count('class="point other"') == 1
     assert f'<a href="/benchmarks/{id}">' in text
-    assert "Measured at 120 % load: 3 % of sync clients gave up." in text
+    assert "Measured at 120 % load: 3 % of sync clients timed out." in text
 
 
 # A real run: eight seconds of load for each side.
@@ -115,5 +115,5 @@ async def test_a_measured_run_becomes_a_point_at_its_load(service: Service) -> N
 
     await until(ended, timeout=ENDED_S)
     text = await page_of(service, "/")
-    assert re.search(r"Measured at 60 % load: [\d.]+ % of sync clients gave up\.", text)
+    assert re.search(r"Measured at 60 % load: [\d.]+ % of sync clients timed out\.", text)
     assert re.search(rf'cx="{100 * (60 - 50) / 70:.2f}%"', text)

@@ -12,6 +12,7 @@ import pytest
 
 from reportsim.benchmark.schedule import make_schedule
 from reportsim.benchmark.theory.load_sweep import Setting, timeout_share
+from reportsim.benchmark.theory.transient import run_from_empty
 from reportsim.pages.cliff.document import KNEE_SHARE, expected_share, make_document
 from reportsim.pages.cliff.scenario import DURATION_S, LOADS, TIMEOUT_S, WORKERS, plan_at
 from reportsim.pages.cliff.trajectories import RECEIVER_DOWN_MS, WAITS_S
@@ -114,9 +115,12 @@ def test_the_curve_rises_and_simulated_runs_lie_around_it() -> None:
         assert curve[load]["low"] < curve[load]["share"] < curve[load]["high"]
 
 
-def test_the_shown_run_is_no_outlier() -> None:
+def test_the_shown_run_is_no_outlier_at_half_time_nor_at_its_end() -> None:
     curve = {point["load"]: point for point in document()["curve"]}
     for load in LOADS:
-        shown = document()["chance"][str(load)]
+        shown, plan = document()["chance"][str(load)], plan_at(load)
         share = len(shown["gave_up"]) / len(shown["arrivals"])
         assert share == pytest.approx(curve[load]["share"], abs=0.07)
+        early = [index for index, arrival in enumerate(shown["arrivals"]) if arrival < 1000 * DURATION_S / 2]
+        expected = run_from_empty(plan.rate, plan.service.mean_s, WORKERS, DURATION_S / 2).p_timeout(TIMEOUT_S)
+        assert len(set(shown["gave_up"]) & set(early)) / len(early) == pytest.approx(expected, abs=0.05)

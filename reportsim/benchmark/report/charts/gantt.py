@@ -71,7 +71,7 @@ def draw_stretch(plan: Workload, stretch: Stretch, *sides: Samples, plug: Pulled
     lost = sum(sync.outcomes[index] == Outcome.CLIENT_TIMEOUT for index in indices)
     about = (
         f"Requests {indices.start + 1} to {indices.stop} of {len(sync)}. Sync clients hold their connection until the "
-        f"result comes; {lost} of them gave up. Async clients hold it only until they are accepted."
+        f"result comes; {lost} of them timed out. Async clients hold it only until they are accepted."
     )
     bottom = LEGEND + len(sides) * panel
     parts = [svg.element("defs", svg.hatch("gantt-zombie", svg.RED)), keys()]
@@ -191,7 +191,7 @@ def keys() -> str:
         (svg.rect(0, 3, 22, 4, fill=svg.GREY, fill_opacity=0.55), "in the queue"),
         (svg.rect(0, 2, 22, 6, fill=svg.BLUE), "in service"),
         (svg.rect(0, 2, 22, 6, fill=svg.PURPLE), "callback"),
-        (cross_at, "client gave up"),
-        (svg.rect(0, 1, 22, 8, fill="url(#gantt-zombie)", stroke=svg.RED), "work for nobody"),
+        (cross_at, "client timed out"),
+        (svg.rect(0, 1, 22, 8, fill="url(#gantt-zombie)", stroke=svg.RED), "wasted work"),
     ]
     return svg.legend(LEFT, 14, entries)

@@ -35,9 +35,9 @@ def percentile_plot(plan: Workload, *sides: Samples, prediction: Json | None = N
     x = Log(1.0, max(2.0 * count, 4.0), LEFT, right)
     y = Linear(0.0, 1.05 * max(*finite, *marked, 1e-3), bottom, top)
     parts = [svg.value_axis(y, LEFT, right, times=True), percent_axis(x, bottom, top)]
-    for limit, name in {plan.slo_s: "SLO", timeout: "client gives up"}.items():
+    for limit, name in {plan.slo_s: "SLO", timeout: "client times out"}.items():
         if limit < math.inf:
-            said = "SLO, and the client gives up" if timeout == plan.slo_s else name
+            said = "SLO, and the client times out" if timeout == plan.slo_s else name
             parts.append(svg.line(LEFT, y(limit), right, y(limit), stroke_dasharray="1 3", stroke_width=1.5))
             label = f"{said}: {duration(limit)}"
             parts.append(svg.text(right - 6, y(limit) - 6, label, anchor="end", font_size=svg.SMALL))

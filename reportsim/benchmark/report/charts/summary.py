@@ -34,7 +34,7 @@ SHADES: Final = {
 WORDS: Final = {
     "ok": "in time",
     "ok_late": "late",
-    "client_timeout": "client gave up",
+    "client_timeout": "client timed out",
     "refused": "refused",
     "shed": "429 or 503",
     "http_4xx": "4xx",

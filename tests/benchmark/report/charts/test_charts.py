@@ -156,7 +156,7 @@ def test_the_description_says_what_the_picture_shows() -> None:
     _, result = example()
     about = check(outcome_bars({side: result[side] for side in ("sync", "async")}))[1].text or ""
     assert f"sync: {result['sync']['outcomes']['ok']} in time" in about
-    assert f"{result['sync']['outcomes']['client_timeout']} client gave up" in about
+    assert f"{result['sync']['outcomes']['client_timeout']} client timed out" in about
 
 
 def test_a_sweep_is_a_file_of_its_own() -> None:
