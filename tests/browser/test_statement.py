@@ -77,6 +77,7 @@ async def test_a_figure_leads_to_its_entries(service: Service, browser: Browser,
     await expect(page.locator("#statement h2")).to_have_text("General ledger: account 6100 only")
     assert page.url != url
     await expect(page.locator("#statement .total")).to_contain_text(figure)
+    await expect(page.locator("#statement header")).to_contain_text(f"debits {figure}")
     await expect(page.locator("#statement header")).to_contain_text("2025-04-01 to 2025-06-30")
     assert await findings(page) == []
     assert complaints.messages == []
@@ -93,6 +94,11 @@ async def test_pages_of_a_general_ledger(service: Service, browser: Browser, com
     await expect(page.locator("#statement header")).to_contain_text("page 2 of")
     await page.get_by_role("link", name="Last").click()
     await expect(page.locator("#statement .total")).to_have_count(1)
+    printed = page.get_by_text("The whole report")
+    await expect(printed).to_be_hidden()
+    await page.emulate_media(media="print")
+    await expect(printed).to_be_visible()
+    await expect(printed).to_contain_text(f"/api/reports/{url.rpartition('/')[2]}.csv")
     assert complaints.messages == []
     await context.close()
 
