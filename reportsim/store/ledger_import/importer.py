@@ -13,7 +13,7 @@ import asyncpg
 
 from reportsim.core.model import Ledger
 from reportsim.store import ledger_totals
-from reportsim.store.ledger_import.checks import ACCOUNTS, LONG_S, Summary, check
+from reportsim.store.ledger_import.checks import ACCOUNTS, Summary, check
 from reportsim.store.ledger_import.columns import LARGEST
 from reportsim.store.ledger_import.csv_reader import CsvFile, Fault, FaultCollector, Faulty, Irregular
 from reportsim.store.ledger_import.currencies import EXPONENTS, USUAL
@@ -29,6 +29,7 @@ from reportsim.store.ledger_import.formats import (
     own_format,
     require_header,
 )
+from reportsim.store.ledger_import.refusal import LONG_S
 from reportsim.store.ledgers import LedgerExists, finite
 from reportsim.store.pool import Connection
 

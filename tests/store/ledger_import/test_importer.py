@@ -322,8 +322,16 @@ class TestAppend:
         ("content", "accounts", "what"),
         [
             (MORE.replace(",11,", ",10,"), None, "2: transaction 10 is in the ledger already"),
-            (MORE.replace("1000,,", "1000,Giro,"), None, '2: account 1000 is called "Giro" here and "Bank" elsewhere'),
-            (MORE.replace("1000,,,", "1000,,equity,"), None, "2: account 1000 is of type equity here and asset"),
+            (
+                MORE.replace("1000,,", "1000,Giro,"),
+                None,
+                '2: account 1000 is called "Giro" here and "Bank" in the ledger',
+            ),
+            (
+                MORE.replace("1000,,,", "1000,,equity,"),
+                None,
+                "2: account 1000 is of type equity here and asset in the ledger",
+            ),
             (MORE, "1000,Bank,asset,0,\n0900,Till,asset,,", 'accounts.csv:2: account 1000 is "Bank" in the ledger'),
             (MORE, "4000,Sales,revenue,0,operating", "3: account 0900 is neither in the accounts file nor in the"),
         ],
@@ -403,7 +411,7 @@ class TestHostileFiles:
         with pytest.raises(Faulty) as caught:
             await load(connection, path)
         assert str(caught.value.faults[0]).startswith(f"{path}:")
-        assert what in str(caught.value.faults[0]).removeprefix(str(path))
+        assert what.replace("{path}", str(path)) in str(caught.value.faults[0]).removeprefix(str(path))
         assert all(str(fault).isprintable() for fault in caught.value.faults)
         assert await everything(connection) == before
 
@@ -419,15 +427,15 @@ class TestHostileFiles:
             ("a,,asset,,", "2: account_name: empty"),
             ("a,A,asset", "2: cells: 3"),
             ("a,A,asset,1,\nc,C,asset,1,", "3: account b is neither in the accounts file"),
-            ("a,Other,asset,1,\nb,B,equity,,", '2: account a is called "A" here and "Other" elsewhere'),
-            ("a,A,asset,,\nb,B,liability,,", "3: account b is of type equity here and liability elsewhere"),
+            ("a,Other,asset,1,\nb,B,equity,,", '2: account a is called "A" here and "Other" in {accounts}:2'),
+            ("a,A,asset,,\nb,B,liability,,", "3: account b is of type equity here and liability in {accounts}:3"),
         ],
     )
     async def test_accounts_file(self, connection: Connection, tmp_path: Path, accounts: str, what: str) -> None:
         chart, before = file(tmp_path, f"{ACCOUNTS}\n{accounts}\n", "accounts.csv"), await everything(connection)
         with pytest.raises(Faulty) as caught:
             await load(connection, file(tmp_path, own(L1, L2)), accounts=chart)
-        assert what in str(caught.value.faults[0])
+        assert what.format(accounts=chart) in str(caught.value.faults[0])
         assert await everything(connection) == before
 
     @pytest.mark.parametrize(
