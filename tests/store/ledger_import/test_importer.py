@@ -25,7 +25,7 @@ from reportsim.store.ledger_import.csv_reader import CsvFile, Faulty, Irregular
 from reportsim.store.ledger_import.currencies import exponent
 from reportsim.store.ledger_import.importer import Import, ImportRefused, import_ledger
 from reportsim.store.pool import Connection, connect
-from tests.store.ledger_import.hostile_files import HEADER, HLEDGER, HOSTILE, L1, L2, hledger, own
+from tests.store.ledger_import.hostile_files import HEADER, HLEDGER, HOSTILE, L1, L2, hledger, own, second
 
 ACCOUNTS = "account_code,account_name,account_type,is_cash,cf_section"
 BOOKS = (
@@ -493,6 +493,30 @@ class TestHostileFiles:
         with pytest.raises(Faulty, match="the header is not that of account_code"):
             await load(connection, file(tmp_path, BOOKS), accounts=file(tmp_path, BOOKS))
 
+    @pytest.mark.parametrize(
+        ("accounts", "lines", "said"),
+        [
+            (
+                "a,A,asset,1,",
+                (L1.replace(",5,", ",x,"), L2, second(L1), second(L2, ",5,", ",4,")),
+                ["2: debit:", "4: tr"],
+            ),
+            ("a,A,money,1,", (L1, L2.replace(",5,", ",7.5,")), ["2: account_type:", "2: transaction 1"]),
+            ("a,A,money,1,", (L1, second(L1), second(L2), L2), ["2: account_type:"]),
+            ("a,A,asset,1,", (L1.replace(",1,1,", ",x,1,"), L2), ["2: transaction_id:"]),
+            ("a,A,asset,1,", (L1.replace(",5,", ",x,"), L2), ["2: debit:"]),
+        ],
+    )
+    async def test_transactions_that_do_not_balance_are_reported_with_other_faults(
+        self, connection: Connection, tmp_path: Path, accounts: str, lines: tuple[str, ...], said: list[str]
+    ) -> None:
+        chart = file(tmp_path, f"{ACCOUNTS}\n{accounts}\nb,B,equity,,\n", "accounts.csv")
+        with pytest.raises(Faulty) as caught:
+            await load(connection, file(tmp_path, own(*lines)), accounts=chart)
+        found = [f"{fault.line}: {fault.what}" for fault in caught.value.faults]
+        assert len(found) == len(said)
+        assert all(fault.startswith(start) for fault, start in zip(found, said, strict=True)), found
+
     async def test_the_first_twenty_faults_are_kept(self, connection: Connection, tmp_path: Path) -> None:
         bad = [L1.replace(",5,", ",5.55x,")] * 30
         with pytest.raises(Faulty) as caught:
@@ -616,8 +640,8 @@ class TestAnyLedger:
         shuffled: random.Random,
     ) -> None:
         expected = []
-        for id, (first, second, day, text) in enumerate(transactions):
-            for line_no, (code, amount) in enumerate((("a", first), ("b", second), ("a", -first - second)), start=1):
+        for id, (first, other, day, text) in enumerate(transactions):
+            for line_no, (code, amount) in enumerate((("a", first), ("b", other), ("a", -first - other)), start=1):
                 expected.append((id, line_no, code, day, amount, text, 1))
         lines = list(expected)
         shuffled.shuffle(lines)
