@@ -20,6 +20,50 @@ async def statement_url(service: Service, **body: Any) -> str:
         return f"{service.url}/requests/{(await answer.json())['id']}"
 
 
+ENLARGE = """(cells, amount) => {
+  for (const cell of cells) cell.textContent = cell.classList.contains("below") ? `(${amount})` : amount
+}"""
+
+
+@pytest.mark.parametrize("width", [1280, 1440])
+async def test_a_compared_trial_balance_of_large_amounts_fits_a_usual_screen(
+    service: Service, browser: Browser, width: int
+) -> None:
+    url = await statement_url(service, report_type="trial_balance", compare="previous_year", **QUARTER)
+    context = await browser.new_context(viewport={"width": width, "height": 900})
+    page = await context.new_page()
+    await page.goto(url)
+    cells = page.locator("#statement td.figure > *")
+    assert await cells.count() > 100
+    await cells.evaluate_all(ENLARGE, "999,999,999.99")
+    sheet = page.locator("#statement .sheet")
+    assert await sheet.evaluate("node => node.scrollWidth - node.clientWidth") == 0
+    await context.close()
+
+
+@pytest.mark.parametrize("report_type", ["income_statement", "balance_sheet", "trial_balance"])
+async def test_all_columns_of_a_comparison_can_be_reached_on_a_phone(
+    service: Service, browser: Browser, report_type: str
+) -> None:
+    days = {"as_of": "2025-09-30"} if report_type == "balance_sheet" else QUARTER
+    url = await statement_url(service, report_type=report_type, compare="previous_year", **days)
+    context = await browser.new_context(viewport={"width": 375, "height": 800})
+    page = await context.new_page()
+    await page.goto(url)
+    await page.locator("#statement td.figure > *").evaluate_all(ENLARGE, "999,999,999.99")
+    sheet = page.locator("#statement .sheet")
+    assert await sheet.evaluate("node => node.scrollWidth - node.clientWidth") > 0
+    hint = page.get_by_text("reached by scrolling the table sideways")
+    await expect(hint).to_be_visible()
+    await sheet.focus()
+    for _ in range(100):
+        await page.keyboard.press("ArrowRight")
+    await expect(page.get_by_role("columnheader", name="Change")).to_be_in_viewport(ratio=0.99)
+    await page.set_viewport_size({"width": 1280, "height": 800})
+    await expect(hint).to_be_hidden()
+    await context.close()
+
+
 async def test_a_figure_leads_to_its_entries(service: Service, browser: Browser, complaints: Complaints) -> None:
     url = await statement_url(service, report_type="income_statement", **QUARTER, compare="previous_period")
     context = await browser.new_context(color_scheme="dark", viewport={"width": 375, "height": 800})
@@ -33,6 +77,7 @@ async def test_a_figure_leads_to_its_entries(service: Service, browser: Browser,
     await expect(page.locator("#statement h2")).to_have_text("General ledger: account 6100 only")
     assert page.url != url
     await expect(page.locator("#statement .total")).to_contain_text(figure)
+    await expect(page.locator("#statement header")).to_contain_text(f"debits {figure}")
     await expect(page.locator("#statement header")).to_contain_text("2025-04-01 to 2025-06-30")
     assert await findings(page) == []
     assert complaints.messages == []
@@ -49,6 +94,11 @@ async def test_pages_of_a_general_ledger(service: Service, browser: Browser, com
     await expect(page.locator("#statement header")).to_contain_text("page 2 of")
     await page.get_by_role("link", name="Last").click()
     await expect(page.locator("#statement .total")).to_have_count(1)
+    printed = page.get_by_text("The whole report")
+    await expect(printed).to_be_hidden()
+    await page.emulate_media(media="print")
+    await expect(printed).to_be_visible()
+    await expect(printed).to_contain_text(f"/api/reports/{url.rpartition('/')[2]}.csv")
     assert complaints.messages == []
     await context.close()
 
@@ -93,7 +143,7 @@ async def test_a_statement_is_printed_alone(service: Service, browser: Browser, 
     page = await open_page(context, complaints, url)
     await page.emulate_media(media="print")
     await expect(page.locator("#statement")).to_be_visible()
-    for hidden in ("#summary", "#result", "#input", "#statement .hint", "footer", ".top"):
+    for hidden in ("#summary", "#result", "#input", "#statement .hint:last-of-type", "#sideways", "footer", ".top"):
         await expect(page.locator(hidden)).to_be_hidden()
     await expect_to_fit_a_printed_page(page)
     assert await page.locator("#statement h2").evaluate("node => getComputedStyle(node).color") == "rgb(27, 31, 36)"

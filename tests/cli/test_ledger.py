@@ -126,9 +126,9 @@ async def test_what_cannot_be_done_exits_with_1(
     assert (code, out) == (1, "")
     assert what in err
     assert "Traceback" not in err
-    assert (await ledger(dsn, "list"))[1].split()[5:] == [
-        *("demo", "EUR", "2025-01-01", "2026-01-01", f"{DEMO_LINES:,}"),
-        *("tiny", "EUR", "2025-01-01", "2026-01-01", "40"),
+    assert (await ledger(dsn, "list"))[1].split()[7:] == [
+        *("demo", "EUR", "2025-01-01", "2025-12-31", f"{DEMO_LINES:,}"),
+        *("tiny", "EUR", "2025-01-01", "2025-12-31", "40"),
     ]
 
 
@@ -184,7 +184,7 @@ async def test_the_database_is_away(books: Path) -> None:
 
 async def test_generates_what_was_asked_for(dsn: str) -> None:
     assert await ledger(dsn, "generate", "--ledger", "made", "--lines", "44") == (0, "made: 44 lines\n", "")
-    assert "made  EUR       2025-01-01  2026-01-01  44" in (await ledger(dsn, "list"))[1]
+    assert "made  EUR       2025-01-01  2025-12-31  44" in (await ledger(dsn, "list"))[1]
 
 
 async def test_verifies_all_ledgers_and_says_what_is_damaged(dsn: str, connection: Connection, books: Path) -> None:

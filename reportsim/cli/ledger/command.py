@@ -56,11 +56,10 @@ def bounded(low: int, high: int) -> Any:
 
 
 def run_list(options: argparse.Namespace) -> int:
-    """Prints a table of ledgers."""
-    table = Table("name", "currency", "from", "to", "lines", box=None)
+    """Prints a table of ledgers, with the first and the last day that have entries."""
+    table = Table("name", "currency", "first day", "last day", "lines", box=None)
     for ledger in on_database(ledgers.all_ledgers, existing=True):
-        values = ledger.as_json()
-        table.add_row(*(str(values[name]) for name in ("name", "currency", "from", "to")), f"{ledger.lines:,}")
+        table.add_row(ledger.name, ledger.currency, str(ledger.first_on), str(ledger.last_on), f"{ledger.lines:,}")
     open_console().print(table)
     return 0
 

@@ -20,10 +20,11 @@ COLUMN: Final = r"(compare_)?(amount|(opening|period|closing)_(debit|credit))\Z"
 
 
 class Figure(Strict):
-    """What names a figure: its column, its account or what stands for one, and its period where there are several."""
+    """What names a figure: its column, its account or what stands for some, and its period where there are several."""
 
     column = fields.String(required=True, validate=validate.Regexp(COLUMN))
     account = Text(validate=validate.Length(1))
+    sum = fields.String()
     earnings = fields.String(validate=validate.OneOf(["prior", "current"]))
     period_start = IsoDate()
 

@@ -44,3 +44,9 @@ def name_source(row: Row, column: Column) -> str:
     start = column.period_start or row.get("period_start")
     period = {"period_start": start} if start else {}
     return urlencode({"column": column.name, **account, **period})
+
+
+def name_sum(name: str, column: Column) -> str:
+    """What names a sum of accounts: its column, its line, and its period where periods have columns."""
+    period = {"period_start": column.period_start} if column.period_start else {}
+    return urlencode({"column": column.name, "sum": name, **period})

@@ -6,9 +6,9 @@ from typing import Final
 
 from reportsim.pages.statement.csv_page import CsvPage, Row
 from reportsim.pages.statement.layout import LAYOUTS, Section, Sum
-from reportsim.pages.statement.model import Column, Kind, Line, Source, Table
+from reportsim.pages.statement.model import Amount, Column, Kind, Line, Source, Table
 from reportsim.pages.statement.periods import describe_column, period_unit
-from reportsim.pages.statement.rows import row_line
+from reportsim.pages.statement.rows import name_sum, row_line
 
 LABELS: Final = {"account_code": "Code", "account_name": "Account"}
 
@@ -67,4 +67,11 @@ def section_lines(
 
 def sum_line(item: Sum, columns: Sequence[Column]) -> Line:
     """A line with sums of the report's totals."""
-    return Line(kind=item.kind, labels=[item.title], amounts=[column.sum(item.totals) for column in columns])
+    return Line(kind=item.kind, labels=[item.title], amounts=[read_sum(item, column) for column in columns])
+
+
+def read_sum(item: Sum, column: Column) -> Amount:
+    """The sum in a column, with what names its entries where it has some."""
+    amount = column.sum(item.totals)
+    has_entries = item.accounts and amount.minor and column.has_entries
+    return Amount(amount.minor, name_sum(item.name, column)) if has_entries else amount

@@ -9,11 +9,10 @@ from datetime import date
 from typing import Final
 
 from reportsim.core.model import Ledger
-from reportsim.store.ledger_import.csv_reader import SHOWN, CsvFile, Fault, FaultCollector, Faulty
+from reportsim.store.ledger_import.csv_reader import CsvFile, Fault, FaultCollector, Faulty
 from reportsim.store.ledger_import.formats import Format
+from reportsim.store.ledger_import.refusal import LONG_S, refuse
 from reportsim.store.pool import Connection
-
-LONG_S: Final = 3600.0
 
 # What is known of accounts before the entries: those of the ledger, and those of the accounts file.
 CREATE_KNOWN: Final = """
@@ -22,8 +21,8 @@ SELECT code, name, type, is_cash, cf_section, full_name, true AS in_ledger, fals
 FROM accounts WHERE ledger_id = $1
 """
 
-ACCOUNTS: Final = """(SELECT code, name, type, is_cash, cf_section FROM import_known
-    UNION ALL SELECT code, name, type, is_cash, cf_section FROM import_new)"""
+ACCOUNTS: Final = """(SELECT code, name, type, is_cash, cf_section, in_ledger, in_chart FROM import_known
+    UNION ALL SELECT code, name, type, is_cash, cf_section, false, false FROM import_new)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ async def check(
     row = await connection.fetchrow(summary(kind), timeout=LONG_S)
     if row is None or not row["lines"]:
         raise Faulty([*collector.faults, Fault(file.path, 0, "no entries")], more=collector.more)
-    problems = transaction_problems(kind) if row["suspect"] else []
+    problems, contradicted = transaction_problems(kind) if row["suspect"] else [], list[str]()
     # What is wrong with accounts can be said only where the accounts file is right.
     if not collector.faults:
         if chart is not None:
@@ -59,9 +58,10 @@ async def check(
         await connection.execute(create_stated(kind), timeout=LONG_S)
         await connection.execute(create_new(kind, cash_by_name=chart is None), timeout=LONG_S)
         problems += account_problems(kind, ledger, charted=chart is not None)
+        contradicted = [state(charted=chart is not None) for state in (renamed_accounts, retyped_accounts)]
     if problems:
         with collector.collecting():
-            await refuse(connection, file, kind.table, problems)
+            await refuse(connection, file, kind.table, problems, contradicted, chart)
     collector.refuse()
     return Summary(row["first_on"], row["last_on"], row["lines"])
 
@@ -74,23 +74,12 @@ def transaction_problems(kind: Format) -> list[str]:
 
 def account_problems(kind: Format, ledger: Ledger | None, *, charted: bool) -> list[str]:
     """What may be wrong with accounts, and with entries that the ledger has."""
-    problems: list[Callable[[Format], str]] = [renamed_accounts, retyped_accounts]
-    problems += [merged_accounts, other_accounts] if kind.hledger else []
+    problems: list[Callable[[Format], str]] = [merged_accounts, other_accounts] if kind.hledger else []
     problems.append(unknown_accounts if charted and not kind.hledger else untyped_accounts)
     found = [problem(kind) for problem in problems]
     if ledger is not None:
         found.append(known_entries(kind, ledger) if kind.hledger else known_transactions(kind, ledger))
     return found
-
-
-async def refuse(connection: Connection, file: CsvFile, table: str, problems: list[str]) -> None:
-    """Turns the first problems into faults with the lines of the file they are in."""
-    statement = f"""
-SELECT (SELECT count(*) FROM {table} WHERE ctid <= at) AS number, what
-FROM ({" UNION ALL ".join(problems)} ORDER BY at LIMIT {SHOWN + 1}) AS problem ORDER BY at"""
-    if found := await connection.fetch(statement, timeout=LONG_S):
-        lines = file.lines({row["number"] for row in found})
-        raise Faulty([Fault(file.path, lines.get(row["number"], 0), row["what"]) for row in found])
 
 
 def add_chart() -> str:
@@ -188,20 +177,27 @@ SELECT min(at) AS at, format('the type of account %s {why}', code) AS what
 FROM import_stated JOIN import_new USING (code) WHERE import_new.type IS NULL GROUP BY code"""
 
 
-def renamed_accounts(kind: Format) -> str:
+def renamed_accounts(*, charted: bool) -> str:
     """Accounts with two names."""
-    return f"""
-SELECT at, format('account %s is called "%s" here and "%s" elsewhere', code, s.name, a.name) AS what
-FROM import_stated AS s JOIN {ACCOUNTS} AS a USING (code)
-WHERE s.name NOT IN ('', a.name)"""
+    what = """'account %s is called "%s" here and "%s"', code, s.name, a.name"""
+    return contradictions("name", what, charted=charted)
 
 
-def retyped_accounts(kind: Format) -> str:
+def retyped_accounts(*, charted: bool) -> str:
     """Accounts with two types."""
+    return contradictions("type", "'account %s is of type %s here and %s', code, s.type, a.type", charted=charted)
+
+
+def contradictions(column: str, what: str, *, charted: bool) -> str:
+    """Accounts of which two places say different things: the other one is the ledger, the accounts file or an entry."""
+    chart = "CASE WHEN in_chart AND NOT in_ledger THEN (SELECT ctid FROM import_chart AS c WHERE c.code = s.code) END"
     return f"""
-SELECT at, format('account %s is of type %s here and %s elsewhere', code, s.type, a.type) AS what
+SELECT at, format({what}) || CASE WHEN in_ledger THEN ' in the ledger' ELSE '' END AS what,
+    CASE WHEN NOT in_chart AND NOT in_ledger THEN (
+        SELECT min(o.at) FROM import_stated AS o WHERE o.code = s.code AND o.{column} = a.{column}) END AS entry,
+    {chart if charted else "NULL::tid"} AS chart
 FROM import_stated AS s JOIN {ACCOUNTS} AS a USING (code)
-WHERE s.type NOT IN ('', a.type)"""
+WHERE s.{column} NOT IN ('', a.{column})"""
 
 
 def merged_accounts(kind: Format) -> str:

@@ -13,7 +13,8 @@ import asyncpg
 
 from reportsim.core.model import Ledger
 from reportsim.store import ledger_totals
-from reportsim.store.ledger_import.checks import ACCOUNTS, LONG_S, Summary, check
+from reportsim.store.ledger_import.balance import refuse_unbalanced
+from reportsim.store.ledger_import.checks import ACCOUNTS, Summary, check
 from reportsim.store.ledger_import.columns import LARGEST
 from reportsim.store.ledger_import.csv_reader import CsvFile, Fault, FaultCollector, Faulty, Irregular
 from reportsim.store.ledger_import.currencies import EXPONENTS, USUAL
@@ -29,6 +30,7 @@ from reportsim.store.ledger_import.formats import (
     own_format,
     require_header,
 )
+from reportsim.store.ledger_import.refusal import LONG_S
 from reportsim.store.ledgers import LedgerExists, finite
 from reportsim.store.pool import Connection
 
@@ -92,6 +94,9 @@ async def import_ledger(connection: Connection, wanted: Import, progress: Progre
                 await load(connection, chart, accounts_format(), progress)
         with collector.collecting():
             await load(connection, file, kind, progress)
+        if collector.faults and not collector.more and not kind.hledger:
+            with collector.collecting():
+                refuse_unbalanced(file, kind)
         collector.refuse()
         progress("checking", 0)
         locked = await connection.fetchrow(LOCK_LEDGER, wanted.ledger, timeout=LONG_S) if ledger else None

@@ -14,6 +14,7 @@ import pytest
 from reportsim.pages.statement import csv_page, load
 from reportsim.pages.statement.general_ledger import describe_selection
 from reportsim.pages.statement.notes import NOT_CLOSED
+from reportsim.reports.general_ledger import MAX_CODES
 from reportsim.settings import Settings
 from reportsim.store.pool import Connection
 from reportsim.web.limits.concurrency_limit import LATE_PAGE_LIMIT, MAX_LATE_PAGES_PER_CLIENT
@@ -284,7 +285,7 @@ async def test_a_figure_leads_to_entries_that_add_up_to_it(
     page = await show(service, row)
     figures = 0
     for group in page.groups:
-        for line in group:
+        for line in (line for line in group if line.kind == "row"):
             for figure in line.cells[2:]:
                 if figure.source is None:
                     continue
@@ -298,6 +299,49 @@ async def test_a_figure_leads_to_entries_that_add_up_to_it(
                     assert figure.minor == totals["net_income"]
     shown = [cell for row in page.rows if row.kind == "row" for cell in row.cells[2:] if cell.text != "–"]
     assert figures == len(shown) - unlinked(page) > 8
+
+
+@pytest.mark.parametrize(
+    ("report_type", "options", "sums"),
+    [
+        ("income_statement", {**SPRING, "compare": "previous_period"}, 6),
+        ("income_statement", {**SPRING, "group_by": "month"}, 15),
+        ("balance_sheet", {"as_of": "2025-08-15"}, 4),
+        ("cash_flow", SPRING, 3),
+    ],
+)
+async def test_a_sum_leads_to_entries_that_add_up_to_it(
+    service: Service, report_type: str, options: dict[str, Any], sums: int
+) -> None:
+    row = await post(service, report_type, **options)
+    found = 0
+    for line in (await show(service, row)).rows:
+        for figure in line.cells[1:] if line.kind in {"subtotal", "total"} else ():
+            if figure.source is None:
+                continue
+            found += 1
+            entries = await request_entries(service, row, figure.source)
+            totals = entries["result_payload"]["totals"]
+            sign = 1 if line.texts[0] in {"Total assets", "Total expenses"} else -1
+            assert figure.minor == sign * (totals["debit"] - totals["credit"])
+            assert figure.text.strip("()") in (await show(service, entries)).html.partition("<table>")[0]
+    assert found == sums
+
+
+async def test_a_sum_of_more_accounts_than_a_general_ledger_can_have_is_refused(
+    connection: Connection, service: Service
+) -> None:
+    accounts = [Account(code=str(code), name="Sales", type="revenue") for code in range(MAX_CODES + 1)]
+    lines = [(account.code, -1) for account in accounts]
+    bank = Account(code="bank", name="Bank", type="asset")
+    entries = transaction(1, date(2025, 1, 1), ("bank", len(lines)), *lines)
+    await store(connection, Book(accounts=[bank, *accounts], entries=entries), "many")
+    row = await post(service, "income_statement", ledger="many")
+    form = {"figure": urlencode({"column": "amount", "sum": "revenue"})}
+    async with service.client.post(f"/requests/{row['id']}/entries", data=form) as answer:
+        assert answer.status == 422
+        assert "1000" in (text := await answer.text())
+        assert '<section id="statement"' in text
 
 
 async def test_each_side_of_a_trial_balance_leads_to_its_entries(service: Service) -> None:
@@ -412,6 +456,9 @@ HOSTILE: Final[Sequence[dict[str, str]]] = (
     {},
     {"column": "amount"},
     {"column": "amount", "account": "no such"},
+    {"column": "amount", "sum": "no such"},
+    {"column": "amount", "sum": "assets"},
+    {"column": "amount", "sum": ""},
     {"column": "amount", "account": "1\0"},
     {"column": "rows", "account": "1000"},
     {"account": "1000"},

@@ -87,9 +87,12 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "no type": (own(L1.replace("asset", ""), L2), "2: the type of account a is not given"),
     "two types": (
         own(L1, L2, second(L1), second(L2, "equity", "asset")),
-        "5: account b is of type asset here and equity",
+        "5: account b is of type asset here and equity in {path}:3",
     ),
-    "two names": (own(L1, L2.replace("b,B,equity", "a,B,asset")), '3: account a is called "B" here and "A" elsewhere'),
+    "two names": (
+        own(L1, L2.replace("b,B,equity", "a,B,asset")),
+        '3: account a is called "B" here and "A" in {path}:2',
+    ),
     "both sides": (swap(7, "5"), "2: both a debit and a credit"),
     "neither side": (swap(6, ""), "2: neither a debit nor a credit"),
     "zero": (swap(6, "0.00"), "2: neither a debit nor a credit"),

@@ -25,7 +25,7 @@ from reportsim.store.ledger_import.csv_reader import CsvFile, Faulty, Irregular
 from reportsim.store.ledger_import.currencies import exponent
 from reportsim.store.ledger_import.importer import Import, ImportRefused, import_ledger
 from reportsim.store.pool import Connection, connect
-from tests.store.ledger_import.hostile_files import HEADER, HLEDGER, HOSTILE, L1, L2, hledger, own
+from tests.store.ledger_import.hostile_files import HEADER, HLEDGER, HOSTILE, L1, L2, hledger, own, second
 
 ACCOUNTS = "account_code,account_name,account_type,is_cash,cf_section"
 BOOKS = (
@@ -322,8 +322,16 @@ class TestAppend:
         ("content", "accounts", "what"),
         [
             (MORE.replace(",11,", ",10,"), None, "2: transaction 10 is in the ledger already"),
-            (MORE.replace("1000,,", "1000,Giro,"), None, '2: account 1000 is called "Giro" here and "Bank" elsewhere'),
-            (MORE.replace("1000,,,", "1000,,equity,"), None, "2: account 1000 is of type equity here and asset"),
+            (
+                MORE.replace("1000,,", "1000,Giro,"),
+                None,
+                '2: account 1000 is called "Giro" here and "Bank" in the ledger',
+            ),
+            (
+                MORE.replace("1000,,,", "1000,,equity,"),
+                None,
+                "2: account 1000 is of type equity here and asset in the ledger",
+            ),
             (MORE, "1000,Bank,asset,0,\n0900,Till,asset,,", 'accounts.csv:2: account 1000 is "Bank" in the ledger'),
             (MORE, "4000,Sales,revenue,0,operating", "3: account 0900 is neither in the accounts file nor in the"),
         ],
@@ -403,7 +411,7 @@ class TestHostileFiles:
         with pytest.raises(Faulty) as caught:
             await load(connection, path)
         assert str(caught.value.faults[0]).startswith(f"{path}:")
-        assert what in str(caught.value.faults[0]).removeprefix(str(path))
+        assert what.replace("{path}", str(path)) in str(caught.value.faults[0]).removeprefix(str(path))
         assert all(str(fault).isprintable() for fault in caught.value.faults)
         assert await everything(connection) == before
 
@@ -419,15 +427,15 @@ class TestHostileFiles:
             ("a,,asset,,", "2: account_name: empty"),
             ("a,A,asset", "2: cells: 3"),
             ("a,A,asset,1,\nc,C,asset,1,", "3: account b is neither in the accounts file"),
-            ("a,Other,asset,1,\nb,B,equity,,", '2: account a is called "A" here and "Other" elsewhere'),
-            ("a,A,asset,,\nb,B,liability,,", "3: account b is of type equity here and liability elsewhere"),
+            ("a,Other,asset,1,\nb,B,equity,,", '2: account a is called "A" here and "Other" in {accounts}:2'),
+            ("a,A,asset,,\nb,B,liability,,", "3: account b is of type equity here and liability in {accounts}:3"),
         ],
     )
     async def test_accounts_file(self, connection: Connection, tmp_path: Path, accounts: str, what: str) -> None:
         chart, before = file(tmp_path, f"{ACCOUNTS}\n{accounts}\n", "accounts.csv"), await everything(connection)
         with pytest.raises(Faulty) as caught:
             await load(connection, file(tmp_path, own(L1, L2)), accounts=chart)
-        assert what in str(caught.value.faults[0])
+        assert what.format(accounts=chart) in str(caught.value.faults[0])
         assert await everything(connection) == before
 
     @pytest.mark.parametrize(
@@ -484,6 +492,30 @@ class TestHostileFiles:
                 await load(connection, file(tmp_path, BOOKS), accounts=path)
         with pytest.raises(Faulty, match="the header is not that of account_code"):
             await load(connection, file(tmp_path, BOOKS), accounts=file(tmp_path, BOOKS))
+
+    @pytest.mark.parametrize(
+        ("accounts", "lines", "said"),
+        [
+            (
+                "a,A,asset,1,",
+                (L1.replace(",5,", ",x,"), L2, second(L1), second(L2, ",5,", ",4,")),
+                ["2: debit:", "4: tr"],
+            ),
+            ("a,A,money,1,", (L1, L2.replace(",5,", ",7.5,")), ["2: account_type:", "2: transaction 1"]),
+            ("a,A,money,1,", (L1, second(L1), second(L2), L2), ["2: account_type:"]),
+            ("a,A,asset,1,", (L1.replace(",1,1,", ",x,1,"), L2), ["2: transaction_id:"]),
+            ("a,A,asset,1,", (L1.replace(",5,", ",x,"), L2), ["2: debit:"]),
+        ],
+    )
+    async def test_transactions_that_do_not_balance_are_reported_with_other_faults(
+        self, connection: Connection, tmp_path: Path, accounts: str, lines: tuple[str, ...], said: list[str]
+    ) -> None:
+        chart = file(tmp_path, f"{ACCOUNTS}\n{accounts}\nb,B,equity,,\n", "accounts.csv")
+        with pytest.raises(Faulty) as caught:
+            await load(connection, file(tmp_path, own(*lines)), accounts=chart)
+        found = [f"{fault.line}: {fault.what}" for fault in caught.value.faults]
+        assert len(found) == len(said)
+        assert all(fault.startswith(start) for fault, start in zip(found, said, strict=True)), found
 
     async def test_the_first_twenty_faults_are_kept(self, connection: Connection, tmp_path: Path) -> None:
         bad = [L1.replace(",5,", ",5.55x,")] * 30
@@ -608,8 +640,8 @@ class TestAnyLedger:
         shuffled: random.Random,
     ) -> None:
         expected = []
-        for id, (first, second, day, text) in enumerate(transactions):
-            for line_no, (code, amount) in enumerate((("a", first), ("b", second), ("a", -first - second)), start=1):
+        for id, (first, other, day, text) in enumerate(transactions):
+            for line_no, (code, amount) in enumerate((("a", first), ("b", other), ("a", -first - other)), start=1):
                 expected.append((id, line_no, code, day, amount, text, 1))
         lines = list(expected)
         shuffled.shuffle(lines)
