@@ -9,6 +9,7 @@ from typing import Final
 from aiohttp import web
 
 from reportsim.store import ledgers
+from reportsim.store.connection import finish_cancels
 from reportsim.store.errors import OUTAGES, DatabaseMisconfigured
 from reportsim.store.migrate import migrate
 from reportsim.store.pool import Pool, connect
@@ -43,6 +44,7 @@ async def open_pool(pool: Pool) -> AsyncIterator[None]:
                 await pool.close()
         except TimeoutError:
             pool.terminate()
+        await finish_cancels(POOL_CLOSE_TIMEOUT_S)
 
 
 async def engine_context(app: web.Application) -> AsyncIterator[None]:

@@ -15,6 +15,7 @@ import pytest
 from yarl import URL
 
 START_S = 10.0
+LOG_SHOWN = 2_000
 NOBODY = 65534
 CONFIGURATION = """
 [databases]
@@ -43,7 +44,7 @@ def require_pgbouncer() -> str:
 def pooled(dsn: str, *, mode: str = "transaction", extra: str = "", port: int | None = None) -> Iterator[str]:
     """Runs a PgBouncer as long as the block lasts, and gives the address through which it leads to the same server.
 
-    At the end of the block it is killed.
+    At the end of the block it is killed; one that has ended before is an error that shows its log.
     """
     program = require_pgbouncer()
     url = URL(dsn)
@@ -63,8 +64,11 @@ def pooled(dsn: str, *, mode: str = "transaction", extra: str = "", port: int | 
                 wait_for(port, process, Path(log.name))
                 yield f"postgresql://{url.user or 'postgres'}@127.0.0.1:{port}{url.path}"
             finally:
+                code = process.poll()
                 process.kill()
                 process.wait()
+                if code is not None:
+                    raise RuntimeError(f"pgbouncer has ended with {code}: {Path(log.name).read_text()[-LOG_SHOWN:]}")
 
 
 def free_port() -> int:

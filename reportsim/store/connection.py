@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 import asyncpg
 
 from reportsim.store.errors import DatabaseTimeout, DatabaseUnavailable
+from reportsim.tasks import start
 
 if TYPE_CHECKING:
     Base: TypeAlias = asyncpg.Connection[asyncpg.Record]
@@ -22,6 +23,7 @@ CONFLICT_PAUSE_S: Final = 0.2
 CONFLICTS: Final = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 # A server that did not answer a statement in time may not answer this one either.
 ROLLBACK_S: Final = 1.0
+CANCEL: Final = "cancel-statement"
 LOST_STATEMENTS: Final = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 
 
@@ -83,6 +85,14 @@ class DatabaseConnection(Base):
         if self.is_closed():
             raise DatabaseUnavailable("the connection is closed")
         return Transaction(self, isolation, readonly, deferrable)
+
+    def _cancel_current_command(self, *waiters: Any) -> None:
+        """Sends a cancel request, which goes on to its end whatever becomes of this connection.
+
+        PgBouncer 1.18 exits when a client gives up a request that is being passed on (its issue 801), as asyncpg
+        does with those of a connection that is terminated.
+        """
+        start(self._cancel(*waiters), name=CANCEL)  # type: ignore[attr-defined]
 
     async def _run(self, call: Callable[[], Awaitable[T]], *, begins: bool = False) -> T:
         """Runs one statement; outside a transaction it is repeated when it loses a conflict."""
@@ -149,3 +159,10 @@ class DatabaseConnection(Base):
             if isinstance(error, DatabaseUnavailable) or not self.is_closed():
                 raise
             raise DatabaseUnavailable(f"the connection to the database was lost: {error}") from error
+
+
+async def finish_cancels(timeout: float) -> None:
+    """Waits for the cancel requests that are under way."""
+    sending = [task for task in asyncio.all_tasks() if task.get_name() == CANCEL]
+    if sending:
+        await asyncio.wait(sending, timeout=timeout)

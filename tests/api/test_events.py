@@ -56,13 +56,13 @@ class Stream:
 
     async def ended(self) -> bool:
         """Whether the stream ends cleanly, whatever still comes before."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await self.answer.content.read()
         return self.answer.content.at_eof()
 
     async def _message(self) -> Event:
         values: dict[str, str] = {}
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while line := (await self.answer.content.readline()).decode().rstrip("\n"):
                 name, _, value = line.partition(": ")
                 values[name] = value
@@ -222,7 +222,7 @@ async def test_a_wrong_or_unknown_parameter_is_refused(service: Service, subtest
 
 
 async def test_head_ends_with_its_headers(service: Service) -> None:
-    async with asyncio.timeout(2), service.client.head("/api/events") as answer:
+    async with asyncio.timeout(20), service.client.head("/api/events") as answer:
         assert answer.status == 200
         assert answer.content_type == "text/event-stream"
         await answer.read()
@@ -250,5 +250,5 @@ async def test_streams_end_cleanly_when_the_service_stops(settings: Settings) ->
         await stream.next()
         stopping = asyncio.create_task(running.aclose())
         assert await stream.ended()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             await stopping

@@ -75,7 +75,7 @@ def test_every_target_of_the_page_is_one() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "later_ms"),
-    [("aiohttp", (80, 50)), ("fastapi", (200, 50))],
+    [("aiohttp", (150, 50)), ("fastapi", (200, 50))],
 )
 async def test_the_verdict_is_right(name: str, later_ms: tuple[float, float], tmp_path: Path) -> None:
     port = free_port()
@@ -86,8 +86,8 @@ async def test_the_verdict_is_right(name: str, later_ms: tuple[float, float], tm
     later, sync = (result[side]["time_to_result_ms"]["p50"]["value"] for side in ("async", "sync"))
     expected_later, expected_sync = later_ms
     # The overhead of a busy machine on top, which is never below 0.
-    assert expected_sync <= sync < expected_sync + 25
-    assert expected_later <= later < expected_later + 35
+    assert expected_sync <= sync < expected_sync + 50
+    assert expected_later <= later < expected_later + 100
     for side in ("sync", "async"):
         assert result[side]["outcomes"]["ok"] == result[side]["offered"]
     assert "Async results arrived" in result["verdict"]

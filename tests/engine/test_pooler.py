@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,6 +34,9 @@ HTTP_TESTS = (
     "tests/web/test_prefer.py",
 )
 LATEST_S = 2.5
+# PgBouncer 1.18 exits when a server says something during a cancellation (its issues 822 and 847), or is disconnected
+# then (its pull request 815). No client can prevent those; "bad client state" (its issue 801) was ours to prevent.
+OWN_EXIT = re.compile(r"FATAL .*(server in bad state|bad server state): 1[14]\b")
 
 
 @pytest.fixture
@@ -87,6 +91,9 @@ def test_the_api_tests_pass(tmp_path: Path) -> None:
     require_pgbouncer()
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not slow", *HTTP_TESTS]
     environ = {**os.environ, "REPORTSIM_TEST_POOLER": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=600)
-    print(f"\n{done.stdout[-4000:]}")
+    for _ in range(2):
+        done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=600)
+        print(f"\n{done.stdout[-4000:]}")
+        if not OWN_EXIT.search(done.stdout):
+            break
     assert done.returncode == 0

@@ -84,5 +84,5 @@ async def test_the_planner_learns_of_a_table_that_has_grown(
 async def test_looking_at_growth_waits_for_no_vacuum(service: Service, pool: Pool) -> None:
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("LOCK TABLE requests IN SHARE UPDATE EXCLUSIVE MODE")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert await queue_stats.analyze_if_outgrown(pool, 1_000_000_000)
