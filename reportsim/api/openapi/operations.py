@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from reportsim.api.openapi.benchmark_operations import BENCHMARK_OPERATIONS
 from reportsim.api.openapi.operation import (
     ACCEPTED_HEADERS,
     BODY_PROBLEMS,
@@ -15,14 +16,11 @@ from reportsim.api.openapi.operation import (
     Operation,
     ResponseSpec,
 )
-from reportsim.schemas import benchmarks as benchmark_schemas
 from reportsim.schemas import responses as schemas
-from reportsim.schemas.benchmark_plan import BenchmarkPlan
 from reportsim.schemas.demo_receiver import InboxQuery, ScriptQuery
 from reportsim.schemas.events import EventsQuery
-from reportsim.schemas.queries import BenchmarksQuery, ComparisonQuery, ListQuery, LogsQuery, PercentilesQuery
+from reportsim.schemas.queries import ListQuery, LogsQuery
 from reportsim.schemas.redelivery import Redelivery
-from reportsim.schemas.strict import Strict
 from reportsim.schemas.submissions import AsyncSubmission, FailingSubmission, Submission
 
 ACCEPTED_RESPONSES: Final = (
@@ -39,22 +37,6 @@ ACCEPTED_RESPONSES: Final = (
         headers=("Preference-Applied", *TIMING_HEADERS, *RATE_LIMIT_HEADERS),
     ),
 )
-
-
-def describe_export(content: str, media_type: str, *headers: str, query: type[Strict] | None = None) -> Operation:
-    """A file that is made of a finished run."""
-    return Operation(
-        tag="Benchmark",
-        query=query,
-        responses=(ResponseSpec(status=200, description=content, media_type=media_type, headers=headers),),
-        problems=(
-            "forbidden-origin",
-            "not-found",
-            "conflict",
-            *(("invalid-parameters",) if query else ()),
-            "quota-exceeded",
-        ),
-    )
 
 
 OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
@@ -202,67 +184,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         ),
         problems=("invalid-parameters", "quota-exceeded"),
     ),
-    ("POST", "/api/benchmark/both"): Operation(
-        tag="Benchmark",
-        body=BenchmarkPlan,
-        headers=("Prefer",),
-        rate_limited=True,
-        responses=(
-            ResponseSpec(
-                status=202,
-                description="The run has been stored and starts.",
-                schema=benchmark_schemas.Benchmark,
-                headers=("Location", "Retry-After", *RATE_LIMIT_HEADERS),
-            ),
-            ResponseSpec(
-                status=200,
-                description="It ended while the client would wait (`Prefer: wait`).",
-                schema=benchmark_schemas.Benchmark,
-                headers=("Location", "Preference-Applied", *RATE_LIMIT_HEADERS),
-            ),
-        ),
-        problems=(*BODY_PROBLEMS, "conflict", "quota-exceeded"),
-    ),
-    ("GET", "/api/benchmark"): Operation(
-        tag="Benchmark",
-        query=BenchmarksQuery,
-        responses=(ResponseSpec(status=200, description="The newest runs.", schema=benchmark_schemas.Benchmarks),),
-        problems=("invalid-parameters",),
-    ),
-    ("GET", "/api/benchmark/{id}"): Operation(
-        tag="Benchmark",
-        headers=("Prefer",),
-        responses=(
-            ResponseSpec(
-                status=200,
-                description="The run, whatever its state.",
-                schema=benchmark_schemas.Benchmark,
-                headers=("Retry-After", "Preference-Applied"),
-            ),
-        ),
-        problems=("not-found",),
-    ),
-    ("GET", "/api/benchmark/{id}/comparison"): Operation(
-        tag="Benchmark",
-        query=ComparisonQuery,
-        responses=(ResponseSpec(status=200, description="Both runs.", schema=benchmark_schemas.RunsCompared),),
-        problems=("forbidden-origin", "not-found", "conflict", "invalid-parameters"),
-    ),
-    ("POST", "/api/benchmark/{id}/cancel"): Operation(
-        tag="Benchmark",
-        responses=(
-            ResponseSpec(
-                status=200, description="The run, which is CANCELLED now.", schema=benchmark_schemas.Benchmark
-            ),
-        ),
-        problems=("not-found", "conflict"),
-    ),
-    ("GET", "/api/benchmark/{id}/report.html"): describe_export("The page.", "text/html"),
-    ("GET", "/api/benchmark/{id}/replay.html"): describe_export("The page.", "text/html", "Content-Disposition"),
-    ("GET", "/api/benchmark/{id}/samples.csv"): describe_export("The rows.", CSV, "Content-Disposition"),
-    ("GET", "/api/benchmark/{id}/percentiles.hgrm"): describe_export(
-        "The distribution.", "text/plain", "Content-Disposition", query=PercentilesQuery
-    ),
+    **BENCHMARK_OPERATIONS,
     ("POST", "/webhook-test/{inbox}"): Operation(
         tag="Callbacks",
         query=ScriptQuery,
