@@ -177,6 +177,8 @@ class Race:
     at_least_ms: float = 0.0
     failed_checks: Sequence[str] | None = None
     """What forbids to trust the measurement; None while nothing has been checked."""
+    busy: bool = False
+    """Whether the machine had other work while it was measured."""
     hashes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """The sha256 of every file of each side so far."""
     error: str | None = None
