@@ -53,7 +53,7 @@ async def load_race(request: web.Request, run: Benchmark, prediction: Race) -> R
         hashes=hashes(rows),
         error=run.error["detail"] if run.error else None,
         failed_checks=describe_distrust(run.result) if run.result else None,
-        busy=bool(run.result) and was_busy(run.result),
+        busy=was_busy(run.result) if run.result else False,
         plug=find_plug(run, current),
     )
 

@@ -172,6 +172,8 @@ class Race:
     sides: Sequence[RaceSide]
     predicted: bool
     """Whether this is a prediction and nothing has run yet."""
+    basis: str | None = None
+    """What a prediction assumes of the times that are not simulated."""
     status: str = ""
     id: str | None = None
     at_least_ms: float = 0.0

@@ -41,8 +41,10 @@ async def test_a_race_is_shown_with_its_own_controls_and_its_trust(service: Serv
     assert re.search(r'name="requests"[^>]* value="2"', text)
     assert "<option selected>fixed" in text
     assert "Do not trust these times." in text or "No check says that these times are not to be trusted." in text
-    # The next prediction takes the time of a 202 from the race instead of an assumption.
-    assert before != await page_of(service, "/?fragment=race&mean_ms=60&distribution=fixed")
+    # The next prediction takes the time of a 202 from the race instead of an assumption, and says so.
+    after = await page_of(service, "/?fragment=race&mean_ms=60&distribution=fixed")
+    assert "A 202 and a callback are assumed to take 4 ms each, until a race has measured it here." in before
+    assert re.search(r"A 202 and a callback each take [\d.]+ m?s here, as in the newest race\.", after)
 
 
 @pytest.mark.parametrize(
