@@ -77,13 +77,13 @@ class ActiveRun:
 class RunRequest:
     """A request of a run on its way through the service, from its first line to its answer."""
 
-    def __init__(self, run: ActiveRun, side: Side, index: int | None) -> None:
-        """Belongs to a side of a run; nothing is recorded of what has no index."""
+    def __init__(self, run: ActiveRun, side: Side, index: int | None, arrived: float) -> None:
+        """Belongs to a side of a run, and arrived at that moment; nothing is recorded of what has no index."""
         self.run = run
         self._side = side
         self._index = index
         self._row: UUID | None = None
-        self._opened = 0.0
+        self._arrived = arrived
 
     @property
     def owner(self) -> UUID:
@@ -98,13 +98,13 @@ class RunRequest:
 
     def __enter__(self) -> Self:
         if self._index is not None:
-            self._opened = self.run.recorder.opens(self._side.name)
+            self.run.recorder.opens(self._side.name, self._arrived)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._index is not None:
-            self.run.recorder.closes(self._side.name, self._index, self._opened)
+            self.run.recorder.closes(self._side.name, self._index, self._arrived)
         if kind is asyncio.CancelledError and self._row is not None and self._side.mode is Mode.SYNC:
             self.run.drop_later(self._row)

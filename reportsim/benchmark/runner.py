@@ -57,16 +57,19 @@ class Runner:
         """How far a run is, as far as this replica knows."""
         return self._run.progress if self._run is not None and self._run.id == id else 0.0
 
-    def find_request(self, mode: Mode, token: str | None, index: str | None) -> RunRequest | None:
-        """What a request is in the run in progress; None when its token is not that of a run."""
+    def find_request(self, mode: Mode, token: str, index: str | None, arrived: float) -> RunRequest | None:
+        """What a request is in the run in progress; None when its token is not that of a run.
+
+        It arrived at that moment of the monotonic clock.
+        """
         run = self._run
-        if run is None or token is None or not secrets.compare_digest(run.token.encode(), token.encode()):
+        if run is None or not secrets.compare_digest(run.token.encode(), token.encode()):
             return None
         name, _, digits = (index or "").partition("-")
         own = [side for side in run.plan.sides if side.mode is mode]
         side = next((side for side in own if side.name == name), own[0] if own else run.plan.sides[0])
         number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 8 else None
-        return RunRequest(run, side, number if number is not None and number < run.recorder.count else None)
+        return RunRequest(run, side, number if number is not None and number < run.recorder.count else None, arrived)
 
     async def start(self, plan: Plan) -> UUID:
         """Stores a run and begins it.

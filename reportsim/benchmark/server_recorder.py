@@ -105,11 +105,9 @@ class Recorder:
             self._moved.clear()
             await self._moved.wait()
 
-    def opens(self, side: str) -> float:
-        """A client's request is being read; the moment it is."""
-        moment = time.monotonic()
+    def opens(self, side: str, moment: float) -> None:
+        """A client's request arrived at that moment, which may be before others that have been noted."""
         self.sides[side].opened.change(+1, moment)
-        return moment
 
     def closes(self, name: str, index: int, opened: float) -> None:
         """The client has its response, or has left."""

@@ -147,7 +147,11 @@ document.onclick = ({ target }) => {
 }
 
 // Other scripts of the page use the same status and alert.
-addEventListener('announce', ({ detail }) => announce(detail))
+// What they announce stands on the page itself, so that only those who do not see it are told.
+addEventListener('announce', ({ detail }) => {
+  announce('Live')
+  status.append(Object.assign(document.createElement('span'), { className: 'unseen', textContent: `: ${detail}` }))
+})
 addEventListener('stale', () => { stale = true; refresh() })
 addEventListener('alarm', ({ detail }) => { announce('', detail); setTimeout(() => lost || announce(''), 8000) })
 

@@ -222,13 +222,17 @@ async function refresh () {
   const open = one('#cliff-measured details')?.open
   for (const id of ['cliff-points', 'cliff-measured']) document.getElementById(id).replaceWith(document.importNode(page.getElementById(id), true))
   if (open) one('#cliff-measured details').open = true
-  measure().replaceWith(document.importNode(one('[value=cliff]', fresh), true))
+  for (const part of ['[value=cliff]', '.measure .hint']) one(part).replaceWith(document.importNode(one(part, fresh), true))
   cliff.toggleAttribute('data-measuring', 'measuring' in fresh.dataset)
   watch()
 }
 
 addEventListener('benchmark', async ({ detail }) => {
-  if (['PENDING', 'RUNNING'].includes(detail.status)) return wait(detail.progress)
+  if (['PENDING', 'RUNNING'].includes(detail.status)) {
+    // The server says whether this is a measurement, or something else that has to end first.
+    if (!('measuring' in cliff.dataset)) await refresh().catch(() => {})
+    return 'other' in measure().dataset ? watch() : wait(detail.progress)
+  }
   await refresh().catch(() => {})
   const text = one('#cliff-measured p')?.textContent
   if (text && detail.id === started && detail.status === 'COMPLETED') dispatchEvent(new CustomEvent('announce', { detail: text }))

@@ -19,6 +19,7 @@ from reportsim.store import benchmarks as store
 from reportsim.store.benchmarks import Benchmark
 from reportsim.web.keys import ENGINE, RUNNER
 from reportsim.web.request_lookup import not_found
+from reportsim.web.server.connection import Connection
 
 RUN: Final = "run"
 
@@ -63,5 +64,7 @@ async def get_completed_pair(request: web.Request, ids: Sequence[UUID]) -> Seque
 
 def find_visit(request: web.Request, mode: Mode) -> RunRequest | None:
     """The benchmark run that a request belongs to by its header, and its part in it."""
-    token = request.headers.get(RUN_HEADER)
-    return request.app[RUNNER].find_request(mode, token, request.headers.get(INDEX_HEADER)) if token else None
+    token, connection = request.headers.get(RUN_HEADER), request.protocol
+    if token is None or not isinstance(connection, Connection):
+        return None
+    return request.app[RUNNER].find_request(mode, token, request.headers.get(INDEX_HEADER), connection.head_at)

@@ -50,7 +50,8 @@ def test_whatever_happens_to_requests_the_identities_hold(steps: list[tuple[int,
                 case "e":
                     seen.ended(ids[index])
                 case "o" if index not in opened and math.isnan(side.held[index]):
-                    opened[index] = seen.opens("sync")
+                    opened[index] = time.monotonic()
+                    seen.opens("sync", opened[index])
                 case "c" if index in opened:
                     seen.closes("sync", index, opened.pop(index))
         for id in ids:

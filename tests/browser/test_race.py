@@ -11,11 +11,15 @@ from tests.conftest import serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-QUICK = "/?requests=4&workers=1&distribution=fixed&mean_ms=500&client_timeout_s=1.2&callback_failures=1"
+QUICK = "/?requests=4&workers=2&distribution=fixed&mean_ms=2000&client_timeout_s=3&callback_failures=1"
+
+
+HEADER = "document.querySelector('header.top').getBoundingClientRect().height"
+WIDTHS = (320, 375, 768, 1280)
 
 
 async def expect_a_finished_race(page: Page) -> None:
-    """Four clients, one worker, half a second each: two have their report in time, two gave up."""
+    """Four clients, two workers, two seconds each: two have their report a second before the time-out, two gave up."""
     await expect(page.locator("#race-sides .verdict")).to_contain_text(
         "2 of 4 timed out. Async clients were connected", timeout=2 * LATE_MS
     )
@@ -36,6 +40,11 @@ async def test_the_race_is_followed_to_its_end(service: Any, browser: Browser, c
     context = await browser.new_context()
     page = await open_page(context, complaints, service.url + QUICK)
     await expect(page.locator("#race-sides .verdict")).to_contain_text("Predicted by simulating")
+    await expect(page.get_by_role("status")).to_have_text("Live")
+    heights = {}
+    for width in WIDTHS:
+        await page.set_viewport_size({"width": width, "height": 700})
+        heights[width] = await page.evaluate(HEADER)
     await page.get_by_role("button", name="Run the race").click()
     # It is drawn while it runs: some bars have not ended.
     await expect(page.locator("#race-sides rect[data-open]").first).to_be_attached(timeout=LATE_MS)
@@ -43,6 +52,11 @@ async def test_the_race_is_followed_to_its_end(service: Any, browser: Browser, c
     await expect(page.get_by_role("button", name="Run the race")).to_be_enabled()
     await expect(page.get_by_role("status")).to_contain_text("timed out")
     assert await same_document(page)
+    # What was announced makes the header no higher, and nothing is wider than a phone.
+    for width, height in heights.items():
+        await page.set_viewport_size({"width": width, "height": 700})
+        assert await page.evaluate(HEADER) == height
+        assert await page.evaluate("document.documentElement.scrollWidth") == width
     await page.get_by_text("As a table").click()
     await expect(page.locator("#race-table tbody tr")).to_have_count(8)
     # The address is that of the race: everyone who opens it sees the same.
@@ -96,6 +110,12 @@ async def test_a_second_race_has_to_wait(service: Any, browser: Browser, complai
     other = await open_page(context, complaints, service.url + QUICK)
     await page.get_by_role("button", name="Run the race").click()
     await expect(page.locator("#race-sides rect[data-open]").first).to_be_attached(timeout=LATE_MS)
+    # Nor can a load be measured meanwhile, and the page says why.
+    for each in (page, other):
+        await expect(each.locator(".measure")).to_contain_text(
+            "A race is running: this can be measured when it has ended."
+        )
+        await expect(each.get_by_role("button", name="Measure at this load")).to_be_disabled()
     await other.get_by_role("button", name="Run the race").click()
     await expect(other.get_by_role("alert")).to_contain_text("Two at once would distort each other", timeout=LATE_MS)
     await expect(other.get_by_role("button", name="Run the race")).to_be_enabled()

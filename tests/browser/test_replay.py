@@ -37,6 +37,21 @@ async def figures(page: Page) -> list[str]:
     return await page.locator(".scores tbody td").all_inner_texts()
 
 
+@pytest.mark.parametrize("width", [375, 320])
+async def test_nothing_is_cut_on_a_phone(browser: Browser, replay_file: Path, width: int) -> None:
+    """But for the picture, which scrolls, also by keyboard."""
+    context = await browser.new_context(viewport={"width": width, "height": 700}, reduced_motion="reduce")
+    page = await context.new_page()
+    await page.goto(replay_file.as_uri())
+    await expect(page.locator(".verdict")).to_be_visible()
+    assert await page.evaluate("document.documentElement.scrollWidth") == width
+    assert await page.evaluate(
+        "[...document.querySelectorAll('body *')].filter(node => node.scrollWidth > node.clientWidth"
+        " && getComputedStyle(node).overflowX !== 'visible').map(node => [node.localName, node.tabIndex])"
+    ) == [["figure", 0]]
+    await context.close()
+
+
 async def test_it_plays_from_disk_to_what_the_still_shows(browser: Browser, replay_file: Path) -> None:
     still = await browser.new_context(java_script_enabled=False)
     page = await still.new_page()

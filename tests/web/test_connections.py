@@ -5,11 +5,13 @@ import logging
 import resource
 import socket
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from reportsim.benchmark.runner import Runner
 from reportsim.cli.errors import CommandError
 from reportsim.cli.serve import service as command
 from reportsim.cli.serve.sockets import bind
@@ -49,6 +51,28 @@ async def test_a_silent_connection_is_closed(settings: Settings, sent: bytes, mo
         if sent == GET:
             assert (await first_reply(reader)).status == 200
         assert await reader.read() == b""
+
+
+async def test_a_request_of_a_run_arrives_with_the_first_byte_of_its_head(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when its turn comes: of a burst, the last would seem to have come much later than the first."""
+    arrivals: list[float] = []
+    monkeypatch.setattr(Runner, "find_request", lambda _self, _mode, _token, _index, arrived: arrivals.append(arrived))
+    head = [b"POST /api/sync HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n", b"X-Benchmark-Run: t\r\n\r\n"]
+    async with serving(settings) as service, asyncio.timeout(10), connected(service.url) as (reader, writer):
+        spans = []
+        for body in (b"[]", b"{}"):
+            begun = time.monotonic()
+            writer.write(head[0])
+            # By the time that another client has its answer, what came before has been read.
+            await exchange(service.url, GET)
+            spans.append((begun, time.monotonic()))
+            for part in (head[1], body):
+                writer.write(part)
+                await exchange(service.url, GET)
+            await first_reply(reader)
+    assert [begun <= arrived <= read for (begun, read), arrived in zip(spans, arrivals, strict=True)] == [True, True]
 
 
 def test_the_bounds_of_silence_are_those_that_were_measured() -> None:

@@ -23,7 +23,7 @@ from reportsim.benchmark.report.charts.summary import (
 from reportsim.benchmark.report.style import POLICY, STYLE
 from reportsim.benchmark.report.time_tables import list_times
 from reportsim.benchmark.results.samples import Samples
-from reportsim.benchmark.results.verdict import split_verdict
+from reportsim.benchmark.results.verdict import split_verdict, was_busy
 from reportsim.benchmark.theory.advice import advise
 from reportsim.benchmark.workload import Arrivals, Workload
 from reportsim.core.number_format import duration
@@ -110,6 +110,7 @@ def contents(
         "advice": None,
         "agrees": None,
         "warnings": sum(check["verdict"] == "warn" for check in result["checks"]),
+        "busy": was_busy(result),
         "failed": [check for check in result["checks"] if check["verdict"] == "fail"],
         "charts": draw_charts(plan, prediction, result, samples),
         "numbers": [

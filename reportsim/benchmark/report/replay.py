@@ -41,6 +41,11 @@ border:1px solid light-dark(#6b7580,#8b96a2);background:light-dark(#f6f8fa,#171d
 .scores td{{font-weight:600;white-space:nowrap}}
 .scores :is(th,td){{padding-inline-end:.6rem}}
 .scores .lost:not(.none){{color:light-dark(#b3261e,#ff8f87)}}
+@media (max-width:30rem){{
+.scores table{{width:100%;font-size:.8125rem}}
+.scores :is(th,td){{padding-inline-end:.3rem}}
+.scores :is(th,td):last-child{{padding-inline-end:0}}
+}}
 @media print{{.player{{display:none}}}}
 """
 SPEEDS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)

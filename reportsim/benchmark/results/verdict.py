@@ -64,6 +64,12 @@ def describe_distrust(result: Mapping[str, Any]) -> list[str]:
     return [f"{check['id']}: {check['detail']}" for check in plug or failed]
 
 
+def was_busy(result: Mapping[str, Any]) -> bool:
+    """Whether the machine had other work, so that the processes that measured were late."""
+    late = {"H3": {"warn"}, "H4": {"warn"}, "H6": {"warn", "fail"}}
+    return any(check["verdict"] in late.get(check["id"], ()) for check in result["checks"])
+
+
 def write_verdict(analysis: Analysis) -> str:
     """What the run shows: what was lost or late, what was held meanwhile, the times."""
     timeouts = {side.name: side.timeout_s for side in analysis.design.sides}

@@ -149,6 +149,16 @@ def measured_point(run: Summary) -> MeasuredPoint | None:
     )
 
 
+def name_other(run: Summary | None) -> str | None:
+    """A run that is in progress, in a word, if it is no measurement of the picture."""
+    if run is None:
+        return None
+    plan = Plan.from_json(upgrade_plan(run.plan))
+    if plan == plan_at(round(100 * plan.rho), plan.seed):
+        return None
+    return "race" if plan.together else "benchmark"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CliffFigure:
     """The picture with what was measured here."""
@@ -159,6 +169,8 @@ class CliffFigure:
     points: Sequence[MeasuredPoint]
     measuring: bool
     """Whether a run is in progress, so that none can be started."""
+    other: str | None
+    """What is in progress if it is no measurement of the picture."""
 
     @property
     def still(self) -> Still:

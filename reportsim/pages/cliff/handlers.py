@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from reportsim.core.problems import Problem, invalid
-from reportsim.pages.cliff.figure import CliffFigure, load_cliff, measured_points
+from reportsim.pages.cliff.figure import CliffFigure, load_cliff, measured_points, name_other
 from reportsim.pages.cliff.scenario import FIRST_LOAD, LOADS, plan_at
 from reportsim.pages.forms import FORM, parse_number
 from reportsim.store import benchmarks
@@ -21,11 +21,13 @@ MOST_SEEDS: Final = 2**31
 async def load_figure(request: web.Request, refused: Mapping[str, str] | None) -> CliffFigure:
     """The picture at the load of a refused form or else of the query, with the points of the newest runs."""
     runs = await benchmarks.newest(request.app[ENGINE].pool, MOST_POINTS)
+    running = next((run for run in runs if not benchmarks.has_ended(run.status)), None)
     return CliffFigure(
         cliff=load_cliff(),
         load=read_load(request.query) if refused is None else parse_refused_load(refused),
         points=measured_points(runs),
-        measuring=any(not benchmarks.has_ended(run.status) for run in runs),
+        measuring=running is not None,
+        other=name_other(running),
     )
 
 

@@ -14,7 +14,7 @@ from reportsim.pages.forms import FORM
 from reportsim.pages.race.controls import RaceControls, RaceForm, controls_of, read_controls
 from reportsim.pages.race.live import load_race
 from reportsim.pages.race.model import Race
-from reportsim.pages.race.prediction import ACCEPT_MS, predict_race
+from reportsim.pages.race.prediction import predict_race
 from reportsim.store import benchmarks
 from reportsim.web.benchmark_runs import RUN, get_run_or_404
 from reportsim.web.keys import ENGINE, PLUG, RUNNER, SETTINGS
@@ -36,7 +36,7 @@ async def find_race(
         if run is None or not run.plan.get("together"):
             raise Problem("not-found", "There is no such race.")
         controls = controls_of(Plan.from_json(run.plan))
-    accept_ms = await benchmarks.latest_race_accept_ms(pool) or ACCEPT_MS
+    accept_ms = await benchmarks.latest_race_accept_ms(pool)
     prediction = predict_race(controls, request.app[SETTINGS].callback_waits, accept_ms)
     return controls, prediction if run is None else await load_race(request, run, prediction)
 

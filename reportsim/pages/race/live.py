@@ -13,7 +13,7 @@ from reportsim.benchmark.active_run import ActiveRun
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.pulled_plug import PulledPlug, find_pulled_plug
 from reportsim.benchmark.results.samples import Outcome, Samples
-from reportsim.benchmark.results.verdict import describe_distrust
+from reportsim.benchmark.results.verdict import describe_distrust, was_busy
 from reportsim.benchmark.schedule import make_schedule
 from reportsim.benchmark.server_recorder import Recorder, Side
 from reportsim.core.model import Mode
@@ -53,6 +53,7 @@ async def load_race(request: web.Request, run: Benchmark, prediction: Race) -> R
         hashes=hashes(rows),
         error=run.error["detail"] if run.error else None,
         failed_checks=describe_distrust(run.result) if run.result else None,
+        busy=was_busy(run.result) if run.result else False,
         plug=find_plug(run, current),
     )
 

@@ -172,11 +172,15 @@ class Race:
     sides: Sequence[RaceSide]
     predicted: bool
     """Whether this is a prediction and nothing has run yet."""
+    basis: str | None = None
+    """What a prediction assumes of the times that are not simulated."""
     status: str = ""
     id: str | None = None
     at_least_ms: float = 0.0
     failed_checks: Sequence[str] | None = None
     """What forbids to trust the measurement; None while nothing has been checked."""
+    busy: bool = False
+    """Whether the machine had other work while it was measured."""
     hashes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """The sha256 of every file of each side so far."""
     error: str | None = None

@@ -6,6 +6,7 @@ from typing import Final
 from reportsim.benchmark.schedule import make_schedule
 from reportsim.benchmark.theory.simulation import simulate
 from reportsim.core.model import Mode
+from reportsim.pages.filters import duration
 from reportsim.pages.race.controls import RaceControls
 from reportsim.pages.race.model import NONE, Attempt, Race, RaceRequest, RaceSide, last_ms
 
@@ -13,11 +14,12 @@ from reportsim.pages.race.model import NONE, Attempt, Race, RaceRequest, RaceSid
 ACCEPT_MS: Final = 4.0
 
 
-def predict_race(controls: RaceControls, waits_s: Sequence[float], accept_ms: float = ACCEPT_MS) -> Race:
+def predict_race(controls: RaceControls, waits_s: Sequence[float], measured_ms: float | None = None) -> Race:
     """Simulates the race with the same service times that the server will draw.
 
-    `accept_ms` is the time that a 202 takes, and a callback.
+    `measured_ms` is the time that a 202 took in the newest race, and a callback.
     """
+    accept_ms = ACCEPT_MS if measured_ms is None else measured_ms
     services_s = make_schedule(controls.plan).services
     flow = simulate([0.0] * len(services_s), services_s, workers=controls.workers)
     sides = []
@@ -27,7 +29,11 @@ def predict_race(controls: RaceControls, waits_s: Sequence[float], accept_ms: fl
             for number, (start, end) in enumerate(zip(flow.starts, flow.ends, strict=True), 1)
         ]
         sides.append(RaceSide(mode=mode, requests=requests, now=last_ms(requests)))
-    return Race(sides=sides, predicted=True)
+    took = duration(accept_ms)
+    basis = f"A 202 and a callback each take {took} here, as in the newest race."
+    if measured_ms is None:
+        basis = f"A 202 and a callback are assumed to take {took} each, until a race has measured it here."
+    return Race(sides=sides, predicted=True, basis=basis)
 
 
 def predict_request(

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from typing import Any, Final, cast
 
 from aiohttp import web
@@ -23,7 +24,7 @@ LINGER_S: Final = 1.0
 class Connection(web.RequestHandler):
     """A client's connection; requests that cannot be parsed are answered with a problem as well."""
 
-    __slots__ = ("_app", "_buffers", "_first_process", "_head", "_head_size", "_received", "_stream")
+    __slots__ = ("_app", "_buffers", "_first_process", "_head", "_head_size", "_received", "_stream", "head_at")
 
     def __init__(
         self,
@@ -48,6 +49,8 @@ class Connection(web.RequestHandler):
         self._head_size = 0
         self._buffers = buffers
         self._stream: asyncio.Transport | None = None
+        # When the head of the latest request began to arrive, on the monotonic clock.
+        self.head_at = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Makes the transport report every write that its peer does not take at once."""
@@ -69,6 +72,8 @@ class Connection(web.RequestHandler):
         if self._waiter is None and self._request_count:
             super().data_received(data)
             return
+        if not self._head and not self._messages:
+            self.head_at = time.monotonic()
         self._head.append(data)
         self._head_size += len(data)
         if self._first_process is not None and not self._messages and self._hand_over(self._first_process):

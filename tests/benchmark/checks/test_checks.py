@@ -147,6 +147,28 @@ def test_conditions_that_add_to_the_times_warn(id: str, conditions: dict[str, An
     assert result["trusted"]
 
 
+@pytest.mark.parametrize(
+    ("id", "damage", "lag_ms", "verdict"),
+    [
+        # A twentieth of the connections held is 10 ms a request, a tenth of the work 20 ms, 30 % of the times 60 ms.
+        ("H3", lose_connections, 0.5, "fail"),
+        ("H3", lose_connections, 4.5, "warn"),
+        ("H4", work_less, 4.5, "fail"),
+        ("H4", work_less, 12.0, "warn"),
+        ("H3", miscount_connections_of_clients, 12.0, "fail"),
+    ],
+)
+def test_what_late_event_loops_explain_violates_no_law(
+    id: str, damage: Callable[[Run], None], lag_ms: float, verdict: str
+) -> None:
+    run = calm()
+    damage(run)
+    result = run.conclude(replace(IDLE, server_loop_lag_p99_ms=lag_ms))
+    assert verdicts(result)[id] == verdict, detail_of(result, id)
+    warned = verdict == "warn"
+    assert ("the machine was busy" in detail_of(result, id), result["trusted"]) == (warned, warned)
+
+
 def test_nothing_measured_is_no_good_sign() -> None:
     assert verdicts(calm().conclude(Conditions()))["H6"] == "warn"
 

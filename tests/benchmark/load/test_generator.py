@@ -120,6 +120,8 @@ async def test_a_side_that_is_done_ends_nobodys_wait_for_callbacks(status: int |
     def answer(method: str, path: str) -> tuple[int, bytes] | None:
         nonlocal asked
         assert service is not None
+        if path == "/healthz":
+            return 200, b""
         if method == "POST":
             return (200, b"{}") if path == "/api/sync" else (status, b"{}") if status else None
         asked += 1
@@ -139,11 +141,36 @@ async def test_a_side_that_is_done_ends_nobodys_wait_for_callbacks(status: int |
 async def test_who_is_never_answered_has_given_up_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """Async clients have no patience of their own, and a service that says nothing must not hold a run for ever."""
     monkeypatch.setattr(module, "PATIENCE_S", -0.8)
+    monkeypatch.setattr(module, "CONNECT_S", 0.05)
     async with silent() as port, asyncio.timeout(20):
         service = generator_for(RACE, port)
         await service.run(RACE.steps[0])
     for mode in Mode:
         assert service.samples[mode].outcomes.tolist() == [Outcome.CLIENT_TIMEOUT] * COUNT
+
+
+async def test_a_burst_is_sent_on_connections_that_are_accepted_already() -> None:
+    """A service sees a client when it accepts its connection: what one waits before must be no part of a burst."""
+    barrier = asyncio.Barrier(2 * COUNT)
+    accepted_before: list[bool] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted = False
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            length = next((line for line in head.split("\r\n") if line.startswith("Content-Length")), ":0")
+            await reader.readexactly(int(length.partition(":")[2]))
+            if "healthz" in head:
+                # Nobody is answered before all are there.
+                await barrier.wait()
+            else:
+                accepted_before.append(accepted)
+            accepted = True
+            writer.write(b"HTTP/1.1 503 .\r\nContent-Length: 0\r\n\r\n")
+
+    async with listening(serve) as port, asyncio.timeout(20):
+        await generator_for(RACE, port).run(RACE.steps[0])
+    assert accepted_before == [True] * (2 * COUNT)
 
 
 async def test_a_callback_counts_from_the_start_of_its_own_block() -> None:

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from yarl import URL
 
 from reportsim.pages.cliff.figure import load_cliff
 from reportsim.pages.cliff.scenario import LOADS, plan_at
@@ -83,6 +84,20 @@ async def test_one_run_at_a_time_is_measured_with_requests_of_its_own(service: S
         assert (await answer.json())["plan"]["seed"] != seed
     async with service.client.post(f"/api/benchmark/{other}/cancel") as answer:
         assert answer.status == 200
+
+
+async def test_a_race_that_runs_is_not_taken_for_a_measurement(service: Service) -> None:
+    form = {"mode": "race", "requests": "2", "workers": "1", "mean_ms": "5000", "distribution": "fixed"}
+    async with service.client.post("/", data=form, allow_redirects=False) as answer:
+        id = URL(answer.headers["Location"]).query["race"]
+    text = await page_of(service, "/?fragment=cliff")
+    assert re.search(r'value="cliff"[^>]* disabled data-other>Measure at this load', text)
+    assert "A race is running: this can be measured when it has ended." in text
+    async with service.client.post(f"/api/benchmark/{id}/cancel") as answer:
+        assert answer.status == 200
+    text = await page_of(service, "/?fragment=cliff")
+    assert "with real requests, in 20 s" in text
+    assert "data-other" not in text
 
 
 async def test_measuring_counts_against_the_limit(settings: Settings) -> None:

@@ -2,7 +2,9 @@
 
 import re
 
-from reportsim.benchmark.results.verdict import describe_distrust
+import pytest
+
+from reportsim.benchmark.results.verdict import describe_distrust, was_busy
 from tests.conftest import Service
 from tests.engine.jobs import until
 
@@ -39,8 +41,18 @@ async def test_a_race_is_shown_with_its_own_controls_and_its_trust(service: Serv
     assert re.search(r'name="requests"[^>]* value="2"', text)
     assert "<option selected>fixed" in text
     assert "Do not trust these times." in text or "No check says that these times are not to be trusted." in text
-    # The next prediction takes the time of a 202 from the race instead of an assumption.
-    assert before != await page_of(service, "/?fragment=race&mean_ms=60&distribution=fixed")
+    # The next prediction takes the time of a 202 from the race instead of an assumption, and says so.
+    after = await page_of(service, "/?fragment=race&mean_ms=60&distribution=fixed")
+    assert "A 202 and a callback are assumed to take 4 ms each, until a race has measured it here." in before
+    assert re.search(r"A 202 and a callback each take [\d.]+ m?s here, as in the newest race\.", after)
+
+
+@pytest.mark.parametrize(
+    ("id", "verdict", "busy"),
+    [("H3", "warn", True), ("H3", "fail", False), ("H6", "warn", True), ("H6", "fail", True), ("H10", "warn", False)],
+)
+def test_a_busy_machine_is_told_by_the_delays_of_its_processes(id: str, verdict: str, busy: bool) -> None:
+    assert was_busy({"checks": [{"id": id, "verdict": verdict}]}) == busy
 
 
 def test_only_failed_checks_forbid_trust() -> None:

@@ -62,14 +62,14 @@ def curves(found: Sweep, x: Linear, y: Linear) -> list[str]:
         (x(point.value), y(min(point.steady_share, y.high))) for point in found.points if point.steady_share is not None
     ]
     parts = [
-        svg.element("path", d=svg.path([*upper, *lower]) + "Z", fill=svg.BLUE, fill_opacity=0.18),
-        svg.element("path", d=svg.path(middle), fill="none", stroke=svg.BLUE, stroke_width=2.4),
+        svg.element("path", d=svg.path([*upper, *lower]) + "Z", fill=svg.ORANGE, fill_opacity=0.18),
+        svg.element("path", d=svg.path(middle), fill="none", stroke=svg.ORANGE, stroke_width=2.4),
         svg.line(LEFT, y(found.share), x.end, y(found.share), stroke=svg.RED, stroke_dasharray="6 4"),
         svg.text(LEFT + 6, y(found.share) - 6, f"limit {percent(found.share)}", fill=svg.RED, font_size=svg.SMALL),
     ]
     entries = [
-        (svg.line(0, 5, 22, 5, stroke=svg.BLUE, stroke_width=2.4), "time-outs, all runs"),
-        (svg.rect(0, 0, 22, 10, fill=svg.BLUE, fill_opacity=0.18), "95 % of single runs"),
+        (svg.line(0, 5, 22, 5, stroke=svg.ORANGE, stroke_width=2.4), "time-outs, all runs"),
+        (svg.rect(0, 0, 22, 10, fill=svg.ORANGE, fill_opacity=0.18), "95 % of single runs"),
     ]
     if len(steady) > 1:
         parts.append(
