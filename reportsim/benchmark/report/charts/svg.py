@@ -5,6 +5,7 @@ of at least 3.8 on white and on the dark pages. What colours tell, patterns or w
 """
 
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -134,9 +135,10 @@ class Linear:
     def ticks(self, about: int = 5) -> list[float]:
         """Round values at even steps of 1, 2 or 5 times a power of ten."""
         span = self.high - self.low
-        if not span > 0:
-            return [self.low]
         raw = span / about
+        # Below the smallest normal number, a power of ten may come out as 0.
+        if not raw >= sys.float_info.min:
+            return [self.low]
         power = 10.0 ** math.floor(math.log10(raw))
         step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -176,6 +177,8 @@ def test_a_sweep_is_a_file_of_its_own() -> None:
 
 
 @given(st.floats(-1e6, 1e6), st.floats(0, 1e6))
+@hypothesis.example(0.0, 5e-324)
+@hypothesis.example(0.0, 1e-323)
 def test_linear_ticks_are_round_and_within(low: float, span: float) -> None:
     scale = Linear(low, low + span, 0, 100)
     ticks = scale.ticks()
