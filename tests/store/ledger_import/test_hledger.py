@@ -320,7 +320,9 @@ class TestFilesThatFollowEachOther:
         await ledgers.generate(connection, "books", lines=20_000, seed=1)
         plans = []
 
-        async def refuse(connection: Connection, file: CsvFile, table: str, problems: list[str]) -> None:
+        async def refuse(
+            connection: Connection, file: CsvFile, table: str, problems: list[str], *others: object
+        ) -> None:
             plans.extend([await connection.fetch(f"EXPLAIN (ANALYZE, TIMING OFF) {each}") for each in problems])
 
         monkeypatch.setattr(checks, "refuse", refuse)
