@@ -27,17 +27,18 @@ SUMMARIZE: Final = "SELECT brin_summarize_new_values('postings_version'), brin_s
 MOVED: Final = """
 by_account AS MATERIALIZED (
     SELECT account_id, version, posted_on AS day, sum(amount) AS amount, sum(greatest(amount, 0)) AS debit,
-        sum(greatest(-amount, 0)) AS credit, count(*) AS entries, NULL::numeric AS cash
+        count(*) AS entries, NULL::numeric AS cash
     FROM postings WHERE ledger_id = $1 AND version BETWEEN $2 AND $3 GROUP BY 1, 2, 3),
 moved AS MATERIALIZED (
-    SELECT * FROM by_account
+    SELECT account_id, version, day, amount, debit, debit - amount AS credit, entries, cash FROM by_account
     UNION ALL
-    SELECT 0, version, day, sum(amount), sum(debit), sum(credit), sum(entries)::bigint, sum(cash)
+    SELECT 0, version, day, sum(amount), sum(debit), sum(debit - amount), sum(entries)::bigint, sum(cash)
     FROM by_account GROUP BY version, day)"""
 
 # The same with the entries whose transactions have a line on a cash account, which takes twice as long. The join is
 # full, although every transaction is on its left, because that is never a nested loop: without statistics of the
-# version, the planner would look for the transaction of each entry anew.
+# version, the planner would look for the transaction of each entry anew. With an array of the accounts, the pages of
+# their entries are read once; with a join, once for each.
 MOVED_WITH_CASH: Final = MOVED.replace(
     "NULL::numeric", "coalesce(sum(amount) FILTER (WHERE cash.transaction_id IS NOT NULL), 0)"
 ).replace(
@@ -46,7 +47,7 @@ MOVED_WITH_CASH: Final = MOVED.replace(
     FROM (SELECT * FROM postings WHERE ledger_id = $1 AND version BETWEEN $2 AND $3) AS entry FULL JOIN (
         SELECT DISTINCT transaction_id FROM postings
         WHERE ledger_id = $1 AND version BETWEEN $2 AND $3
-            AND account_id IN (SELECT account_id FROM accounts WHERE ledger_id = $1 AND is_cash)) AS cash
+            AND account_id = ANY (ARRAY(SELECT account_id FROM accounts WHERE ledger_id = $1 AND is_cash))) AS cash
         USING (transaction_id)""",
 )
 

@@ -91,9 +91,14 @@ FROM unnest($2::text[], $3::text[], $4::text[], $5::boolean[], $6::text[])
 
 # The parts of an amount add up to it: each is the same but for cents, and then what chance adds to one of two parts it
 # takes from the other. The lines come out in the order of transactions and days without any sort, since nothing here
-# shuffles them. OFFSET 0 keeps an amount from being computed again wherever it is used.
+# shuffles them: a hash join finds those of a template last first. OFFSET 0 keeps an amount from being computed again
+# wherever it is used.
 GENERATE: Final = f"""
 WITH template (template, name, salt, accounts, factors) AS (VALUES {templates()}),
+line AS MATERIALIZED (
+    SELECT template, name, line_no, account, factor
+    FROM template CROSS JOIN unnest(accounts, factors) WITH ORDINALITY AS lines (account, factor, line_no)
+    ORDER BY line_no DESC),
 piece AS (
     SELECT round, rounds, before + (round - low) * items + generate_series(1, items) AS i,
         day + ((round * items + generate_series(0, items - 1)) * days / (rounds * items))::integer AS day,
@@ -105,15 +110,14 @@ piece AS (
             $10::integer[], $11::integer[]) AS stretch (before, low, high, rounds, day, days, item_low, item_high)
     ) AS stretch CROSS JOIN LATERAL generate_series(low, high) AS round),
 amount AS (
-    SELECT i, day, name, accounts, factors, whole * (round + 1) / rounds - whole * round / rounds + CASE
+    SELECT i, day, template, whole * (round + 1) / rounds - whole * round / rounds + CASE
         WHEN round | 1 < rounds THEN (1 - 2 * (round & 1))
             * (whole / rounds * (ledger_mix(origin + round / 2, $2::bigint, salt) % 1501 - 750) / 1000)
         ELSE 0 END AS amount
     FROM piece JOIN template USING (template) OFFSET 0)
 INSERT INTO postings (ledger_id, transaction_id, line_no, account_id, version, posted_on, amount, description)
-SELECT $1::integer, i, generate_subscripts(accounts, 1), unnest(accounts), 1, {finite("$3")} + day,
-    unnest(factors) * amount, name
-FROM amount
+SELECT $1::integer, i, line_no, account, 1, {finite("$3")} + day, factor * amount, name
+FROM amount JOIN line USING (template)
 """
 
 

@@ -79,6 +79,16 @@ async def check(connection: Connection, ledger: Ledger) -> None:
     assert days[-1] <= ledger.last_on
 
 
+async def test_entries_are_written_in_the_order_of_their_key(connection: Connection) -> None:
+    """Otherwise its index would grow in the middle, where it is dearer."""
+    ledger = await ledgers.generate(connection, "ordered", lines=5_000, seed=1)
+    rows = await connection.fetch(
+        "SELECT transaction_id, line_no FROM postings WHERE ledger_id = $1 ORDER BY ctid", ledger.ledger_id
+    )
+    keys = [tuple(row) for row in rows]
+    assert keys == sorted(keys)
+
+
 async def test_every_small_size_has_exactly_its_lines(connection: Connection) -> None:
     """Through the bare statement, which is quick enough for all of them."""
     async with undone(connection):

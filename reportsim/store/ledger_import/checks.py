@@ -265,19 +265,28 @@ def known_entries(kind: Format, ledger: Ledger) -> str:
     """Transactions of hledger, whose numbers say nothing, that are in the ledger already.
 
     A single one may be repeated on purpose. But where the ledger has all those of the file that are in its window of
-    days, the file has been imported before, alone or as the beginning of this one.
+    days, the file has been imported before, alone or as the beginning of this one. Most files are new, and then the
+    ledger does not have the first entry, which an index tells: the others are not read.
     """
     content = "md5(string_agg(concat_ws(' ', code, amount, description), chr(10) ORDER BY line_no))"
+    in_window = f"date BETWEEN DATE '{ledger.first_on}' AND DATE '{ledger.last_on}'"
     return f"""
 SELECT min(at) AS at, format('the ledger has all %s transactions up to %s already: hledger print -b %s leaves them out',
     count(*), DATE '{ledger.last_on}', DATE '{ledger.last_on}' + 1) AS what
 FROM (
     SELECT min(entries.at) AS at, min(date) AS day, {content} AS content
     FROM {kind.entries} AS entries JOIN import_stated USING (account)
-    WHERE date BETWEEN DATE '{ledger.first_on}' AND DATE '{ledger.last_on}' GROUP BY transaction_id) AS new
+    WHERE {in_window} GROUP BY transaction_id) AS new
 LEFT JOIN (
     SELECT DISTINCT posted_on AS day, {content} AS content
     FROM postings JOIN accounts USING (ledger_id, account_id)
-    WHERE ledger_id = {ledger.ledger_id} AND posted_on IN (SELECT date FROM import_entries)
+    WHERE ledger_id = {ledger.ledger_id} AND posted_on IN (SELECT date FROM import_entries) AND (
+        SELECT EXISTS (
+            SELECT FROM (
+                SELECT date, code, amount, description FROM {kind.entries} AS entries JOIN import_stated USING (account)
+                WHERE {in_window} ORDER BY entries.at LIMIT 1) AS first
+            JOIN accounts AS a ON a.ledger_id = {ledger.ledger_id} AND a.code = first.code
+            JOIN postings AS p ON p.ledger_id = a.ledger_id AND p.account_id = a.account_id
+                AND p.posted_on = first.date AND p.amount = first.amount AND p.description = first.description))
     GROUP BY transaction_id, posted_on) AS old USING (day, content)
 HAVING count(*) > 0 AND bool_and(old.day IS NOT NULL)"""

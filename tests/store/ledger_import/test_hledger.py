@@ -2,15 +2,19 @@
 
 import csv
 import io
+import re
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from reportsim.core.model import Ledger
-from reportsim.store.ledger_import.csv_reader import Faulty
+from reportsim.store import ledgers
+from reportsim.store.ledger_import import checks
+from reportsim.store.ledger_import.csv_reader import CsvFile, Faulty
 from reportsim.store.ledger_import.importer import ImportRefused
 from reportsim.store.pool import Connection
 from tests.store.ledger_import.hostile_files import HEADER, HLEDGER, L1, L2, own
@@ -51,6 +55,11 @@ async def fault(connection: Connection, path: Path, **options: Any) -> str:
         await load(connection, path, **options)
     assert await everything(connection) == before
     return str(caught.value.faults[0])
+
+
+def text(plans: list[list[asyncpg.Record]]) -> str:
+    """What EXPLAIN said."""
+    return "\n".join(row[0] for plan in plans for row in plan)
 
 
 def hledger(tmp_path: Path, journal: str, *arguments: str) -> Path:
@@ -303,6 +312,26 @@ class TestFilesThatFollowEachOther:
         more = file(tmp_path, printed(pair("expenses:bus", "assets:a"), pair("expenses:bus", "assets:a", "3.00")))
         ledger = await load(connection, more, append=True)
         assert (await sums(connection, ledger))["expenses:bus"] == 2300
+
+    async def test_a_new_file_is_known_as_new_by_its_first_entry(
+        self, connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """However many entries the ledger has: of those on the days of the file, none is read but by an index."""
+        await ledgers.generate(connection, "books", lines=20_000, seed=1)
+        plans = []
+
+        async def refuse(
+            connection: Connection, file: CsvFile, table: str, problems: list[str], *others: object
+        ) -> None:
+            plans.extend([await connection.fetch(f"EXPLAIN (ANALYZE, TIMING OFF) {each}") for each in problems])
+
+        monkeypatch.setattr(checks, "refuse", refuse)
+        new = [pair("assets:1000", "revenues:4000", f"{n}.01") for n in range(1, 40)]
+        await load(connection, file(tmp_path, printed(*new, day="2025-06-01")), append=True)
+        read = re.findall(r"Scan .*\bpostings\b.* \((?:actual.* rows=([0-9.]+)|never executed)", text(plans))
+        assert len(read) >= 2
+        assert sum(float(rows or 0) for rows in read) <= 1
+        assert not re.search("Rows Removed by Filter: [0-9]{3}", text(plans))
 
     async def test_another_commodity_is_refused(self, connection: Connection, tmp_path: Path) -> None:
         await load(connection, file(tmp_path, printed(pair("assets:a", "equity:b"))))
