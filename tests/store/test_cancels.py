@@ -17,6 +17,7 @@ from tests.pooler import pooled
 CANCEL_REQUEST = (80877102).to_bytes(4, "big")
 SLOW = "SELECT pg_sleep(60) AS to_be_cancelled"
 RUNNING = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = $1"
+END = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE query = $1"
 
 
 @dataclass
@@ -70,9 +71,10 @@ async def line(server_dsn: str, relay: Relay, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 async def beside(server_dsn: str) -> AsyncIterator[Connection]:
-    """A connection that looks at what the server does."""
+    """A connection that looks at what the server does; statements that were not cancelled are ended with it."""
     connection = await connect(server_dsn)
     yield connection
+    await connection.execute(END, SLOW)
     await connection.close()
 
 
