@@ -64,7 +64,7 @@ account AS MATERIALIZED (
         AND closing.entries <> opening.entries)"""
 # One sort serves both the running balance and the order.
 ENTRIES: Final = """
-    SELECT account.*, posted_on, transaction_id, amount, description, opening + sum(amount) OVER (
+    SELECT {names}, posted_on, transaction_id, amount, description, opening + sum(amount) OVER (
         PARTITION BY place ORDER BY posted_on, transaction_id, line_no ROWS UNBOUNDED PRECEDING) AS running
     FROM account JOIN postings AS p USING (account_id)
     WHERE p.ledger_id = {ledger} AND p.posted_on >= {first} AND p.posted_on < {after} AND p.version <= $2{condition}
@@ -81,6 +81,7 @@ kept AS MATERIALIZED (
     FROM account),
 entry AS MATERIALIZED ({
     ENTRIES.format(
+        names="cells",
         ledger="(SELECT $1::integer)",
         first=f"(SELECT {FROM})",
         after=f"(SELECT {TO}::date)",
@@ -109,7 +110,8 @@ SELECT code_cell AS account_code, name_cell AS account_name, posted_on AS date, 
 FROM ({{entries}}) AS entry CROSS JOIN ledger
 """
 LISTING: Final = LISTING_FORM.format(
-    account=ACCOUNT.format(names=NAMES), entries=ENTRIES.format(ledger="$1", first=FROM, after=TO, condition="")
+    account=ACCOUNT.format(names=NAMES),
+    entries=ENTRIES.format(names="code_cell, name_cell", ledger="$1", first=FROM, after=TO, condition=""),
 )
 LISTING_FIGURES: Final = f"""
 WITH {ACCOUNT.format(names="$3::boolean AS csv_guard")}
@@ -140,6 +142,7 @@ kept AS MATERIALIZED (
     SELECT coalesce(sum(entries), 0) AS entries, sum(closing) - sum(opening) AS net FROM account),
 entry AS MATERIALIZED ({
     ENTRIES.format(
+        names="cells",
         ledger="(SELECT $1::integer)",
         first=f"(SELECT {FROM})",
         after=f"(SELECT {TO}::date)",
@@ -160,7 +163,7 @@ FROM ledger CROSS JOIN kept CROSS JOIN size CROSS JOIN LATERAL (
 """
 CASH_LISTING: Final = LISTING_FORM.format(
     account=CASH_ACCOUNT.format(names=NAMES),
-    entries=ENTRIES.format(ledger="$1", first=FROM, after=TO, condition=WITH_CASH),
+    entries=ENTRIES.format(names="code_cell, name_cell", ledger="$1", first=FROM, after=TO, condition=WITH_CASH),
 )
 CASH_LISTING_FIGURES: Final = f"""
 WITH {CASH_ACCOUNT.format(names="$3::boolean AS csv_guard")}
