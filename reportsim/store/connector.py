@@ -65,14 +65,15 @@ SOCKET_OPTIONS: Final[Mapping[str, tuple[int, int]]] = {
 class Connector:
     """Opens connections to one address, and remembers what it learnt about the way there."""
 
-    def __init__(self, url: str, *, statement_cache: int = 0) -> None:
-        """Reads the address.
+    def __init__(self, url: str, *, statement_cache: int = 0, session: Mapping[str, str] | None = None) -> None:
+        """Reads the address; `session` are settings that connections have besides, where no pooler is in between.
 
         Raises:
             DatabaseURLError: it cannot be used.
         """
         self.address: DatabaseURL = parse_database_url(url)
         given = self.address.statement_cache
+        self._session = session or {}
         self._statement_cache = statement_cache if given is None else min(given, statement_cache)
         self.pooled = self.address.pooled
         self.statement_timeout = self.address.statement_timeout or STATEMENT_TIMEOUT_S
@@ -175,7 +176,7 @@ class Connector:
             "timeout": address.connect_timeout or CONNECT_TIMEOUT_S,
             "command_timeout": self.statement_timeout,
             "statement_cache_size": 0 if pooled else self._statement_cache,
-            "server_settings": session_settings(address, pooled=pooled),
+            "server_settings": {**({} if pooled else self._session), **session_settings(address, pooled=pooled)},
             "target_session_attrs": address.target,
             "connection_class": DatabaseConnection,
         }

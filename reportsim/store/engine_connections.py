@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import asyncpg
@@ -24,15 +24,28 @@ IDLE_S: Final = 60.0
 MAX_CONNECTIONS: Final = 16
 CANCEL_S: Final = 2.0
 
+# The statements of the queue look rows up by an index, one by one. A plan that reads a whole table or index would be
+# the cheapest while the table is small, and be kept for a prepared statement when it has grown.
+LOOK_UPS: Final[Mapping[str, str]] = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+
 
 class EngineConnections:
     """Idle connections, last used first; as many as are in use at once, up to a bound."""
 
     def __init__(
-        self, dsn: str, *, statement_cache: int, size: int = MAX_CONNECTIONS, cancel_timeout: float = CANCEL_S
+        self,
+        dsn: str,
+        *,
+        statement_cache: int,
+        size: int = MAX_CONNECTIONS,
+        cancel_timeout: float = CANCEL_S,
+        session: Mapping[str, str] | None = None,
     ) -> None:
-        """Connects when first used; `cancel_timeout` bounds the wait for the end of a cancelled statement."""
-        self._connector = Connector(dsn, statement_cache=statement_cache)
+        """Connects when first used, with some settings of the session.
+
+        `cancel_timeout` bounds the wait for the end of a cancelled statement.
+        """
+        self._connector = Connector(dsn, statement_cache=statement_cache, session=session)
         self._cancel_timeout = cancel_timeout
         self._places = asyncio.Semaphore(size)
         self._idle: deque[tuple[DatabaseConnection, float]] = deque()
@@ -106,7 +119,7 @@ def open_connections(dsn: str, pool_size: int | None, statement_cache: int) -> C
     """Shares the connections of a process between the engine's statements, reports, and the readiness check."""
     shares = share_connections(dsn, pool_size)
     return ConnectionGroups(
-        engine=EngineConnections(dsn, statement_cache=statement_cache, size=shares.engine),
+        engine=EngineConnections(dsn, statement_cache=statement_cache, size=shares.engine, session=LOOK_UPS),
         reports=EngineConnections(dsn, statement_cache=statement_cache, size=shares.reports),
         readiness=EngineConnections(dsn, statement_cache=0, size=1, cancel_timeout=0.0),
     )

@@ -8,10 +8,12 @@ import asyncpg
 import pytest
 
 from reportsim.store import engine_connections as module
-from reportsim.store.engine_connections import EngineConnections
+from reportsim.store import requests as store
+from reportsim.store.engine_connections import EngineConnections, open_connections
 from reportsim.store.errors import DatabaseTimeout
 from reportsim.store.pool import Connection
 from tests.engine.jobs import until
+from tests.store.rows import LEASE, ME, end_of, new
 
 
 @pytest.fixture
@@ -114,4 +116,34 @@ async def test_a_server_that_became_read_only_is_left(dsn: str) -> None:
     with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
         await lines.fetch("DO $$ BEGIN RAISE SQLSTATE '25006'; END $$")
     assert await lines.fetch("SELECT pg_backend_pid() AS pid") != before
+    lines.close()
+
+
+READ = """
+SELECT (SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'requests')
+    + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'requests') AS read
+"""
+
+
+async def test_what_was_planned_for_a_small_table_does_not_read_it_whole_once_it_has_grown(dsn: str) -> None:
+    lines = open_connections(dsn, None, 100).engine
+
+    async def live(count: int = 1) -> None:
+        """The lives of so many requests: accepted, begun from memory, and ended."""
+        rows = [new(owner=ME, client=b"client") for _ in range(count)]
+        assert all(await store.insert(lines, LEASE, rows, store.Bounds(10_000, 10_000.0)))
+        assert all(await store.finish(lines, ME, LEASE, [end_of(row.request, tries=1) for row in rows]))
+
+    async def read() -> int:
+        await lines.fetch("SELECT pg_stat_force_next_flush()")
+        return int((await lines.fetch(READ))[0]["read"])
+
+    await lines.fetch("ALTER TABLE requests SET (autovacuum_enabled = off)")
+    for _ in range(20):
+        await live()
+    await live(2_000)
+    await live()  # what has ended is no longer found by its index
+    before = await read()
+    await live()
+    assert await read() - before < 100
     lines.close()

@@ -28,7 +28,8 @@ class Finish:
 
 
 # The fence is within CASE, so that the planner cannot use a partial index for it: for a table without statistics it
-# would search each row among all that are being worked on, instead of by its id.
+# would search each row among all that are being worked on, instead of by its id. The subselect hides from it how many
+# rows there are: else one row would seem so much cheaper than several that each execution is planned anew.
 FINISH: Final = """
 UPDATE requests r SET status = f.status, result_payload = f.result::json, error = f.error::json, tries = f.tries,
     started_at = coalesce(r.started_at, f.started_at), completed_at = f.completed_at,
@@ -37,7 +38,7 @@ UPDATE requests r SET status = f.status, result_payload = f.result::json, error 
     callback_due_at = CASE WHEN r.callback_url IS NOT NULL THEN now() + $2::interval END,
     callback_owner = CASE WHEN r.callback_url IS NOT NULL THEN $11::uuid END,
     callback_fence = r.callback_fence + 1, changed_at = clock_timestamp()
-FROM unnest($3::uuid[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::smallint[],
+FROM unnest((SELECT $3::uuid[]), $4::integer[], $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::smallint[],
     $10::bytea[], $12::timestamptz[])
     AS f (id, tries, status, result, error, completed_at, answer_status, answer_body, started_at)
 WHERE r.id = f.id AND CASE WHEN r.status IN ('PENDING', 'PROCESSING')
