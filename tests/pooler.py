@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from yarl import URL
 
+from tests.ports import free_port
+
 START_S = 10.0
 LOG_SHOWN = 2_000
 NOBODY = 65534
@@ -69,11 +71,6 @@ def pooled(dsn: str, *, mode: str = "transaction", extra: str = "", port: int | 
                 process.wait()
                 if code is not None:
                     raise RuntimeError(f"pgbouncer has ended with {code}: {Path(log.name).read_text()[-LOG_SHOWN:]}")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def other_user(host: str, folder: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from reportsim.core.signing import new_secret
 from reportsim.measure.target.reader import read_target
 from reportsim.settings import Settings
 from tests.conftest import serving
-from tests.engine.delivery.wire.sockets import free_port
+from tests.ports import free_port
 
 PAGE = (Path(__file__).parents[2] / "docs" / "measure.md").read_text(encoding="utf-8")
 READY_S = 30.0

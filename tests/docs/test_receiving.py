@@ -26,7 +26,7 @@ from reportsim.settings import Settings
 from tests.api.calls import submit
 from tests.conftest import serving
 from tests.engine.delivery.wire.certificates import needs_openssl
-from tests.engine.delivery.wire.sockets import free_port
+from tests.ports import free_port
 
 PAGE = (Path(__file__).parents[2] / "docs" / "receiving.md").read_text(encoding="utf-8")
 SECRET, OTHER = new_secret(), new_secret()

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import functools
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, Self
 import aiohttp
 
 from tests.engine.jobs import until
+from tests.ports import free_port
 
 READY_S = 120.0
 END_S = 15.0
@@ -26,8 +26,7 @@ class ServerProcess:
     def __init__(self, dsn: str, folder: Path, processes: int = 1, /, **environ: str) -> None:
         """Makes a server that is not started yet; `environ` adds settings to those that every test wants."""
         self.processes = processes
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.starts = 0
         self._folder = folder

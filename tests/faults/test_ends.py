@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.ports import free_port
 from tests.store.embedded_postgres.test_cluster import kill, postmaster
 
 pytestmark = pytest.mark.slow
@@ -42,11 +42,6 @@ def service(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
         finally:
             process.kill()
             process.wait()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def wait_ready(url: str) -> None:

@@ -17,7 +17,8 @@ import pytest
 
 from reportsim.store.embedded_postgres import server as embedded
 from tests.benchmark.test_run_ends import GENERATOR
-from tests.faults.test_ends import LONGEST_S, folder, free_port, left_over, service, wait_ready
+from tests.faults.test_ends import LONGEST_S, folder, left_over, service, wait_ready
+from tests.ports import free_port
 
 __all__ = ["folder"]
 

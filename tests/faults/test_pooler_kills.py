@@ -14,7 +14,8 @@ from reportsim.store.pool import connect
 from tests.engine.receiver import Receiver
 from tests.faults.load import Load
 from tests.faults.process import ServerProcess
-from tests.pooler import free_port, pooled
+from tests.pooler import pooled
+from tests.ports import free_port
 
 KILLS = int(os.environ.get("FAULT_KILLS", "10"))
 SEED = int(os.environ.get("FAULT_SEED", "42"))

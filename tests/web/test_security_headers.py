@@ -18,7 +18,7 @@ from reportsim.store import requests as store
 from reportsim.store.pool import Pool
 from tests.api.calls import TINY, UNKNOWN, submit
 from tests.conftest import Service, serving
-from tests.engine.delivery.wire.sockets import free_port
+from tests.ports import free_port
 from tests.web.raw import exchange
 
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"

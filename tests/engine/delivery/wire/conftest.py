@@ -9,7 +9,8 @@ import pytest
 from reportsim.core.callback_policy.addresses import AllowList
 from reportsim.settings import Settings
 from tests.engine.delivery.wire.names import Names, serving_names
-from tests.engine.delivery.wire.sockets import Silent, free_port, listening_silently
+from tests.engine.delivery.wire.sockets import Silent, listening_silently
+from tests.ports import free_port
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

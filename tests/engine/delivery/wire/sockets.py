@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import random
 import socket
 import ssl
 import struct
@@ -12,25 +11,17 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
 from reportsim.core.callback_policy.addresses import AllowList
-from reportsim.core.callback_policy.urls import REFUSED_PORTS, CallbackTarget
+from reportsim.core.callback_policy.urls import CallbackTarget
 from reportsim.engine.delivery.attempt import AttemptResult, attempt
 from reportsim.engine.delivery.http_client import Client
 from reportsim.engine.delivery.ssrf_guard import SsrfGuard
+from tests.ports import free_port
 
 Answer: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 # What may be called in these tests; everything else of the loopback network stands for a private network.
 PUBLIC: Final = "127.0.0.2"
 OPEN: Final = AllowList.parse(PUBLIC)
-
-
-def free_port() -> int:
-    """A port that nobody listens at on any address, that may be called, and that no system gives away by itself."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        if port not in REFUSED_PORTS:
-            with contextlib.suppress(OSError), socket.create_server(("0.0.0.0", port)):
-                return port
 
 
 @dataclass

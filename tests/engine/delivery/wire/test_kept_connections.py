@@ -35,7 +35,6 @@ from tests.engine.delivery.wire.sockets import (
     Answer,
     answering,
     closes_its_half,
-    free_port,
     hangs,
     post,
     resets,
@@ -43,6 +42,7 @@ from tests.engine.delivery.wire.sockets import (
     target_of,
 )
 from tests.engine.jobs import finished, submit
+from tests.ports import free_port
 from tests.store.rows import new
 
 NAME = "receiver.example"

@@ -40,7 +40,6 @@ from tests.engine.delivery.wire.sockets import (
     Answer,
     answering,
     closes_its_half,
-    free_port,
     hangs,
     post,
     repeats,
@@ -49,6 +48,7 @@ from tests.engine.delivery.wire.sockets import (
     target_of,
 )
 from tests.engine.jobs import finished, submit
+from tests.ports import free_port
 from tests.store.rows import new
 
 HEAD = b"HTTP/1.1 200 OK\r\n"

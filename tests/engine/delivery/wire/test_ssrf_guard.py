@@ -30,13 +30,13 @@ from tests.engine.delivery.wire.sockets import (
     Answer,
     Silent,
     answering,
-    free_port,
     post,
     resets,
     says,
     target_of,
 )
 from tests.engine.jobs import finished, submit
+from tests.ports import free_port
 from tests.store.rows import new
 
 OK = says(b"HTTP/1.1 204 No Content\r\n\r\n")
