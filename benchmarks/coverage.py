@@ -21,7 +21,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from reportsim.benchmark.statistics.block_estimates import (
+from reportsim.benchmark.statistics.intervals import (
     BlockTimes,
     Estimate,
     estimate_request_mean,

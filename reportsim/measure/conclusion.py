@@ -11,7 +11,7 @@ from reportsim.benchmark.results.analysis import Analysis, analyse
 from reportsim.benchmark.results.objectives import OPERATORS, Objective, judge, objectives
 from reportsim.benchmark.results.samples import Samples, nothing
 from reportsim.benchmark.results.verdict import write_verdict
-from reportsim.benchmark.statistics.block_estimates import estimate_request_mean
+from reportsim.benchmark.statistics.intervals import estimate_request_mean
 from reportsim.core.number_format import duration
 from reportsim.measure.measurement import Measured
 from reportsim.measure.plan import MeasurePlan

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from reportsim.core.model import Request
-from reportsim.reports.sql import guarded
+from reportsim.reports.csv_guard import guarded
 from reportsim.store.pool import Connection
 
 # Two codes may be written as one, since the guard against formulas adds characters.

@@ -11,6 +11,7 @@ from marshmallow import Schema
 
 from reportsim.core.model import Ledger
 from reportsim.reports.comparison import PREVIOUS_YEAR, compare_field, compared_days
+from reportsim.reports.csv_guard import cell
 from reportsim.reports.fields import IsoDate
 from reportsim.reports.report_type import (
     ROWS_ARE_LINES,
@@ -19,7 +20,7 @@ from reportsim.reports.report_type import (
     ReportType,
     with_comparison,
 )
-from reportsim.reports.sql import COMPARED_FROM, LEDGER, cell, money, totals
+from reportsim.reports.sql import COMPARED_FROM, LEDGER, money, totals
 from reportsim.store.ledgers import finite
 
 PRIOR: Final = "Earnings of prior years"

@@ -8,6 +8,7 @@ from typing import Final
 from marshmallow import Schema
 
 from reportsim.reports.comparison import PREVIOUS_PERIOD, PREVIOUS_YEAR, compare_field
+from reportsim.reports.csv_guard import cell
 from reportsim.reports.report_type import (
     INTERVAL,
     ROWS_ARE_LINES,
@@ -18,7 +19,7 @@ from reportsim.reports.report_type import (
     interval,
     with_comparison,
 )
-from reportsim.reports.sql import COMPARED_FROM, COMPARED_TO, FROM, LEDGER, TO, cell, money, totals
+from reportsim.reports.sql import COMPARED_FROM, COMPARED_TO, FROM, LEDGER, TO, money, totals
 
 CashFlowParameters = Schema.from_dict(
     {**INTERVAL, "compare": compare_field(PREVIOUS_PERIOD, PREVIOUS_YEAR)}, name="CashFlowParameters"

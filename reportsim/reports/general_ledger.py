@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from marshmallow import Schema, validate
 
+from reportsim.reports.csv_guard import cell, guarded
 from reportsim.reports.fields import Several, Text, YesNo
 from reportsim.reports.report_type import (
     INTERVAL,
@@ -15,7 +16,7 @@ from reportsim.reports.report_type import (
     complete_interval,
     interval,
 )
-from reportsim.reports.sql import FROM, LEDGER, TO, cell, guarded, money, totals
+from reportsim.reports.sql import FROM, LEDGER, TO, money, totals
 
 MAX_CODES: Final = 1_000
 # More entries than this are streamed by COPY: they would be too much for one row, and for the memory of both sides.

@@ -6,6 +6,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 from reportsim.core.model import Ledger
 from reportsim.reports.comparison import PREVIOUS_PERIOD, PREVIOUS_YEAR, compare_field
+from reportsim.reports.csv_guard import cell
 from reportsim.reports.report_type import (
     INTERVAL,
     ROWS_ARE_LINES,
@@ -17,7 +18,7 @@ from reportsim.reports.report_type import (
     interval,
     with_comparison,
 )
-from reportsim.reports.sql import COMPARED_FROM, COMPARED_TO, FROM, LEDGER, TO, cell, money, totals
+from reportsim.reports.sql import COMPARED_FROM, COMPARED_TO, FROM, LEDGER, TO, money, totals
 
 WHOLE: Final = "none"
 

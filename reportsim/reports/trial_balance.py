@@ -6,6 +6,7 @@ from typing import Any, Final
 from marshmallow import Schema
 
 from reportsim.reports.comparison import PREVIOUS_PERIOD, PREVIOUS_YEAR, compare_field
+from reportsim.reports.csv_guard import cell
 from reportsim.reports.fields import YesNo
 from reportsim.reports.report_type import (
     INTERVAL,
@@ -17,7 +18,7 @@ from reportsim.reports.report_type import (
     interval,
     of_compared,
 )
-from reportsim.reports.sql import COMPARED_TO, FROM, LEDGER, TO, cell, money, totals
+from reportsim.reports.sql import COMPARED_TO, FROM, LEDGER, TO, money, totals
 
 TrialBalanceParameters = Schema.from_dict(
     {

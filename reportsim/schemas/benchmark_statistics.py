@@ -7,7 +7,7 @@ from marshmallow import fields, validate
 
 from reportsim.benchmark.results.samples import Outcome
 from reportsim.benchmark.results.summary import SEGMENTS
-from reportsim.benchmark.statistics.percentiles import LEVELS
+from reportsim.benchmark.statistics.percentile_levels import LEVELS
 from reportsim.schemas.responses import ResponseSchema, boolean, integer, number, required
 
 SIDES: Final = ("sync", "async", "a", "b")

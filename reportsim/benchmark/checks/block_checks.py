@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from reportsim.benchmark.checks.model import Check, Evidence, Verdict
 from reportsim.benchmark.results.side_samples import Side, shortest_cut_off
-from reportsim.benchmark.statistics.block_estimates import FEWEST_BLOCKS
 from reportsim.benchmark.statistics.distributions import student_t
+from reportsim.benchmark.statistics.intervals import FEWEST_BLOCKS
 from reportsim.core.number_format import duration
 
 # Each of these checks warns in 1 of 100 runs in which nothing is wrong.

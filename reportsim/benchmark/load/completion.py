@@ -16,8 +16,8 @@ from reportsim.benchmark.load.http_client import Client
 from reportsim.benchmark.plan import MOST_DRAIN_S, Plan
 from reportsim.benchmark.schedule import Schedule
 from reportsim.benchmark.server_recorder import Area
-from reportsim.benchmark.statistics.block_estimates import BlockTimes
-from reportsim.benchmark.statistics.percentiles import LEVELS
+from reportsim.benchmark.statistics.intervals import BlockTimes
+from reportsim.benchmark.statistics.percentile_levels import LEVELS
 from reportsim.core.json import dumps
 from reportsim.tasks import start
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from reportsim.benchmark.statistics.percentiles import rank
+from reportsim.benchmark.statistics.percentile_levels import rank
 from reportsim.tasks import start
 
 TICK_S: Final = 0.02

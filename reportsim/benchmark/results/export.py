@@ -11,7 +11,7 @@ from typing import Any, Final
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.results.samples import MOMENTS, Outcome, Samples
 from reportsim.benchmark.schedule import Schedule
-from reportsim.benchmark.statistics.percentiles import rank
+from reportsim.benchmark.statistics.percentile_levels import rank
 
 HEADER: Final = (
     "mode",

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from reportsim.benchmark.results.side_samples import Side
 from reportsim.benchmark.results.summary import SideResult, TimeSummary
-from reportsim.benchmark.statistics.block_estimates import BlockTimes, Estimate, Quantile, estimate_request_mean
+from reportsim.benchmark.statistics.intervals import BlockTimes, Estimate, Quantile, estimate_request_mean
 
 Json = dict[str, Any]
 # Differences that the clocks of two processes do not settle, in milliseconds.

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from reportsim.benchmark.results.samples import Outcome
 from reportsim.benchmark.results.verdict import IRRELEVANT_SHARE, describe_distrust
-from reportsim.benchmark.statistics.percentiles import LEVELS
+from reportsim.benchmark.statistics.percentile_levels import LEVELS
 
 Json = dict[str, Any]
 TIMES: Final = ("time_to_result_ms", "accept_ms")

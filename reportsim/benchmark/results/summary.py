@@ -16,7 +16,7 @@ from typing import Any, Final
 from reportsim.benchmark.results.concurrency import Span, integral, most_at_once
 from reportsim.benchmark.results.samples import Outcome, Samples
 from reportsim.benchmark.results.side_samples import RESULTS, Side, segment_columns
-from reportsim.benchmark.statistics.block_estimates import (
+from reportsim.benchmark.statistics.intervals import (
     BlockTimes,
     Estimate,
     Quantile,
@@ -24,7 +24,7 @@ from reportsim.benchmark.statistics.block_estimates import (
     estimate_ratio,
     estimate_share,
 )
-from reportsim.benchmark.statistics.percentiles import LEVELS, rank
+from reportsim.benchmark.statistics.percentile_levels import LEVELS, rank
 
 Json = dict[str, Any]
 SEGMENTS: Final = ("lag", "accept", "queue", "service", "delivery")

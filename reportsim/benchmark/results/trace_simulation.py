@@ -11,7 +11,7 @@ from reportsim.benchmark.plan import Cancel, Plan
 from reportsim.benchmark.results.samples import Integrals, Outcome, Samples
 from reportsim.benchmark.results.summary import drain_s
 from reportsim.benchmark.schedule import Schedule
-from reportsim.benchmark.statistics.percentiles import rank
+from reportsim.benchmark.statistics.percentile_levels import rank
 from reportsim.benchmark.theory.figures import LEVELS, Figures, figures
 from reportsim.benchmark.theory.simulation import Flow, simulate
 

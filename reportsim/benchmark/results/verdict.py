@@ -11,7 +11,7 @@ from reportsim.benchmark.results.analysis import Analysis
 from reportsim.benchmark.results.paired_comparison import Comparison
 from reportsim.benchmark.results.samples import Outcome
 from reportsim.benchmark.results.summary import SideResult
-from reportsim.benchmark.statistics.block_estimates import FEWEST_BLOCKS, Estimate, count_needed_blocks, is_vague
+from reportsim.benchmark.statistics.intervals import FEWEST_BLOCKS, Estimate, count_needed_blocks, is_vague
 from reportsim.benchmark.workload import BOUNDS
 from reportsim.core.number_format import duration, percent, three
 

@@ -18,7 +18,7 @@ from reportsim.benchmark.load.process import listen_for_callbacks
 from reportsim.benchmark.load.side_load import SideLoad
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.schedule import make_schedule
-from reportsim.benchmark.statistics.block_estimates import BlockTimes
+from reportsim.benchmark.statistics.intervals import BlockTimes
 from reportsim.benchmark.workload import Block
 from reportsim.core.callback_policy.addresses import AllowList
 from reportsim.core.model import Mode

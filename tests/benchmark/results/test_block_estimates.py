@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reportsim.benchmark.statistics.block_estimates import (
+from reportsim.benchmark.statistics.distributions import beta_quantile, clopper_pearson, incomplete_beta, student_t
+from reportsim.benchmark.statistics.intervals import (
     FEWEST_BLOCKS,
     BlockTimes,
     count_needed_blocks,
@@ -18,8 +19,7 @@ from reportsim.benchmark.statistics.block_estimates import (
     estimate_share,
     is_vague,
 )
-from reportsim.benchmark.statistics.distributions import beta_quantile, clopper_pearson, incomplete_beta, student_t
-from reportsim.benchmark.statistics.percentiles import LEVELS
+from reportsim.benchmark.statistics.percentile_levels import LEVELS
 
 TIMES = st.one_of(st.floats(0, 1e5), st.just(math.inf))
 BLOCKS = st.lists(st.lists(TIMES, max_size=30), min_size=1, max_size=24)

@@ -7,8 +7,8 @@ from typing import Final
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reportsim.reports.csv_guard import cell, guarded
 from reportsim.reports.files.csv_text import count_records, last_record
-from reportsim.reports.sql import cell, guarded
 from reportsim.store.pool import Connection
 
 AWKWARD: Final = "\",;\n\r\t =+-@\\'.|: \u00a0\u2028\uff1d"
