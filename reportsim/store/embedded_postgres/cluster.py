@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from reportsim.store.embedded_postgres.installation import OTHER_FOLDER, EmbeddedUnavailable, find_programs
 from reportsim.store.embedded_postgres.privileges import choose_owner, open_for_reading, open_for_traversal
-from reportsim.store.embedded_postgres.processes import belongs_to, runs_on
+from reportsim.store.embedded_postgres.processes import belongs_to, run_program, runs_on
 
 _log = logging.getLogger(__name__)
 SOCKET: Final = ".s.PGSQL.5432"
@@ -219,7 +219,7 @@ class Cluster:
     def _spawn(self, words: list[str]) -> subprocess.CompletedProcess[str]:
         owner = self._owner
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        return subprocess.run(
+        return run_program(
             words,
             cwd="/",
             env=environment | {"LC_ALL": "C"},
@@ -228,12 +228,6 @@ class Cluster:
             extra_groups=owner and [],
             # Signals of the terminal go to the command alone, which passes them on.
             start_new_session=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
         )
 
 

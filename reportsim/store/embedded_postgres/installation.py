@@ -2,9 +2,10 @@
 
 import importlib.util
 import re
-import subprocess
 from pathlib import Path
 from typing import Final
+
+from reportsim.store.embedded_postgres.processes import run_program
 
 OTHER_DATABASE: Final = "set DATABASE_URL to a PostgreSQL 15 or newer"
 OTHER_FOLDER: Final = f"set REPORTSIM_DATA_DIR to a folder that this user may write to, or {OTHER_DATABASE}"
@@ -37,5 +38,5 @@ def find_programs(folder: Path) -> Path:
 
 def major_version(server: Path) -> str:
     """Ask a server program for its major version."""
-    version = re.search(r"\d+", subprocess.run([server, "-V"], capture_output=True, text=True).stdout)
+    version = re.search(r"\d+", run_program([server, "-V"]).stdout)
     return version[0] if version else "0"

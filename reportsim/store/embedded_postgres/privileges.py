@@ -1,12 +1,10 @@
 """Running the server as another user than root, who needs access to its folders and programs."""
 
 import pwd
-import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    pass
+from reportsim.store.embedded_postgres.processes import run_program
 
 ROOT_RUNS_AS: Final = "pgserver"
 
@@ -16,7 +14,7 @@ def choose_owner(folder: Path) -> pwd.struct_passwd:
     if folder.exists() and (uid := folder.stat().st_uid):
         return pwd.getpwuid(uid)
     if all(entry.pw_name != ROOT_RUNS_AS for entry in pwd.getpwall()):
-        subprocess.run(["useradd", "--system", ROOT_RUNS_AS], capture_output=True, check=False)
+        run_program(["useradd", "--system", ROOT_RUNS_AS])
     return pwd.getpwnam(ROOT_RUNS_AS)
 
 

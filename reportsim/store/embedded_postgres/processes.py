@@ -1,14 +1,38 @@
-"""Processes that were started for a data folder."""
+"""Running programs, and finding processes that were started for a data folder."""
 
+import contextlib
 import itertools
-import sys
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-if sys.platform != "win32":
-    pass
+from reportsim.store.embedded_postgres.signals import defer_signals
+
 if TYPE_CHECKING:
     import psutil
+
+
+def run_program(words: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, with its errors among its output; an interrupt kills it at any moment.
+
+    `subprocess.run` would leave a program running that is interrupted between its start and its registration.
+    """
+    with contextlib.ExitStack() as running:
+        with defer_signals():
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                **options,
+            )
+            running.enter_context(process)
+            running.push(lambda kind, *_: process.kill() if kind else None)
+        output, _ = process.communicate()
+    return subprocess.CompletedProcess(words, process.returncode, output)
 
 
 def runs_on(folder: Path, pid: str) -> bool:

@@ -10,19 +10,15 @@ import fcntl
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 from reportsim.store.embedded_postgres.cluster import Cluster
 from reportsim.store.embedded_postgres.installation import OTHER_FOLDER, EmbeddedUnavailable
+from reportsim.store.embedded_postgres.signals import ignore_signals
 
 __all__ = ["EmbeddedPostgres", "EmbeddedUnavailable", "exists", "start"]
-
-SIGNALS: Final = frozenset(
-    number for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if (number := getattr(signal, name, None))
-)
 
 
 class EmbeddedPostgres:
@@ -54,7 +50,7 @@ class EmbeddedPostgres:
             return
         share, self._share = self._share, None
         try:
-            with _signals_ignored(), _exclusive(self._cluster.folder.parent), contextlib.suppress(BlockingIOError):
+            with ignore_signals(), _exclusive(self._cluster.folder.parent), contextlib.suppress(BlockingIOError):
                 fcntl.flock(share, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._cluster.stop()
         finally:
@@ -84,7 +80,7 @@ def start(data_dir: Path, sockets: Path | None = None) -> EmbeddedPostgres:
             try:
                 cluster.start()
             except BaseException:
-                with _signals_ignored(), contextlib.suppress(BlockingIOError):
+                with ignore_signals(), contextlib.suppress(BlockingIOError):
                     fcntl.flock(share, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     cluster.abort()
                 raise
@@ -105,20 +101,6 @@ def _exclusive(data_dir: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-
-
-@contextlib.contextmanager
-def _signals_ignored() -> Iterator[None]:
-    """Ignore the signals that end a process while the block runs, which is short."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
 def _open_lock(path: Path) -> int:
