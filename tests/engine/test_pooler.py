@@ -90,9 +90,6 @@ async def test_a_direct_connection_is_listened_on(settings: Settings, dsn: str) 
 def test_the_api_tests_pass(tmp_path: Path) -> None:
     require_pgbouncer()
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not slow", *HTTP_TESTS]
-    # A transport that the collector found has failed the run now and then, at whatever test came next. Shown here, not
-    # fatal: the same tests have to close all that they open where they run without a pooler.
-    command += ["-W", "default::pytest.PytestUnraisableExceptionWarning"]
     environ = {**os.environ, "REPORTSIM_TEST_POOLER": "1"}
     for _ in range(2):
         done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=600)
