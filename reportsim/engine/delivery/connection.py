@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final, cast
 
 from reportsim.engine.delivery.response_reader import MOST_HEAD, Body, Head, HeadReader, parse_head, read_body
@@ -25,12 +25,19 @@ class DeadlineExceeded(Exception):
 
 
 class Reader(asyncio.StreamReader):
-    """A stream that says whether anything has arrived that is not read yet."""
+    """A stream that says whether anything has arrived that is not read yet, and that never waits after an exception."""
 
     _buffer: bytearray  # the standard library's
     _eof: bool
-    _wait_for_data: Callable[[str], Awaitable[None]]
+    _exception: Exception | None
     _maybe_resume_transport: Callable[[], None]
+
+    async def _wait_for_data(self, func_name: str) -> None:
+        # The standard library's passes an exception only to a reader that waits at that moment. One that data have
+        # just woken would not see it, and wait for the rest of its line for ever.
+        if self._exception is not None:
+            raise self._exception
+        await super()._wait_for_data(func_name)  # type: ignore[misc]
 
     async def take_head(self) -> Head | None:
         """Takes a head that arrives as one piece and is strict in every line; nothing of any other."""

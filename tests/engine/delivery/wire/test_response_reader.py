@@ -221,6 +221,35 @@ async def test_an_answer_counts_by_its_status_and_is_kept_in_part(name: str) -> 
     assert outcome.excerpt == kept
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"HTTP/1.1 2",
+        HEAD + b"X: ",
+        b"HTTP/1.1 100 Continue\r\n",
+        HEAD + b"Content-Length: 10\r\n\r\n",
+        HEAD + b"\r\n",
+        CHUNKED + b"1",
+        CHUNKED + b"5\r\na",
+        CHUNKED + b"1\r\na",
+    ],
+)
+async def test_the_deadline_is_kept_though_something_arrives_at_that_moment(head: bytes) -> None:
+    """The loop sees both at once: the reader is awake already when its time is over."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head)
+        await asyncio.sleep(0.1)
+        writer.write(b"5")
+        time.sleep(0.5)  # the loop is held until the deadline is over
+        await hangs(reader, writer)
+
+    async with asyncio.timeout(20):
+        outcome = await outcome_of(answer, timeout=0.4)
+    assert (outcome.success, outcome.reason) == (False, Reason.TIMEOUT)
+
+
 @pytest.mark.parametrize("name", BODILESS)
 async def test_no_content_is_waited_for_behind_204(name: str) -> None:
     outcome = await outcome_of(says(b"HTTP/1.1 204 No Content\r\n" + BODILESS[name], then=hangs))
