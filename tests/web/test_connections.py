@@ -1,6 +1,7 @@
 """Connections: how many, how long silent, and what is said at the start."""
 
 import asyncio
+import contextlib
 import logging
 import resource
 import socket
@@ -10,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from reportsim.benchmark.runner import Runner
 from reportsim.cli.errors import CommandError
@@ -51,6 +53,20 @@ async def test_a_silent_connection_is_closed(settings: Settings, sent: bytes, mo
         if sent == GET:
             assert (await first_reply(reader)).status == 200
         assert await reader.read() == b""
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_connection_that_comes_as_the_service_stops_is_closed(turns: int) -> None:
+    """However far it has come: not accepted, accepted without a protocol, or connected."""
+    with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as client:
+        async with server.serve_app(web.Application(), listening, Settings(), shutdown_s=0.2):
+            await asyncio.sleep(0)
+            client.connect(listening.getsockname())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        client.settimeout(5)
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(1) == b""
 
 
 async def test_a_request_of_a_run_arrives_with_the_first_byte_of_its_head(

@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 import pytest
+from aiohttp import web
 
 from reportsim.app import all_routes, build_app
 from reportsim.processes.buckets import TABLE_BYTES
 from reportsim.processes.member import Member
 from reportsim.settings import Settings
 from reportsim.web.keys import DRAINING, ENGINE, READY
-from reportsim.web.server.handover import belongs_to_first, is_for_first
+from reportsim.web.server.handover import belongs_to_first, hand_over, is_for_first
 from reportsim.web.server.listener import MemberSockets, serve_app
 from tests.conftest import Service
 from tests.web.raw import Reply, connected, first_reply
@@ -174,3 +175,25 @@ def test_what_belongs_to_the_first_process() -> None:
         "/readyz",
         "/metrics",
     }
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_connection_that_is_handed_over_as_the_service_stops_is_closed(turns: int) -> None:
+    """However far it has come: refused, received without a protocol, or connected."""
+    receiver, sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    client, accepted = socket.socketpair()
+    with contextlib.ExitStack() as stack:
+        for each in (receiver, sender, client):
+            stack.enter_context(each)
+        public, private = (stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2))
+        sockets = MemberSockets(private, receiver, is_first=True)
+        async with serve_app(web.Application(), public, Settings(), shutdown_s=0.2, member=sockets):
+            await asyncio.sleep(0)
+            with accepted:
+                assert hand_over(sender, accepted.fileno(), b"")
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        client.settimeout(5)
+        with contextlib.suppress(ConnectionResetError):
+            answer = client.recv(65536)
+            assert not answer or (answer.startswith(b"HTTP/1.1 503 ") and client.recv(1) == b"")

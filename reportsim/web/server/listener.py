@@ -57,16 +57,30 @@ async def serve_app(
         factory = ConnectionFactory(
             runner.server, app, buffers, connection_limit(settings.connections_max), first_process
         )
+        loop = asyncio.get_running_loop()
         async with contextlib.AsyncExitStack() as stack:
+            for each in listeners:
+                server = await loop.create_server(factory, sock=each, backlog=BACKLOG)
+                stack.callback(server.close)
+            stack.push_async_callback(connect_accepted)
+            for each in listeners:
+                stack.callback(loop.remove_reader, each)
             if member is not None and member.is_first:
                 stack.callback(HandoverReceiver(member.handover, factory).close)
-            for each in listeners:
-                server = await asyncio.get_running_loop().create_server(factory, sock=each, backlog=BACKLOG)
-                stack.callback(server.close)
             yield runner.server
     finally:
         await runner.cleanup()
         buffers.close()
+
+
+async def connect_accepted() -> None:
+    """Waits until what was accepted has become a connection, once nothing more is accepted.
+
+    asyncio takes two turns of the loop for that. A server that is closed meanwhile leaves the socket open, with nobody
+    to close it.
+    """
+    for _ in range(2):
+        await asyncio.sleep(0)
 
 
 class ConnectionFactory:
