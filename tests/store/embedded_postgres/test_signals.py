@@ -2,12 +2,21 @@
 
 import signal
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from reportsim.store.embedded_postgres.processes import run_program
 from reportsim.store.embedded_postgres.signals import defer_signals, ignore_signals
+
+
+@pytest.fixture(autouse=True)
+def python_handles_interrupts() -> Iterator[None]:
+    """As it does by default; what a shell starts in its background ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_a_signal_that_is_deferred_is_handled_after_the_block() -> None:
