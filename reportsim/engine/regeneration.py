@@ -46,7 +46,8 @@ class ReportRegenerator:
         """The file of a completed request, to be closed by the caller.
 
         Raises:
-            Problem: 410 when it cannot be regenerated, 500 when its bytes differ, 503 without a free slot.
+            Problem: 410 when it cannot be regenerated, 500 when its bytes are not those of the same version any more,
+                503 without a free slot.
         """
         # A regenerated file may be deleted as the oldest before it is opened, but rarely twice.
         for _ in range(MAX_TRIES):
@@ -89,6 +90,8 @@ class ReportRegenerator:
         with self._files.draft(request.id) as draft:
             await generate(self._connections, request, draft)
             if draft.sha256 != expected:
+                if request.report_version != current_version(request):
+                    raise version_gone()
                 raise Problem("report-differs", f"Its hash is {draft.sha256} now, and was {expected}.")
 
 
@@ -98,9 +101,20 @@ def expected_bytes(request: Request) -> int | None:
 
 
 def check_version(request: Request) -> None:
-    """Refuses a report whose version this build does not generate."""
-    if CATALOG[request.input_payload["report_type"]].version != request.report_version:
-        raise Problem("report-expired", "The file is gone, and this version of the report is no longer made.")
+    """Refuses a report that this build cannot generate; one of an older version may come out otherwise."""
+    oldest = CATALOG[request.input_payload["report_type"]].oldest_version
+    if not oldest <= request.report_version <= current_version(request):
+        raise version_gone()
+
+
+def current_version(request: Request) -> int:
+    """The version that this build generates."""
+    return CATALOG[request.input_payload["report_type"]].version
+
+
+def version_gone() -> Problem:
+    """The 410 of a report that only another build can generate."""
+    return Problem("report-expired", "The file is gone, and this version of the report is no longer made.")
 
 
 def ledger_gone() -> Problem:

@@ -1,6 +1,7 @@
 """Template filters: how values are shown on pages."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -15,6 +16,7 @@ from reportsim.reports.catalog import CATALOG
 
 # The totals of a result that are counts; all others are amounts in minor units.
 COUNTS: Final = frozenset({"accounts", "rows", "entries", "transactions"})
+MINUTES_FROM_S: Final = 99.95
 
 
 def timestamp(value: datetime | None, *, precise: bool = False, day: bool = True) -> Markup:
@@ -40,8 +42,12 @@ def retry_delay(log: CallbackLog) -> str:
 
 
 def duration(milliseconds: float) -> str:
-    """A duration with three digits and a unit that fits."""
-    return number_format.duration(milliseconds / 1000)
+    """A duration with three digits and a unit that fits; from 100 s on in minutes."""
+    seconds = milliseconds / 1000
+    if seconds < MINUTES_FROM_S or math.isinf(seconds):
+        return number_format.duration(seconds)
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes:,} min {rest} s"
 
 
 def slot_taken_at(row: Request) -> datetime | None:

@@ -64,6 +64,7 @@ class ReportType:
 
     Attributes:
         version: raised when the same parameters would give other bytes.
+        oldest_version: from this one on, some reports have the same bytes as those of the newest version.
         parameters: the schema of the options that only this report has.
         complete: fills in what the ledger's window decides.
         columns: the header of the file.
@@ -80,6 +81,7 @@ class ReportType:
 
     name: str
     version: int = 2
+    oldest_version: int = 1
     title: str
     parameters: type[Schema]
     complete: Callable[[dict[str, Any], Ledger], dict[str, Any]]

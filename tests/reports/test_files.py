@@ -335,6 +335,24 @@ async def test_another_version_of_the_report_is_not_made(
     assert counted == []
 
 
+async def test_a_report_of_an_older_version_is_made_where_it_has_the_same_bytes(
+    connection: Connection, service: Service, settings: Settings
+) -> None:
+    """An upgrade does not keep the small reports of the build before, and most come out as they were."""
+    request = await made(service)
+    older = "UPDATE requests SET report_version = 1 WHERE id = $1"
+    await connection.execute(older, UUID(request["id"]))
+    file_of(service, request).unlink()
+    assert await fetched(service, request) == (200, request["result_payload"]["sha256"])
+    ledger_id = await store(connection, small(), "guarded")
+    request = await made(service, ledger="guarded", report_type="general_ledger")
+    await connection.execute(older, UUID(request["id"]))
+    await connection.execute("UPDATE postings SET description = 'Other' WHERE ledger_id = $1", ledger_id)
+    file_of(service, request).unlink()
+    assert await fetched(service, request) == (410, "/problems/report-expired")
+    assert not file_of(service, request).exists()
+
+
 async def test_without_a_slot_a_download_is_asked_to_come_back(settings: Settings) -> None:
     async with serving(replace(settings, workers=1, sync_timeout=0.1)) as service:
         request = await made(service)

@@ -110,8 +110,21 @@ def test_there_are_never_more_connections_than_files(monkeypatch: pytest.MonkeyP
     assert server.connection_limit(100_000) == 4_096 - server.RESERVED_FILES
     limits.append((1_024, resource.RLIM_INFINITY))
     assert server.connection_limit(100_000) == 100_000
-    limits.append((64, 64))
-    assert server.connection_limit(100_000) == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "connections"),
+    [(1, 1), (64, 16), (1_024, 256), (1_200, 300), (1_536, 384), (2_000, 848), (65_536, 10_000)],
+)
+def test_a_low_limit_on_files_leaves_connections(
+    files: int, connections: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """1,024 is what many containers have, also as the hard limit."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
+    assert server.connection_limit(10_000) == connections
+    said = f"at most {connections} connections are accepted, since the process may open {files} files"
+    assert caplog.messages == ([said] if connections < 10_000 else [])
 
 
 @pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("0.0.0.0", True)])

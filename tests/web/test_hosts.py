@@ -113,3 +113,9 @@ async def test_a_probe_without_a_host_is_served(service: Service) -> None:
 def test_a_host_can_be_set_as_it_is_written_anywhere(settings: Settings, entry: str) -> None:
     assert "reports.example.org" in allowed_hosts(replace(settings, allowed_hosts=(entry,)))
     assert host_name("REPORTS.example.org.:443") == "reports.example.org"
+
+
+async def test_the_refusal_of_no_host_at_all_says_so(service: Service) -> None:
+    reply = await exchange(service.url, b"GET /healthz HTTP/1.1\r\nHost:\r\n\r\n")
+    assert reply.status == 421
+    assert b"A request without a host name is not served here" in reply.body

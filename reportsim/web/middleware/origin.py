@@ -30,7 +30,8 @@ def check_origin(settings: Settings) -> Callable[[web.Request], None]:
         name = host_name(authority(request))
         allowed = name in hosts or (any_address and is_address(name)) or name == demo_receiver_address(request)
         if not allowed:
-            detail = f"The host {shorten(name)} is not served here; REPORTSIM_ALLOWED_HOSTS lists those that are."
+            host = f"The host {shorten(name)}" if name else "A request without a host name"
+            detail = f"{host} is not served here; REPORTSIM_ALLOWED_HOSTS lists those that are."
             raise Problem("misdirected", detail)
         if request.method not in SAFE_METHODS and is_cross_site(request):
             raise Problem("forbidden-origin", "Pages of other sites must not send this request.")

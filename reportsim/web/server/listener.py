@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import resource
 import socket
 from collections.abc import AsyncIterator
@@ -16,6 +17,8 @@ from reportsim.web.server.connection import Connection, RefusedConnection
 from reportsim.web.server.handover import HandoverReceiver
 from reportsim.web.server.request_head import MAX_HEAD, MAX_HEADERS, MAX_LINE
 from reportsim.web.server.send_buffers import SendBuffers, limit_kernel_buffers
+
+log = logging.getLogger(__name__)
 
 BACKLOG: Final = 2048
 # Between two requests, and from the start of a connection to the end of its first headers.
@@ -136,4 +139,10 @@ def connection_limit(wanted: int) -> int:
     if soft != resource.RLIM_INFINITY and soft < needed:
         soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return wanted if soft == resource.RLIM_INFINITY else max(min(wanted, soft - RESERVED_FILES), 1)
+    if soft == resource.RLIM_INFINITY:
+        return wanted
+    # A low limit is divided, so that neither connections nor the rest are left with next to nothing.
+    limit = max(min(wanted, soft - min(RESERVED_FILES, soft * 3 // 4)), 1)
+    if limit < wanted:
+        log.warning("at most %d connections are accepted, since the process may open %d files", limit, soft)
+    return limit
