@@ -41,6 +41,7 @@ DOWNLOAD: Final = "/api/reports/{file}"
 EXPORTS: Final = {
     f"/api/benchmark/{{id}}/{name}" for name in ("report.html", "replay.html", "samples.csv", "percentiles.hgrm")
 }
+PERCENTILES: Final = "/api/benchmark/{id}/percentiles.hgrm"
 RUNS: Final = "/api/benchmark"
 COMPARISON: Final = "/api/benchmark/{id}/comparison"
 RECEIVER: Final = "/webhook-test/{inbox}"
@@ -93,6 +94,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         ask_for_what_is_there(case)
     elif path == COMPARISON:
         compare_what_is_there(case)
+    elif path == PERCENTILES and "side" in case.query and runs:
+        case.path_parameters = {"id": runs[-1]}
     elif path in SUBMISSIONS:
         submit_what_can_be_made(case)
         name_one_key(case, owns_key)
