@@ -76,6 +76,7 @@ async def test_a_run_its_exports_the_list_and_two_runs_beside_each_other(service
     ("arguments", "said"),
     [
         (("--rate", "5000", "--duration", "600"), "must not exceed 200,000"),
+        (("--rate", "11", "--workers", "1", "--duration", "600"), "The blocks of a side would take more than 1200 s"),
         (("--ledger", "nowhere"), "There is no such ledger"),
         (("--compare", "nonsense", "nonsense"), "Not a UUID"),
     ],
