@@ -1,6 +1,7 @@
 """Runs that an earlier version stored, with two blocks and intervals by another method, stay readable without those."""
 
 import base64
+import csv
 import json
 from collections.abc import Iterator
 from datetime import timedelta
@@ -10,10 +11,12 @@ from typing import Any
 import aiohttp
 import pytest
 
+from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.report.render_process import Export, render
 from reportsim.benchmark.results.run_comparison import compare_runs
 from reportsim.benchmark.results.samples import Samples
 from reportsim.benchmark.results.stored_run import OLDER_METHOD, upgrade_plan, upgrade_result
+from reportsim.benchmark.schedule import make_schedule
 from reportsim.core.json import dumps
 from reportsim.store import benchmarks as store
 from tests.benchmark.runs import example
@@ -64,6 +67,18 @@ def test_they_are_drawn_exported_and_compared(run: dict[str, Any]) -> None:
     new, result = example()
     compared = compare_runs(run, {"id": "x", "plan": new.plan.as_json(), "result": result})
     assert all(row["apart"] is None for row in compared["sync"])
+
+
+def test_their_samples_have_the_service_times_that_were_planned(run: dict[str, Any]) -> None:
+    samples = [Samples.unpack(base64.b64decode(packed)) for packed in STORED["samples"]]
+    today = make_schedule(Plan.from_json(run["plan"]))
+    assert len(today) != len(samples[0])
+    rows = list(csv.DictReader("".join(render(Export.CSV, run, samples)).splitlines()[1:]))
+    for row in rows:
+        if row["outcome"] in {"ok", "ok_late"}:
+            spent = float(row["ended_s"]) - float(row["started_s"])
+            assert float(row["planned_service_s"]) == pytest.approx(spent, abs=1e-6)
+    assert all(row["planned_service_s"] for row in rows)
 
 
 async def test_the_service_shows_them(service: Service) -> None:
