@@ -57,11 +57,26 @@ def describe_plug(plug: PulledPlug) -> str:
     )
 
 
-def describe_distrust(result: Mapping[str, Any]) -> list[str]:
-    """What the checks of a result say that forbid to trust it: a pulled plug alone, from which the others follow."""
+def find_failed_checks(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The checks of a result that forbid to trust it: a pulled plug alone, from which the others follow."""
     failed = [check for check in result["checks"] if check["verdict"] == "fail"]
-    plug = [check for check in failed if check["id"] == "H15"]
-    return [f"{check['id']}: {check['detail']}" for check in plug or failed]
+    return [check for check in failed if check["id"] == "H15"] or failed
+
+
+def describe_distrust(result: Mapping[str, Any]) -> list[str]:
+    """What the checks of a result say that forbid to trust it."""
+    return [f"{check['id']}: {check['detail']}" for check in find_failed_checks(result)]
+
+
+def describe_trust(result: Mapping[str, Any]) -> str:
+    """Whether a result can be trusted, without the details of its checks."""
+    verdicts = [check["verdict"] for check in result["checks"]]
+    if failed := [check["id"] for check in find_failed_checks(result)]:
+        advice = " The machine was busy: close other programs and run again." if was_busy(result) else ""
+        return f"Do not trust this run: {', '.join(failed)} failed.{advice}"
+    if result["trusted"] is None:
+        return f"{verdicts.count('not_run')} of {len(verdicts)} checks were not run; none of the others failed."
+    return f"This run can be trusted: none of its {len(verdicts)} checks failed."
 
 
 def was_busy(result: Mapping[str, Any]) -> bool:
