@@ -15,7 +15,7 @@ from reportsim.schemas.queries import BenchmarksQuery, ComparisonQuery, Percenti
 from reportsim.schemas.submission_parser import parse_raw
 from reportsim.store import benchmarks as store
 from reportsim.store.benchmarks import Benchmark
-from reportsim.web.benchmark_runs import RUN, build_plan, get_completed_pair, get_run_or_404, run_as_json
+from reportsim.web.benchmark_runs import RUN, build_plan, get_completed_pair, get_run_or_404, list_runs, run_as_json
 from reportsim.web.body import read_json
 from reportsim.web.keys import ENGINE, RUNNER
 from reportsim.web.limits.client_address import client_key
@@ -60,7 +60,7 @@ async def create_benchmark(request: web.Request) -> web.StreamResponse:
 async def list_benchmarks(request: web.Request) -> web.Response:
     """The newest runs, newest first; the last 200 are kept."""
     limit = load_query(BenchmarksQuery(), request)["limit"]
-    runs = await store.newest(request.app[ENGINE].pool, limit)
+    runs = await list_runs(request, limit)
     runner = request.app[RUNNER]
     return json_response({"items": [run.as_json(runner.progress_of(run.id)) for run in runs]})
 

@@ -15,6 +15,8 @@ from reportsim.core.service_time import LONGEST_MS, ServiceTime
 
 MOST_DRAIN_S: Final = 600.0
 """What a block may take to work off when its load is over."""
+MOST_SIDE_DRAIN_S: Final = 1_200.0
+"""What all blocks of a side may take to work off, together: a run ends within about an hour."""
 BOUNDS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
     {**workload.BOUNDS, "workers": (1, 32), "callback_failures": (0, 20)}
 )
@@ -61,6 +63,8 @@ class Plan(Workload):
             raise PlanError("the other ways to learn a result need an async side")
         if self.expected_drain_s > MOST_DRAIN_S:
             raise PlanError(f"a block of this load would take more than {MOST_DRAIN_S:g} s to work off")
+        if self.pairs * self.expected_drain_s > MOST_SIDE_DRAIN_S:
+            raise PlanError(f"the blocks of a side would take more than {MOST_SIDE_DRAIN_S:g} s to work off")
 
     @property
     def fitting_blocks(self) -> int:

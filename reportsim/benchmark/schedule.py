@@ -41,9 +41,14 @@ def make_schedule(plan: Plan) -> Schedule:
     about ten microseconds per request.
     """
     due, bounds = draw_arrivals(plan)
-    seeds_from = Random(f"{plan.seed}/seeds")
-    seeds = array("q", (seeds_from.getrandbits(31) for _ in due))
+    seeds = draw_seeds(plan, len(due))
     return Schedule(bounds, due, seeds, array("d", (service_s(plan, seed) for seed in seeds)))
+
+
+def draw_seeds(plan: Plan, count: int) -> "array[int]":
+    """The seeds of the first so many requests; that of an index does not depend on how many there are."""
+    source = Random(f"{plan.seed}/seeds")
+    return array("q", (source.getrandbits(31) for _ in range(count)))
 
 
 def draw_arrivals(workload: Workload) -> tuple["array[float]", tuple[int, ...]]:

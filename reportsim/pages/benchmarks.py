@@ -26,7 +26,7 @@ from reportsim.schemas.strict_json import check_strings
 from reportsim.schemas.submission_parser import parse_body
 from reportsim.store import benchmarks as store
 from reportsim.store.benchmarks import Benchmark
-from reportsim.web.benchmark_runs import RUN, build_plan, get_completed_pair, get_run_or_404, run_as_json
+from reportsim.web.benchmark_runs import RUN, build_plan, get_completed_pair, get_run_or_404, list_runs, run_as_json
 from reportsim.web.keys import ENGINE, RUNNER
 from reportsim.web.limits.concurrency_limit import ConcurrencyLimit
 from reportsim.web.limits.expensive_requests import refuse_during_run, refuse_other_sites
@@ -85,7 +85,7 @@ async def render_benchmarks(
             if refused.slug != "invalid-parameters":
                 raise
             problem = refused
-    runs = await store.newest(engine.pool, LISTED)
+    runs = await list_runs(request, LISTED)
     context = {
         "runs": runs,
         "progress": {run.id: runner.progress_of(run.id) for run in runs},

@@ -72,16 +72,18 @@ SELECT_ONE: Final = f"SELECT {COLUMNS} FROM benchmarks WHERE id = $1"
 SELECT_STATUS: Final = "SELECT status FROM benchmarks WHERE id = $1"
 SELECT_NEWEST: Final = """
 SELECT id, status, plan, result -> 'verdict' AS verdict, result -> 'trusted' AS trusted, created_at, completed_at,
-    (result #>> '{sync,shares,client_timeout,value}')::float8 AS sync_timeout_share
-FROM benchmarks ORDER BY id DESC LIMIT $1
+    (result #>> '{sync,shares,client_timeout,value}')::float8 AS sync_timeout_share,
+    CASE WHEN result IS NOT NULL AND plan -> 'blocks' IS NULL THEN json_build_object(
+        'sync', json_build_object('outcomes', s -> 'outcomes', 'open_connections', s -> 'open_connections'),
+        'async', json_build_object('outcomes', a -> 'outcomes', 'open_connections', a -> 'open_connections'),
+        'comparison', result -> 'comparison') END AS old_figures
+FROM benchmarks, LATERAL (SELECT result -> 'sync' AS s, result -> 'async' AS a) AS sides ORDER BY id DESC LIMIT $1
 """
 SELECT_LATEST_RACE_ACCEPT: Final = """
 SELECT (result #>> '{async,accept_ms,mean,value}')::float8 AS accept_ms FROM benchmarks
 WHERE (plan ->> 'together')::boolean AND result IS NOT NULL ORDER BY id DESC LIMIT 1
 """
 SELECT_SAMPLES: Final = "SELECT samples_sync, samples_async FROM benchmarks WHERE id = $1"
-
-
 # What repeating a statement mends: it met another one in the wrong order.
 CONFLICTS: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
@@ -146,6 +148,8 @@ class Summary:
     completed_at: datetime | None
     sync_timeout_share: float | None
     """The sync clients that gave up; None without a result, for A/A runs, and for runs of earlier versions."""
+    old_figures: dict[str, Any] | None = None
+    """Of a run of an earlier version the part of its result from which its verdict is written."""
 
     def as_json(self, progress: float = 0.0) -> dict[str, Any]:
         """The run as the list shows it."""
@@ -249,9 +253,8 @@ async def has_ended_by_now(pool: Pool, id: UUID) -> bool:
 
 async def newest(pool: Pool, limit: int) -> list[Summary]:
     """The newest runs, newest first."""
-    return [
-        Summary(**decode_columns(row, "plan", "verdict", "trusted")) for row in await pool.fetch(SELECT_NEWEST, limit)
-    ]
+    rows = await pool.fetch(SELECT_NEWEST, limit)
+    return [Summary(**decode_columns(row, "plan", "verdict", "trusted", "old_figures")) for row in rows]
 
 
 async def latest_race_accept_ms(pool: Pool) -> float | None:

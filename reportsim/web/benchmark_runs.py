@@ -10,13 +10,13 @@ from aiohttp import web
 from reportsim.benchmark.active_run import RunRequest
 from reportsim.benchmark.load.messages import INDEX_HEADER, RUN_HEADER
 from reportsim.benchmark.plan import Plan
-from reportsim.benchmark.results.stored_run import upgrade_plan, upgrade_result
+from reportsim.benchmark.results.stored_run import rewrite_verdict, upgrade_plan, upgrade_result
 from reportsim.benchmark.workload import PlanError
 from reportsim.core.model import Mode
 from reportsim.core.problems import Problem, invalid
 from reportsim.schemas.submission_parser import ParsedBody
 from reportsim.store import benchmarks as store
-from reportsim.store.benchmarks import Benchmark
+from reportsim.store.benchmarks import Benchmark, Summary
 from reportsim.web.keys import ENGINE, RUNNER
 from reportsim.web.request_lookup import not_found
 from reportsim.web.server.connection import Connection
@@ -47,6 +47,12 @@ async def get_run_or_404(request: web.Request, id: UUID) -> Benchmark:
     if run is None:
         raise not_found(RUN)
     return replace(run, plan=upgrade_plan(run.plan), result=upgrade_result(run.result))
+
+
+async def list_runs(request: web.Request, limit: int) -> list[Summary]:
+    """The newest runs, newest first, those of older versions with the verdict that they have by themselves."""
+    runs = await store.newest(request.app[ENGINE].pool, limit)
+    return [replace(run, verdict=rewrite_verdict(run.old_figures)) if run.old_figures else run for run in runs]
 
 
 async def get_completed_pair(request: web.Request, ids: Sequence[UUID]) -> Sequence[Benchmark]:

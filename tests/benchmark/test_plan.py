@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reportsim.benchmark.checks.load_checks import gaps_of, kolmogorov
-from reportsim.benchmark.plan import BOUNDS, Cancel, Plan
+from reportsim.benchmark.plan import BOUNDS, MOST_DRAIN_S, MOST_SIDE_DRAIN_S, Cancel, Plan
 from reportsim.benchmark.results.samples import Samples
 from reportsim.benchmark.schedule import make_schedule
 from reportsim.benchmark.workload import Arrivals, PlanError
@@ -65,6 +65,25 @@ def test_values_out_of_bounds_are_refused(name: str, how: str) -> None:
 def test_plans_that_cannot_be_are_refused(parameters: dict[str, Any]) -> None:
     with pytest.raises(PlanError):
         Plan.from_json(parameters)
+
+
+FIXED_16_S = {"distribution": "fixed", "mean_ms": 16_000}
+OVERLOAD: dict[str, Any] = {"workers": 1, "duration_s": 600, "service_time": {"distribution": "fixed", "mean_ms": 1000}}
+
+
+@pytest.mark.parametrize("blocks", [2, None, 50])
+def test_what_a_side_may_take_to_work_off_does_not_grow_with_the_number_of_blocks(blocks: int | None) -> None:
+    plan = Plan(rate=3, blocks=blocks, **OVERLOAD)
+    assert plan.pairs * plan.expected_drain_s == pytest.approx(MOST_SIDE_DRAIN_S)
+    for excessive in ({"rate": 3.1}, {"rate": 11}, {"rate": 100, "workers": 32, "service_time": FIXED_16_S}):
+        with pytest.raises(PlanError, match="s to work off"):
+            Plan(**{**OVERLOAD, "blocks": blocks, **excessive})
+
+
+def test_what_one_block_may_take_to_work_off_is_bounded() -> None:
+    assert Plan(**OVERLOAD, rate=2, together=True).expected_drain_s == MOST_DRAIN_S
+    with pytest.raises(PlanError, match="a block of this load"):
+        Plan(**OVERLOAD, rate=2.1, together=True)
 
 
 @given(PLANS)

@@ -6,17 +6,22 @@ import json
 import os
 import re
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from rich.console import Console
 
+from reportsim.benchmark.conclusion import conclude_from_samples
+from reportsim.benchmark.results.csv_reader import read_samples
+from reportsim.benchmark.results.export import samples_csv
 from reportsim.benchmark.results.run_comparison import compare_estimates, compare_runs
 from reportsim.cli.benchmark.self_test import run_self_test
-from reportsim.cli.benchmark.tables import show_comparison, show_result
+from reportsim.cli.benchmark.tables import show_analysis, show_comparison, show_list, show_result
 from reportsim.cli.errors import CommandError
-from tests.benchmark.runs import overload
+from tests.benchmark.runs import IDLE, example, overload
 from tests.conftest import Service
 
 SMALL = ("--rate", "80", "--duration", "1", "--workers", "4", "--mean", "0.02", "--timeout", "none")
@@ -76,6 +81,7 @@ async def test_a_run_its_exports_the_list_and_two_runs_beside_each_other(service
     ("arguments", "said"),
     [
         (("--rate", "5000", "--duration", "600"), "must not exceed 200,000"),
+        (("--rate", "11", "--workers", "1", "--duration", "600"), "The blocks of a side would take more than 1200 s"),
         (("--ledger", "nowhere"), "There is no such ledger"),
         (("--compare", "nonsense", "nonsense"), "Not a UUID"),
     ],
@@ -107,6 +113,45 @@ def test_bounds_and_too_small_numbers_are_said_as_such() -> None:
     assert "3 block pairs are too few for an interval" in text
     (row,) = [line.split() for line in text.splitlines() if line.split()[:2] == ["time_to_result_ms.p95", "≥"]]
     assert row[2] == "8,000"
+
+
+def printed(show: Callable[[Console], None], width: int = 200) -> list[str]:
+    """The lines that something prints."""
+    out = io.StringIO()
+    show(Console(file=out, width=width))
+    return out.getvalue().splitlines()
+
+
+def test_a_result_begins_with_whether_it_can_be_trusted() -> None:
+    run, result = example()
+    good = printed(lambda console: show_result(console, {"result": {**result, "ways": None}}))
+    assert good[0] == f"This run can be trusted: none of its {len(result['checks'])} checks failed."
+    bad = run.conclude(replace(IDLE, generator_loop_lag_p99_ms=80.0))
+    lines = printed(lambda console: show_result(console, {"result": {**bad, "ways": None}}))
+    advice = "The machine was busy: close other programs and run again."
+    assert lines[0] == f"Do not trust this run: H6 failed. {advice}"
+    assert any(line.startswith("H6 fail: ") for line in lines)
+
+
+def test_an_analysis_says_which_checks_it_had() -> None:
+    run, _ = example()
+    recorded = read_samples(io.StringIO("".join(samples_csv(run.plan, list(run.samples.values())))))
+    result = conclude_from_samples(recorded)
+    not_run = sum(check["verdict"] == "not_run" for check in result["checks"])
+    lines = printed(lambda console: show_analysis(console, "run.csv", result))
+    said = f"{not_run} of {len(result['checks'])} checks were not run; none of the others failed."
+    assert lines[:2] == ["run.csv", said]
+
+
+def test_the_list_says_of_each_run_whether_it_can_be_trusted_where_a_terminal_does_not_cut_it() -> None:
+    plan = {"rate": 8}
+    runs = [
+        {"id": 36 * "0", "created_at": "2026-01-01T00:00:00Z", "status": status, "plan": plan} | {"trusted": trusted}
+        for status, trusted in (("COMPLETED", True), ("COMPLETED", False), ("RUNNING", None))
+    ]
+    lines = printed(lambda console: show_list(console, [{**run, "verdict": "Slow."} for run in runs]))
+    assert [line[36:51] for line in lines] == ["  trusted      ", "  not trusted  ", 15 * " "]
+    assert all(line.endswith("8/s  Slow.") for line in lines)
 
 
 SAME = {"first": "a", "second": "b", "distrust": {"first": [], "second": []}, "plan": [], "same_load": True}

@@ -106,6 +106,7 @@ async def test_objectives_decide_the_exit_code_if_the_measurement_is_trusted(tmp
     }
     assert good.code == (0 if result["trusted"] else 99)
     assert bad.code == 99
+    assert bad.out.startswith(("This run can be trusted: ", "Do not trust this run: "))
     assert "sync missed time_to_result_ms.p50 < 1" in bad.out
     assert "Not known of a service that is not reportsim's own: queue, workers" in bad.out
 

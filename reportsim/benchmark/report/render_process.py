@@ -19,7 +19,6 @@ from reportsim.benchmark.report.page import html_fragment, html_report
 from reportsim.benchmark.report.replay import html_replay
 from reportsim.benchmark.results.export import hgrm, samples_csv
 from reportsim.benchmark.results.samples import Samples
-from reportsim.benchmark.schedule import make_schedule
 from reportsim.tasks import start
 
 CHUNK: Final = 64 * 1024
@@ -86,7 +85,7 @@ def render(kind: Export, run: dict[str, Any], samples: list[Samples]) -> Iterato
     """The export."""
     plan = Plan.from_json(run["plan"])
     if kind is Export.CSV:
-        yield from samples_csv(plan, make_schedule(plan), samples)
+        yield from samples_csv(plan, samples)
         return
     if kind is Export.HGRM:
         yield from (hgrm(plan, side) for side in samples)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.results.samples import MOMENTS, Outcome, Samples
-from reportsim.benchmark.schedule import Schedule
+from reportsim.benchmark.schedule import draw_seeds, service_s
 from reportsim.benchmark.statistics.percentile_levels import rank
 
 HEADER: Final = (
@@ -30,9 +30,14 @@ BATCH: Final = 1_000
 TICKS: Final = 5
 
 
-def samples_csv(plan: Plan, schedule: Schedule, sides: Sequence[Samples]) -> Iterator[str]:
-    """A run of our own as CSV."""
-    return write_csv(plan.as_json(), plan.slo_s, schedule.services, sides)
+def samples_csv(plan: Plan, sides: Sequence[Samples]) -> Iterator[str]:
+    """A run of our own as CSV.
+
+    The service times are those of the samples, of which a run of an earlier version has another number than its plan
+    would have today.
+    """
+    seeds = draw_seeds(plan, max(map(len, sides)))
+    return write_csv(plan.as_json(), plan.slo_s, [service_s(plan, seed) for seed in seeds], sides)
 
 
 def write_csv(
@@ -54,7 +59,7 @@ def write_csv(
         times = samples.times_to_result()
         for number, block in enumerate(samples.blocks):
             for index in block:
-                planned = services[index] if len(services) == len(samples) else math.nan
+                planned = services[index] if services else math.nan
                 row = csv_row(slo_s, planned, samples, number, index, times[index])
                 writer.writerow((*row, *(foreign_cells(samples, index) if foreign else ())))
                 written += 1

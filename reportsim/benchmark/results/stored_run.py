@@ -1,7 +1,11 @@
 """Runs as they were stored by earlier versions, in the shape of today."""
 
+import math
 from collections.abc import Iterable
 from typing import Any, Final
+
+from reportsim.benchmark.results.verdict import describe_connections, describe_losses, signed
+from reportsim.benchmark.statistics.intervals import Estimate
 
 Json = dict[str, Any]
 OLDER_METHOD: Final = "none: older method"
@@ -26,17 +30,49 @@ def upgrade_result(result: Json | None) -> Json | None:
     result = {"plug": None, **result}
     if all("shares" in result[side] for side in sides_of(result)):
         return result
-    upgraded = {**result, "intervals": OLDER_METHOD}
+    upgraded = {**result, "intervals": OLDER_METHOD, "verdict": rewrite_verdict(result)}
     for side in sides_of(result):
         upgraded[side] = upgrade_side(result[side])
+    if result["ways"] is not None:
+        upgraded["ways"] = {way: upgrade_way(found) for way, found in result["ways"].items()}
     comparison = result["comparison"]
-    differences = {name: {**found, **UNKNOWN} for name, found in comparison["difference_ms"].items()}
+    differences = without_intervals(comparison["difference_ms"])
     upgraded["comparison"] = {"limit_ms": None, **comparison, "difference_ms": differences}
     upgraded["theory"] = {
         side: {name: {"explained": found["inside"], **found} for name, found in figures.items()}
         for side, figures in result["theory"].items()
     }
     return upgraded
+
+
+def rewrite_verdict(result: Json) -> str:
+    """The verdict of an old result from its outcomes, connections and comparison: the stored one quotes intervals."""
+    sides = {name: result[name] for name in sides_of(result)}
+    sentences = [
+        describe_losses(name, side["outcomes"], estimate_shares(side["outcomes"]), math.inf)
+        for name, side in sides.items()
+    ]
+    sentences += describe_connections({name: side["open_connections"]["mean"] for name, side in sides.items()})
+    sentences.append(describe_old_difference(result["comparison"], *sides))
+    return " ".join(sentences)
+
+
+def describe_old_difference(comparison: Json, first: str, second: str) -> str:
+    """How the times differ on average, which was computed where both sides had a result."""
+    pairs, mean_ms = comparison["pairs"], comparison["difference_ms"]["mean"]["value"]
+    if mean_ms is None:
+        return f"No request has a result on both sides, so {first} and {second} cannot be compared."
+    requests = "request" if pairs == 1 else "requests"
+    return (
+        f"{second.capitalize()} − {first} is {signed(mean_ms)} on average over {pairs:,} {requests} with a result on"
+        " both sides, without an interval: older method."
+    )
+
+
+def estimate_shares(outcomes: dict[str, int]) -> dict[str, Estimate]:
+    """The share of each outcome, without an interval."""
+    offered = max(sum(outcomes.values()), 1)
+    return {name: Estimate(round(count / offered, 6)) for name, count in outcomes.items()}
 
 
 def sides_of(result: Json) -> Iterable[str]:
@@ -46,18 +82,28 @@ def sides_of(result: Json) -> Iterable[str]:
 
 def upgrade_side(side: Json) -> Json:
     """One side's result without intervals."""
-    offered = max(side["offered"], 1)
+    shares = estimate_shares(side["outcomes"])
     return {
         **side,
         "sched_lag_ms": {"p99_9": None, **side["sched_lag_ms"]},
         **{clock: upgrade_times(side[clock]) for clock in TIMES},
-        "shares": {name: {"value": round(count / offered, 6), **UNKNOWN} for name, count in side["outcomes"].items()},
+        "shares": {name: share.as_json(6) for name, share in shares.items()},
         **{f"{name}_interval": UNKNOWN for name in RATES},
         **{name: {"mean_interval": UNKNOWN, **side[name]} for name in ("open_connections", "queue")},
     }
 
 
+def upgrade_way(way: Json) -> Json:
+    """What a way to learn a result costs, without intervals."""
+    return {**way, "time_to_result_ms": without_intervals(way["time_to_result_ms"])}
+
+
 def upgrade_times(times: Json) -> Json:
     """Percentiles without intervals; the mean was not kept."""
     mean = {"value": None, **UNKNOWN, "n": times["max"]["n"], "censored": False}
-    return {"mean": mean, **{level: {**found, **UNKNOWN} for level, found in times.items()}}
+    return {"mean": mean, **without_intervals(times)}
+
+
+def without_intervals(estimates: Json) -> Json:
+    """Estimates by name, the ends of their intervals taken out."""
+    return {name: {**found, **UNKNOWN} for name, found in estimates.items()}

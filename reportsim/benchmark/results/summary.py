@@ -92,11 +92,6 @@ class SideResult:
     queue: Occupancy
     wasted_share: Estimate
 
-    def share(self, *outcomes: Outcome) -> float:
-        """The share of some outcomes among all requests offered."""
-        found = sum(self.outcomes[outcome.label] for outcome in outcomes)
-        return found / self.offered if self.offered else 0.0
-
     def as_json(self) -> Json:
         """The object S of the API."""
         return {

@@ -57,11 +57,26 @@ def describe_plug(plug: PulledPlug) -> str:
     )
 
 
-def describe_distrust(result: Mapping[str, Any]) -> list[str]:
-    """What the checks of a result say that forbid to trust it: a pulled plug alone, from which the others follow."""
+def find_failed_checks(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The checks of a result that forbid to trust it: a pulled plug alone, from which the others follow."""
     failed = [check for check in result["checks"] if check["verdict"] == "fail"]
-    plug = [check for check in failed if check["id"] == "H15"]
-    return [f"{check['id']}: {check['detail']}" for check in plug or failed]
+    return [check for check in failed if check["id"] == "H15"] or failed
+
+
+def describe_distrust(result: Mapping[str, Any]) -> list[str]:
+    """What the checks of a result say that forbid to trust it."""
+    return [f"{check['id']}: {check['detail']}" for check in find_failed_checks(result)]
+
+
+def describe_trust(result: Mapping[str, Any]) -> str:
+    """Whether a result can be trusted, without the details of its checks."""
+    verdicts = [check["verdict"] for check in result["checks"]]
+    if failed := [check["id"] for check in find_failed_checks(result)]:
+        advice = " The machine was busy: close other programs and run again." if was_busy(result) else ""
+        return f"Do not trust this run: {', '.join(failed)} failed.{advice}"
+    if result["trusted"] is None:
+        return f"{verdicts.count('not_run')} of {len(verdicts)} checks were not run; none of the others failed."
+    return f"This run can be trusted: none of its {len(verdicts)} checks failed."
 
 
 def was_busy(result: Mapping[str, Any]) -> bool:
@@ -73,9 +88,13 @@ def was_busy(result: Mapping[str, Any]) -> bool:
 def write_verdict(analysis: Analysis) -> str:
     """What the run shows: what was lost or late, what was held meanwhile, the times."""
     timeouts = {side.name: side.timeout_s for side in analysis.design.sides}
-    sentences = [describe_losses(name, result, timeouts[name]) for name, result in analysis.sides.items()]
+    sentences = [
+        describe_losses(name, result.outcomes, result.shares, timeouts[name]) for name, result in analysis.sides.items()
+    ]
     sentences += describe_vagueness(analysis)
-    sentences += describe_connections(analysis.sides)
+    sentences += describe_connections(
+        {name: result.open_connections.mean.value for name, result in analysis.sides.items()}
+    )
     if analysis.comparison is not None:
         sentences.append(describe_difference(analysis.comparison, irrelevant_ms(analysis.sides)))
     return " ".join(sentences)
@@ -128,23 +147,22 @@ def milliseconds(value_ms: float) -> str:
     return duration(round(value_ms, 3) / 1000)
 
 
-def describe_losses(name: str, result: SideResult, timeout_s: float) -> str:
+def describe_losses(name: str, outcomes: Mapping[str, int], shares: Mapping[str, Estimate], timeout_s: float) -> str:
     """Requests without a result or with a late one."""
-    if not result.offered:
+    offered = sum(outcomes.values())
+    if not offered:
         return f"{name.capitalize()} was offered no request."
     gone = {
         "timed out" if math.isinf(timeout_s) else f"timed out after {duration(timeout_s)}": Outcome.CLIENT_TIMEOUT,
         "never had a callback": Outcome.CALLBACK_LOST,
     }
     parts = [
-        f"{with_interval(result.shares[outcome.label])} {words}"
-        for words, outcome in gone.items()
-        if result.outcomes[outcome.label]
+        f"{with_interval(shares[outcome.label])} {words}" for words, outcome in gone.items() if outcomes[outcome.label]
     ]
-    if failures := result.share(*ERRORS):
-        parts.append(f"{percent(failures)} ended with an error")
-    lost = f"of {result.offered:,} {name} requests, " + " and ".join(parts) if parts else f"no {name} request was lost"
-    late = result.shares[Outcome.OK_LATE.label]
+    if failures := sum(outcomes[outcome.label] for outcome in ERRORS):
+        parts.append(f"{percent(failures / offered)} ended with an error")
+    lost = f"of {offered:,} {name} requests, " + " and ".join(parts) if parts else f"no {name} request was lost"
+    late = shares[Outcome.OK_LATE.label]
     said = f"{lost}; {with_interval(late)} had a late result" if late.value else lost
     return f"{said[0].upper()}{said[1:]}."
 
@@ -178,8 +196,7 @@ def describe_vagueness(analysis: Analysis) -> list[str]:
     ]
 
 
-def describe_connections(results: Mapping[str, SideResult]) -> list[str]:
-    """What clients held while they waited."""
-    held = {name: result.open_connections.mean.value for name, result in results.items()}
+def describe_connections(held: Mapping[str, float | None]) -> list[str]:
+    """How many connections the clients of each side held on average while they waited."""
     said = [f"{three(value)} by {name}" for name, value in held.items() if value is not None]
     return [f"Connections held on average: {', '.join(said)}."] if said else []

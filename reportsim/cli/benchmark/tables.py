@@ -10,7 +10,7 @@ from reportsim.benchmark.report.charts.summary import WORDS
 from reportsim.benchmark.report.tables import WAYS, describe_measurement, interval_of, is_unknown, side_names
 from reportsim.benchmark.report.time_tables import is_resolved
 from reportsim.benchmark.results.run_comparison import is_relevant
-from reportsim.benchmark.results.verdict import IRRELEVANT_SHARE
+from reportsim.benchmark.results.verdict import IRRELEVANT_SHARE, describe_trust
 from reportsim.core.number_format import duration, percent, three
 
 Json = Mapping[str, Any]
@@ -23,14 +23,20 @@ CLOCKS: Final = {
 
 
 def show_result(console: Console, run: Json) -> None:
-    """Prints a completed run: the numbers, the checks that are not well, the verdict."""
+    """Prints a completed run: whether to trust it, the numbers, the checks that are not well, the verdict."""
     result = run["result"]
+    show_trust(console, result)
     show_figures(console, result)
     if result["ways"]:
         show_ways(console, result["ways"])
     show_checks(console, result)
     show_missed(console, result)
     console.print(result["verdict"], highlight=False, markup=False, soft_wrap=True)
+
+
+def show_trust(console: Console, result: Json) -> None:
+    """Prints whether a result can be trusted."""
+    console.print(describe_trust(result), highlight=False, markup=False, soft_wrap=True)
 
 
 def show_missed(console: Console, result: Json) -> None:
@@ -47,6 +53,7 @@ def show_missed(console: Console, result: Json) -> None:
 def show_analysis(console: Console, name: str, result: Json) -> None:
     """Prints what was computed from the samples in a file."""
     console.print(name, highlight=False, markup=False)
+    show_trust(console, result)
     show_figures(console, result)
     show_checks(console, result)
     console.print(result["verdict"], highlight=False, markup=False, soft_wrap=True)
@@ -140,10 +147,10 @@ def show_list(console: Console, runs: list[Json]) -> None:
         believed = {True: "trusted", False: "not trusted", None: ""}[run["trusted"]]
         cells = (
             run["id"],
+            f"{believed:<11}",
             run["created_at"][:16].replace("T", " "),
             f"{run['status']:<9}",
             f"{run['plan']['rate']:g}/s",
-            believed,
             run["verdict"] or "",
         )
         cut = console.is_terminal

@@ -16,7 +16,7 @@ from reportsim.benchmark.results.export import write_csv
 from reportsim.benchmark.workload import FEWEST_BLOCKS, Arrivals, PlanError
 from reportsim.cli.arguments import positive
 from reportsim.cli.benchmark.command import FAILED, is_good
-from reportsim.cli.benchmark.tables import show_checks, show_figures, show_missed
+from reportsim.cli.benchmark.tables import show_checks, show_figures, show_missed, show_trust
 from reportsim.cli.console import open_console
 from reportsim.cli.errors import CommandError
 from reportsim.cli.ledger.command import bounded
@@ -168,7 +168,8 @@ async def measure(measurement: Measurement) -> Measured:
 
 
 def show(console: Console, result: Mapping[str, Any]) -> None:
-    """Prints a result: the numbers, what came beside them, the checks that are not well, the verdict."""
+    """Prints a result: trust, the numbers, what came beside them, the checks that are not well, the verdict."""
+    show_trust(console, result)
     show_figures(console, result)
     lines = [
         *(line for name in ("sync", "async") if name in result for line in describe_counts(name, result[name])),

@@ -32,7 +32,7 @@ def page(run: Run, result: dict[str, Any], **more: Any) -> str:
 
 def test_csv_has_a_row_for_each_request_of_each_side() -> None:
     run, result = example()
-    text = "".join(samples_csv(run.plan, run.schedule, [run.samples[mode] for mode in Mode]))
+    text = "".join(samples_csv(run.plan, [run.samples[mode] for mode in Mode]))
     first, rest = text.split("\n", 1)
     assert Plan.from_json(json.loads(first.removeprefix("# plan:"))) == run.plan
     rows = list(csv.DictReader(io.StringIO(rest)))
@@ -53,7 +53,7 @@ def test_csv_has_a_row_for_each_request_of_each_side() -> None:
 
 def test_csv_comes_in_pieces() -> None:
     run = overload(rate=60, duration_s=20.0, service_time=None)
-    pieces = list(samples_csv(run.plan, run.schedule, [run.samples[mode] for mode in Mode]))
+    pieces = list(samples_csv(run.plan, [run.samples[mode] for mode in Mode]))
     assert len(pieces) == 1 + 2 * len(run.schedule) // 1_000
     assert "".join(pieces).count("\n") == 2 + 2 * len(run.schedule)
 

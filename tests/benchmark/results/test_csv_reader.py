@@ -21,7 +21,7 @@ HEADER = "mode,index,block,due_s,result_s,outcome"
 
 
 def export(run: Run) -> str:
-    return "".join(samples_csv(run.plan, run.schedule, list(run.samples.values())))
+    return "".join(samples_csv(run.plan, list(run.samples.values())))
 
 
 def close(first: Any, second: Any) -> bool:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from reportsim.benchmark.results.verdict import describe_distrust, was_busy
+from reportsim.benchmark.results.verdict import describe_distrust, describe_trust, was_busy
 from tests.conftest import Service
 from tests.engine.jobs import until
 
@@ -60,3 +60,4 @@ def test_only_failed_checks_forbid_trust() -> None:
     assert describe_distrust({"checks": checks}) == ["H1: Late."]
     plug = {"id": "H15", "verdict": "fail", "detail": "Pulled."}
     assert describe_distrust({"checks": [*checks, plug]}) == ["H15: Pulled."]
+    assert describe_trust({"checks": [*checks, plug]}) == "Do not trust this run: H15 failed."
