@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -24,6 +25,8 @@ from reportsim.store.embedded_postgres.processes import belongs_to, run_program,
 
 _log = logging.getLogger(__name__)
 SOCKET: Final = ".s.PGSQL.5432"
+# The first message that a client may send, to which every server has an answer.
+SSL_REQUEST: Final = struct.pack("!ii", 8, 80877103)
 LONGEST_SOCKET: Final = 100  # macOS allows 103 bytes, Linux 107
 # Characters that have no special meaning in PostgreSQL's list of socket folders, nor in an address.
 PLAIN_FOLDER: Final = re.compile(r"/[A-Za-z0-9_./+-]*")
@@ -100,9 +103,18 @@ class Cluster:
         for process in psutil.wait_procs(started, PATIENCE_S)[1]:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        for incomplete in self.folder.parent.glob("postgres-new-*"):
-            shutil.rmtree(incomplete, ignore_errors=True)
+        self._remove_incomplete()
         self._clear(self._socket())
+
+    def _remove_incomplete(self) -> None:
+        """Remove folders that were not made to the end; programs that were killed may write for a moment longer."""
+        deadline = time.monotonic() + PATIENCE_S
+        while incomplete := list(self.folder.parent.glob("postgres-new-*")):
+            for folder in incomplete:
+                shutil.rmtree(folder, ignore_errors=True)
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.01)
 
     def _clear(self, address: Path) -> None:
         """Remove the files that a dead server left.
@@ -191,7 +203,10 @@ class Cluster:
         with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
             probe.settimeout(5)
             probe.connect(str(self._socket()))
-            return "ready" if pid_file[7] == "ready" else "busy"
+            # The children of a server that was killed keep its socket for a moment, on which nobody answers any more.
+            probe.sendall(SSL_REQUEST)
+            if probe.recv(1):
+                return "ready" if pid_file[7] == "ready" else "busy"
         return "busy" if runs_on(self.folder, pid_file[0]) else "absent"
 
     def _pid_file(self) -> list[str]:
@@ -226,8 +241,6 @@ class Cluster:
             user=owner and owner.pw_uid,
             group=owner and owner.pw_gid,
             extra_groups=owner and [],
-            # Signals of the terminal go to the command alone, which passes them on.
-            start_new_session=True,
         )
 
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import itertools
+import os
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 def run_program(words: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, with its errors among its output; an interrupt kills it at any moment.
 
+    It has a session of its own, so that signals of the terminal go to the command alone, which passes them on, and so
+    that the programs that it has started are killed with it.
     `subprocess.run` would leave a program running that is interrupted between its start and its registration.
     """
     with contextlib.ExitStack() as running:
@@ -27,12 +31,19 @@ def run_program(words: Sequence[str | Path], **options: Any) -> subprocess.Compl
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
+                start_new_session=True,
                 **options,
             )
             running.enter_context(process)
-            running.push(lambda kind, *_: process.kill() if kind else None)
+            running.push(lambda kind, *_: kill_session(process) if kind else None)
         output, _ = process.communicate()
     return subprocess.CompletedProcess(words, process.returncode, output)
+
+
+def kill_session(leader: "subprocess.Popen[str]") -> None:
+    """Kill a program that has a session of its own, and what it has started in it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader.pid, signal.SIGKILL)
 
 
 def runs_on(folder: Path, pid: str) -> bool:

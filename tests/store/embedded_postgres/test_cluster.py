@@ -2,9 +2,11 @@ import importlib.util
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -144,6 +146,33 @@ async def test_a_killed_server_is_started_again(data_dir: Path, victim: str) -> 
             other.kill()
             other.wait()
     assert not running(data_dir)
+
+
+async def test_a_socket_on_which_nobody_answers_is_no_server(data_dir: Path) -> None:
+    """As that of a killed server, which its children have for a moment longer."""
+    with holder(data_dir) as other:
+        other.kill()
+        killed = postmaster(data_dir)
+        kill(killed)
+        other.wait()
+    address = data_dir / "postgres" / ".s.PGSQL.5432"
+    address.unlink()
+    with socket.socket(socket.AF_UNIX) as left_over:
+        left_over.bind(str(address))
+        left_over.listen()
+        closer = threading.Thread(target=close_next, args=(left_over,))
+        closer.start()
+        with embedded.start(data_dir) as server:
+            closer.join()
+            assert postmaster(data_dir) != killed
+            assert await answer(server.dsn) == 1
+    assert not running(data_dir)
+
+
+def close_next(listener: socket.socket) -> None:
+    """Closes the next connection without an answer."""
+    connection, _ = listener.accept()
+    connection.close()
 
 
 async def test_a_process_id_that_now_belongs_to_another_process_is_no_server(data_dir: Path) -> None:
