@@ -43,6 +43,7 @@ class Batcher(Generic[Item, Result]):
     Args:
         flush: writes many items in one statement and returns one result per item, in order.
         largest: items per statement.
+        pause: seconds after a statement in which more is gathered for the next one; the first is not delayed.
         waiting: items that may wait; one more raises `Overloaded`.
     """
 
@@ -52,12 +53,14 @@ class Batcher(Generic[Item, Result]):
         *,
         name: str,
         largest: int = 200,
+        pause: float = 0.0,
         waiting: int = 10_000,
     ) -> None:
         """Makes a batcher that works once its `running` context is entered."""
         self.name = name
         self._flush = flush
         self._largest = largest
+        self._pause = pause
         self._bound = waiting
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._wake = asyncio.Event()
@@ -100,6 +103,8 @@ class Batcher(Generic[Item, Result]):
                 self._wake.clear()
                 while batch := self._next_batch():
                     await self._write(batch)
+                    if self._pause and not self._closing:
+                        await asyncio.sleep(self._pause)
         finally:
             # However it ends, nobody waits for it any more.
             self._closing = True
