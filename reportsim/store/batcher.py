@@ -37,7 +37,7 @@ class Overloaded(Exception):
 class Batcher(Generic[Item, Result]):
     """Gathers items while a statement runs and writes them with the next one.
 
-    Idle, an item is flushed at once: there is no timer. The flushing task belongs to the batcher, so that a caller who
+    Idle, an item is flushed at once, without a timer. The flushing task belongs to the batcher, so that a caller who
     leaves takes nobody along: before the flush its item is dropped, after it the row stands.
 
     Args:
