@@ -7,6 +7,11 @@ from collections.abc import Callable
 from uuid import UUID
 
 
+def as_uuid(made: bytes) -> UUID:
+    """Makes an id of the standard library's type."""
+    return UUID(bytes=made)
+
+
 class UUID7Generator:
     """Makes UUIDs of version 7 that strictly increase within one generator (RFC 9562 section 5.7).
 
@@ -16,7 +21,7 @@ class UUID7Generator:
     loop.
 
     `clock` returns Unix time in nanoseconds, `entropy` as many random bytes as asked, and `type` makes an id
-    of 32 hexadecimal digits. A clock before 1970 counts as 1970, one beyond the year 10889 raises ValueError.
+    of 16 bytes. A clock before 1970 counts as 1970, one beyond the year 10889 raises ValueError.
     """
 
     __slots__ = ("_clock", "_entropy", "_last", "_type")
@@ -25,7 +30,7 @@ class UUID7Generator:
         self,
         clock: Callable[[], int] = time.time_ns,
         entropy: Callable[[int], bytes] | None = None,
-        type: Callable[[str], UUID] = UUID,
+        type: Callable[[bytes], UUID] = as_uuid,
     ) -> None:
         self._clock = clock
         self._entropy = entropy or Entropy()
@@ -59,7 +64,7 @@ class Entropy:
         return self._pool[self._at - count : self._at]
 
 
-def uuid7(step: int, random: bytes, type: Callable[[str], UUID] = UUID) -> UUID:
+def uuid7(step: int, random: bytes, type: Callable[[bytes], UUID] = as_uuid) -> UUID:
     """Composes a UUIDv7 from a 60-bit count of 1/4096 milliseconds since 1970 and 8 random bytes.
 
     The lower 62 of the random bits are used. Raises ValueError when `step` does not fit in 60 bits.
@@ -68,7 +73,7 @@ def uuid7(step: int, random: bytes, type: Callable[[str], UUID] = UUID) -> UUID:
         raise ValueError("the time is outside what a UUIDv7 can hold")
     milliseconds, fraction = step >> 12, step & 0xFFF
     tail = int.from_bytes(random, "big") & ((1 << 62) - 1)
-    return type(f"{milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | tail:032x}")
+    return type((milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | tail).to_bytes(16, "big"))
 
 
 def boot_id() -> str:

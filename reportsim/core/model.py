@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 Json = dict[str, Any]
 
 
@@ -199,8 +201,10 @@ def rfc3339(moment: datetime | None) -> str | None:
     """An aware moment in UTC with `Z` (RFC 3339), microseconds kept."""
     if moment is None:
         return None
-    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    return utc.isoformat(timespec="microseconds")[:-6] + "Z"
+    utc = moment.astimezone(UTC)
+    # Three of them are in every request that is shown, and `isoformat` takes several times as long.
+    text = orjson.dumps(utc, option=orjson.OPT_UTC_Z).decode()[1:-1]
+    return text if utc.microsecond else f"{text[:-1]}.000000Z"
 
 
 def callback_event(request: Request, base_url: str) -> Mapping[str, Any]:

@@ -37,12 +37,13 @@ class Overloaded(Exception):
 class Batcher(Generic[Item, Result]):
     """Gathers items while a statement runs and writes them with the next one.
 
-    Idle, an item is flushed at once: there is no timer. The flushing task belongs to the batcher, so that a caller who
+    Idle, an item is flushed at once, without a timer. The flushing task belongs to the batcher, so that a caller who
     leaves takes nobody along: before the flush its item is dropped, after it the row stands.
 
     Args:
         flush: writes many items in one statement and returns one result per item, in order.
         largest: items per statement.
+        pause: seconds after a statement in which more is gathered for the next one; the first is not delayed.
         waiting: items that may wait; one more raises `Overloaded`.
     """
 
@@ -52,12 +53,14 @@ class Batcher(Generic[Item, Result]):
         *,
         name: str,
         largest: int = 200,
+        pause: float = 0.0,
         waiting: int = 10_000,
     ) -> None:
         """Makes a batcher that works once its `running` context is entered."""
         self.name = name
         self._flush = flush
         self._largest = largest
+        self._pause = pause
         self._bound = waiting
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._wake = asyncio.Event()
@@ -100,6 +103,8 @@ class Batcher(Generic[Item, Result]):
                 self._wake.clear()
                 while batch := self._next_batch():
                     await self._write(batch)
+                    if self._pause and not self._closing:
+                        await asyncio.sleep(self._pause)
         finally:
             # However it ends, nobody waits for it any more.
             self._closing = True

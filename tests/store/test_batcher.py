@@ -10,6 +10,7 @@ import pytest
 from reportsim.store import batcher as module
 from reportsim.store.batcher import Batcher, Overloaded
 from reportsim.store.errors import DatabaseUnavailable
+from tests.engine.jobs import until
 
 
 class Press:
@@ -76,6 +77,25 @@ async def test_what_comes_while_a_statement_runs_shares_the_next_one(batcher: Ba
     assert press.statements == [[1], [2, 3, 4]]
     press.finish()
     assert await asyncio.gather(*first, *others) == [2, 4, 6, 8]
+
+
+async def test_with_a_pause_what_comes_within_it_shares_a_statement_and_the_first_does_not_wait(press: Press) -> None:
+    async def has_begun_another() -> bool:
+        return len(press.statements) == 2
+
+    async with Batcher(press.flush, name="test", pause=0.5).running() as batcher:
+        first = submit(batcher, 1)
+        await settle()
+        assert press.statements == [[1]]
+        press.finish()
+        await settle()
+        others = [*submit(batcher, 2), *submit(batcher, 3)]
+        await settle()
+        assert press.statements == [[1]]
+        await until(has_begun_another)
+        press.finish()
+        assert await asyncio.gather(*first, *others) == [2, 4, 6]
+    assert press.statements == [[1], [2, 3]]
 
 
 async def test_a_statement_is_no_longer_than_allowed_and_in_order(batcher: Batcher[int, int], press: Press) -> None:

@@ -35,7 +35,7 @@ class Limits:
 LIMITS: Final[Mapping[DestinationHealth, Limits]] = MappingProxyType(
     {
         DestinationHealth.NEW: Limits(1, 128, 2_000, 1 / 4),
-        DestinationHealth.PROMPT: Limits(8, 192, 4_000, 1),
+        DestinationHealth.PROMPT: Limits(8, 192, 8_000, 1),
         DestinationHealth.LATE: Limits(4, 128, 1_000, 1 / 16),
         DestinationHealth.SILENT: Limits(1, 64, 1_000, 1 / 64),
     }

@@ -336,7 +336,7 @@ class TestMemory:
         assert queues.rooms == {
             "idle and late": 62,
             "idle and silent": 15,
-            "prompt": 3_998,
+            "prompt": 7_998,
             "late": 61,
             "silent": 14,
             "new": 498,
