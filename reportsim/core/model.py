@@ -1,10 +1,10 @@
 """The request and its callback log, as the tables and the API name them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 Json = dict[str, Any]
@@ -85,6 +85,18 @@ class Request:
     created_at: datetime
     started_at: datetime | None = None
     completed_at: datetime | None = None
+    answer: tuple[int, bytes] | None = field(default=None, init=False, repr=False, compare=False)
+    """The response to a blocking client, once it has been made."""
+
+    def changed(self, **changes: Any) -> "Request":
+        """A copy in which some fields are different; `dataclasses.replace` takes twice as long."""
+        copy: Request = object.__new__(Request)
+        for name in COLUMNS:
+            setattr(copy, name, getattr(self, name))
+        copy.answer = None
+        for name, value in changes.items():
+            setattr(copy, name, value)
+        return copy
 
     @property
     def ended(self) -> bool:
@@ -126,6 +138,9 @@ class Request:
                 "callback_logs": f"{path}/callback-logs",
             },
         }
+
+
+COLUMNS: Final = tuple(field.name for field in fields(Request) if field.init)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -200,7 +215,9 @@ def rfc3339(moment: datetime | None) -> str | None:
     if moment is None:
         return None
     utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    return utc.isoformat(timespec="microseconds")[:-6] + "Z"
+    # With an argument it takes twice as long.
+    text = utc.isoformat() if utc.microsecond else utc.isoformat(timespec="microseconds")
+    return text[:-6] + "Z"
 
 
 def callback_event(request: Request, base_url: str) -> Mapping[str, Any]:

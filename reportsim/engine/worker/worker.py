@@ -12,7 +12,6 @@ import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Final, TypeAlias
 from uuid import UUID
@@ -251,8 +250,7 @@ class Worker:
         if oldest:
             self._claims.wake()
         return [
-            replace(
-                request,
+            request.changed(
                 status=Status.PROCESSING,
                 tries=request.tries + 1,
                 started_at=max(now, request.created_at),
