@@ -37,13 +37,6 @@ def report_failed(request: Request) -> Problem:
 
 def blocking_answer(request: Request) -> tuple[int, bytes]:
     """Status and body for the client of a sync request that has ended."""
-    if request.answer is None:
-        request.answer = make_answer(request)
-    return request.answer
-
-
-def make_answer(request: Request) -> tuple[int, bytes]:
-    """The same, not made before."""
     if request.status is Status.COMPLETED:
         return 200, dumps(request.as_json())
     problem = report_failed(request)
