@@ -49,7 +49,7 @@ async def create_sync(request: web.Request) -> web.StreamResponse:
 async def create_async(request: web.Request) -> web.StreamResponse:
     """Accepts a request for a report and responds at once."""
     parsed, new = await read_submission(request, AsyncSubmission, Mode.ASYNC, ASYNC_PATH)
-    return await accept_async(request, parsed, new, Preferences(wait=read_preferences(request).wait))
+    return await accept_async(request, parsed, new, read_preferences(request).without_respond_async())
 
 
 @rate_limited("async")
@@ -57,7 +57,7 @@ async def create_async(request: web.Request) -> web.StreamResponse:
 async def simulate_failures(request: web.Request) -> web.StreamResponse:
     """Accepts a request whose callback goes to the demo receiver, which fails by a script and then accepts it."""
     parsed, new = await read_submission(request, FailingSubmission, Mode.ASYNC, FAILURES_PATH)
-    return await accept_async(request, parsed, new, Preferences(wait=read_preferences(request).wait))
+    return await accept_async(request, parsed, new, read_preferences(request).without_respond_async())
 
 
 async def read_submission(

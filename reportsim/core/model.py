@@ -1,10 +1,10 @@
 """The request and its callback log, as the tables and the API name them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
@@ -88,6 +88,15 @@ class Request:
     started_at: datetime | None = None
     completed_at: datetime | None = None
 
+    def changed(self, **changes: Any) -> "Request":
+        """A copy in which some fields are different; `dataclasses.replace` takes twice as long."""
+        copy: Request = object.__new__(Request)
+        for name in COLUMNS:
+            setattr(copy, name, getattr(self, name))
+        for name, value in changes.items():
+            setattr(copy, name, value)
+        return copy
+
     @property
     def ended(self) -> bool:
         """Whether the status is terminal."""
@@ -128,6 +137,9 @@ class Request:
                 "callback_logs": f"{path}/callback-logs",
             },
         }
+
+
+COLUMNS: Final = tuple(field.name for field in fields(Request))
 
 
 @dataclass(slots=True, kw_only=True)

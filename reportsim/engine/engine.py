@@ -225,7 +225,7 @@ class Engine:
 
         False when its key is taken, its ledger has changed since, or its client has as much waiting as it may.
         """
-        return await self._inserts.submit(new)
+        return await self._inserts.put(new)
 
     def hash_client(self, address: str) -> bytes:
         """The hash of a client's address that is stored in its place."""

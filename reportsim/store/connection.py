@@ -1,9 +1,8 @@
 """A connection that says which errors are the database's absence, and repeats what lost a conflict."""
 
 import asyncio
-import contextlib
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import asyncpg
@@ -75,8 +74,12 @@ class DatabaseConnection(Base):
 
     async def copy_from_query(self, *args: Any, **options: Any) -> str:
         """Copies the rows of a query into `output`, whose own errors are not the database's."""
-        with self._loss_named():
+        try:
             return await super().copy_from_query(*args, **options)
+        except Exception as error:
+            if (loss := self._find_loss(error)) is not None:
+                raise loss from error
+            raise
 
     def transaction(
         self, *, isolation: Any = "read_committed", readonly: bool = False, deferrable: bool = False
@@ -100,17 +103,16 @@ class DatabaseConnection(Base):
             raise DatabaseUnavailable("the connection is closed")
         if begins or self.is_in_transaction():
             return await self._call(call)
+        commit = self._call if self.begin is None else self._commit
         for attempt in range(1, CONFLICT_ATTEMPTS):
             try:
-                return await self._commit(call)
+                return await commit(call)
             except CONFLICTS:
                 await asyncio.sleep(random.uniform(0, min(0.002 * 2**attempt, CONFLICT_PAUSE_S)))
-        return await self._commit(call)
+        return await commit(call)
 
     async def _commit(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Runs one statement in a transaction of its own."""
-        if self.begin is None:
-            return await self._call(call)
+        """Runs one statement in a transaction of its own, where that has to be said."""
         await self._call(lambda: super(DatabaseConnection, self).execute(self.begin or ""))
         try:
             result = await self._call(call)
@@ -130,35 +132,35 @@ class DatabaseConnection(Base):
 
     async def _call(self, call: Callable[[], Awaitable[T]]) -> T:
         try:
-            with self._loss_named():
-                return await call()
+            return await call()
         except DatabaseUnavailable:
             raise
-        except TimeoutError as error:
-            raise DatabaseTimeout("the database did not answer in time") from error
-        except LOST_STATEMENTS as error:
-            self.find_pooler()
-            self.terminate()
-            raise DatabaseUnavailable(f"prepared statements do not last ({error}): they are switched off") from error
+        except Exception as error:
+            if (loss := self._find_loss(error)) is not None:
+                raise loss from error
+            if isinstance(error, TimeoutError):
+                raise DatabaseTimeout("the database did not answer in time") from error
+            if isinstance(error, LOST_STATEMENTS):
+                self.find_pooler()
+                self.terminate()
+                raise DatabaseUnavailable(
+                    f"prepared statements do not last ({error}): they are switched off"
+                ) from error
+            raise
 
-    @contextlib.contextmanager
-    def _loss_named(self) -> Iterator[None]:
-        """Raises errors that left the connection unusable as its loss; other errors are not the database's absence.
+    def _find_loss(self, error: Exception) -> DatabaseUnavailable | None:
+        """The loss of the connection that an error means; other errors are not the database's absence.
 
         A connection that was told of its end while idle refuses statements before it is closed: asyncpg then waits for
         the rest of that message, and says that another operation is in progress.
         """
-        try:
-            yield
-        except asyncpg.ProtocolError:
-            raise
-        except asyncpg.InternalClientError as error:
+        if isinstance(error, asyncpg.ProtocolError | DatabaseUnavailable):
+            return None
+        if isinstance(error, asyncpg.InternalClientError):
             self.terminate()
-            raise DatabaseUnavailable(f"the connection to the database was lost: {error}") from error
-        except (OSError, asyncpg.InterfaceError) as error:
-            if isinstance(error, DatabaseUnavailable) or not self.is_closed():
-                raise
-            raise DatabaseUnavailable(f"the connection to the database was lost: {error}") from error
+        elif not isinstance(error, OSError | asyncpg.InterfaceError) or not self.is_closed():
+            return None
+        return DatabaseUnavailable(f"the connection to the database was lost: {error}")
 
 
 async def finish_cancels(timeout: float) -> None:

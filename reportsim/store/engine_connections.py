@@ -8,14 +8,14 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import asyncpg
 
 from reportsim.store.connection import DatabaseConnection
 from reportsim.store.connector import Connector
-from reportsim.store.pool import Connection, share_connections
+from reportsim.store.pool import share_connections
 from reportsim.tasks import start
 
 # Idle connections that are always kept; those of a burst beyond that are kept for a minute.
@@ -51,30 +51,33 @@ class EngineConnections:
         self._idle: deque[tuple[DatabaseConnection, float]] = deque()
         self._ending: set[asyncio.Task[None]] = set()
 
-    @contextlib.asynccontextmanager
-    async def acquire(self) -> AsyncIterator[Connection]:
+    def acquire(self) -> "Loan":
         """Provides a connection; one that is left within a statement or a transaction is closed.
 
         The statement is cancelled on the server, and has ended, before this returns.
         """
-        async with self._places:
+        return Loan(self)
+
+    async def take(self) -> DatabaseConnection:
+        """Takes a connection, in its turn."""
+        await self._places.acquire()
+        try:
             while self._idle and self._idle[-1][0].is_closed():
                 self._idle.pop()
-            connection = self._idle.pop()[0] if self._idle else await self._connector.connect()
-            is_reusable = False
-            try:
-                yield connection
-                is_reusable = True
-            except asyncpg.PostgresError as error:
-                # The server has become a standby: the next connection is made to the current primary.
-                is_usable = not isinstance(error, asyncpg.ReadOnlySQLTransactionError) and not connection.is_closed()
-                is_reusable = is_usable and not connection.is_in_transaction()
-                raise
-            finally:
-                if is_reusable and not connection.is_closed():
-                    self._keep(connection)
-                else:
-                    await self._end(connection)
+            return self._idle.pop()[0] if self._idle else await self._connector.connect()
+        except BaseException:
+            self._places.release()
+            raise
+
+    async def give_back(self, connection: DatabaseConnection, *, is_reusable: bool) -> None:
+        """Gives a connection back, to be kept or closed."""
+        try:
+            if is_reusable and not connection.is_closed():
+                self._keep(connection)
+            else:
+                await self._end(connection)
+        finally:
+            self._places.release()
 
     async def _end(self, connection: DatabaseConnection) -> None:
         """Closes a connection once its statement has ended, even when the caller is cancelled again."""
@@ -99,6 +102,32 @@ class EngineConnections:
         """Closes the idle connections."""
         while self._idle:
             self._idle.pop()[0].terminate()
+
+
+class Loan:
+    """A connection as long as a block lasts; a generator in its place would take several times as long."""
+
+    __slots__ = ("_connection", "_connections")
+
+    def __init__(self, connections: EngineConnections) -> None:
+        """Takes where the connection comes from."""
+        self._connections = connections
+
+    async def __aenter__(self) -> DatabaseConnection:
+        """The connection."""
+        self._connection = await self._connections.take()
+        return self._connection
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Gives it back; after an error only one that can still be used is kept."""
+        is_reusable = error is None or (
+            isinstance(error, asyncpg.PostgresError)
+            # The server has become a standby: the next connection is made to the current primary.
+            and not isinstance(error, asyncpg.ReadOnlySQLTransactionError)
+            and not self._connection.is_closed()
+            and not self._connection.is_in_transaction()
+        )
+        await self._connections.give_back(self._connection, is_reusable=is_reusable)
 
 
 async def close(connection: DatabaseConnection, timeout: float) -> None:

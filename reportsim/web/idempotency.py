@@ -15,12 +15,11 @@ from reportsim.schemas.submissions import Submission
 from reportsim.store import requests as store
 from reportsim.web.body import read_json
 from reportsim.web.fingerprint import digest_as_sent, same_meaning
-from reportsim.web.keys import ENGINE
+from reportsim.web.keys import ENGINE, ROW
 from reportsim.web.prefer import Preferences, read_preferences
 from reportsim.web.request_lookup import wait_for_end
 from reportsim.web.responses import accepted_response, ended_response
 from reportsim.web.submission import SYNC_PATH
-from reportsim.web.tracing import set_log_ids
 
 KEY: Final = re.compile(r"[ -~]{1,255}", re.ASCII)
 # Structured fields (RFC 9651): a string, and the parameters that may follow it.
@@ -140,7 +139,7 @@ async def read_stored_response(request: web.Request, key: str, endpoint: str, fi
         # Neither inserted nor stored: the client has too many waiting requests.
         raise too_much_waiting()
     first = stored.request
-    set_log_ids(request, first)
+    request[ROW] = first
     if first.endpoint != endpoint or not same_meaning(stored.fingerprint, fingerprint):
         raise Problem("idempotency-mismatch", "The key was used for another request.")
     return stored

@@ -25,11 +25,18 @@ class Preferences:
     respond_async: bool = False
     wait: int | None = None
 
+    def without_respond_async(self) -> "Preferences":
+        """The preferences for an endpoint that always responds at once."""
+        return Preferences(wait=self.wait) if self.respond_async else self
+
     def applied_header(self, *, respond_async: bool = False, wait: bool = False) -> dict[str, str]:
         """The Preference-Applied header."""
         items = ["respond-async"] if respond_async else []
         items += [f"wait={self.wait}"] if wait and self.wait is not None else []
         return {"Preference-Applied": ", ".join(items)} if items else {}
+
+
+NO_PREFERENCES: Final = Preferences()
 
 
 def parse_prefer(text: str) -> Preferences:
@@ -51,4 +58,5 @@ def parse_prefer(text: str) -> Preferences:
 
 def read_preferences(request: web.Request) -> Preferences:
     """The preferences of a request."""
-    return parse_prefer(", ".join(request.headers.getall("Prefer"))) if "Prefer" in request.headers else Preferences()
+    values = request.headers.getall("Prefer", None)
+    return NO_PREFERENCES if values is None else parse_prefer(", ".join(values))

@@ -24,9 +24,9 @@ from reportsim.schemas.submission_parser import MAX_CACHED_BODIES, ParsedBody
 from reportsim.schemas.submissions import MAX_SEED
 from reportsim.store import requests as store
 from reportsim.web.fingerprint import digest, digest_as_sent, failure_options, options_as_sent
-from reportsim.web.keys import ENGINE, REQUEST_ID, SETTINGS, VISIT
+from reportsim.web.keys import ENGINE, REQUEST_ID, ROW, SETTINGS, VISIT
 from reportsim.web.limits.client_address import client_key
-from reportsim.web.tracing import new_traceparent, set_log_ids
+from reportsim.web.tracing import new_traceparent
 
 MAX_LISTED_LEDGERS: Final = 20
 
@@ -86,7 +86,7 @@ def new_request(
     """The row to insert for a submission; an async one includes its 202 response."""
     engine, visit = request.app[ENGINE], request[VISIT]
     row = build_row(request, submission, mode, endpoint, key, id or engine.new_id())
-    set_log_ids(request, row)
+    request[ROW] = row
     fingerprint = submission.fingerprint if key else None
     if mode is Mode.ASYNC:
         return store.NewRequest(
@@ -113,7 +113,8 @@ def build_row(
     Raises:
         Problem: 422 if it asks for a simulation and the service does not simulate.
     """
-    engine, settings = request.app[ENGINE], request.app[SETTINGS]
+    app = request.app
+    engine, settings = app[ENGINE], app[SETTINGS]
     callback = choose_callback(request, submission, endpoint, id)
     visit = request[VISIT]
     if visit is not None:

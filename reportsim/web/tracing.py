@@ -1,12 +1,10 @@
-"""The trace context of a request, and the ids that its log line carries."""
+"""The trace context of a request."""
 
 from collections.abc import Callable
 
 from aiohttp import web
 
 from reportsim.core import tracing
-from reportsim.core.model import Request
-from reportsim.web.keys import ROW_ID, TRACE
 
 
 def new_traceparent(request: web.Request, entropy: Callable[[int], bytes]) -> str:
@@ -16,12 +14,6 @@ def new_traceparent(request: web.Request, entropy: Callable[[int], bytes]) -> st
         if context is not None:
             return tracing.child(context.traceparent, entropy)
     return tracing.new_traceparent(entropy)
-
-
-def set_log_ids(request: web.Request, row: Request) -> None:
-    """Sets the row's id and trace for the access log."""
-    request[ROW_ID] = str(row.id)
-    request[TRACE] = row.traceparent or ""
 
 
 def caller_trace_id(request: web.Request) -> str | None:

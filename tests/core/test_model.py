@@ -85,6 +85,13 @@ def test_what_is_shown_is_plain_json(state: Request) -> None:
     assert json.loads(json.dumps(state.as_json())) == state.as_json()
 
 
+@given(st.sampled_from(list(Status)), st.integers(0, 9))
+def test_a_changed_copy_is_what_dataclasses_make_of_it(status: Status, tries: int) -> None:
+    first = replace(WAITING, tries=3)
+    assert first.changed(status=status, tries=tries) == replace(first, status=status, tries=tries)
+    assert (first.status, first.tries) == (Status.PENDING, 3)
+
+
 def test_a_request_has_ended_when_its_status_is_terminal() -> None:
     assert [state.ended for state in (WAITING, WORKING, DONE, FAILED)] == [False, False, True, True]
 

@@ -141,8 +141,9 @@ class TestFastPath:
 class TestOwnRequests:
     """What a replica has accepted for itself begins from memory, and is written down when it takes longer."""
 
+    @pytest.mark.parametrize("client", [None, b"one"], ids=["of nobody", "of one client, who takes every slot"])
     async def test_begin_without_a_claim_and_are_written_once(
-        self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+        self, settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch, client: bytes | None
     ) -> None:
         monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
         monkeypatch.setattr(worker, "POLL_INTERVAL_S", NEVER_S)
@@ -155,7 +156,7 @@ class TestOwnRequests:
                 raise AssertionError("nobody has to ask the table")
 
             monkeypatch.setattr(store, "claim", nothing)
-            rows = [new(mode="sync", owner=engine.owner) for _ in range(20)]
+            rows = [new(mode="sync", owner=engine.owner, client=client) for _ in range(20)]
             requests = await asyncio.gather(*(submit(engine, row) for row in rows))
             done = [await finished(pool, request) for request in requests]
         assert {(each.status, each.tries, each.takeovers) for each in done} == {(Status.COMPLETED, 1, 0)}

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -56,9 +55,10 @@ class Completion:
         if request.status is Status.FAILED:
             self._discard(request.id)
         self._publish([request])
-        # The statement that ended it has claimed its callback for this replica, too.
-        callback_fence = request.callback_fence + (request.callback_url is not None)
-        self._on_end(replace(request, callback_fence=callback_fence))
+        if request.callback_url is not None:
+            # The statement that ended it has claimed its callback for this replica, too.
+            request = request.changed(callback_fence=request.callback_fence + 1)
+        self._on_end(request)
 
     async def _is_written(self, request: Request) -> bool:
         """Whether an end that was refused was written before, and only the response got lost."""

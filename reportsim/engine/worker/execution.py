@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
@@ -109,10 +109,10 @@ class Executor:
             "checks": generated.report.checks,
             "timings_ms": {name: round(value, 3) for name, value in timings.items()},
         }
-        return replace(request, status=Status.COMPLETED, result_payload=result, completed_at=now)
+        return request.changed(status=Status.COMPLETED, result_payload=result, completed_at=now)
 
     def _fail(self, request: Request, problem: Problem) -> Request:
-        return replace(request, status=Status.FAILED, error=problem.as_json(), completed_at=self._clock.now())
+        return request.changed(status=Status.FAILED, error=problem.as_json(), completed_at=self._clock.now())
 
 
 def compare(parameters: Mapping[str, Any], report: Report) -> dict[str, Any]:

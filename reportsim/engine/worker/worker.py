@@ -12,9 +12,8 @@ import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from reportsim.core.clock import Clock
@@ -36,6 +35,7 @@ POLL_INTERVAL_S: Final = 1.0
 MAX_EXPECTED: Final = 10_000
 # Ends that may wait to be written without holding slots; well below what a batcher takes.
 MAX_ENDING: Final = 1_000
+Take: TypeAlias = Callable[[int, store.PassOver | None], Awaitable[list[Request]]]
 
 
 class Worker:
@@ -214,12 +214,7 @@ class Worker:
             owner.connections, owner.id, limit, owner.lease, now, only_own=only_own, begun=begun, pass_over=pass_over
         )
 
-    async def _pick(
-        self,
-        limit: int,
-        taken: list[Request],
-        take: Callable[[int, store.PassOver | None], Awaitable[list[Request]]],
-    ) -> None:
+    async def _pick(self, limit: int, taken: list[Request], take: Take) -> None:
         """Takes until there are `limit`, the last one apart where it would fill the last slot for one client."""
         room = limit - len(taken)
         if room > 1 and not self._only_own and may_fill_all_slots(self._clients(taken), self._slots.width):
@@ -228,32 +223,34 @@ class Worker:
                 return
             room = 1
         if room > 0:
-            taken += await take(room, self._last_slot_rule(taken) if room == 1 else None)
+            rule = last_slot_rule(self._clients(taken), self._slots.width) if room == 1 else None
+            # A slot may come free meanwhile.
+            before, self._passed_over = self._passed_over, self._passed_over or rule is not None
+            if last := await take(room, rule):
+                # The slot is filled: whoever looks when the next one comes free finds what this has passed over.
+                self._passed_over = before
+            taken += last
 
     def _clients(self, taken: Sequence[Request]) -> list[bytes | None]:
         """The clients whose requests hold slots, with those of the requests that were taken for free slots."""
         working = [work.request.client for work in self._works.values() if work.holds_slot]
         return working + [request.client for request in taken]
 
-    def _last_slot_rule(self, taken: Sequence[Request]) -> store.PassOver | None:
-        rule = last_slot_rule(self._clients(taken), self._slots.width)
-        self._passed_over |= rule is not None
-        return rule
-
     def _next_expected(self, limit: int) -> list[Request]:
         """Takes the oldest of the owner's own requests from memory."""
         now = self._clock.now()
         oldest = list(itertools.islice(self._expected.values(), limit - 1))
-        rule = self._last_slot_rule(oldest) if len(self._expected) >= limit else None
+        known = len(self._expected) >= limit
+        rule = last_slot_rule(self._clients(oldest), self._slots.width) if known else None
         rest = itertools.islice(self._expected.values(), limit - 1, None)
         oldest += itertools.islice((request for request in rest if not is_passed_over(request, rule)), 1)
+        self._passed_over |= rule is not None and len(oldest) < limit
         for request in oldest:
             del self._expected[request.id]
         if oldest:
             self._claims.wake()
         return [
-            replace(
-                request,
+            request.changed(
                 status=Status.PROCESSING,
                 tries=request.tries + 1,
                 started_at=max(now, request.created_at),

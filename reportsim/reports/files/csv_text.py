@@ -12,7 +12,7 @@ WHOLE_CELL: Final = re.compile(r'("[^"]*(?:""[^"]*)*+"|[^",\n]*+)([,\n])')
 def count_records(text: bytes) -> int:
     """How many records a text of whole records has."""
     # Between quotes, line ends are part of a cell.
-    return sum(part.count(b"\n") for part in text.split(b'"')[::2])
+    return b"".join(text.split(b'"')[::2]).count(b"\n")
 
 
 def last_record(text: bytes) -> list[str]:

@@ -12,9 +12,12 @@ from reportsim.store.pool import Fetches, Pool
 from reportsim.store.requests.rows import COLUMNS, from_row
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Finish:
-    """The end of a request, written only if the row has the same `tries`, or one less and its claim was not written."""
+    """The end of a request, written only if the row has the same `tries`, or one less and its claim was not written.
+
+    It is not frozen, as `Request` is not.
+    """
 
     id: UUID
     tries: int

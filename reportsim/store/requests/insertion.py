@@ -11,9 +11,9 @@ from reportsim.core.model import Request
 from reportsim.store.pool import Fetches
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class NewRequest:
-    """A request to insert, with the response that an idempotent replay returns."""
+    """A request to insert, with the response that an idempotent replay returns; not frozen, as `Request` is not."""
 
     request: Request
     owner: UUID | None

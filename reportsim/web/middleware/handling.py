@@ -11,7 +11,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from reportsim.web.keys import EXTRA_HEADERS, REQUEST_ID, ROW_ID, TRACE, VISIT
+from reportsim.web.keys import EXTRA_HEADERS, REQUEST_ID, ROW, VISIT
 from reportsim.web.middleware.problems import ProblemRenderer, error_response
 
 log = logging.getLogger("reportsim.http")
@@ -73,6 +73,7 @@ def log_response(request: web.Request, status: int, seconds: float) -> None:
     # Refusals are in the metrics, a benchmark's requests in its result: neither may flood the log.
     level = logging.DEBUG if status == 429 or request[VISIT] else logging.INFO
     if log.isEnabledFor(level) and not request.path.startswith(UNLOGGED_PATHS):
-        ids = {"request_id": request[REQUEST_ID], "row": request.get(ROW_ID), "trace": request.get(TRACE)}
+        row = request.get(ROW)
+        ids = {"request_id": request[REQUEST_ID], "row": row and str(row.id), "trace": row and (row.traceparent or "")}
         path = request.rel_url.raw_path
         log.log(level, "%s %s %d %.1f ms", request.method, path, status, seconds * 1000, extra=ids)
