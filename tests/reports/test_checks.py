@@ -112,12 +112,12 @@ BREAKS: Final = {
 
 
 async def failure(pool: Pool, folder: Path, ledger_id: int, report_type: str, version: int = 1) -> Problem:
-    """The problem that a report ends with; no file may be left."""
+    """The problem that a report ends with; nothing of it may be left, in memory or in a file."""
     files = ReportFiles(folder, 1_000_000)
     request = request_for(ledger_id, report_type, ASKED[report_type], version=version)
     with pytest.raises(Problem) as raised, files.draft(request.id) as draft:
         await generate(pool, request, draft)
-    assert list(folder.iterdir()) == []
+    assert (files.ids(), list(folder.iterdir())) == ([], [])
     return raised.value
 
 
@@ -179,7 +179,7 @@ async def test_a_report_that_does_not_add_up_is_an_error_for_every_client(
             assert ended["result_payload"] is None
             async with service.client.get(f"/api/reports/{id}.csv") as answer:
                 assert answer.status == 404
-    assert list(settings.reports_dir.iterdir()) == []
+    assert (service.engine.files.ids(), list(settings.reports_dir.iterdir())) == ([], [])
 
 
 def delete_before(monkeypatch: pytest.MonkeyPatch, name: str, connection: Connection, ledger: str) -> None:
