@@ -3,6 +3,7 @@
 import json
 import math
 import statistics
+from dataclasses import fields
 from itertools import pairwise
 from typing import Any
 
@@ -144,14 +145,15 @@ def test_ways_to_learn_a_result_need_an_async_side() -> None:
 @settings(max_examples=50)
 def test_a_schedule_is_the_plan_and_nothing_else(plan: Plan) -> None:
     schedule, again = make_schedule(plan), make_schedule(Plan.from_json(plan.as_json()))
-    assert (schedule.bounds, schedule.due, schedule.seeds) == (again.bounds, again.due, again.seeds)
+    for field in fields(schedule):
+        assert getattr(schedule, field.name) == getattr(again, field.name), field.name
+    assert len(schedule.due) == len(schedule.seeds) == len(schedule.services)
     assert len(schedule.blocks) == plan.pairs
     assert [index for block in schedule.blocks for index in block] == list(range(len(schedule)))
     for block in schedule.blocks:
         times = list(schedule.due[block.start : block.stop])
         assert times == sorted(times)
-        # A burst may begin within the last gap of the block.
-        assert all(0 <= time <= plan.block_s + 2 / plan.rate for time in times)
+        assert all(0 <= time <= plan.block_s for time in times)
 
 
 @given(PLANS)
@@ -174,8 +176,16 @@ def test_another_seed_is_another_schedule() -> None:
 
 @pytest.mark.parametrize("arrivals", Arrivals)
 def test_the_mean_rate_is_the_same_for_all_arrivals(arrivals: Arrivals) -> None:
-    plan = Plan(rate=20, duration_s=400, arrivals=arrivals)
-    assert len(make_schedule(plan)) == pytest.approx(8_000, rel=0.05)
+    schedule = make_schedule(Plan(rate=20, duration_s=400, arrivals=arrivals))
+    assert len(schedule) == pytest.approx(8_000, rel=0.05)
+    assert [schedule.due[block[-1]] for block in schedule.blocks] == pytest.approx([40] * 10, abs=1)
+
+
+@pytest.mark.parametrize(("arrivals", "last"), [(Arrivals.CONSTANT, 39.95), (Arrivals.BURST, 39.0)])
+def test_arrivals_without_chance_have_their_rate_in_every_block(arrivals: Arrivals, last: float) -> None:
+    schedule = make_schedule(Plan(rate=20, duration_s=400, arrivals=arrivals))
+    assert len(schedule) == 8_000
+    assert [(len(block), schedule.due[block[-1]]) for block in schedule.blocks] == [(800, last)] * 10
 
 
 def test_poisson_arrivals_are_a_poisson_process_in_their_gaps_and_in_their_number() -> None:

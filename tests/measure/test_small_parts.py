@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reportsim.benchmark.results.objectives import Objective
 from reportsim.measure.conclusion import ObjectiveError, parse_objectives
 from reportsim.measure.plan import MeasurePlan
 from reportsim.measure.server_timing import service_s
@@ -91,19 +92,18 @@ PLAN = MeasurePlan(polled=True)
 
 
 @pytest.mark.parametrize(
-    ("text", "side", "metric"),
+    ("text", "side", "objective"),
     [
-        ("async.time_to_result_ms.p95 < 2000", "async", "time_to_result_ms.p95"),
-        ("sync.outcomes.shed<=0", "sync", "outcomes.shed"),
-        (" sync.goodput >= 7.5 ", "sync", "goodput"),
-        ("async.shares.callback_lost < 0.01", "async", "shares.callback_lost"),
-        ("async.earliest_ms.p50 < 1", "async", "earliest_ms.p50"),
-        ("sync.open_connections.max < 9", "sync", "open_connections.max"),
+        ("async.time_to_result_ms.p95 < 2000", "async", Objective("time_to_result_ms.p95", "<", 2_000)),
+        ("sync.outcomes.shed<=0", "sync", Objective("outcomes.shed", "<=", 0)),
+        (" sync.goodput >= 7.5 ", "sync", Objective("goodput", ">=", 7.5)),
+        ("async.shares.callback_lost < 0.01", "async", Objective("shares.callback_lost", "<", 0.01)),
+        ("async.earliest_ms.p50 < 1", "async", Objective("earliest_ms.p50", "<", 1)),
+        ("sync.open_connections.max < 9", "sync", Objective("open_connections.max", "<", 9)),
     ],
 )
-def test_an_objective_names_a_number_of_a_side(text: str, side: str, metric: str) -> None:
-    wanted = parse_objectives([text], PLAN)
-    assert [(name, each.metric) for name in wanted for each in wanted[name]] == [(side, metric)]
+def test_an_objective_is_a_bound_on_a_number_of_a_side(text: str, side: str, objective: Objective) -> None:
+    assert parse_objectives([text], PLAN) == {"sync": [], "async": [], side: [objective]}
 
 
 @pytest.mark.parametrize(
@@ -116,5 +116,9 @@ def test_what_is_no_objective_is_refused_before_anything_is_sent(text: str) -> N
 
 
 def test_without_objectives_those_of_a_benchmark_hold() -> None:
-    wanted = parse_objectives([], PLAN)
-    assert {each.metric for each in wanted["async"]} >= {"time_to_result_ms.p95", "outcomes.callback_lost"}
+    lost = ["client_timeout", "refused", "shed", "http_4xx", "http_5xx", "job_failed", "callback_lost"]
+    usual = (
+        Objective("time_to_result_ms.p95", "<=", 1000 * PLAN.slo_s),
+        *(Objective(f"outcomes.{outcome}", "<=", 0) for outcome in lost),
+    )
+    assert parse_objectives([], PLAN) == {"sync": usual, "async": usual}

@@ -19,8 +19,9 @@ from reportsim.settings import Settings
 from reportsim.store import ledgers
 from reportsim.store.pool import Connection, Pool
 from tests.conftest import Service
-from tests.reports.books import expected, make, request_for, store
-from tests.reports.test_reports import small
+from tests.reports.books import expected, make, request_for, store, store_entries, transaction
+from tests.reports.oracle import Book
+from tests.reports.test_reports import CHART, small
 
 YEAR: Final = {"from": date(2025, 1, 1), "to": date(2026, 1, 1)}
 ASKED: Final[dict[str, dict[str, Any]]] = {
@@ -87,6 +88,33 @@ NOTICED: Final = [
     ("general_ledger", "last_balance_is_closing", "the last account's closing is changed"),
 ]
 
+# A later version in which the last account of all moves, on a day between the opening and the closing of the year; what
+# is damaged in its kept totals alone, and the checks that must notice it.
+LAST_MOVES: Final = Book(
+    accounts=CHART, entries=transaction(99, date(2025, 3, 3), ("9999", 5), ("1000", -5), description="Late")
+)
+NOTICED_LATER: Final = [
+    ("trial_balance", "balance", ["closing_balances", "opening_plus_period_is_closing"]),
+    (
+        "trial_balance",
+        "debit",
+        ["debits_equal_credits", "opening_plus_period_is_closing", "period_is_general_ledger"],
+    ),
+    (
+        "trial_balance",
+        "credit",
+        ["debits_equal_credits", "opening_plus_period_is_closing", "period_is_general_ledger"],
+    ),
+    ("income_statement", "balance", ["net_income_is_change_of_net_assets"]),
+    ("balance_sheet", "balance", ["assets_equal_liabilities_and_equity", "entries_sum_to_zero"]),
+    ("cash_flow", "balance", ["opening_plus_change_is_closing"]),
+    ("cash_flow", "cash", ["opening_plus_change_is_closing"]),
+    ("general_ledger", "balance", ["last_balance_is_closing"]),
+    ("general_ledger", "debit", ["debits_equal_credits", "entries_are_kept_totals"]),
+    ("general_ledger", "credit", ["debits_equal_credits", "entries_are_kept_totals"]),
+    ("general_ledger", "entries", ["rows_are_entries"]),
+]
+
 # Figures that break one check and no other, where all others are zero.
 BREAKS: Final = {
     ("trial_balance", "debits_equal_credits"): {"period_debit": 1, "entries_gross": 1},
@@ -112,12 +140,12 @@ BREAKS: Final = {
 
 
 async def failure(pool: Pool, folder: Path, ledger_id: int, report_type: str, version: int = 1) -> Problem:
-    """The problem that a report ends with; no file may be left."""
+    """The problem that a report ends with; nothing of it may be left, in memory or in a file."""
     files = ReportFiles(folder, 1_000_000)
     request = request_for(ledger_id, report_type, ASKED[report_type], version=version)
     with pytest.raises(Problem) as raised, files.draft(request.id) as draft:
         await generate(pool, request, draft)
-    assert list(folder.iterdir()) == []
+    assert (files.ids(), list(folder.iterdir())) == ([], [])
     return raised.value
 
 
@@ -133,6 +161,22 @@ async def test_damage_is_noticed(
     assert check in failed
     assert problem.members["check"] == failed[0]
     assert all(name in problem.detail for name in failed)
+
+
+@pytest.mark.parametrize(("report_type", "column", "checks"), NOTICED_LATER)
+async def test_damage_to_a_later_version_is_noticed_in_it_alone(
+    connection: Connection, pool: Pool, tmp_path: Path, report_type: str, column: str, checks: list[str]
+) -> None:
+    ledger_id = await store(connection, small())
+    await store_entries(connection, ledger_id, LAST_MOVES, version=2)
+    first, second = (request_for(ledger_id, report_type, ASKED[report_type], version=version) for version in (1, 2))
+    before, _ = await make(pool, first)
+    await make(pool, second)
+    damage = f"UPDATE balances SET {column} = {column} + 1 WHERE ledger_id = $1 AND version = 2"
+    assert await connection.execute(damage, ledger_id) != "UPDATE 0"
+    problem = await failure(pool, tmp_path, ledger_id, report_type, version=2)
+    assert [found["name"] for found in problem.members["checks"] if not found["ok"]] == checks
+    assert (await make(pool, first))[0] == before
 
 
 @pytest.mark.parametrize(("report_type", "check"), CHECKS)
@@ -179,7 +223,7 @@ async def test_a_report_that_does_not_add_up_is_an_error_for_every_client(
             assert ended["result_payload"] is None
             async with service.client.get(f"/api/reports/{id}.csv") as answer:
                 assert answer.status == 404
-    assert list(settings.reports_dir.iterdir()) == []
+    assert (service.engine.files.ids(), list(settings.reports_dir.iterdir())) == ([], [])
 
 
 def delete_before(monkeypatch: pytest.MonkeyPatch, name: str, connection: Connection, ledger: str) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+from array import array
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -19,6 +20,7 @@ from reportsim.benchmark.report.page import html_report
 from reportsim.benchmark.report.style import POLICY
 from reportsim.benchmark.results.export import HEADER, distribution_shares, hgrm, samples_csv
 from reportsim.benchmark.results.run_comparison import compare_runs
+from reportsim.benchmark.results.samples import Outcome
 from reportsim.benchmark.results.verdict import split_verdict
 from reportsim.core.model import Mode
 from tests.benchmark.runs import IDLE, Run, example, overload
@@ -156,8 +158,15 @@ def test_a_run_that_failed_a_check_bears_a_banner() -> None:
 
 def test_objectives_say_what_is_known_of_a_bound() -> None:
     run = overload(rate=7.0)
-    result = run.conclude()
-    assert "sync: time_to_result_ms.p95 &lt;= 8000</th><td>≥ 8,000</td><td>" in page(run, result)
+    row = 'p95 &lt;= 8000</th><td>≥ 8,000</td><td><span class="fail">✗ failed</span></td></tr>'
+    assert f"sync: time_to_result_ms.{row}" in page(run, run.conclude())
+
+
+def test_objectives_say_that_nothing_is_known() -> None:
+    run = overload(duration_s=10.0)
+    run.samples[Mode.ASYNC].outcomes = array("b", [Outcome.SHED]) * len(run.schedule)
+    row = 'p95 &lt;= 8000</th><td>unknown</td><td><span class="warn">unknown</span></td></tr>'
+    assert f"async: time_to_result_ms.{row}" in page(run, run.conclude())
 
 
 def test_without_planned_service_times_there_is_no_theory() -> None:

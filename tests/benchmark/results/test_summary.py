@@ -99,6 +99,10 @@ def test_every_request_offered_ends_in_exactly_one_way(samples: Samples) -> None
     waited += [outcome for outcome in samples.outcomes if outcome == Outcome.CALLBACK_LOST]
     for clock in ("time_to_result_ms", "from_send_ms"):
         assert {value["n"] for value in result[clock].values()} == {len(waited)}
+    cut_off = {Outcome.CLIENT_TIMEOUT, Outcome.CALLBACK_LOST}
+    answers = zip(samples.accepted, samples.outcomes, strict=True)
+    answered = sum(not math.isnan(moment) or outcome in cut_off for moment, outcome in answers)
+    assert {value["n"] for value in result["accept_ms"].values()} == {answered}
     assert 0 <= (result["wasted_share"] or 0) <= 1
     assert result["drain_s"] >= 0
 

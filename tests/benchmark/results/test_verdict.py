@@ -105,6 +105,21 @@ def test_ratios_stop_where_values_are_only_bounds() -> None:
     assert table["max"]["difference"] is table["max"]["ratio"] is None
 
 
+def test_nothing_is_compared_with_a_median_that_is_only_a_bound() -> None:
+    result = delay_async(overload(rate=10.0), 0.05).conclude()
+    assert result["sync"]["time_to_result_ms"]["p50"]["censored"]
+    assert not result["async"]["time_to_result_ms"]["p50"]["censored"]
+    p50 = result["comparison"]["time_to_result_ms"]["p50"]
+    assert p50["sync"] == 8_000
+    assert p50["async"] > 8_000
+    assert p50["difference"] is p50["ratio"] is None
+    # What is said is a difference in time, and no share of anything.
+    assert re.fullmatch(
+        r"Async results arrived [\d.]+ ms later on average \(95 % CI [\d.]+ ms to [\d.]+ ms, 10 block pairs\)\.",
+        split_verdict(result["verdict"])[-1],
+    )
+
+
 def test_objectives_are_judged_by_value_and_never_by_a_bound() -> None:
     result = overload(rate=7.0).conclude()
     assert not result["slo"]["sync"]["pass"]
