@@ -63,6 +63,13 @@ class Plan(Workload):
             raise PlanError("the other ways to learn a result need an async side")
         if self.expected_drain_s > MOST_DRAIN_S:
             raise PlanError(f"a block of this load would take more than {MOST_DRAIN_S:g} s to work off")
+
+    def check_length(self) -> None:
+        """Refuses a run that would take too long; runs that have ended may have taken any time.
+
+        Raises:
+            PlanError: All blocks of a side together would be worked off too late.
+        """
         if self.pairs * self.expected_drain_s > MOST_SIDE_DRAIN_S:
             raise PlanError(f"the blocks of a side would take more than {MOST_SIDE_DRAIN_S:g} s to work off")
 

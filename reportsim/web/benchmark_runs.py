@@ -31,9 +31,11 @@ def build_plan(parsed: ParsedBody) -> Plan:
         Problem: 422 for values that contradict each other.
     """
     try:
-        return Plan.from_json(parsed.data)
+        plan = Plan.from_json(parsed.data)
+        plan.check_length()
     except PlanError as error:
         raise invalid([{"detail": f"{str(error)[0].upper()}{str(error)[1:]}.", "pointer": "#"}]) from None
+    return plan
 
 
 def run_as_json(request: web.Request, run: Benchmark) -> dict[str, Any]:

@@ -75,10 +75,17 @@ OVERLOAD: dict[str, Any] = {"workers": 1, "duration_s": 600, "service_time": {"d
 @pytest.mark.parametrize("blocks", [2, None, 50])
 def test_what_a_side_may_take_to_work_off_does_not_grow_with_the_number_of_blocks(blocks: int | None) -> None:
     plan = Plan(rate=3, blocks=blocks, **OVERLOAD)
+    plan.check_length()
     assert plan.pairs * plan.expected_drain_s == pytest.approx(MOST_SIDE_DRAIN_S)
     for excessive in ({"rate": 3.1}, {"rate": 11}, {"rate": 100, "workers": 32, "service_time": FIXED_16_S}):
         with pytest.raises(PlanError, match="s to work off"):
-            Plan(**{**OVERLOAD, "blocks": blocks, **excessive})
+            Plan(**{**OVERLOAD, "blocks": blocks, **excessive}).check_length()
+
+
+def test_a_stored_run_may_have_taken_longer() -> None:
+    """It was started by a build that did not bound all blocks together."""
+    stored = Plan(**OVERLOAD, rate=11, blocks=50)
+    assert Plan.from_json(stored.as_json()) == stored
 
 
 def test_what_one_block_may_take_to_work_off_is_bounded() -> None:

@@ -35,6 +35,7 @@ PLAIN_PROGRAM: Final = re.compile(r'[^"$`\\\n]*')
 # Starts a program in the background, its output to a file, and prints its process id.
 DETACH: Final = 'umask 077; log=$1; shift; "$@" </dev/null >>"$log" 2>&1 & echo $!'
 PATIENCE_S: Final = 60
+REMOVAL_S: Final = 5
 OPTIONS: Final = ("max_connections=200", "unix_socket_permissions=0700", "jit=off", "log_checkpoints=off")
 # How initdb, and the server that it starts, begin the line that says why they failed.
 ERROR_LINE: Final = re.compile(r"\b(?:error|FATAL|PANIC): +(.+)")
@@ -108,7 +109,7 @@ class Cluster:
 
     def _remove_incomplete(self) -> None:
         """Remove folders that were not made to the end; programs that were killed may write for a moment longer."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + REMOVAL_S
         while incomplete := list(self.folder.parent.glob("postgres-new-*")):
             for folder in incomplete:
                 shutil.rmtree(folder, ignore_errors=True)
