@@ -27,7 +27,7 @@ def upgrade_result(result: Json | None) -> Json | None:
     """The result of a stored run. Intervals that were made for independent requests are taken out."""
     if result is None:
         return None
-    result = {"plug": None, **result}
+    result = {"plug": None, "ways": None, **result}
     if all("shares" in result[side] for side in sides_of(result)):
         return result
     upgraded = {**result, "intervals": OLDER_METHOD, "verdict": rewrite_verdict(result)}
