@@ -34,7 +34,7 @@ class Reader(asyncio.StreamReader):
 
     async def _wait_for_data(self, func_name: str) -> None:
         # The standard library's passes an exception only to a reader that waits at that moment. One that data have
-        # just woken would not see it, and wait for the rest of its line for ever.
+        # just woken would miss it, and wait for the rest of its line without a deadline.
         if self._exception is not None:
             raise self._exception
         await super()._wait_for_data(func_name)  # type: ignore[misc]

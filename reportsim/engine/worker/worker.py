@@ -227,7 +227,7 @@ class Worker:
             # A slot may come free meanwhile.
             before, self._passed_over = self._passed_over, self._passed_over or rule is not None
             if last := await take(room, rule):
-                # The slot is filled: whoever looks when the next one comes free finds what this has passed over.
+                # The slot is filled: the claim for the next free slot finds the requests that this one has passed over.
                 self._passed_over = before
             taken += last
 
