@@ -23,8 +23,8 @@ SWEEP_EVERY_S: Final = 1.0
 # The shortest pause: where memory is short, queues run full and empty all the time.
 PAUSE_S: Final = 0.05
 PRUNE_EVERY_S: Final = 60.0
-# The number of accepted requests after which the table's statistics are checked, and ten times as many the next time.
-FIRST_ANALYZE: Final = 500
+# The number of accepted requests after which the table's statistics are checked.
+ANALYZE_EVERY: Final = 500
 # Files are deleted on the loop, so few at once.
 PRUNE_BATCH: Final = 200
 # The number of batches of files that are compared with their rows each time.
@@ -56,7 +56,7 @@ class Sweeper:
         self._files = files
         self._retention = retention
         self._accepted = accepted
-        self._analyze_at = FIRST_ANALYZE
+        self._checked = 0
         self._unchecked: list[UUID] = []
 
     async def run(self) -> None:
@@ -83,12 +83,17 @@ class Sweeper:
                     await self._dispatcher.wait_for_room()
 
     async def analyze_growth(self) -> bool:
-        """Analyzes the table of requests when it has outgrown its statistics; returns whether it had."""
+        """Analyzes the table of requests when it has outgrown its statistics; returns whether it had.
+
+        It had if they count fewer requests than were accepted since the last check: since a start, and also after most
+        requests were deleted.
+        """
         accepted = self._accepted()
-        if accepted < self._analyze_at:
+        grown = accepted - self._checked
+        if grown < ANALYZE_EVERY:
             return False
-        self._analyze_at = 10 * accepted
-        return await queue_stats.analyze_if_outgrown(self._pool, accepted)
+        self._checked = accepted
+        return await queue_stats.analyze_if_outgrown(self._pool, grown)
 
     async def prune(self) -> int:
         """Deletes requests that ended before the retention time, in small batches; returns how many."""

@@ -72,13 +72,21 @@ async def test_the_planner_learns_of_a_table_that_has_grown(
         service.engine.counts.accepted["async"] = 600
         assert await sweeping.analyze_growth() is True
         assert await pool.fetchval(known) == 600
-        # Ten times as many make the next look; what the planner knows by then is not gathered again.
-        service.engine.counts.accepted["async"] = 5_999
+        # What the planner knows of as many as came since is not gathered again.
+        service.engine.counts.accepted["async"] = 1_200
+        await pool.execute("UPDATE pg_class SET reltuples = 700 WHERE oid = 'requests'::regclass")
         assert await sweeping.analyze_growth() is False
-        await pool.execute("UPDATE pg_class SET reltuples = 10000 WHERE oid = 'requests'::regclass")
-        service.engine.counts.accepted["async"] = 6_000
+        assert await pool.fetchval(known) == 700
+        # Many more than that are, and also those that come after all were deleted.
+        service.engine.counts.accepted["async"] = 5_000
+        assert await sweeping.analyze_growth() is True
+        await pool.execute("TRUNCATE requests, callback_logs")
+        await inserted(pool, *(new(owner=OTHER) for _ in range(510)))
+        service.engine.counts.accepted["async"] = 5_499
         assert await sweeping.analyze_growth() is False
-        assert await pool.fetchval(known) == 10_000
+        service.engine.counts.accepted["async"] = 5_510
+        assert await sweeping.analyze_growth() is True
+        assert await pool.fetchval(known) == 510
 
 
 async def test_looking_at_growth_waits_for_no_vacuum(service: Service, pool: Pool) -> None:
