@@ -44,7 +44,7 @@ COMPARED_AFTER: Final = f"{finite('$7')} + 1"
 # account: the balance of each account with entries, and what it was before the year. earned: the same of all revenue
 # and expense. line: the amounts by section and account in minor units, and the two computed rows.
 STATEMENT: Final = f"""
-WITH ledger AS ({LEDGER}),
+WITH {LEDGER},
 account AS MATERIALIZED (
     SELECT type, code, name, closing.balance AS amount, opening.balance AS before
     FROM accounts AS a
@@ -75,7 +75,7 @@ CROSS JOIN {totals("0", AFTER)} AS all_accounts
 
 # $6 is the first day of the year that is compared, $7 the last day of it that counts.
 COMPARED_STATEMENT: Final = f"""
-WITH ledger AS ({LEDGER}),
+WITH {LEDGER},
 account AS MATERIALIZED (
     SELECT type, code, name, closing.balance AS amount, opening.balance AS before,
         compare_closing.balance AS compare_amount, compare_opening.balance AS compare_before

@@ -30,7 +30,7 @@ SECTION: Final = "CASE WHEN cf_section IN ('financing', 'investing') THEN cf_sec
 # $4 and $5 are the days from and to.
 # line: the amounts by section and account in minor units, without those that are zero.
 STATEMENT: Final = f"""
-WITH ledger AS ({LEDGER}),
+WITH {LEDGER},
 account AS MATERIALIZED (
     SELECT is_cash, cf_section, code, name, opening.balance AS opening, closing.balance AS closing,
         opening.cash - closing.cash AS amount
@@ -57,7 +57,7 @@ CROSS JOIN (
 
 # $6 and $7 are the days from and to that are compared.
 COMPARED_STATEMENT: Final = f"""
-WITH ledger AS ({LEDGER}),
+WITH {LEDGER},
 account AS MATERIALIZED (
     SELECT is_cash, cf_section, code, name, opening.balance AS opening, closing.balance AS closing,
         opening.cash - closing.cash AS amount, compare_opening.balance AS compare_opening,

@@ -75,7 +75,7 @@ ENTRIES: Final = """
 # entry: the entries, unless there are too many of them; size: whether they fit into one row.
 # The subselects hide the ledger and the days from the planner, which else would plan for each interval anew.
 STATEMENT: Final = f"""
-WITH ledger AS ({LEDGER}), {ACCOUNT.format(names=f"{cell('code')} || ',' || {cell('name')} AS cells")},
+WITH {LEDGER}, {ACCOUNT.format(names=f"{cell('code')} || ',' || {cell('name')} AS cells")},
 kept AS MATERIALIZED (
     SELECT coalesce(sum(entries), 0) AS entries, sum(debit) AS debit, sum(credit) AS credit,
         (array_agg(closing ORDER BY place DESC))[1] AS last_closing
@@ -104,7 +104,7 @@ FROM ledger CROSS JOIN kept CROSS JOIN size CROSS JOIN LATERAL (
 
 NAMES: Final = f"{guarded('code')} AS code_cell, {guarded('name')} AS name_cell"
 LISTING_FORM: Final = f"""
-WITH ledger AS ({LEDGER}), {{account}}
+WITH {LEDGER}, {{account}}
 SELECT code_cell AS account_code, name_cell AS account_name, posted_on AS date, transaction_id,
     {money("greatest(amount, 0)")} AS debit, {money("greatest(-amount, 0)")} AS credit,
     {money("running")} AS running_balance, {guarded("description")} AS description
@@ -138,7 +138,7 @@ WITH_CASH: Final = """ AND EXISTS (
 CASH_FIGURES: Final = """count(*) AS listed, sum(greatest(amount, 0)) AS debit,
         sum(greatest(-amount, 0)) AS credit"""
 CASH_STATEMENT: Final = f"""
-WITH ledger AS ({LEDGER}), {CASH_ACCOUNT.format(names=f"{cell('code')} || ',' || {cell('name')} AS cells")},
+WITH {LEDGER}, {CASH_ACCOUNT.format(names=f"{cell('code')} || ',' || {cell('name')} AS cells")},
 kept AS MATERIALIZED (
     SELECT coalesce(sum(entries), 0) AS entries, sum(closing) - sum(opening) AS net FROM account),
 entry AS MATERIALIZED ({

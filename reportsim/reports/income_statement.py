@@ -49,7 +49,7 @@ NEXT_PERIOD: Final = f"""(
 # it opens with the closing balance of that.
 # line: the amounts by section, account and period in minor units, without those that are zero.
 STATEMENT: Final = f"""
-WITH RECURSIVE ledger AS ({LEDGER}),
+WITH RECURSIVE {LEDGER},
 account AS MATERIALIZED (
     SELECT account_id, type, code, name, opening.balance AS opening, closing.balance - opening.balance AS gained
     FROM accounts AS a
@@ -90,7 +90,7 @@ CROSS JOIN (
 
 # $6 and $7 are the days from and to that are compared.
 COMPARED_STATEMENT: Final = f"""
-WITH ledger AS ({LEDGER}),
+WITH {LEDGER},
 account AS MATERIALIZED (
     SELECT type, code, name, closing.balance - opening.balance AS gained,
         compare_closing.balance - compare_opening.balance AS compare_gained

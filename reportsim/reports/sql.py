@@ -8,8 +8,10 @@ from typing import Final
 
 from reportsim.store.ledgers import finite
 
-# The ledger's currency, and the minor unit as a number whose scale is the currency's number of decimals.
-LEDGER: Final = "SELECT currency, exponent, ('1e-' || exponent)::numeric AS unit FROM ledgers WHERE ledger_id = $1"
+# The ledger's currency, and the minor unit as a number whose scale is the currency's number of decimals: computed once,
+# since the planner would write its expression into each place where an amount is formatted.
+LEDGER: Final = """ledger AS MATERIALIZED (
+    SELECT currency, exponent, ('1e-' || exponent)::numeric AS unit FROM ledgers WHERE ledger_id = $1)"""
 
 
 # The day `from`, and the day `to` or the end of time. asyncpg sends the first and the last day of the calendar as

@@ -66,7 +66,7 @@ ALL_ACCOUNTS: Final = f"""(
     FROM {totals("0", FROM)} AS opening CROSS JOIN {totals("0", TO)} AS closing) AS all_accounts"""
 
 STATEMENT: Final = f"""
-WITH ledger AS ({LEDGER}),
+WITH {LEDGER},
 account AS MATERIALIZED (
     SELECT {BALANCES}
     FROM {ACCOUNTS}
@@ -80,7 +80,7 @@ CROSS JOIN {ALL_ACCOUNTS}
 """
 
 COMPARED_STATEMENT: Final = f"""
-WITH ledger AS ({LEDGER}),
+WITH {LEDGER},
 account AS MATERIALIZED (
     SELECT {BALANCES}, compared.balance AS compared
     FROM {ACCOUNTS}
