@@ -161,7 +161,7 @@ class Engine:
             on_changes=self._take_changes,
             consumption=self.consumption,
             is_first=is_first,
-            concerns=lambda: self.hub.awaited.union(*(worker.running_ids for worker in self._workers.values())),
+            concerns=lambda: self.hub.awaited.union(*(worker.followed_ids for worker in self._workers.values())),
         )
         self._sweeper = Sweeper(
             pool=self.pool,

@@ -26,7 +26,12 @@ CANCEL_S: Final = 2.0
 
 # The statements of the queue look rows up by an index, one by one. A plan that reads a whole table or index would be
 # the cheapest while the table is small, and be kept for a prepared statement when it has grown.
-LOOK_UPS: Final[Mapping[str, str]] = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "plan_cache_mode": "force_generic_plan"}
+LOOK_UPS: Final[Mapping[str, str]] = {
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
 
 # No account of a report is looked up twice: remembering its entries would only copy them.
 NO_MEMOIZE: Final[Mapping[str, str]] = {"enable_memoize": "off", "plan_cache_mode": "force_generic_plan"}

@@ -12,7 +12,7 @@ import pytest
 
 from reportsim.core.model import CallbackStatus, Request, Status
 from reportsim.engine import sweeper
-from reportsim.engine.worker import claim_writer, execution, worker
+from reportsim.engine.worker import claim_writer, execution, own_requests, worker
 from reportsim.engine.worker.observer import NullObserver
 from reportsim.reports import generate
 from reportsim.settings import Settings
@@ -294,7 +294,7 @@ class TestOwnRequests:
     ) -> None:
         monkeypatch.setattr(sweeper, "SWEEP_EVERY_S", NEVER_S)
         monkeypatch.setattr(worker, "POLL_INTERVAL_S", NEVER_S)
-        monkeypatch.setattr(worker, "MAX_EXPECTED", 2)
+        monkeypatch.setattr(own_requests, "MAX_KNOWN", 2)
         async with serving(settings) as service, service.engine.run_worker(OTHER, 1, NullObserver()):
             requests = [await submit(service.engine, job(20, owner=OTHER)) for _ in range(10)]
             done = [await finished(pool, request) for request in requests]

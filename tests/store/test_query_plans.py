@@ -157,6 +157,15 @@ async def test_whether_anyones_wait_is_looked_up_in_their_queue(history: Connect
     assert indexes(await plan(history, requests.has_unowned)) == {"requests_pending"}
 
 
+async def test_a_reservation_reads_the_queue_in_its_order(history: Connection) -> None:
+    found = await plan(history, requests.reserve, ME, 20, LEASE, 0.03)
+    assert "requests_pending" in indexes(found) <= {"requests_pending", "requests_pkey"}
+
+
+async def test_a_returned_reservation_is_found_by_its_id(history: Connection) -> None:
+    assert indexes(await plan(history, requests.return_reserved, ME, [new_id()])) == {"requests_pkey"}
+
+
 async def test_what_began_is_found_by_its_id(history: Connection) -> None:
     found = await plan(history, requests.begin, ME, LEASE, [new().request for _ in range(8)])
     assert indexes(found) == {"requests_pkey"}

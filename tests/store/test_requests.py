@@ -4,7 +4,7 @@ import asyncio
 import json
 from dataclasses import replace
 from datetime import timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -167,6 +167,48 @@ class TestClaim:
         assert await store.has_unowned(pool)
         await store.claim(pool, OTHER, 1, LEASE, now())
         assert not await store.has_unowned(pool)
+
+
+class TestReserve:
+    async def test_takes_the_oldest_that_belong_to_nobody_and_leaves_them_waiting(self, pool: Pool) -> None:
+        rows = await inserted(pool, new(), new(mode=Mode.SYNC, owner=OTHER), new(), new())
+        before = await read(pool, *rows)
+        assert ids(await store.reserve(pool, ME, 2, LEASE, 1.0)) == [rows[0].id, rows[2].id]
+        assert await read(pool, *rows) == before
+        assert await field(pool, rows[0], "lease_until > now() + interval '25 s'")
+        assert ids(await store.claim(pool, OTHER, 10, LEASE, now())) == [rows[1].id, rows[3].id]
+        assert ids(await store.claim(pool, ME, 10, LEASE, now())) == [rows[0].id, rows[2].id]
+
+    async def test_stops_before_the_first_that_plans_to_take_long(self, pool: Pool) -> None:
+        rows = await inserted(pool, new(), new(planned_s=0.5), new(planned_s=0.6), new())
+        assert ids(await store.reserve(pool, ME, 10, LEASE, 0.5)) == ids(rows[:2])
+        assert ids(await store.claim(pool, OTHER, 10, LEASE, now())) == ids(rows[2:])
+
+    async def test_leaves_out_what_another_statement_is_at(self, pool: Pool, connection: Connection) -> None:
+        rows = await inserted(pool, new(), new())
+        async with connection.transaction():
+            await connection.execute("SELECT 1 FROM requests WHERE id = $1 FOR UPDATE", rows[0].id)
+            async with asyncio.timeout(5):
+                assert ids(await store.reserve(pool, ME, 10, LEASE, 1.0)) == [rows[1].id]
+
+    async def test_is_taken_over_after_its_lease(self, pool: Pool) -> None:
+        [row] = await inserted(pool, new())
+        await store.reserve(pool, ME, 1, LEASE, 1.0)
+        await expire(pool, row)
+        assert ids(await store.take_over(pool, OTHER, 10, LEASE, now())) == [row.id]
+        assert await store.finish(pool, ME, LEASE, [end_of(begun(row))]) == [False]
+
+    async def test_is_returned_as_long_as_it_waits(self, pool: Pool, connection: Connection) -> None:
+        rows = await inserted(pool, *(new() for _ in range(4)), new(mode=Mode.SYNC, owner=OTHER))
+        await store.reserve(pool, ME, 4, LEASE, 1.0)
+        assert await store.begin(pool, ME, LEASE, [begun(rows[0])]) == {rows[0].id}
+        assert await store.finish(pool, ME, LEASE, [end_of(begun(rows[1]))]) == [True]
+        async with connection.transaction():
+            await connection.execute("SELECT 1 FROM requests WHERE id = $1 FOR UPDATE", rows[2].id)
+            async with asyncio.timeout(5):
+                await store.return_reserved(pool, ME, ids(rows))
+        assert ids(await store.claim(pool, uuid4(), 10, LEASE, now())) == [rows[3].id]
+        assert await store.finish(pool, ME, LEASE, [end_of(begun(rows[2]))]) == [True]
 
 
 def begun(request: Request) -> Request:

@@ -1,14 +1,13 @@
 """The worker: claims as many requests as slots are free, executes them, and writes their ends.
 
 The table is the queue. A wakeup only makes the worker poll early; without one it polls every second. Requests that
-belong to this owner from the beginning cannot be claimed by another: while nothing else waits they begin from memory,
-without a claim, and the claim is written only when the work takes longer than a moment, or else with the end.
+belong to this owner cannot be claimed by another: while nothing older waits they begin from memory, without a claim,
+and the claim is written only when the work takes longer than a moment, or else with the end.
 """
 
 import asyncio
 import contextlib
 import functools
-import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -22,8 +21,9 @@ from reportsim.engine.owner import Owner
 from reportsim.engine.worker.claim_writer import ClaimWriter, Work
 from reportsim.engine.worker.completion import Completion
 from reportsim.engine.worker.execution import Executor
-from reportsim.engine.worker.last_slot import is_passed_over, last_slot_rule, may_fill_all_slots
+from reportsim.engine.worker.last_slot import last_slot_rule, may_fill_all_slots
 from reportsim.engine.worker.observer import NullObserver, Observer
+from reportsim.engine.worker.own_requests import OwnRequests
 from reportsim.engine.worker.slots import Slots
 from reportsim.store import requests as store
 from reportsim.store.pool import OUTAGES
@@ -32,7 +32,6 @@ from reportsim.tasks import in_background, start
 log = logging.getLogger(__name__)
 
 POLL_INTERVAL_S: Final = 1.0
-MAX_EXPECTED: Final = 10_000
 # Ends that may wait to be written without holding slots; well below what a batcher takes.
 MAX_ENDING: Final = 1_000
 Take: TypeAlias = Callable[[int, store.PassOver | None], Awaitable[list[Request]]]
@@ -67,7 +66,7 @@ class Worker:
         self._observer = observer or NullObserver()
         self._wakeup = asyncio.Event()
         self._works: dict[UUID, Work] = {}
-        self._expected: dict[UUID, Request] = {}
+        self._own = OwnRequests(owner, slots.width, self._poll_own)
         self._table_first = True
         self._left_out = False
         self._passed_over = False
@@ -90,6 +89,11 @@ class Worker:
         """The requests that are being worked on here."""
         return set(self._works)
 
+    @property
+    def followed_ids(self) -> set[UUID]:
+        """The requests that must not be worked on here any more once another replica has changed them."""
+        return {*self._works, *self._own.reserved_ids}
+
     def wake(self) -> None:
         """Announces that there may be requests to claim."""
         self._table_first = True
@@ -101,8 +105,7 @@ class Worker:
         if request.id in self._works:
             # A poll has claimed it before this call.
             return
-        if owner == self._owner.id and len(self._expected) < MAX_EXPECTED:
-            self._expected[request.id] = request
+        if owner == self._owner.id and self._own.add(request):
             self._wakeup.set()
         else:
             self._left_out |= owner == self._owner.id
@@ -110,9 +113,7 @@ class Worker:
 
     def stop_superseded(self, request: Request) -> None:
         """Stops working on a request that has been claimed or ended elsewhere since."""
-        expected = self._expected.get(request.id)
-        if expected is not None and (request.status is not Status.PENDING or request.tries > expected.tries):
-            del self._expected[request.id]
+        self._own.remove_superseded(request)
         work = self._works.get(request.id)
         if work is None and request.ended:
             self._observer.ended(request.id)
@@ -124,14 +125,15 @@ class Worker:
         """Claims as long as the block lasts; then running work gets `grace` seconds, and the rest is stopped."""
         async with self._completion.running(grace):
             try:
-                async with in_background(self._claim_forever(), self._claims.run(), names=("claimer", "claim-writer")):
+                tasks = self._claim_forever(), self._claims.run(), self._own.run()
+                async with in_background(*tasks, names=("claimer", "claim-writer", "own-requests")):
                     yield self
             finally:
-                if tasks := [work.task for work in self._works.values()]:
-                    await asyncio.wait(tasks, timeout=grace())
-                    for task in tasks:
+                if works := [work.task for work in self._works.values()]:
+                    await asyncio.wait(works, timeout=grace())
+                    for task in works:
                         task.cancel()
-                    await asyncio.gather(*tasks, return_exceptions=True)
+                    await asyncio.gather(*works, return_exceptions=True)
 
     async def _claim_forever(self) -> None:
         while True:
@@ -156,12 +158,15 @@ class Worker:
         free = [await self._slots.acquire()]
         free += self._slots.take_free()
         taken: list[Request] = []
-        written = self._table_first or time.monotonic() - self._polled >= POLL_INTERVAL_S
+        is_due = time.monotonic() - self._polled >= POLL_INTERVAL_S
+        # Reserved requests are older than what the table has.
+        written = is_due or (self._table_first and not self._own.reserved_ids)
         try:
+            if not written:
+                taken += self._take_own(len(free))
+                written = self._table_first and not taken
             if written:
                 await self._claim(len(free), taken)
-            else:
-                taken += self._next_expected(len(free))
         finally:
             self._slots.give_back(free[len(taken) :])
             for request, free_since in zip(taken, free, strict=False):
@@ -179,8 +184,7 @@ class Worker:
         try:
             more = await self._claim_rows(limit, claimed, left_out=left_out)
         except BaseException:
-            self._table_first = True
-            self._left_out |= left_out
+            self._poll_own()
             raise
         self._table_first |= more
         self._left_out |= left_out and (more or self._passed_over)
@@ -196,11 +200,19 @@ class Worker:
                 self._polled = time.monotonic()
         begun = [id for id, work in self._works.items() if not work.written]
         await self._pick(limit, claimed, functools.partial(self._claim_waiting, now, begun, only_own))
-        return len(claimed) == limit and (
+        more = len(claimed) == limit and (
             left_out
-            or any(request.id not in self._expected for request in claimed)
+            or any(request.id not in self._own for request in claimed)
             or (not only_own and await store.has_unowned(self._owner.connections))
         )
+        if more and not only_own:
+            await self._own.reserve()
+        return more
+
+    def _poll_own(self) -> None:
+        """Announces requests of this owner that memory does not know, or others."""
+        self._left_out = True
+        self.wake()
 
     async def _take_over(self, now: datetime, limit: int, pass_over: store.PassOver | None) -> list[Request]:
         owner = self._owner
@@ -236,31 +248,21 @@ class Worker:
         working = [work.request.client for work in self._works.values() if work.holds_slot]
         return working + [request.client for request in taken]
 
-    def _next_expected(self, limit: int) -> list[Request]:
+    def _take_own(self, limit: int) -> list[Request]:
         """Takes the oldest of the owner's own requests from memory."""
         now = self._clock.now()
-        oldest = list(itertools.islice(self._expected.values(), limit - 1))
-        known = len(self._expected) >= limit
-        rule = last_slot_rule(self._clients(oldest), self._slots.width) if known else None
-        rest = itertools.islice(self._expected.values(), limit - 1, None)
-        oldest += itertools.islice((request for request in rest if not is_passed_over(request, rule)), 1)
-        self._passed_over |= rule is not None and len(oldest) < limit
-        for request in oldest:
-            del self._expected[request.id]
+        oldest, passed_over = self._own.take(limit, self._clients)
+        self._passed_over |= passed_over
         if oldest:
             self._claims.wake()
         return [
-            request.changed(
-                status=Status.PROCESSING,
-                tries=request.tries + 1,
-                started_at=max(now, request.created_at),
-            )
+            request.changed(status=Status.PROCESSING, tries=request.tries + 1, started_at=max(now, request.created_at))
             for request in oldest
         ]
 
     def _start(self, request: Request, free_since: float, *, written: bool) -> None:
         """Starts work on a request; its slot counts as held since both the slot and the request were available."""
-        self._expected.pop(request.id, None)
+        self._own.remove(request.id)
         if (older := self._works.get(request.id)) is not None:
             # Its lease ran out, or a crash of the database undid its first claim.
             older.task.cancel()
@@ -277,6 +279,7 @@ class Worker:
             work.holds_slot = False
             self._slots.release()
             self._observer.ended(id)
+            self._own.observe(time.monotonic() - work.began)
             if self._passed_over:
                 self._passed_over = False
                 self.wake()

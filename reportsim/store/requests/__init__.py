@@ -1,6 +1,6 @@
 """The `requests` table: insert, claim, renew, end and read its rows. Functions take many rows in one statement."""
 
-from reportsim.store.requests.claims import PassOver, begin, claim, has_unowned, take_over
+from reportsim.store.requests.claims import PassOver, begin, claim, has_unowned, reserve, return_reserved, take_over
 from reportsim.store.requests.ends import Finish, abandon, finish
 from reportsim.store.requests.insertion import Bounds, NewRequest, insert
 from reportsim.store.requests.leases import release, renew
@@ -45,6 +45,8 @@ __all__ = [
     "prune",
     "release",
     "renew",
+    "reserve",
+    "return_reserved",
     "search",
     "stored_answer",
     "take_over",

@@ -73,6 +73,37 @@ async def has_unowned(pool: Fetches) -> bool:
     return bool(await pool.fetch(SELECT_UNOWNED))
 
 
+# The oldest of those that wait for any owner, up to the first that plans to hold a slot for longer.
+RESERVE: Final = f"""
+WITH oldest AS MATERIALIZED (
+    SELECT id, planned_s FROM requests WHERE status = 'PENDING' AND owner IS NULL
+    ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED),
+picked AS (SELECT id, bool_and(planned_s <= $4) OVER (ORDER BY id) AS is_short FROM oldest)
+UPDATE requests r SET owner = $1, lease_until = now() + $3::interval
+FROM {ASYNC_COMMIT} CROSS JOIN picked WHERE r.id = picked.id AND is_short
+RETURNING {COLUMNS_OF_R}
+"""
+
+
+async def reserve(pool: Fetches, owner: UUID, limit: int, lease: timedelta, longest_s: float) -> list[Request]:
+    """Makes the oldest waiting requests those of an owner, in their order; they still wait."""
+    rows = await pool.fetch(RESERVE, owner, limit, lease, longest_s)
+    return sorted((from_row(row) for row in rows), key=lambda request: request.id)
+
+
+RETURN: Final = """
+WITH free AS MATERIALIZED (
+    SELECT id FROM requests WHERE id = ANY($2::uuid[]) AND CASE WHEN status = 'PENDING' THEN owner = $1 END
+    FOR UPDATE SKIP LOCKED)
+UPDATE requests r SET owner = NULL, lease_until = NULL FROM free WHERE r.id = free.id
+"""
+
+
+async def return_reserved(pool: Fetches, owner: UUID, ids: Sequence[UUID]) -> None:
+    """Lets any owner claim requests again that one has reserved and that still wait."""
+    await pool.fetch(RETURN, owner, list(ids))
+
+
 # Locked rows are skipped: they are being ended, or are written the next time. Waiting for one while holding others
 # could deadlock with `finish`.
 BEGIN: Final = f"""

@@ -1,0 +1,129 @@
+"""The waiting requests that a worker knows and no other may claim: begun from memory, without a claim.
+
+They belong to the owner from the beginning, or were reserved: while requests are short and more of them wait than slots
+are free, the worker takes the oldest ones in batches for the slots that come free next. A reserved request still waits;
+it is returned to all replicas when it has not begun after a moment.
+"""
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Callable, Sequence, Set
+from typing import Final
+from uuid import UUID
+
+from reportsim.core.model import Request, Status
+from reportsim.engine.owner import Owner
+from reportsim.engine.worker.last_slot import is_passed_over, last_slot_rule
+from reportsim.store import requests as store
+from reportsim.store.pool import OUTAGES
+
+log = logging.getLogger(__name__)
+
+MAX_KNOWN: Final = 10_000
+# Requests are reserved that should begin within this time, and returned when they have not after the other.
+AHEAD_S: Final = 0.03
+RETURN_AFTER_S: Final = 0.1
+MAX_RESERVED: Final = 64
+# The weight of the last request in the mean time that slots are held.
+SMOOTHING: Final = 1 / 8
+
+
+class OwnRequests:
+    """The waiting requests of an owner, oldest first."""
+
+    def __init__(self, owner: Owner, width: int, on_return: Callable[[], None]) -> None:
+        """Takes the number of slots; `on_return` is called when reserved requests have been returned."""
+        self._owner = owner
+        self._width = width
+        self._on_return = on_return
+        self._known: dict[UUID, Request] = {}
+        self._reserved: dict[UUID, float] = {}
+        self._wakeup = asyncio.Event()
+        # As if requests had been long until now.
+        self._held_s = 1.0
+
+    def __contains__(self, id: UUID) -> bool:
+        return id in self._known
+
+    @property
+    def reserved_ids(self) -> Set[UUID]:
+        """The requests that were reserved and still wait."""
+        return self._reserved.keys()
+
+    def add(self, request: Request) -> bool:
+        """Adds the newest request; False when there are too many already."""
+        if len(self._known) >= MAX_KNOWN:
+            return False
+        self._known[request.id] = request
+        return True
+
+    def remove(self, id: UUID) -> None:
+        """Removes a request, if it is known."""
+        self._known.pop(id, None)
+        self._reserved.pop(id, None)
+
+    def remove_superseded(self, request: Request) -> None:
+        """Removes a request that has been claimed or ended elsewhere since."""
+        known = self._known.get(request.id)
+        if known is not None and (request.status is not Status.PENDING or request.tries > known.tries):
+            self.remove(request.id)
+
+    def take(
+        self, limit: int, clients: Callable[[Sequence[Request]], Sequence[bytes | None]]
+    ) -> tuple[list[Request], bool]:
+        """Takes the oldest requests; says whether the rule of the last slot has kept some back.
+
+        `clients` returns whose requests hold slots once some of these do, too.
+        """
+        oldest = list(itertools.islice(self._known.values(), limit - 1))
+        rule = last_slot_rule(clients(oldest), self._width) if len(self._known) >= limit else None
+        rest = itertools.islice(self._known.values(), limit - 1, None)
+        oldest += itertools.islice((request for request in rest if not is_passed_over(request, rule)), 1)
+        for request in oldest:
+            self.remove(request.id)
+        return oldest, rule is not None and len(oldest) < limit
+
+    def observe(self, held_s: float) -> None:
+        """Takes into account for how long a slot was held."""
+        self._held_s += (held_s - self._held_s) * SMOOTHING
+
+    async def reserve(self) -> None:
+        """Reserves the oldest of the requests that wait for any replica, as many as should begin in a moment."""
+        number = min(int(self._width * AHEAD_S / max(self._held_s, 1e-6)), MAX_RESERVED)
+        if number < 1:
+            return
+        owner = self._owner
+        reserved = await store.reserve(owner.connections, owner.id, number, owner.lease, AHEAD_S)
+        now = time.monotonic()
+        self._reserved |= {request.id: now for request in reserved}
+        known = sorted((*self._known.values(), *reserved), key=lambda request: request.id)
+        self._known.clear()
+        self._known |= {request.id: request for request in known}
+        self._wakeup.set()
+
+    async def run(self) -> None:
+        """Returns reserved requests that have not begun in time, until it is cancelled."""
+        while True:
+            await self._wakeup.wait()
+            self._wakeup.clear()
+            while self._reserved:
+                await asyncio.sleep(RETURN_AFTER_S / 2)
+                try:
+                    await self._return_late(time.monotonic() - RETURN_AFTER_S)
+                except OUTAGES as error:
+                    log.warning("reserved requests could not be returned: %r", error)
+                except Exception:
+                    log.exception("reserved requests could not be returned")
+
+    async def _return_late(self, before: float) -> None:
+        late = [id for id, since in self._reserved.items() if since <= before]
+        if late:
+            # From now on they do not begin from memory; what is not returned is claimed from the table.
+            for id in late:
+                self.remove(id)
+            try:
+                await store.return_reserved(self._owner.connections, self._owner.id, late)
+            finally:
+                self._on_return()
