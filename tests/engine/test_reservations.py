@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from reportsim.core.model import Request, Status
+from reportsim.core.model import Mode, Request, Status
 from reportsim.engine import sweeper
 from reportsim.engine.engine import Engine
 from reportsim.engine.worker import own_requests, worker
 from reportsim.settings import Settings
 from reportsim.store import requests as store
 from reportsim.store.errors import DatabaseUnavailable
-from reportsim.store.pool import Pool
+from reportsim.store.pool import Connection, Pool
 from tests.conftest import serving
 from tests.engine.jobs import finished, job, state, submit, until
 from tests.store.rows import new
@@ -123,26 +123,101 @@ async def test_a_reserved_request_that_does_not_begin_is_done_by_another_replica
         assert long.id in engine.worker.running_ids
 
 
+async def is_reserved(engine: Engine, request: Request) -> None:
+    """Waits until a request is reserved."""
+
+    async def look() -> bool:
+        return request.id in engine.worker._own.reserved_ids
+
+    await until(look)
+
+
 @pytest.mark.parametrize("name", ["reserve", "return_reserved"])
-async def test_requests_whose_reservation_or_return_is_not_answered_are_done_here(
-    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch, name: str
+@pytest.mark.parametrize("arrives", [True, False])
+async def test_a_statement_without_an_answer_leaves_nothing_reserved(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch, name: str, arrives: bool
 ) -> None:
-    monkeypatch.setattr(own_requests, "RETURN_AFTER_S", 0.05)
-    function = getattr(store, name)
+    monkeypatch.setattr(own_requests, "RETRY_S", 0.1)
+    function, calls = getattr(store, name), []
 
     async def unanswered(*given: Any) -> list[Request]:
         monkeypatch.setattr(store, name, function)
-        if name == "reserve":
+        calls.append(name)
+        if arrives:
             await function(*given)
         raise DatabaseUnavailable("away")
 
-    async with busy(settings) as (engine, free):
-        requests = [await submit(engine, job(200)), *[await submit(engine, new()) for _ in range(3)]]
+    async with busy(settings) as (engine, free), serving(settings) as other:
+        other.engine.worker.draining = True
+        long, short = await submit(engine, job(60_000)), await submit(engine, new())
         monkeypatch.setattr(store, name, unanswered)
         free()
-        for request in requests:
-            assert (await finished(pool, request)).tries == 1
-        assert engine.worker.lost_fences == 0
+
+        async def is_called() -> bool:
+            return bool(calls)
+
+        await until(is_called)
+        other.engine.worker.draining = False
+        assert (await finished(pool, short)).tries == 1
+        assert long.id in engine.worker.running_ids
+
+
+async def test_a_request_that_another_statement_is_at_is_returned_later(
+    settings: Settings, pool: Pool, connection: Connection
+) -> None:
+    async with busy(settings) as (engine, free), serving(settings) as other:
+        other.engine.worker.draining = True
+        long, short = await submit(engine, job(60_000)), await submit(engine, new())
+        free()
+        await is_reserved(engine, short)
+        async with connection.transaction():
+            await connection.execute("SELECT 1 FROM requests WHERE id = $1 FOR UPDATE", short.id)
+
+            async def is_forgotten() -> bool:
+                return not engine.worker._own.reserved_ids
+
+            await until(is_forgotten)
+            await asyncio.sleep(0.1)
+        other.engine.worker.draining = False
+        assert (await finished(pool, short)).tries == 1
+        assert long.id in engine.worker.running_ids
+
+
+async def test_a_replica_that_stops_returns_what_it_has_reserved_at_once(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_requests, "RETURN_AFTER_S", NEVER_S)
+    settings = replace(settings, shutdown_grace_s=6.0)
+    async with serving(settings) as other:
+        other.engine.worker.draining = True
+        async with busy(settings) as (engine, free):
+            long, short = await submit(engine, job(60_000)), await submit(engine, new())
+            free()
+            await is_reserved(engine, short)
+            other.engine.worker.draining = False
+            waiting = asyncio.create_task(finished(pool, short))
+        assert waiting.done()
+        assert (await waiting).status is Status.COMPLETED
+        assert not (await state(pool, long)).ended
+
+
+async def test_own_requests_do_not_overtake_older_ones_in_the_table(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_requests, "RETURN_AFTER_S", NEVER_S)
+    async with serving(replace(settings, workers=4)) as service:
+        engine = service.engine
+        taken = [await engine.slots.acquire() for _ in range(4)]
+        engine.worker._own._held_s = 0.001
+        await submit(engine, job(1_000))
+        first = await submit(engine, new())
+        engine.slots.give_back([taken.pop()])
+        await is_reserved(engine, first)
+        second = await submit(engine, new())
+        own = [await submit(engine, job(300, owner=engine.owner, mode=Mode.SYNC)) for _ in range(3)]
+        engine.slots.give_back(taken)
+        starts = [(await finished(pool, request)).started_at for request in (first, second, *own)]
+    assert starts == sorted(filter(None, starts))
 
 
 async def test_a_reserved_request_that_is_cancelled_does_not_begin(settings: Settings, pool: Pool) -> None:
@@ -150,11 +225,7 @@ async def test_a_reserved_request_that_is_cancelled_does_not_begin(settings: Set
         await submit(engine, job(80))
         cancelled = await submit(engine, new())
         free()
-
-        async def is_reserved() -> bool:
-            return cancelled.id in engine.worker._own.reserved_ids
-
-        await until(is_reserved)
+        await is_reserved(engine, cancelled)
         assert cancelled.id in engine.worker.followed_ids
         assert await engine.changes.cancel(cancelled.id)
         assert not engine.worker._own.reserved_ids

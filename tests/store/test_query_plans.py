@@ -162,8 +162,9 @@ async def test_a_reservation_reads_the_queue_in_its_order(history: Connection) -
     assert "requests_pending" in indexes(found) <= {"requests_pending", "requests_pkey"}
 
 
-async def test_a_returned_reservation_is_found_by_its_id(history: Connection) -> None:
-    assert indexes(await plan(history, requests.return_reserved, ME, [new_id()])) == {"requests_pkey"}
+async def test_what_is_reserved_is_found_in_the_queue_of_its_owner(history: Connection) -> None:
+    found = await plan(history, requests.return_reserved, ME, [new_id()])
+    assert indexes(found) == {"requests_pending_owned", "requests_pkey"}
 
 
 async def test_what_began_is_found_by_its_id(history: Connection) -> None:

@@ -198,17 +198,32 @@ class TestReserve:
         assert ids(await store.take_over(pool, OTHER, 10, LEASE, now())) == [row.id]
         assert await store.finish(pool, ME, LEASE, [end_of(begun(row))]) == [False]
 
+    async def test_locks_no_more_than_it_takes(self, pool: Pool, connection: Connection) -> None:
+        rows = await inserted(pool, new(planned_s=5.0), new(), new())
+        async with connection.transaction():
+            assert await store.reserve(connection, ME, 10, LEASE, 1.0) == []
+            assert ids(await store.claim(pool, OTHER, 3, LEASE, now())) == ids(rows)
+
+    async def test_takes_nothing_behind_a_long_one_that_is_locked(self, pool: Pool, connection: Connection) -> None:
+        rows = await inserted(pool, new(planned_s=5.0), new(), new())
+        async with connection.transaction():
+            await connection.execute("SELECT 1 FROM requests WHERE id = $1 FOR UPDATE", rows[0].id)
+            assert await store.reserve(pool, ME, 10, LEASE, 1.0) == []
+
     async def test_is_returned_as_long_as_it_waits(self, pool: Pool, connection: Connection) -> None:
-        rows = await inserted(pool, *(new() for _ in range(4)), new(mode=Mode.SYNC, owner=OTHER))
-        await store.reserve(pool, ME, 4, LEASE, 1.0)
+        rows = await inserted(pool, *(new() for _ in range(5)))
+        await inserted(pool, new(mode=Mode.SYNC, owner=ME), new(mode=Mode.SYNC, owner=OTHER))
+        await store.reserve(pool, ME, 5, LEASE, 1.0)
         assert await store.begin(pool, ME, LEASE, [begun(rows[0])]) == {rows[0].id}
         assert await store.finish(pool, ME, LEASE, [end_of(begun(rows[1]))]) == [True]
         async with connection.transaction():
             await connection.execute("SELECT 1 FROM requests WHERE id = $1 FOR UPDATE", rows[2].id)
             async with asyncio.timeout(5):
-                await store.return_reserved(pool, ME, ids(rows))
-        assert ids(await store.claim(pool, uuid4(), 10, LEASE, now())) == [rows[3].id]
-        assert await store.finish(pool, ME, LEASE, [end_of(begun(rows[2]))]) == [True]
+                assert await store.return_reserved(pool, ME, [rows[3].id])
+        assert ids(await store.claim(pool, uuid4(), 10, LEASE, now())) == [rows[4].id]
+        assert not await store.return_reserved(pool, ME, [rows[3].id])
+        assert ids(await store.claim(pool, uuid4(), 10, LEASE, now())) == [rows[2].id]
+        assert await store.finish(pool, ME, LEASE, [end_of(begun(rows[3]))]) == [True]
 
 
 def begun(request: Request) -> Request:

@@ -2,18 +2,19 @@
 
 They belong to the owner from the beginning, or were reserved: while requests are short and more of them wait than slots
 are free, the worker takes the oldest ones in batches for the slots that come free next. A reserved request still waits;
-it is returned to all replicas when it has not begun after a moment.
+it is returned to all replicas when it has not begun after a moment, or when this one stops.
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Collection, Sequence, Set
 from typing import Final
 from uuid import UUID
 
-from reportsim.core.model import Request, Status
+from reportsim.core.model import Mode, Request, Status
 from reportsim.engine.owner import Owner
 from reportsim.engine.worker.last_slot import is_passed_over, last_slot_rule
 from reportsim.store import requests as store
@@ -26,6 +27,7 @@ MAX_KNOWN: Final = 10_000
 AHEAD_S: Final = 0.03
 RETURN_AFTER_S: Final = 0.1
 MAX_RESERVED: Final = 64
+RETRY_S: Final = 1.0
 # The weight of the last request in the mean time that slots are held.
 SMOOTHING: Final = 1 / 8
 
@@ -33,13 +35,23 @@ SMOOTHING: Final = 1 / 8
 class OwnRequests:
     """The waiting requests of an owner, oldest first."""
 
-    def __init__(self, owner: Owner, width: int, on_return: Callable[[], None]) -> None:
-        """Takes the number of slots; `on_return` is called when reserved requests have been returned."""
+    def __init__(
+        self, owner: Owner, width: int, *, working: Callable[[], Collection[UUID]], on_return: Callable[[], None]
+    ) -> None:
+        """Takes the number of slots, and a function that returns which requests are being worked on.
+
+        `on_return` is called when reserved requests have been returned.
+        """
         self._owner = owner
         self._width = width
+        self._working = working
         self._on_return = on_return
         self._known: dict[UUID, Request] = {}
         self._reserved: dict[UUID, float] = {}
+        # Whether rows may be reserved that memory does not know: a response got lost, or another statement was at one.
+        self._may_own_more = False
+        # A return must not undo a reservation that memory does not know yet.
+        self._changing = asyncio.Lock()
         self._wakeup = asyncio.Event()
         # As if requests had been long until now.
         self._held_s = 1.0
@@ -71,19 +83,26 @@ class OwnRequests:
             self.remove(request.id)
 
     def take(
-        self, limit: int, clients: Callable[[Sequence[Request]], Sequence[bytes | None]]
+        self, limit: int, clients: Callable[[Sequence[Request]], Sequence[bytes | None]], *, up_to_reserved: bool
     ) -> tuple[list[Request], bool]:
-        """Takes the oldest requests; says whether the rule of the last slot has kept some back.
+        """Takes the oldest requests; says whether the rule of the last slot has kept all others back.
 
-        `clients` returns whose requests hold slots once some of these do, too.
+        `clients` returns whose requests hold slots once some of these do, too. With `up_to_reserved`, requests newer
+        than those that were reserved are left: older ones may wait in the table.
         """
-        oldest = list(itertools.islice(self._known.values(), limit - 1))
-        rule = last_slot_rule(clients(oldest), self._width) if len(self._known) >= limit else None
-        rest = itertools.islice(self._known.values(), limit - 1, None)
-        oldest += itertools.islice((request for request in rest if not is_passed_over(request, rule)), 1)
-        for request in oldest:
+        newest = next(reversed(self._reserved), None) if up_to_reserved else None
+        rest = (request for request in self._known.values() if newest is None or request.id <= newest)
+        taken = list(itertools.islice(rest, limit - 1))
+        rule = last_slot_rule(clients(taken), self._width)
+        passed_over = False
+        for request in rest:
+            passed_over = is_passed_over(request, rule)
+            if not passed_over:
+                taken.append(request)
+                break
+        for request in taken:
             self.remove(request.id)
-        return oldest, rule is not None and len(oldest) < limit
+        return taken, passed_over
 
     def observe(self, held_s: float) -> None:
         """Takes into account for how long a slot was held."""
@@ -95,35 +114,50 @@ class OwnRequests:
         if number < 1:
             return
         owner = self._owner
-        reserved = await store.reserve(owner.connections, owner.id, number, owner.lease, AHEAD_S)
-        now = time.monotonic()
-        self._reserved |= {request.id: now for request in reserved}
-        known = sorted((*self._known.values(), *reserved), key=lambda request: request.id)
-        self._known.clear()
-        self._known |= {request.id: request for request in known}
-        self._wakeup.set()
+        async with self._changing:
+            may_own_more, self._may_own_more = self._may_own_more, True
+            self._wakeup.set()
+            reserved = await store.reserve(owner.connections, owner.id, number, owner.lease, AHEAD_S)
+            self._may_own_more = may_own_more
+            now = time.monotonic()
+            self._reserved |= {request.id: now for request in reserved}
+            known = sorted((*self._known.values(), *reserved), key=lambda request: request.id)
+            self._known.clear()
+            self._known |= {request.id: request for request in known}
 
     async def run(self) -> None:
         """Returns reserved requests that have not begun in time, until it is cancelled."""
         while True:
             await self._wakeup.wait()
             self._wakeup.clear()
-            while self._reserved:
+            while self._reserved or self._may_own_more:
                 await asyncio.sleep(RETURN_AFTER_S / 2)
                 try:
-                    await self._return_late(time.monotonic() - RETURN_AFTER_S)
+                    await self._return(time.monotonic() - RETURN_AFTER_S)
                 except OUTAGES as error:
                     log.warning("reserved requests could not be returned: %r", error)
+                    await asyncio.sleep(RETRY_S)
                 except Exception:
                     log.exception("reserved requests could not be returned")
+                    await asyncio.sleep(RETRY_S)
 
-    async def _return_late(self, before: float) -> None:
-        late = [id for id, since in self._reserved.items() if since <= before]
-        if late:
-            # From now on they do not begin from memory; what is not returned is claimed from the table.
+    async def return_all(self) -> None:
+        """Returns all reserved requests, if the database answers within a second."""
+        with contextlib.suppress(TimeoutError, *OUTAGES):
+            async with asyncio.timeout(RETRY_S):
+                await self._return(time.monotonic())
+
+    async def _return(self, before: float) -> None:
+        """Returns what was reserved before, and what is reserved without memory knowing it."""
+        async with self._changing:
+            late = [id for id, since in self._reserved.items() if since <= before]
+            if not late and not self._may_own_more:
+                return
             for id in late:
                 self.remove(id)
-            try:
-                await store.return_reserved(self._owner.connections, self._owner.id, late)
-            finally:
-                self._on_return()
+            self._may_own_more = True
+            keep = {request.id for request in self._known.values() if request.mode is Mode.ASYNC}
+            owner = self._owner
+            left = await store.return_reserved(owner.connections, owner.id, keep.union(self._working()))
+            self._may_own_more = left
+        self._on_return()

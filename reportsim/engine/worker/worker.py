@@ -66,7 +66,7 @@ class Worker:
         self._observer = observer or NullObserver()
         self._wakeup = asyncio.Event()
         self._works: dict[UUID, Work] = {}
-        self._own = OwnRequests(owner, slots.width, self._poll_own)
+        self._own = OwnRequests(owner, slots.width, working=self._works.keys, on_return=self.wake)
         self._table_first = True
         self._left_out = False
         self._passed_over = False
@@ -129,6 +129,8 @@ class Worker:
                 async with in_background(*tasks, names=("claimer", "claim-writer", "own-requests")):
                     yield self
             finally:
+                if not self._only_own:
+                    await self._own.return_all()
                 if works := [work.task for work in self._works.values()]:
                     await asyncio.wait(works, timeout=grace())
                     for task in works:
@@ -162,11 +164,10 @@ class Worker:
         # Reserved requests are older than what the table has.
         written = is_due or (self._table_first and not self._own.reserved_ids)
         try:
-            if not written:
-                taken += self._take_own(len(free))
-                written = self._table_first and not taken
             if written:
                 await self._claim(len(free), taken)
+            else:
+                taken += self._take_own(len(free))
         finally:
             self._slots.give_back(free[len(taken) :])
             for request, free_since in zip(taken, free, strict=False):
@@ -184,7 +185,8 @@ class Worker:
         try:
             more = await self._claim_rows(limit, claimed, left_out=left_out)
         except BaseException:
-            self._poll_own()
+            self._table_first = True
+            self._left_out |= left_out
             raise
         self._table_first |= more
         self._left_out |= left_out and (more or self._passed_over)
@@ -208,11 +210,6 @@ class Worker:
         if more and not only_own:
             await self._own.reserve()
         return more
-
-    def _poll_own(self) -> None:
-        """Announces requests of this owner that memory does not know, or others."""
-        self._left_out = True
-        self.wake()
 
     async def _take_over(self, now: datetime, limit: int, pass_over: store.PassOver | None) -> list[Request]:
         owner = self._owner
@@ -251,7 +248,7 @@ class Worker:
     def _take_own(self, limit: int) -> list[Request]:
         """Takes the oldest of the owner's own requests from memory."""
         now = self._clock.now()
-        oldest, passed_over = self._own.take(limit, self._clients)
+        oldest, passed_over = self._own.take(limit, self._clients, up_to_reserved=self._table_first)
         self._passed_over |= passed_over
         if oldest:
             self._claims.wake()

@@ -73,14 +73,18 @@ async def has_unowned(pool: Fetches) -> bool:
     return bool(await pool.fetch(SELECT_UNOWNED))
 
 
-# The oldest of those that wait for any owner, up to the first that plans to hold a slot for longer.
+# The oldest of those that wait for any owner, up to the first that plans to hold a slot for longer: only these are
+# locked, since a claim of another replica passes over what is locked.
 RESERVE: Final = f"""
 WITH oldest AS MATERIALIZED (
-    SELECT id, planned_s FROM requests WHERE status = 'PENDING' AND owner IS NULL
-    ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED),
-picked AS (SELECT id, bool_and(planned_s <= $4) OVER (ORDER BY id) AS is_short FROM oldest)
+    SELECT id, planned_s FROM requests WHERE status = 'PENDING' AND owner IS NULL ORDER BY id LIMIT $2),
+short AS (SELECT id, bool_and(planned_s <= $4) OVER (ORDER BY id) AS is_short FROM oldest),
+picked AS MATERIALIZED (
+    SELECT id FROM requests WHERE id = ANY((SELECT array_agg(id) FROM short WHERE is_short)::uuid[])
+        AND CASE WHEN status = 'PENDING' THEN owner IS NULL END
+    FOR UPDATE SKIP LOCKED)
 UPDATE requests r SET owner = $1, lease_until = now() + $3::interval
-FROM {ASYNC_COMMIT} CROSS JOIN picked WHERE r.id = picked.id AND is_short
+FROM {ASYNC_COMMIT} CROSS JOIN picked WHERE r.id = picked.id
 RETURNING {COLUMNS_OF_R}
 """
 
@@ -91,17 +95,26 @@ async def reserve(pool: Fetches, owner: UUID, limit: int, lease: timedelta, long
     return sorted((from_row(row) for row in rows), key=lambda request: request.id)
 
 
+# Async requests belong to an owner only because it has reserved them.
 RETURN: Final = """
-WITH free AS MATERIALIZED (
-    SELECT id FROM requests WHERE id = ANY($2::uuid[]) AND CASE WHEN status = 'PENDING' THEN owner = $1 END
-    FOR UPDATE SKIP LOCKED)
-UPDATE requests r SET owner = NULL, lease_until = NULL FROM free WHERE r.id = free.id
+WITH reserved AS MATERIALIZED (
+    SELECT id FROM requests
+    WHERE status = 'PENDING' AND owner = $1 AND mode = 'async' AND id <> ALL($2::uuid[])),
+free AS MATERIALIZED (
+    SELECT id FROM requests WHERE id = ANY((SELECT array_agg(id) FROM reserved)::uuid[])
+        AND CASE WHEN status = 'PENDING' THEN owner = $1 END
+    FOR UPDATE SKIP LOCKED),
+returned AS (UPDATE requests r SET owner = NULL, lease_until = NULL FROM free WHERE r.id = free.id RETURNING r.id)
+SELECT EXISTS (SELECT id FROM reserved EXCEPT SELECT id FROM returned) AS is_left
 """
 
 
-async def return_reserved(pool: Fetches, owner: UUID, ids: Sequence[UUID]) -> None:
-    """Lets any owner claim requests again that one has reserved and that still wait."""
-    await pool.fetch(RETURN, owner, list(ids))
+async def return_reserved(pool: Fetches, owner: UUID, keep: Iterable[UUID]) -> bool:
+    """Lets any owner claim what one has reserved and what still waits, but for some that it keeps.
+
+    Says whether there are more, which another statement was at.
+    """
+    return any(row["is_left"] for row in await pool.fetch(RETURN, owner, list(keep)))
 
 
 # Locked rows are skipped: they are being ended, or are written the next time. Waiting for one while holding others
