@@ -24,17 +24,18 @@ IDLE_S: Final = 60.0
 MAX_CONNECTIONS: Final = 16
 CANCEL_S: Final = 2.0
 
+# Each statement has one plan for all parameters: planning costs more than any of them would gain by its own plan.
+GENERIC_PLANS: Final = {"plan_cache_mode": "force_generic_plan"}
 # The statements of the queue look rows up by an index, one by one. A plan that reads a whole table or index would be
 # the cheapest while the table is small, and be kept for a prepared statement when it has grown.
 LOOK_UPS: Final[Mapping[str, str]] = {
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
-    "plan_cache_mode": "force_generic_plan",
+    **GENERIC_PLANS,
 }
-
-# No account of a report is looked up twice: remembering its entries would only copy them.
-NO_MEMOIZE: Final[Mapping[str, str]] = {"enable_memoize": "off", "plan_cache_mode": "force_generic_plan"}
+# No account of a report is looked up twice: a Memoize node would only copy its entries.
+REPORTS: Final[Mapping[str, str]] = {"enable_memoize": "off", **GENERIC_PLANS}
 
 
 class EngineConnections:
@@ -157,6 +158,6 @@ def open_connections(dsn: str, pool_size: int | None, statement_cache: int) -> C
     shares = share_connections(dsn, pool_size)
     return ConnectionGroups(
         engine=EngineConnections(dsn, statement_cache=statement_cache, size=shares.engine, session=LOOK_UPS),
-        reports=EngineConnections(dsn, statement_cache=statement_cache, size=shares.reports, session=NO_MEMOIZE),
+        reports=EngineConnections(dsn, statement_cache=statement_cache, size=shares.reports, session=REPORTS),
         readiness=EngineConnections(dsn, statement_cache=0, size=1, cancel_timeout=0.0),
     )

@@ -23,12 +23,13 @@ from reportsim.store.pool import OUTAGES
 log = logging.getLogger(__name__)
 
 MAX_KNOWN: Final = 10_000
-# Requests are reserved that should begin within this time, and returned when they have not after the other.
+# Only as many requests are reserved as should begin within this time.
 AHEAD_S: Final = 0.03
+# A reserved request that has not begun after this time is returned.
 RETURN_AFTER_S: Final = 0.1
 MAX_RESERVED: Final = 64
 RETRY_S: Final = 1.0
-# The weight of the last request in the mean time that slots are held.
+# The weight of the newest value in the moving average of slot holding times.
 SMOOTHING: Final = 1 / 8
 
 
@@ -91,7 +92,7 @@ class OwnRequests:
         than those that were reserved are left: older ones may wait in the table.
         """
         newest = next(reversed(self._reserved), None) if up_to_reserved else None
-        rest = (request for request in self._known.values() if newest is None or request.id <= newest)
+        rest = itertools.takewhile(lambda request: newest is None or request.id <= newest, self._known.values())
         taken = list(itertools.islice(rest, limit - 1))
         rule = last_slot_rule(clients(taken), self._width)
         passed_over = False
