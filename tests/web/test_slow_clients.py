@@ -15,6 +15,7 @@ from reportsim.core.identifiers import UUID7Generator
 from reportsim.settings import Settings
 from reportsim.store import requests as store
 from reportsim.web.server import listener, send_buffers
+from reportsim.web.server.connection import Connection
 from reportsim.web.server.send_buffers import SendBuffers
 from tests.api.calls import read, submit
 from tests.conftest import Service, serving
@@ -24,7 +25,7 @@ MANY = 400
 
 @pytest.fixture
 def buffers(monkeypatch: pytest.MonkeyPatch) -> list[SendBuffers]:
-    """The send buffers of the services that a test starts, whose stall limit is short."""
+    """The send buffers of the services that a test starts, whose stall limit is short; the kernel's stays long."""
     made: list[SendBuffers] = []
 
     def make() -> SendBuffers:
@@ -108,6 +109,27 @@ async def test_an_answer_that_is_not_read_ends_with_its_connection(
             await becomes(lambda: buffers[0].aborted == 1)
             assert await ends(client)
         assert (len(buffers[0]), buffers[0].total) == (0, 0)
+
+
+async def test_an_answer_that_fits_the_kernel_and_is_not_read_ends_with_its_connection(
+    settings: Settings, buffers: list[SendBuffers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left to write, so that only the kernel knows of the reader."""
+    ended: list[BaseException | None] = []
+
+    class WatchedConnection(Connection):
+        def connection_lost(self, exc: BaseException | None) -> None:
+            ended.append(exc)
+            super().connection_lost(exc)
+
+    monkeypatch.setattr(listener, "Connection", WatchedConnection)
+    monkeypatch.setattr(send_buffers, "KERNEL_STALL_S", 0.3)
+    async with serving(settings) as service:
+        async with unread(service.url, get("/api/requests?unknown=1") * 60) as client:
+            await becomes(lambda: bool(ended))
+            assert isinstance(ended[0], TimeoutError)
+            assert await ends(client)
+        assert (len(buffers[0]), buffers[0].aborted) == (0, 0)
 
 
 async def test_a_stream_that_is_not_read_ends_too(settings: Settings, buffers: list[SendBuffers]) -> None:

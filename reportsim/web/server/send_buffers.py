@@ -16,6 +16,8 @@ from aiohttp import web
 # A connection is aborted when its peer has read nothing of its pending output for so long.
 STALL_S: Final = 20.0
 CHECKS_PER_STALL: Final = 20
+# The kernel aborts a connection when its peer acknowledges nothing of what it has sent for so long.
+KERNEL_STALL_S: Final = 20.0
 # Pending bytes for one client, and in total; beyond that, connections are aborted, the longest pending first.
 MAX_BYTES_PER_CLIENT: Final = 16 * 1024 * 1024
 MAX_BYTES: Final = 128 * 1024 * 1024
@@ -123,7 +125,7 @@ class SendBuffers:
 def limit_kernel_buffers(listener: socket.socket) -> None:
     """Makes the kernel abort stalled connections, and buffer little unsent data for each."""
     if sys.platform == "linux" and listener.family in {socket.AF_INET, socket.AF_INET6}:
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * STALL_S))
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * KERNEL_STALL_S))
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_BYTES)
 
 
