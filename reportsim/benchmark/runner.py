@@ -91,7 +91,9 @@ class Runner:
     async def _start(self, plan: Plan) -> UUID:
         engine = self._engine
         await self._bury()
-        run = ActiveRun(engine.new_id(), plan, Recorder([side.name for side in plan.sides]))
+        # The page of a race shows all of its requests from the beginning; how many other runs have is drawn.
+        recorder = Recorder([side.name for side in plan.sides], plan.expected_count if plan.together else 0)
+        run = ActiveRun(engine.new_id(), plan, recorder)
         await store.insert(engine.pool, run.id, plan.as_json(), owner=engine.owner, lease=LEASE, at=engine.clock.now())
         if self._run is not None and self._run.task is not None:
             # It has ended, but for what it leaves behind.

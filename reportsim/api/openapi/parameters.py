@@ -33,8 +33,8 @@ REQUEST_HEADERS: Final[dict[str, Json]] = {
         "schema": {"type": "string", "pattern": "^[!-~](?:[ -~]{0,253}[!-~])?$"},
     },
     "Idempotency-Key": {
-        "description": "The same as in the standard: a string in quotes (RFC 9651; parameters are ignored), or without"
-        " quotes. If both headers are sent, they must be equal.",
+        "description": "Like `X-Idempotency-Key`, in the form of the standard: a string in quotes (RFC 9651; parameters"
+        " are ignored), or without quotes. If both headers are sent, they must be equal.",
         "schema": {
             "type": "string",
             "pattern": r'^(?:"(?:[ !#-\[\]-~]|\\["\\]){1,255}"|[!#-~](?:[ -~]{0,253}[!-~])?)$',

@@ -18,7 +18,7 @@ class SideLoad:
     side: Side
     samples: Samples
     changed: asyncio.Event
-    """Set whenever a wait may be over."""
+    """Set when no answer, or no result, is waited for any more."""
     heard: bytearray
     """Of each request, whether its result came by itself: by a callback, or by asking for it."""
     open: set[int] = field(default_factory=set)
@@ -85,7 +85,8 @@ class SideLoad:
         self.open.discard(index)
         if not may_result:
             self.missing.discard(index)
-        self._tell()
+        if not self.open:
+            self.changed.set()
 
     def hear(self, index: int, outcome: Outcome, moment: float | None = None) -> bool:
         """Records a result that came by itself, now or at a moment of the monotonic clock.
@@ -100,15 +101,11 @@ class SideLoad:
         since = self.since_start(index) if moment is None else moment - self.starts[self.block_of(index)]
         samples.result[index] = since if outcome is Outcome.OK else math.nan
         samples.outcomes[index] = outcome
-        self.missing.discard(index)
-        self._tell()
+        self.lose(index)
         return True
 
     def lose(self, index: int) -> None:
         """Waits no longer for a result."""
         self.missing.discard(index)
-        self._tell()
-
-    def _tell(self) -> None:
-        if not self.open or not self.missing:
+        if not self.missing:
             self.changed.set()

@@ -112,6 +112,7 @@ def show_self_test(found: SelfTest) -> int:
     """Prints the outcome of a self-test; returns the exit code."""
     for level, by_hand in found.by_hand.items():
         print(f"{found.side} {level}: {found.measured[level]:.1f} ms measured, {by_hand:.1f} ms by hand")
+    print(f"{found.other} p90: {found.other_p90:.1f} ms measured, after the freeze")
     print("The self-test has passed." if found.ok else "The self-test has failed.")
     return 0 if found.ok else FAILED
 

@@ -3,23 +3,26 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reportsim.benchmark.load import generator as generator_module
 from reportsim.benchmark.load import own_service as module
+from reportsim.benchmark.load.generator import Generator
 from reportsim.benchmark.load.http_client import Client
 from reportsim.benchmark.load.messages import Order
 from reportsim.benchmark.load.own_service import OwnService
 from reportsim.benchmark.load.process import listen_for_callbacks
+from reportsim.benchmark.load.side_load import SideLoad
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.results.samples import Outcome
 from reportsim.benchmark.results.side_samples import Side
 from reportsim.benchmark.schedule import make_schedule
-from reportsim.benchmark.workload import Arrivals
+from reportsim.benchmark.workload import Arrivals, Block
 from reportsim.core import signing
 from reportsim.core.model import Mode
 
@@ -136,6 +139,42 @@ async def test_a_side_that_is_done_ends_nobodys_wait_for_callbacks(status: int |
     assert asked == 2
     for mode in Mode:
         assert service.samples[mode].outcomes.tolist() == [Outcome.OK] * COUNT
+
+
+class CallingBack:
+    """A service that accepts at once, and calls back one after the other when all were sent; counts how it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.calling: asyncio.Task[None] | None = None
+
+    def send(self, load: SideLoad, index: int, deadline: float) -> None:
+        load.send(index)
+        load.answer(index, Outcome.CALLBACK_LOST, may_result=True)
+
+    async def expects_results(self, loads: Sequence[SideLoad]) -> bool:
+        self.asked += 1
+        if self.calling is None:
+            self.calling = asyncio.create_task(self.call_back(loads))
+        return True
+
+    async def call_back(self, loads: Sequence[SideLoad]) -> None:
+        for index in range(COUNT):
+            for load in loads:
+                load.hear(index, Outcome.OK)
+            await asyncio.sleep(0.01)
+
+
+async def test_a_service_that_calls_back_is_not_asked_after_each_callback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it is asked is work, which the side with callbacks alone would have."""
+    monkeypatch.setattr(generator_module, "ASK_EVERY_S", 60.0)
+    schedule = make_schedule(RACE)
+    target = CallingBack()
+    generator = Generator(RACE, schedule.due, schedule.bounds, target, patience_s=20, recorded=True)
+    async with asyncio.timeout(20):
+        await generator.run([Block(side, 0) for side in RACE.sides if side.mode is Mode.ASYNC])
+    assert generator.samples["async"].outcomes.tolist() == [Outcome.OK] * COUNT
+    assert target.asked == 1
 
 
 async def test_who_is_never_answered_has_given_up_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,8 @@ def test_errors_are_no_results_and_no_times(mode: Mode, outcome: Outcome) -> Non
     for index in failing:
         samples.outcomes[index], samples.result[index] = outcome, math.nan
     result = run.conclude()
-    assert "ended with an error" in result["verdict"]
+    assert f"Of {len(samples)} {mode} requests, 5.1 % ended with an error." in result["verdict"]
+    assert f"o {'async' if mode is Mode.SYNC else 'sync'} request was lost" in result["verdict"]
     assert result[mode]["time_to_result_ms"]["p50"]["n"] == len(samples) - len(failing)
     assert not result[mode]["time_to_result_ms"]["max"]["censored"]
     missed = [row["metric"] for row in result["slo"][mode]["objectives"] if not row["pass"]]
@@ -92,7 +93,8 @@ def test_lost_callbacks_are_said() -> None:
     for index in range(20):
         samples.outcomes[index], samples.result[index] = Outcome.CALLBACK_LOST, math.nan
     result = run.conclude()
-    assert "never had a callback" in result["verdict"]
+    assert f"Of {len(samples)} async requests, 4.6 % never had a callback." in result["verdict"]
+    assert "No sync request was lost." in result["verdict"]
     assert result["async"]["time_to_result_ms"]["max"]["censored"]
     assert not result["slo"]["async"]["pass"]
 

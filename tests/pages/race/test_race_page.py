@@ -19,11 +19,14 @@ async def page_of(service: Service, path: str) -> str:
 
 
 async def run_race(service: Service) -> str:
-    """Runs a race to its end and returns its id."""
+    """Runs a race to its end and returns its id; all of its requests are shown from the beginning."""
     async with service.client.post("/", data=FORM, allow_redirects=False) as answer:
         assert answer.status == 303, await answer.text()
         found = re.search("race=([0-9a-f-]+)", answer.headers["Location"])
     assert found
+    text = await page_of(service, f"/?fragment=race&race={found[1]}")
+    assert "data-running" in text
+    assert re.findall(r"<dd>0<small> of (\d+)</small>", text) == ["2", "2"]
 
     async def ended() -> bool | None:
         return "data-running" not in await page_of(service, f"/?fragment=race&race={found[1]}") or None
