@@ -133,16 +133,20 @@ SELECT code, name, type, is_cash, {SECTION} AS cf_section FROM (
 def summary(kind: Format) -> str:
     """The window of dates, and whether any transaction is suspect, in one pass over all of them.
 
+    Sorted, since most files are in the order of their transactions: each sum is then finished before the next one begins.
     Of lines numbered 0 to 63 the bits count the numbers exactly; higher ones can only raise a false alarm, which the
     precise statements then clear.
     """
-    numbers = "" if kind.hledger else ", bit_count(bit_or(1::bigint << (line_no & 63))::bit(64)) AS numbers"
+    line_no = "" if kind.hledger else ", line_no"
+    numbers = line_no and ", bit_count(bit_or(1::bigint << (line_no & 63))::bit(64)) AS numbers"
     return f"""
 SELECT min(first) AS first_on, max(last) AS last_on, coalesce(sum(lines), 0)::bigint AS lines,
     bool_or(off <> 0 OR first <> last {"OR numbers <> lines" if numbers else ""}) AS suspect
 FROM (
     SELECT min(date) AS first, max(date) AS last, count(*) AS lines, sum(amount) AS off {numbers}
-    FROM {kind.entries} AS entries GROUP BY transaction_id) AS transaction"""
+    FROM (
+        SELECT transaction_id, date, amount {line_no} FROM {kind.entries} AS entries ORDER BY transaction_id) AS sorted
+    GROUP BY transaction_id) AS transaction"""
 
 
 def repeated_accounts() -> str:
