@@ -116,6 +116,8 @@ class Replication:
     async def _converse(self, connection: DatabaseConnection) -> None:
         lost = asyncio.get_running_loop().create_future()
         connection.add_termination_listener(lambda _: None if lost.done() else lost.set_result(None))
+        # What an earlier connection heard says nothing of this one.
+        self._echoed.clear()
         if connection.pooled:
             self._start_polling()
         else:
@@ -148,7 +150,6 @@ class Replication:
         The test is sent over the pool: on the listening connection a pooler would pass our own words back, and nobody
         else's.
         """
-        self._echoed.clear()
         await store.notify(self._pool, store.CHANNEL, store.encode(self._boot, []))
         if await within(self._echoed.wait(), ECHO_S):
             self.polling = False

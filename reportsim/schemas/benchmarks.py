@@ -64,7 +64,7 @@ class FigureCompared(ResponseSchema):
     second_censored = boolean("Whether the second is only a lower bound.")
     difference = signed_number("Second − first; null if one is missing or only a lower bound.")
     ratio = number(allow_none=True)
-    apart = boolean("Whether the 95 % intervals of two percentiles are disjoint.", allow_none=True)
+    apart = boolean("Whether the 95 % intervals are disjoint; null where one of them is missing.", allow_none=True)
 
 
 class Distrust(ResponseSchema):

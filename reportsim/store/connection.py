@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import asyncpg
 
-from reportsim.store.errors import DatabaseTimeout, DatabaseUnavailable
+from reportsim.store.errors import LOST, CommitUnknown, DatabaseTimeout, DatabaseUnavailable
 from reportsim.tasks import start
 
 if TYPE_CHECKING:
@@ -34,13 +34,23 @@ class Transaction(asyncpg.transaction.Transaction):
         super().__init__(connection, isolation, readonly, deferrable)
         self._session = connection
         self._writes = not readonly
+        self._is_nested = False
 
     async def start(self) -> None:
         """Begins it."""
-        nested = self._session.is_in_transaction()
+        self._is_nested = self._session.is_in_transaction()
         await super().start()
-        if self._writes and not nested and "READ WRITE" in (self._session.begin or ""):
+        if self._writes and not self._is_nested and "READ WRITE" in (self._session.begin or ""):
             await self._session.execute("SET TRANSACTION READ WRITE")
+
+    async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        """Ends it; where it is to be committed, and the server is gone, nobody knows whether it was."""
+        try:
+            await super().__aexit__(kind, error, traceback)
+        except LOST as loss:
+            if kind is None and self._writes and not self._is_nested:
+                raise CommitUnknown(f"the connection to the database was lost during COMMIT: {loss}") from loss
+            raise
 
 
 class DatabaseConnection(Base):

@@ -16,6 +16,10 @@ class DatabaseTimeout(DatabaseUnavailable, TimeoutError):
     """The database, or a free connection to it, did not come in time."""
 
 
+class CommitUnknown(DatabaseUnavailable):
+    """The connection was lost during COMMIT: what the transaction did may be there, or not."""
+
+
 class DatabaseMisconfigured(DatabaseUnavailable):
     """The address, the role or the database does not fit, and no waiting mends it.
 
@@ -54,13 +58,17 @@ def misconfiguration(error: BaseException) -> DatabaseMisconfigured | None:
     return DatabaseMisconfigured(f"DATABASE_URL: {said}")
 
 
-# What only an absent database raises: asyncpg's own errors are what it says of a connection that was lost meanwhile.
-# A conflict of transactions has been repeated several times before it is seen here.
-AWAY: Final = (
+# What a server that was there no longer is: it may have carried out the last statement, or not.
+LOST: Final = (
     DatabaseUnavailable,
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
+)
+# What only an absent database raises: asyncpg's own errors are what it says of a connection that was lost meanwhile.
+# A conflict of transactions has been repeated several times before it is seen here.
+AWAY: Final = (
+    *LOST,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
     asyncpg.TransactionRollbackError,

@@ -92,6 +92,36 @@ async def test_an_import_with_an_investing_account_has_no_note(dsn: str, books: 
     assert done == (0, "books: 2 lines in EUR, version 1\n", "")
 
 
+GONE_AT_COMMIT = """
+CREATE FUNCTION go_away() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END';
+CREATE CONSTRAINT TRIGGER go_away AFTER INSERT OR DELETE ON ledgers DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION go_away();
+"""
+
+
+@pytest.mark.parametrize("command", ["import", "generate", "delete"])
+async def test_a_commit_whose_answer_is_lost_is_not_said_to_have_changed_nothing(
+    dsn: str, connection: Connection, books: Path, command: str
+) -> None:
+    if command == "delete":
+        assert (await ledger(dsn, "import", books, "--ledger", "books"))[0] == 0
+    arguments = {
+        "import": ("import", books, "--ledger", "books"),
+        "generate": ("generate", "--ledger", "books", "--lines=4"),
+        "delete": ("delete", "books"),
+    }
+    await connection.execute(GONE_AT_COMMIT)
+    try:
+        code, out, err = await ledger(dsn, *arguments[command])
+    finally:
+        await connection.execute("DROP FUNCTION go_away CASCADE")
+    assert (code, out) == (1, "")
+    assert "lost during COMMIT" in err
+    assert "see `reportsim ledger list`" in err
+    assert "nothing was" not in err
+
+
 async def test_faults_are_said_line_by_line(dsn: str, books: Path) -> None:
     books.write_text(own(L1, *[L2.replace(",5,", ",x,").replace(",1,2,", f",1,{line},") for line in range(2, 30)]))
     code, out, err = await ledger(dsn, "import", books, "--ledger", "books")

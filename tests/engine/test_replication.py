@@ -19,7 +19,8 @@ from reportsim.engine.events.hub import EventHub
 from reportsim.engine.replication import Replication
 from reportsim.settings import Settings
 from reportsim.store import notifications
-from reportsim.store.pool import Connection, Pool
+from reportsim.store.connection import DatabaseConnection
+from reportsim.store.pool import Connection, Pool, connect
 from tests.conftest import Service, serving
 from tests.engine.jobs import finished, job, state, submit, until
 from tests.engine.receiver import Receiver
@@ -220,6 +221,25 @@ class TestLine:
             for _ in range(30):
                 await asyncio.gather(*(submit(pair.works.engine, new()) for _ in range(5)))
         assert DOWN not in caplog.text
+
+    async def test_that_comes_back_through_a_pooler_polls(
+        self, pair: Pair, connection: Connection, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def connect_through_pooler(dsn: str) -> DatabaseConnection:
+            found = await connect(dsn)
+            found.pooled = True
+            return found
+
+        monkeypatch.setattr(replication, "connect", connect_through_pooler)
+        async with page_of(pair.looks) as page:
+            for pid in await listeners(connection):
+                await connection.execute("SELECT pg_terminate_backend($1)", pid)
+            await until(lambda: polls(pair))
+            await page.until("reset")
+            for _ in range(2):
+                request = await submit(pair.works.engine, new())
+                await page.until("requests", id=str(request.id), status="COMPLETED")
+            assert await polls(pair)
 
 
 class TestDeafLine:

@@ -81,10 +81,11 @@ def run(options: argparse.Namespace) -> int:
     )
 
     async def imported(connection: Connection) -> tuple[Ledger, bool]:
-        async with steps(size_of(options.file, options.accounts)) as shown:
+        # One transaction: when all is written, no error may say that nothing was.
+        async with steps(size_of(options.file, options.accounts)) as shown, connection.transaction():
             ledger = await import_ledger(connection, wanted, shown.advance)
-        # Of a ledger that is there, it was said when that was imported.
-        return ledger, wanted.append or await has_investing(connection, ledger)
+            # Of a ledger that is there, it was said when that was imported.
+            return ledger, wanted.append or await has_investing(connection, ledger)
 
     try:
         ledger, invests = on_database(imported)

@@ -11,7 +11,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TaskProgre
 from reportsim.cli.console import open_console
 from reportsim.cli.database import with_migrated
 from reportsim.cli.errors import CommandError
-from reportsim.store.pool import OUTAGES, Connection
+from reportsim.store.errors import OUTAGES, CommitUnknown
+from reportsim.store.pool import Connection
 from reportsim.tasks import in_background
 
 T = TypeVar("T")
@@ -23,6 +24,8 @@ def on_database(action: Callable[[Connection], Awaitable[T]], *, existing: bool 
     """Runs an action on a database that is up to date; one that it ends with an error changed nothing."""
     try:
         return with_migrated(action, existing=existing)
+    except CommitUnknown as error:
+        raise CommandError(f"{error}: see `reportsim ledger list` for whether it was done") from None
     except (*OUTAGES, OSError, asyncpg.PostgresError) as error:
         raise CommandError(f"nothing was changed: {str(error) or type(error).__name__}") from None
 

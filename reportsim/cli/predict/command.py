@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=bounded(0, 2**31 - 1), default=1, metavar="N", help="of what is simulated (1)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     sweep = parser.add_argument_group(
-        "break-even, by simulated runs from empty (--share, --cancel and --plot also for --from)"
+        "break-even, by simulated runs from empty (--share, --cancel and --plot also for an endpoint of yours)"
     )
     sweep.add_argument("--sweep", type=load_sweep.swept, metavar="NAME=LOW:HIGH[:STEP]", help="rate, timeout, workers")
     sweep.add_argument("--share", type=fraction, default=0.01, metavar="P", help="time-outs that are too many (0.01)")
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     if options.sweep is not None:
         return load_sweep.run(options, service)
     if options.plot is not None or options.cancel is not Cancel.NONE:
-        raise CommandError("--plot and --cancel belong to --sweep")
+        raise CommandError("--plot and --cancel need --sweep, --from or --p50 and --p99")
     if options.rate is None or options.workers is None:
         raise CommandError("predict needs --rate and --workers")
     queue = queue_of(options, service)

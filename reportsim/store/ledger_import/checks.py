@@ -133,7 +133,7 @@ SELECT code, name, type, is_cash, {SECTION} AS cf_section FROM (
 def summary(kind: Format) -> str:
     """The window of dates, and whether any transaction is suspect, in one pass over all of them.
 
-    Sorted, since most files are in the order of their transactions: each sum is then finished before the next one begins.
+    Sorted, since most files are in the order of their transactions: a sum is then over before the next one begins.
     Of lines numbered 0 to 63 the bits count the numbers exactly; higher ones can only raise a false alarm, which the
     precise statements then clear.
     """
