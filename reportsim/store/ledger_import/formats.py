@@ -47,8 +47,10 @@ CREATE TEMPORARY TABLE import_entries (
     date date NOT NULL, transaction_id bigint NOT NULL, line_no integer NOT NULL,
     account text COLLATE "C" NOT NULL, name text COLLATE "C" NOT NULL, type text COLLATE "C" NOT NULL,
     debit numeric, credit numeric, description text NOT NULL,
-    amount bigint GENERATED ALWAYS AS (((coalesce(debit, 0) - coalesce(credit, 0)) * {unit})::bigint) STORED
-        NOT NULL CHECK (amount <> 0)
+    amount bigint GENERATED ALWAYS AS (CASE
+        WHEN credit IS NULL THEN (debit * {unit})::bigint
+        WHEN debit IS NULL THEN -(credit * {unit})::bigint
+        ELSE ((debit - credit) * {unit})::bigint END) STORED NOT NULL CHECK (amount <> 0)
 ) ON COMMIT DROP
 """
 OWN_ENTRIES: Final = "(SELECT *, ctid AS at FROM import_entries)"
