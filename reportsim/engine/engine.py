@@ -16,6 +16,7 @@ from reportsim.core.identifiers import Entropy, UUID7Generator
 from reportsim.core.model import CallbackLog, Request
 from reportsim.engine.blocking import BlockingWait
 from reportsim.engine.changes import RequestChanges
+from reportsim.engine.client_queues import ClientQueues
 from reportsim.engine.consumption import Consumption
 from reportsim.engine.counts import Counts
 from reportsim.engine.delivery.dispatcher import Dispatcher
@@ -65,7 +66,8 @@ class Engine:
         self._settings = settings
         self._dsn = dsn
         self._lease = timedelta(seconds=settings.lease_s)
-        self._bounds = store.Bounds(settings.client_waiting, settings.client_planned_s)
+        may_wait = store.Waiting(settings.client_waiting, settings.client_planned_s)
+        self._queues = ClientQueues(may_wait, clock.monotonic)
         self._stop_at = float("inf")
         self._groups = open_connections(dsn, settings.pool_size, settings.statement_cache)
         self._connections, self._report_connections, self.readiness = self._groups
@@ -233,13 +235,15 @@ class Engine:
 
     async def _insert(self, new: Sequence[store.NewRequest]) -> list[bool]:
         """Inserts many, and publishes those that are new, even when their client has disconnected."""
-        inserted = await store.insert(self._connections, self._lease, new, self._bounds)
-        accepted = [item for item, fresh in zip(new, inserted, strict=True) if fresh]
+        queues, began = self._queues, self.clock.monotonic()
+        found = await store.insert(self._connections, self._lease, new, queues.bound, queues.add(new))
+        queues.learn(new, found, began)
+        accepted = [item for item, fresh in zip(new, found.inserted, strict=True) if fresh]
         self.publish([item.request for item in accepted])
         for item in accepted:
             self.counts.accepted[item.request.mode] += 1
             self._workers.get(item.owner or self.owner, self.worker).expect(item.request, item.owner)
-        return inserted
+        return found.inserted
 
     def publish(self, requests: list[Request]) -> None:
         """Publishes new states after their commit, to subscribers here and to other replicas."""

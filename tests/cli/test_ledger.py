@@ -106,7 +106,7 @@ async def test_a_commit_whose_answer_is_lost_is_not_said_to_have_changed_nothing
 ) -> None:
     if command == "delete":
         assert (await ledger(dsn, "import", books, "--ledger", "books"))[0] == 0
-    arguments = {
+    arguments: dict[str, tuple[Argument, ...]] = {
         "import": ("import", books, "--ledger", "books"),
         "generate": ("generate", "--ledger", "books", "--lines=4"),
         "delete": ("delete", "books"),

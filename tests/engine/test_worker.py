@@ -277,7 +277,7 @@ class TestOwnRequests:
             async def working() -> bool:
                 return bool(engine.worker.running_ids)
 
-            async def slowly_inserted(*given: Any) -> list[bool]:
+            async def slowly_inserted(*given: Any) -> store.Insertion:
                 fresh = await insert(*given)
                 engine.worker.wake()
                 await until(working)

@@ -55,7 +55,7 @@ def new(*, owner: UUID | None = None, fingerprint: bytes = b"meaning", **fields:
 
 async def inserted(pool: Pool, *rows: store.NewRequest) -> list[Request]:
     """Inserts rows, all of which must be new."""
-    assert all(await store.insert(pool, LEASE, rows))
+    assert all((await store.insert(pool, LEASE, rows)).inserted)
     return [row.request for row in rows]
 
 

@@ -149,7 +149,8 @@ async def grow(lines: EngineConnections) -> None:
     async def live(count: int = 1) -> None:
         """The lives of so many requests: accepted, begun from memory, and ended."""
         rows = [new(owner=ME, client=b"client") for _ in range(count)]
-        assert all(await store.insert(lines, LEASE, rows, store.Bounds(10_000, 10_000.0)))
+        found = await store.insert(lines, LEASE, rows, store.Waiting(10_000, 10_000.0), frozenset({b"client"}))
+        assert all(found.inserted)
         assert all(await store.finish(lines, ME, LEASE, [end_of(row.request, tries=1) for row in rows]))
 
     async def read() -> int:

@@ -54,17 +54,17 @@ class TestInsert:
             traceparent="00-1-2-01",
             csv_guard=False,
         )
-        assert await store.insert(pool, LEASE, [written]) == [True]
+        assert (await store.insert(pool, LEASE, [written])).inserted == [True]
         assert await read(pool, written.request) == [written.request]
 
     async def test_many_rows_are_one_statement(self, pool: Pool) -> None:
         rows = [new() for _ in range(500)]
-        assert await store.insert(pool, LEASE, rows) == [True] * 500
+        assert (await store.insert(pool, LEASE, rows)).inserted == [True] * 500
         assert len(await store.get(pool, [row.request.id for row in rows])) == 500
 
     async def test_a_key_twice_in_one_batch_is_refused_for_exactly_the_second(self, pool: Pool) -> None:
         rows = [new(), new(idempotency_key="a"), new(idempotency_key="b"), new(idempotency_key="a"), new()]
-        assert await store.insert(pool, LEASE, rows) == [True, True, True, False, True]
+        assert (await store.insert(pool, LEASE, rows)).inserted == [True, True, True, False, True]
         stored = await store.stored_answer(pool, "a")
         assert stored is not None
         assert stored.request.id == rows[1].request.id
@@ -72,7 +72,7 @@ class TestInsert:
     async def test_a_key_that_exists_is_refused_for_exactly_that_row(self, pool: Pool) -> None:
         first, *_ = await inserted(pool, new(idempotency_key="a"))
         rows = [new(idempotency_key="b"), new(idempotency_key="a"), new()]
-        assert await store.insert(pool, LEASE, rows) == [True, False, True]
+        assert (await store.insert(pool, LEASE, rows)).inserted == [True, False, True]
         stored = await store.stored_answer(pool, "a")
         assert stored is not None
         assert stored.request.id == first.id
@@ -80,8 +80,30 @@ class TestInsert:
     async def test_one_key_in_many_statements_at_once_goes_in_once(self, pool: Pool) -> None:
         rows = [new(idempotency_key="a") for _ in range(20)]
         results = await asyncio.gather(*(store.insert(pool, LEASE, [new(), row, new()]) for row in rows))
-        assert sorted(result[1] for result in results) == [False] * 19 + [True]
-        assert all(result[0] and result[2] for result in results)
+        assert sorted(result.inserted[1] for result in results) == [False] * 19 + [True]
+        assert all(result.inserted[0] and result.inserted[2] for result in results)
+
+    async def test_of_counted_clients_only_so_much_may_wait_and_their_counts_are_returned(self, pool: Pool) -> None:
+        a, b, free = b"a", b"b", b"free"
+        done, *_ = await inserted(pool, new(client=a), new(client=a), new(client=b, planned_s=4.0), new(client=free))
+        await store.claim(pool, ME, 1, LEASE, now())
+        assert (await read(pool, done))[0].status == Status.PROCESSING
+        rows = [
+            new(client=a, planned_s=3.0),
+            new(client=free, planned_s=9.0),
+            new(client=b, planned_s=2.0),
+            new(client=a),
+            new(client=b, planned_s=0.0),
+            new(client=a),
+            new(),
+            new(client=free),
+        ]
+        found = await store.insert(pool, LEASE, rows, store.Waiting(3, 5.0), frozenset({a, b}))
+        assert found.inserted == [True, True, False, True, True, False, True, True]
+        assert found.waiting == {a: store.Waiting(1, 0.0), b: store.Waiting(1, 4.0)}
+        # No further than the bound: what is beyond that says nothing more.
+        found = await store.insert(pool, LEASE, [new(client=a)], store.Waiting(2, 5.0), frozenset({a}))
+        assert found == store.Insertion([False], {})
 
     async def test_a_batch_with_a_bad_row_writes_none_of_it(self, pool: Pool) -> None:
         good, bad = new(), new(input_payload={"text": "\ud800"})
@@ -477,10 +499,8 @@ class TestAbandon:
         assert answer is not None
         assert (answer.status, answer.body) == (409, b"gone")
         assert await store.stored_answer(pool, "freed") is None
-        assert await store.insert(pool, LEASE, [new(idempotency_key="freed"), new(idempotency_key="kept")]) == [
-            True,
-            False,
-        ]
+        again = await store.insert(pool, LEASE, [new(idempotency_key="freed"), new(idempotency_key="kept")])
+        assert again.inserted == [True, False]
 
 
 class TestPage:

@@ -2,7 +2,7 @@
 
 from reportsim.store.requests.claims import PassOver, begin, claim, has_unowned, reserve, return_reserved, take_over
 from reportsim.store.requests.ends import Finish, abandon, finish
-from reportsim.store.requests.insertion import Bounds, NewRequest, insert
+from reportsim.store.requests.insertion import Insertion, NewRequest, Waiting, insert
 from reportsim.store.requests.leases import release, renew
 from reportsim.store.requests.queries import (
     PAGE_BYTES,
@@ -22,14 +22,15 @@ from reportsim.store.requests.rows import DriverUUID
 
 __all__ = [
     "PAGE_BYTES",
-    "Bounds",
     "Count",
     "DriverUUID",
     "Filters",
     "Finish",
+    "Insertion",
     "NewRequest",
     "PassOver",
     "StoredAnswer",
+    "Waiting",
     "abandon",
     "begin",
     "claim",

@@ -1,6 +1,7 @@
 """Inserting new requests, within the bounds of what one client may have waiting."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -29,23 +30,23 @@ new AS MATERIALIZED (
     SELECT * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[], $8::text[],
         $9::text[], $10::bytea[], $11::smallint[], $12::bytea[], $13::integer[], $14::integer[], $15::integer[],
         $16::boolean[], $17::uuid[], $18::text[], $19::text[], $20::uuid[], $21::timestamptz[], $22::bytea[],
-        $23::double precision[], ledgers_are_newest($13, $14)) WITH ORDINALITY
+        $23::double precision[], $24::boolean[], ledgers_are_newest($13, $14)) WITH ORDINALITY
         AS new (id, mode, payload, url, origin, demo, key, endpoint, fingerprint, answer_status, answer_body, ledger,
             ledger_version, report_version, guard, run, http_request, trace, owner, created_at, client, planned_s,
-            newest, position)
+            counted, newest, position)
     WHERE newest),
 -- What each client submits here, summed up to and including each request.
 numbered AS (
     SELECT *, row_number() OVER of_client AS number, sum(planned_s) OVER of_client AS planned FROM new
     WINDOW of_client AS (PARTITION BY client ORDER BY position)),
--- What each of these clients has waiting already, counted no further than its bound.
+-- What each client that is to be counted has waiting already, counted no further than its bound.
 waiting AS MATERIALIZED (
     SELECT client, number AS waiting_number, planned AS waiting_planned
-    FROM (SELECT DISTINCT client FROM new WHERE client IS NOT NULL AND $24::integer IS NOT NULL) AS clients
+    FROM (SELECT DISTINCT client FROM new WHERE counted) AS clients
     CROSS JOIN LATERAL (
         SELECT count(*) AS number, coalesce(sum(planned_s), 0) AS planned
         FROM (SELECT planned_s FROM requests r
-            WHERE r.status = 'PENDING' AND r.client = clients.client LIMIT $24) AS known) AS sums)
+            WHERE r.status = 'PENDING' AND r.client = clients.client LIMIT $25) AS known) AS sums)
 INSERT INTO requests (id, mode, status, input_payload, callback_url, callback_origin, callback_status, callback_demo,
     idempotency_key, endpoint, fingerprint, answer_status, answer_body, ledger_id, ledger_version, report_version,
     csv_guard, run_id, http_request_id, traceparent, owner, lease_until, created_at, client, planned_s)
@@ -53,31 +54,46 @@ SELECT id, mode, 'PENDING', payload::json, url, origin, CASE WHEN url IS NOT NUL
     endpoint, fingerprint, answer_status, answer_body, ledger, ledger_version, report_version, guard, run,
     http_request, trace, owner, CASE WHEN owner IS NOT NULL THEN now() + $1::interval END, created_at, client, planned_s
 FROM numbered LEFT JOIN waiting USING (client)
-WHERE client IS NULL OR $24 IS NULL OR (
-    waiting_number + number <= $24 AND (planned_s = 0 OR waiting_planned + planned <= $25::double precision))
+WHERE NOT counted OR (
+    waiting_number + number <= $25::integer
+    AND (planned_s = 0 OR waiting_planned + planned <= $26::double precision))
 ORDER BY position
 ON CONFLICT (idempotency_key) DO NOTHING
-RETURNING id
+RETURNING id, (SELECT ROW(waiting_number, waiting_planned) FROM waiting WHERE waiting.client = requests.client)
+    AS waiting
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """What one client may have waiting: requests, and seconds for which they plan to hold slots."""
+class Waiting:
+    """What one client has waiting, or may have: requests, and seconds for which they plan to hold slots."""
 
     requests: int
     planned_s: float
 
 
-async def insert(
-    pool: Fetches, lease: timedelta, new: Sequence[NewRequest], bounds: Bounds | None = None
-) -> list[bool]:
-    """Inserts many; False for each that is not inserted.
+@dataclass(frozen=True, slots=True)
+class Insertion:
+    """Which requests were inserted, in their order, and what their clients had waiting before, where it was counted."""
 
-    The reason is that its idempotency key exists, its ledger has a newer version, or its client's bounds are reached.
+    inserted: list[bool]
+    waiting: dict[bytes, Waiting]
+
+
+async def insert(
+    pool: Fetches,
+    lease: timedelta,
+    new: Sequence[NewRequest],
+    bound: Waiting | None = None,
+    counted: AbstractSet[bytes] = frozenset(),
+) -> Insertion:
+    """Inserts many.
+
+    One is not inserted if its idempotency key exists, its ledger has a newer version, or its client, one of those that
+    are counted, would have more waiting than the bound.
     """
     rows = [item.request for item in new]
-    inserted = await pool.fetch(
+    found = await pool.fetch(
         INSERT,
         lease,
         [row.id for row in rows],
@@ -102,8 +118,12 @@ async def insert(
         [row.created_at for row in rows],
         [row.client for row in rows],
         [row.planned_s for row in rows],
-        bounds.requests if bounds else None,
-        bounds.planned_s if bounds else None,
+        [row.client in counted for row in rows],
+        bound.requests if bound else None,
+        bound.planned_s if bound else None,
     )
-    ids = {record["id"] for record in inserted}
-    return [row.id in ids for row in rows]
+    waiting = {record["id"]: record["waiting"] for record in found}
+    return Insertion(
+        [row.id in waiting for row in rows],
+        {row.client: Waiting(*waiting[row.id]) for row in rows if row.client and waiting.get(row.id)},
+    )
