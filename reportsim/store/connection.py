@@ -44,7 +44,11 @@ class Transaction(asyncpg.transaction.Transaction):
             await self._session.execute("SET TRANSACTION READ WRITE")
 
     async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        """Ends it; where it is to be committed, and the server is gone, nobody knows whether it was."""
+        """Ends it; if the connection was lost meanwhile, what ended it says so, and not that it cannot be ended."""
+        if self._session.is_closed():
+            if kind is None:
+                raise DatabaseUnavailable("the connection to the database was lost before COMMIT")
+            return
         try:
             await super().__aexit__(kind, error, traceback)
         except LOST as loss:
@@ -84,8 +88,15 @@ class DatabaseConnection(Base):
 
     async def copy_from_query(self, *args: Any, **options: Any) -> str:
         """Copies the rows of a query into `output`, whose own errors are not the database's."""
+        return await self._copy(super().copy_from_query(*args, **options))
+
+    async def copy_to_table(self, *args: Any, **options: Any) -> str:
+        """Copies `source`, whose own errors are not the database's, into a table."""
+        return await self._copy(super().copy_to_table(*args, **options))
+
+    async def _copy(self, copying: Awaitable[str]) -> str:
         try:
-            return await super().copy_from_query(*args, **options)
+            return await copying
         except Exception as error:
             if (loss := self._find_loss(error)) is not None:
                 raise loss from error

@@ -1,6 +1,8 @@
 """`python -m reportsim ledger …` as people run it, beside a running service."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +94,33 @@ async def test_an_import_with_an_investing_account_has_no_note(dsn: str, books: 
     assert done == (0, "books: 2 lines in EUR, version 1\n", "")
 
 
-GONE_AT_COMMIT = """
+GO_AWAY = """
 CREATE FUNCTION go_away() RETURNS trigger LANGUAGE plpgsql AS
     'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END';
-CREATE CONSTRAINT TRIGGER go_away AFTER INSERT OR DELETE ON ledgers DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW EXECUTE FUNCTION go_away();
+CREATE {} FOR EACH ROW EXECUTE FUNCTION go_away();
 """
+AT_COMMIT = "CONSTRAINT TRIGGER go_away AFTER INSERT OR DELETE ON ledgers DEFERRABLE INITIALLY DEFERRED"
+ON_THE_WAY = "TRIGGER go_away AFTER INSERT OR DELETE ON {}"
+
+
+@contextlib.asynccontextmanager
+async def going_away(connection: Connection, trigger: str) -> AsyncIterator[None]:
+    """A database that ends a connection when a trigger is fired."""
+    await connection.execute(GO_AWAY.format(trigger))
+    try:
+        yield
+    finally:
+        await connection.execute("DROP FUNCTION go_away CASCADE")
+
+
+def arguments_of(command: str, books: Path) -> tuple[Argument, ...]:
+    match command:
+        case "import":
+            return "import", books, "--ledger", "books"
+        case "generate":
+            return "generate", "--ledger", "books", "--lines=4"
+        case _:
+            return "delete", "books"
 
 
 @pytest.mark.parametrize("command", ["import", "generate", "delete"])
@@ -106,20 +129,36 @@ async def test_a_commit_whose_answer_is_lost_is_not_said_to_have_changed_nothing
 ) -> None:
     if command == "delete":
         assert (await ledger(dsn, "import", books, "--ledger", "books"))[0] == 0
-    arguments: dict[str, tuple[Argument, ...]] = {
-        "import": ("import", books, "--ledger", "books"),
-        "generate": ("generate", "--ledger", "books", "--lines=4"),
-        "delete": ("delete", "books"),
-    }
-    await connection.execute(GONE_AT_COMMIT)
-    try:
-        code, out, err = await ledger(dsn, *arguments[command])
-    finally:
-        await connection.execute("DROP FUNCTION go_away CASCADE")
+    async with going_away(connection, AT_COMMIT):
+        code, out, err = await ledger(dsn, *arguments_of(command, books))
     assert (code, out) == (1, "")
     assert "lost during COMMIT" in err
     assert "see `reportsim ledger list`" in err
     assert "nothing was" not in err
+
+
+@pytest.mark.parametrize("table", ["ledgers", "postings", "balances"])
+@pytest.mark.parametrize("command", ["import", "generate", "delete"])
+async def test_a_connection_that_is_lost_on_the_way_has_changed_nothing_and_that_is_said(
+    dsn: str, connection: Connection, books: Path, command: str, table: str
+) -> None:
+    if command == "delete":
+        assert (await ledger(dsn, "import", books, "--ledger", "books"))[0] == 0
+    before = await connection.fetch("SELECT name FROM ledgers")
+    async with going_away(connection, ON_THE_WAY.format(table)):
+        code, out, err = await ledger(dsn, *arguments_of(command, books))
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith("reportsim: nothing was changed: ")
+    assert await connection.fetch("SELECT name FROM ledgers") == before
+
+
+async def test_an_import_takes_its_time_to_read_a_file(dsn: str, tmp_path: Path) -> None:
+    """What is read before anything is written is not read within a transaction, which a server may end."""
+    path = tmp_path / "books.csv"
+    path.write_text(own(*[line.replace(",1,", f",{number},", 1) for number in range(1, 60_000) for line in (L1, L2)]))
+    impatient = f"{dsn}{'&' if '?' in dsn else '?'}options=-cidle_in_transaction_session_timeout%3D50"
+    code, out, err = await ledger(impatient, "import", path, "--ledger", "books", "--currency", "BTC")
+    assert (code, out) == (0, "books: 119,998 lines in BTC, version 1\n"), err
 
 
 async def test_faults_are_said_line_by_line(dsn: str, books: Path) -> None:

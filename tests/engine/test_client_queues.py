@@ -90,9 +90,9 @@ def test_one_replica_never_lets_a_client_have_more_waiting_than_the_bound(steps:
 
 
 def test_a_client_is_counted_once_in_a_moment_however_much_it_sends() -> None:
-    table = Table(Waiting(1_000, 1_000.0))
+    table = Table(Waiting(2_000, 1_000.0))
     for _ in range(100):
-        assert table.insert([new(client=b"a"), new(client=b"a", planned_s=1.0), new()]) == [True] * 3
+        assert table.insert([new(client=b"a"), new(client=b"a"), new()]) == [True] * 3
         table.now += REMEMBERED_S / 200
     assert table.counts == {b"a": 1}
     table.now += REMEMBERED_S
@@ -115,35 +115,50 @@ async def test_the_service_counts_a_client_once_in_a_moment(service: Service, mo
     assert counted == [{b"a"}, set(), {b"b"}, set(), set()]
 
 
-def test_a_client_is_counted_each_time_from_half_of_its_bound_on() -> None:
-    table = Table(Waiting(10, 1_000.0))
-    for _ in range(12):
+def test_a_client_is_counted_each_time_from_a_tenth_of_its_bound_on() -> None:
+    table = Table(Waiting(100, 1_000.0))
+    for _ in range(120):
         table.insert([new(client=b"a")])
-    assert table.waiting(b"a").requests == 10
-    # The first, and then all that come when more than 5 may be waiting.
-    assert table.counts == {b"a": 1 + 7}
+    assert table.waiting(b"a").requests == 100
+    # The first, and then all that come when more than 10 may be waiting.
+    assert table.counts == {b"a": 1 + 110}
+
+
+def test_what_plans_to_hold_a_slot_is_always_counted() -> None:
     planned = Table(Waiting(1_000, 10.0))
     for _ in range(12):
         planned.insert([new(client=b"a", planned_s=1.0)])
     assert planned.waiting(b"a") == Waiting(10, 10.0)
+    assert planned.counts == {b"a": 12}
 
 
-def test_two_replicas_that_do_not_know_of_each_other_stay_within_the_bound_together() -> None:
-    first = Table(Waiting(100, 1_000.0))
-    second = Table(first.queues.bound)
-    second.rows = first.rows
-    for _ in range(200):
-        first.insert([new(client=b"a")])
-        second.insert([new(client=b"a")])
-    assert first.waiting(b"a").requests == 100
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_that_do_not_know_of_each_other_exceed_the_bound_by_a_tenth_each(processes: int) -> None:
+    tables = [Table(Waiting(100, 10.0)) for _ in range(processes)]
+    first, *others = tables
+    for other in others:
+        other.rows = first.rows
+        # Counted while little is waiting: the worst moment.
+        other.insert([new(client=b"a")])
+    for table in tables:
+        for _ in range(200):
+            table.insert([new(client=b"a"), new(client=b"a", planned_s=1.0)][: 1 + (table is first)])
+    waiting = first.waiting(b"a")
+    assert 100 < waiting.requests <= 100 + 10 * (processes - 1)
+    assert waiting.planned_s == 10.0
+    # A moment later, all of them know.
+    for table in tables:
+        table.now += 2 * REMEMBERED_S
+        assert table.insert([new(client=b"a")]) == [False]
 
 
 def test_a_statement_that_failed_is_not_forgotten() -> None:
-    table = Table(Waiting(10, 1_000.0))
+    table = Table(Waiting(100, 1_000.0))
     table.insert([new(client=b"a")])
-    for _ in range(5):
+    for _ in range(9):
         table.insert([new(client=b"a")], is_lost=True)
-    assert table.insert([new(client=b"a") for _ in range(10)]).count(True) == 4
+    assert table.counts == {b"a": 1}
+    assert table.insert([new(client=b"a") for _ in range(100)]).count(True) == 90
 
 
 def test_the_clients_that_are_remembered_are_bounded() -> None:

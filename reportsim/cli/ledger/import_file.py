@@ -1,14 +1,18 @@
 """`reportsim ledger import`: a ledger of one's own from a file, whole or not at all."""
 
 import argparse
+import contextlib
 import re
 import sys
 from pathlib import Path
+
+import asyncpg
 
 from reportsim.cli.errors import CommandError
 from reportsim.cli.ledger.progress import on_database, steps
 from reportsim.core.model import Ledger
 from reportsim.settings import user_path
+from reportsim.store.errors import OUTAGES
 from reportsim.store.ledger_import.csv_reader import Faulty
 from reportsim.store.ledger_import.currencies import MOST as MOST_DECIMALS
 from reportsim.store.ledger_import.importer import Import, ImportRefused, has_investing, import_ledger
@@ -81,11 +85,14 @@ def run(options: argparse.Namespace) -> int:
     )
 
     async def imported(connection: Connection) -> tuple[Ledger, bool]:
-        # One transaction: when all is written, no error may say that nothing was.
-        async with steps(size_of(options.file, options.accounts)) as shown, connection.transaction():
+        async with steps(size_of(options.file, options.accounts)) as shown:
             ledger = await import_ledger(connection, wanted, shown.advance)
-            # Of a ledger that is there, it was said when that was imported.
-            return ledger, wanted.append or await has_investing(connection, ledger)
+        # Of a ledger that is there, it was said when that was imported.
+        if not wanted.append:
+            # The ledger is written: that this cannot be asked is no failure of the import.
+            with contextlib.suppress(*OUTAGES, OSError, asyncpg.PostgresError):
+                return ledger, await has_investing(connection, ledger)
+        return ledger, True
 
     try:
         ledger, invests = on_database(imported)

@@ -50,7 +50,7 @@ CREATE TEMPORARY TABLE import_entries (
     amount bigint GENERATED ALWAYS AS (CASE
         WHEN credit IS NULL THEN (debit * {unit})::bigint
         WHEN debit IS NULL THEN -(credit * {unit})::bigint
-        ELSE ((debit - credit) * {unit})::bigint END) STORED NOT NULL CHECK (amount <> 0)
+        ELSE -((credit - debit) * {unit})::bigint END) STORED NOT NULL CHECK (amount <> 0)
 ) ON COMMIT DROP
 """
 OWN_ENTRIES: Final = "(SELECT *, ctid AS at FROM import_entries)"
@@ -60,7 +60,7 @@ CREATE TEMPORARY TABLE import_entries (
     {columns},
     amount bigint GENERATED ALWAYS AS (CASE WHEN left(account, 1) IN ('(', '[') THEN 0
         ELSE (replace(quantity, ',', '.')::numeric * {unit})::bigint END) STORED NOT NULL,
-    CHECK ({bare} OR commodity <> '' OR amount = 0)
+    CHECK (amount >= -{largest}), CHECK ({bare} OR commodity <> '' OR amount = 0)
 ) ON COMMIT DROP
 """
 HLEDGER_COLUMNS: Final = {
@@ -169,7 +169,7 @@ def hledger_format(
         ),
         currency=currency,
         exponent=exponent,
-        create=CREATE_HLEDGER.format(columns=", ".join(columns), unit=10**exponent, bare=bare),
+        create=CREATE_HLEDGER.format(columns=", ".join(columns), unit=10**exponent, largest=LARGEST, bare=bare),
         columns=tuple(column.partition(" ")[0] for column in columns),
         entries=HLEDGER_ENTRIES,
         hledger=True,

@@ -106,6 +106,14 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "currency in the amount": (swap(6, "5 EUR"), '2: debit: "5 EUR" is not an amount'),
     "formula as an amount": (swap(6, "=2+3"), '2: debit: "=2+3" is not an amount'),
     "beyond bigint": (swap(6, "92233720368547758.08"), '2: debit: "92233720368547758.08" is too large'),
+    "a credit beyond bigint": (
+        own(L1, L2.replace(",,5,", ",,92233720368547758.08,")),
+        '3: credit: "92233720368547758.08" is too large',
+    ),
+    "a credit beyond bigint beside zero": (
+        own(L1, L2.replace(",,5,", ",0,92233720368547758.08,")),
+        '3: credit: "92233720368547758.08" is too large',
+    ),
     "huge number": (swap(6, "9" * 60_000), "2: debit: "),
     "long description": (swap(8, "x" * 4_001), "2: description: longer than 4,000 characters"),
     "long line": (swap(8, "x" * 70_000), "2: more than 65,536 bytes in one record"),
@@ -119,6 +127,10 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "virtual posting": (hledger(account="(budget:x)"), '3: account: a virtual posting, "(budget:x)"'),
     "no amount": (hledger(amount=""), "3: amount: empty: hledger print -x"),
     "hledger decimals": (hledger(amount="-5.001"), '3: amount: "-5.001" has more decimals'),
+    "hledger beyond bigint": (
+        hledger(amount="-92233720368547758.08"),
+        '3: amount: "-92233720368547758.08" is too large',
+    ),
     "hledger thousands": (hledger(amount="-5,000"), '3: amount: "-5,000" has more decimals'),
     "hledger groups": (hledger(amount="-1.000,00"), '3: amount: "-1.000,00" is not an amount'),
     "hledger type": (hledger(account="Aktiva:Bank"), "3: the type of account Aktiva:Bank cannot be told from its name"),
