@@ -1,70 +1,53 @@
-"""What each client has waiting, as far as this replica knows: an upper bound, which spares most counts.
+"""What each client may still have inserted before what it has waiting is counted again.
 
-The bound on what one client may have waiting is checked by the statement that inserts its requests, which reads what it
-has waiting there. That would cost the more the longer the queue is. So a count is remembered for a moment, everything
-that is inserted here is added to it, and nobody is counted of whom this is far below the bound. Requests that plan to
-hold a slot are always counted: few of them are a lot of work.
+The bound on what one client may have waiting is checked by the statement that inserts its requests, which counts what
+it has waiting there. That would cost the more the longer the queue is. So after each count, a part of what was left of
+the bound may be inserted here without another one.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
 from reportsim.store.requests import Insertion, NewRequest, Waiting
 
-# How long a count is remembered: what other replicas insert meanwhile is unknown here.
-REMEMBERED_S: Final = 0.25
-# The part of the bound up to which nobody is counted anew; N processes exceed the bound by N - 1 of it at most.
-RELIED_ON: Final = 0.1
+# Of what is left of the bound, one in so many is inserted without a count. One process never exceeds the bound, since
+# it knows what it has inserted; N processes, each of which may have counted when nothing was waiting, exceed it by
+# N - 1 such parts at most.
+PART: Final = 10
 MAX_CLIENTS: Final = 10_000
 
 
-@dataclass(slots=True)
-class KnownQueue:
-    """What a client had waiting at a moment, and what was added since."""
-
-    counted_at: float
-    requests: int
-
-
 class ClientQueues:
-    """The known queues of the clients of this replica; statements that insert must follow each other."""
+    """Which clients are to be counted; the statements that insert must follow each other."""
 
-    def __init__(self, bound: Waiting, now: Callable[[], float]) -> None:
-        """Takes what one client may have waiting, and a clock that never goes back."""
+    def __init__(self, bound: Waiting) -> None:
+        """Takes what one client may have waiting."""
         self.bound = bound
-        self._now = now
-        self._known: dict[bytes, KnownQueue] = {}
+        self._uncounted: dict[bytes, int] = {}
 
     def add(self, new: Sequence[NewRequest]) -> set[bytes]:
-        """Adds requests that are about to be inserted; returns the clients that must be counted meanwhile."""
-        fresh_since = self._now() - REMEMBERED_S
+        """Takes requests that are about to be inserted; returns the clients that must be counted meanwhile.
+
+        Requests that plan to hold a slot are always counted: few of them are a lot of work.
+        """
         counted = set()
         for item in new:
             if (client := item.request.client) is not None:
-                if (known := self._known.get(client)) is not None:
-                    known.requests += 1
-                if item.request.planned_s or not self._is_relied_on(known, fresh_since):
+                left = self._uncounted.get(client, 0) - 1
+                if left < 0 or item.request.planned_s:
                     counted.add(client)
+                    # Until it is known what the statement has counted, which may get lost.
+                    self._uncounted.pop(client, None)
+                else:
+                    self._uncounted[client] = left
         return counted
 
-    def learn(self, new: Sequence[NewRequest], found: Insertion, began: float) -> None:
-        """Remembers what a statement that began at a moment has counted and inserted."""
-        if len(self._known) + len(found.waiting) > MAX_CLIENTS:
-            self._forget()
+    def learn(self, new: Sequence[NewRequest], found: Insertion) -> None:
+        """Takes what a statement has counted and inserted."""
         inserted = Counter(item.request.client for item, is_new in zip(new, found.inserted, strict=True) if is_new)
+        if len(self._uncounted) + len(found.waiting) > MAX_CLIENTS:
+            self._uncounted.clear()
         for client, waiting in found.waiting.items():
-            self._known[client] = KnownQueue(began, waiting.requests + inserted[client])
-
-    def _is_relied_on(self, known: KnownQueue | None, fresh_since: float) -> bool:
-        return (
-            known is not None and known.counted_at >= fresh_since and known.requests <= RELIED_ON * self.bound.requests
-        )
-
-    def _forget(self) -> None:
-        """Forgets counts that are too old, or all: whoever is not known is counted."""
-        fresh_since = self._now() - REMEMBERED_S
-        self._known = {client: known for client, known in self._known.items() if known.counted_at >= fresh_since}
-        if len(self._known) > MAX_CLIENTS // 2:
-            self._known.clear()
+            left = self.bound.requests - waiting.requests - inserted[client]
+            self._uncounted[client] = max(left, 0) // PART

@@ -66,8 +66,7 @@ class Engine:
         self._settings = settings
         self._dsn = dsn
         self._lease = timedelta(seconds=settings.lease_s)
-        may_wait = store.Waiting(settings.client_waiting, settings.client_planned_s)
-        self._queues = ClientQueues(may_wait, clock.monotonic)
+        self._queues = ClientQueues(store.Waiting(settings.client_waiting, settings.client_planned_s))
         self._stop_at = float("inf")
         self._groups = open_connections(dsn, settings.pool_size, settings.statement_cache)
         self._connections, self._report_connections, self.readiness = self._groups
@@ -235,9 +234,9 @@ class Engine:
 
     async def _insert(self, new: Sequence[store.NewRequest]) -> list[bool]:
         """Inserts many, and publishes those that are new, even when their client has disconnected."""
-        queues, began = self._queues, self.clock.monotonic()
+        queues = self._queues
         found = await store.insert(self._connections, self._lease, new, queues.bound, queues.add(new))
-        queues.learn(new, found, began)
+        queues.learn(new, found)
         accepted = [item for item, fresh in zip(new, found.inserted, strict=True) if fresh]
         self.publish([item.request for item in accepted])
         for item in accepted:

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportsim.engine import client_queues
-from reportsim.engine.client_queues import MAX_CLIENTS, REMEMBERED_S, ClientQueues
+from reportsim.engine.client_queues import MAX_CLIENTS, PART, ClientQueues
 from reportsim.store import requests as store
 from reportsim.store.requests import Insertion, NewRequest, Waiting
 from tests.conftest import Service
@@ -20,10 +19,9 @@ class Table:
     """The table of requests, as the statement that inserts sees it, and a replica that inserts there."""
 
     def __init__(self, bound: Waiting) -> None:
-        self.now = 100.0
         self.rows: list[NewRequest] = []
         self.counts: Counter[bytes] = Counter()
-        self.queues = ClientQueues(bound, lambda: self.now)
+        self.queues = ClientQueues(bound)
 
     def waiting(self, client: bytes) -> Waiting:
         rows = [row for row in self.rows if row.request.client == client]
@@ -52,7 +50,7 @@ class Table:
         if not is_lost:
             with_rows = {row.request.client for row, fits in zip(rows, inserted, strict=True) if fits}
             known = {client: waiting for client, waiting in before.items() if client in with_rows}
-            self.queues.learn(rows, Insertion(inserted, known), self.now)
+            self.queues.learn(rows, Insertion(inserted, known))
         return inserted
 
 
@@ -64,16 +62,15 @@ STEPS = st.lists(
             st.lists(st.tuples(st.sampled_from(CLIENTS), st.sampled_from([0.0, 0.5, 3.0])), min_size=1, max_size=6),
             st.booleans(),
         ),
-        st.tuples(st.just("begin"), st.integers(0, 20)),
-        st.tuples(st.just("wait"), st.sampled_from([0.05, REMEMBERED_S, 1.0])),
+        st.tuples(st.just("begin"), st.integers(0, 30)),
     ),
     max_size=40,
 )
 
 
 @given(STEPS)
-def test_one_replica_never_lets_a_client_have_more_waiting_than_the_bound(steps: list[tuple]) -> None:  # type: ignore[type-arg]
-    bound = Waiting(6, 7.0)
+def test_one_process_never_lets_a_client_have_more_waiting_than_the_bound(steps: list[tuple]) -> None:  # type: ignore[type-arg]
+    bound = Waiting(25, 7.0)
     table = Table(bound)
     for step in steps:
         match step:
@@ -81,27 +78,30 @@ def test_one_replica_never_lets_a_client_have_more_waiting_than_the_bound(steps:
                 table.insert([new(client=client, planned_s=planned) for client, planned in rows], is_lost=is_lost)
             case "begin", place:
                 del table.rows[place : place + 1]
-            case "wait", seconds:
-                table.now += seconds
         for client in CLIENTS:
             waiting = table.waiting(client)
             assert waiting.requests <= bound.requests
             assert waiting.planned_s <= bound.planned_s
 
 
-def test_a_client_is_counted_once_in_a_moment_however_much_it_sends() -> None:
-    table = Table(Waiting(2_000, 1_000.0))
-    for _ in range(100):
-        assert table.insert([new(client=b"a"), new(client=b"a"), new()]) == [True] * 3
-        table.now += REMEMBERED_S / 200
-    assert table.counts == {b"a": 1}
-    table.now += REMEMBERED_S
-    table.insert([new(client=b"a")])
-    assert table.counts == {b"a": 2}
+def test_a_client_is_counted_the_more_often_the_nearer_it_is_to_its_bound() -> None:
+    table = Table(Waiting(1_000, 1_000.0))
+    counted: list[int] = []
+    for number in range(1_000):
+        assert table.insert([new(client=b"a"), new()]) == [True, True]
+        if len(counted) < table.counts[b"a"]:
+            counted.append(number)
+    assert counted[:4] == [0, 100, 190, 271]
+    assert counted[-5:] == [995, 996, 997, 998, 999]
+    assert table.insert([new(client=b"a"), new()]) == [False, True]
+    # What has begun is noticed by the next count.
+    table.rows = [row for row in table.rows if row.request.client is None]
+    assert table.insert([new(client=b"a")] * 101) == [True] * 101
 
 
-async def test_the_service_counts_a_client_once_in_a_moment(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_queues, "REMEMBERED_S", 60.0)
+async def test_the_service_counts_a_client_once_for_many_requests(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     insert, counted = store.insert, []
 
     async def insert_watched(*given: Any) -> Insertion:
@@ -115,15 +115,6 @@ async def test_the_service_counts_a_client_once_in_a_moment(service: Service, mo
     assert counted == [{b"a"}, set(), {b"b"}, set(), set()]
 
 
-def test_a_client_is_counted_each_time_from_a_tenth_of_its_bound_on() -> None:
-    table = Table(Waiting(100, 1_000.0))
-    for _ in range(120):
-        table.insert([new(client=b"a")])
-    assert table.waiting(b"a").requests == 100
-    # The first, and then all that come when more than 10 may be waiting.
-    assert table.counts == {b"a": 1 + 110}
-
-
 def test_what_plans_to_hold_a_slot_is_always_counted() -> None:
     planned = Table(Waiting(1_000, 10.0))
     for _ in range(12):
@@ -133,9 +124,8 @@ def test_what_plans_to_hold_a_slot_is_always_counted() -> None:
 
 
 @pytest.mark.parametrize("processes", [2, 4])
-def test_processes_that_do_not_know_of_each_other_exceed_the_bound_by_a_tenth_each(processes: int) -> None:
-    tables = [Table(Waiting(100, 10.0)) for _ in range(processes)]
-    first, *others = tables
+def test_processes_that_do_not_know_of_each_other_exceed_the_bound_by_a_part_each(processes: int) -> None:
+    first, *others = tables = [Table(Waiting(100, 10.0)) for _ in range(processes)]
     for other in others:
         other.rows = first.rows
         # Counted while little is waiting: the worst moment.
@@ -144,28 +134,26 @@ def test_processes_that_do_not_know_of_each_other_exceed_the_bound_by_a_tenth_ea
         for _ in range(200):
             table.insert([new(client=b"a"), new(client=b"a", planned_s=1.0)][: 1 + (table is first)])
     waiting = first.waiting(b"a")
-    assert 100 < waiting.requests <= 100 + 10 * (processes - 1)
+    assert 100 < waiting.requests <= 100 + (processes - 1) * 100 // PART
     assert waiting.planned_s == 10.0
-    # A moment later, all of them know.
-    for table in tables:
-        table.now += 2 * REMEMBERED_S
-        assert table.insert([new(client=b"a")]) == [False]
+    # From then on all of them know.
+    assert [table.insert([new(client=b"a")]) for table in tables] == [[False]] * processes
 
 
-def test_a_statement_that_failed_is_not_forgotten() -> None:
+def test_a_statement_whose_answer_is_lost_is_not_forgotten() -> None:
     table = Table(Waiting(100, 1_000.0))
     table.insert([new(client=b"a")])
     for _ in range(9):
         table.insert([new(client=b"a")], is_lost=True)
     assert table.counts == {b"a": 1}
-    assert table.insert([new(client=b"a") for _ in range(100)]).count(True) == 90
+    table.insert([new(client=b"a", planned_s=0.1)] * 80, is_lost=True)
+    assert table.insert([new(client=b"a")] * 100).count(True) == 10
 
 
 def test_the_clients_that_are_remembered_are_bounded() -> None:
-    table = Table(Waiting(10, 10.0))
+    queues = ClientQueues(Waiting(1_000, 10.0))
     for first in range(0, 3 * MAX_CLIENTS, 200):
-        counted = table.queues.add(rows := [new(client=b"%d" % number) for number in range(first, first + 200)])
-        assert len(counted) == 200
-        found = Insertion([True] * 200, {row.request.client: Waiting(0, 0.0) for row in rows if row.request.client})
-        table.queues.learn(rows, found, table.now)
-    assert len(table.queues._known) <= client_queues.MAX_CLIENTS
+        rows = [new(client=b"%d" % number) for number in range(first, first + 200)]
+        assert len(queues.add(rows)) == 200
+        queues.learn(rows, Insertion([True] * 200, {row.request.client or b"": Waiting(0, 0.0) for row in rows}))
+    assert 0 < len(queues._uncounted) <= MAX_CLIENTS
