@@ -5,6 +5,8 @@ replicas at once.
 """
 
 import asyncio
+import secrets
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -14,6 +16,9 @@ MAX_CLIENTS: Final = 10_000
 # Clients in one notification, which has to be shorter than 8,000 bytes, and notifications at once.
 MAX_ENTRIES: Final = 200
 MAX_NOTICES: Final = 10
+# Notices that are known to have been heard: each comes as a notification, and may be found in the table as well.
+MAX_HEARD: Final = 10_000
+MARK: Final = "#"
 
 Used = tuple[str, bytes, int]
 """A policy, the hash of a client, and how many requests it made."""
@@ -29,6 +34,7 @@ class Consumption:
         """What is done with what another service tells; one process of a service does it."""
         self._used: dict[tuple[str, bytes], int] = {}
         self._changed = asyncio.Event()
+        self._heard: OrderedDict[str, None] = OrderedDict()
 
     def add(self, policy: str, client: bytes, count: int) -> None:
         """Counts what a client has used here."""
@@ -48,17 +54,24 @@ class Consumption:
             if not entries:
                 self._changed.clear()
                 break
-            yield encode(self.service, [(*key, count) for key, count in entries.items()])
+            told = encode(self.service, [(*key, count) for key, count in entries.items()])
+            yield f"{told} {MARK}{secrets.token_hex(6)}"
             for key, count in entries.items():
                 self._used[key] -= count
                 if not self._used[key]:
                     del self._used[key]
 
     def hear(self, notice: str) -> None:
-        """Takes what another process tells."""
-        if self.on_heard is not None and notice.partition(" ")[0] != self.service:
-            for used in decode(notice)[1]:
-                self.on_heard(*used)
+        """Takes what another process tells, once."""
+        mark = notice.rpartition(" ")[2]
+        if self.on_heard is None or notice.partition(" ")[0] == self.service or mark in self._heard:
+            return
+        if mark.startswith(MARK):
+            self._heard[mark] = None
+            if len(self._heard) > MAX_HEARD:
+                self._heard.popitem(last=False)
+        for used in decode(notice)[1]:
+            self.on_heard(*used)
 
 
 def encode(service: str, used: list[Used]) -> str:
@@ -67,7 +80,7 @@ def encode(service: str, used: list[Used]) -> str:
 
 
 def decode(notice: str) -> tuple[str, list[Used]]:
-    """Who speaks, and what clients have used; what cannot be read is left out."""
+    """Who speaks, and what clients have used; what cannot be read is left out, and so is a notice's mark."""
     service, *words = notice.split(" ")
     used: list[Used] = []
     for word in words:

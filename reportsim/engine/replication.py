@@ -183,25 +183,25 @@ class Replication:
             raise
 
     async def _exchange_consumption(self, connection: Connection) -> None:
-        """Tells what clients have used, at most every 250 ms; without notifications, looks for what others tell."""
+        """Tells what clients have used, at most every 250 ms; without notifications, looks for what others tell.
+
+        It is told by a notification and by the table, since the others may be connected another way.
+        """
         ours = self._consumption
         moment = await store.database_now(self._pool)
         known: set[int] = set()
         while True:
-            if self.polling:
-                if notices := list(ours.take_notices()):
-                    await consumption_store.tell(self._pool, ours.service, notices)
-                if ours.on_heard is not None:
-                    told, moment = await consumption_store.told_since(self._pool, moment, ours.service)
-                    for id in told.keys() - known:
-                        ours.hear(told[id])
-                    known = set(told)
-            else:
+            if not self.polling:
                 # Whether notifications arrive may be found out meanwhile.
                 await within(ours.wait(), CHECK_S)
-                for notice in ours.take_notices():
-                    async with self._speaking:
-                        await store.notify(connection, consumption_store.CHANNEL, notice)
+            for notice in ours.take_notices():
+                async with self._speaking:
+                    await consumption_store.tell(connection, ours.service, notice)
+            if self.polling and ours.on_heard is not None:
+                told, moment = await consumption_store.told_since(self._pool, moment, ours.service)
+                for id in told.keys() - known:
+                    ours.hear(told[id])
+                known = set(told)
             await asyncio.sleep(EXCHANGE_S)
 
     def _hear_consumption(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:

@@ -1,29 +1,29 @@
-"""What replicas tell each other of used quotas: by NOTIFY, or where that does not arrive by a table."""
+"""What replicas tell each other of used quotas: by NOTIFY, and for those where that does not arrive by a table."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from reportsim.store.pool import Pool
+from reportsim.store.pool import Connection, Pool
 
 CHANNEL: Final = "reportsim_consumption"
 # Commits come out of order: what was told before the last look may only be seen now.
 OVERLAP: Final = timedelta(seconds=2)
 MAX_NOTICES: Final = 1_000
 
-INSERT_NOTICES: Final = """
-INSERT INTO consumption_notices (service, notice) SELECT $1, unnest($2::text[])
+# What all have seen is deleted on the way.
+TELL: Final = """
+WITH told AS (INSERT INTO consumption_notices (service, notice) VALUES ($1, $2)),
+    old AS (DELETE FROM consumption_notices WHERE told_at < clock_timestamp() - interval '1 minute')
+SELECT pg_notify($3, $2)
 """
 SELECT_NOTICES: Final = """
 SELECT id, notice, told_at FROM consumption_notices WHERE told_at > $1 AND service <> $2 ORDER BY told_at LIMIT $3
 """
-DELETE_OLD: Final = "DELETE FROM consumption_notices WHERE told_at < clock_timestamp() - interval '1 minute'"
 
 
-async def tell(pool: Pool, service: str, notices: Sequence[str]) -> None:
-    """Tells other replicas by the table, and deletes what all have seen."""
-    await pool.execute(INSERT_NOTICES, service, list(notices))
-    await pool.execute(DELETE_OLD)
+async def tell(connection: Connection, service: str, notice: str) -> None:
+    """Tells other replicas, those that listen and those that look into the table."""
+    await connection.execute(TELL, service, notice, CHANNEL)
 
 
 async def told_since(pool: Pool, moment: datetime, service: str) -> tuple[dict[int, str], datetime]:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportsim.engine.consumption import MAX_CLIENTS, MAX_ENTRIES, Consumption, Used, decode, encode
+from reportsim.engine.consumption import MAX_CLIENTS, MAX_ENTRIES, MAX_HEARD, Consumption, Used, decode, encode
 
 USED = st.lists(st.tuples(st.sampled_from(["sync", "async"]), st.binary(min_size=8, max_size=8), st.integers()))
 
@@ -59,9 +59,31 @@ def test_what_could_not_be_told_is_told_again() -> None:
     here, _ = listening("a")
     here.add("sync", client(1), 1)
     # The connection is lost while the first one is sent.
-    first = next(here.take_notices())
+    assert decode(next(here.take_notices())) == ("a", [("sync", client(1), 1)])
     here.add("sync", client(1), 1)
-    assert [*here.take_notices()] == [first.removesuffix("1") + "2"]
+    assert [decode(notice) for notice in here.take_notices()] == [("a", [("sync", client(1), 2)])]
+
+
+def test_what_comes_as_a_notification_and_by_the_table_is_heard_once() -> None:
+    here, _ = listening("a")
+    there, heard = listening("b")
+    for _ in range(2):
+        here.add("sync", client(1), 1)
+        for notice in here.take_notices():
+            there.hear(notice)
+            there.hear(notice)
+    assert heard == [("sync", client(1), 1)] * 2
+    # Replicas of an earlier version mark nothing, and tell in one way only.
+    for _ in range(2):
+        there.hear(encode("c", [("sync", client(2), 1)]))
+    assert len(heard) == 4
+
+
+def test_what_was_heard_is_remembered_within_bounds() -> None:
+    there, _ = listening("b")
+    for number in range(MAX_HEARD + 100):
+        there.hear(f"a sync:{client(1).hex()}:1 #{number}")
+    assert len(there._heard) == MAX_HEARD
 
 
 def test_what_waits_is_bounded() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from reportsim.engine import replication
 from reportsim.settings import Settings
 from reportsim.web.limits.rate_limit import RATE_LIMITS
 from tests.conftest import Service, serving
@@ -43,12 +44,17 @@ def retry_after(service: Service) -> int:
     return service.app[RATE_LIMITS].give_back("async", "127.0.0.1", 0).retry_after
 
 
-@pytest.fixture(params=["", "?pgbouncer=true"], ids=["notifications", "table"])
+@pytest.fixture(params=["notifications", "table"])
 def limited(settings: Settings, request: pytest.FixtureRequest) -> Settings:
     """Services with a quota, which reach the database directly, or as if through a pooler."""
+    limited = replace(settings, async_rate=QUOTA)
+    return pooled(limited) if request.param == "table" else limited
+
+
+def pooled(settings: Settings) -> Settings:
+    """Settings of a service that reaches the database as if through a pooler."""
     dsn = settings.database_url or ""
-    parameter = request.param.replace("?", "&") if "?" in dsn else request.param
-    return replace(settings, database_url=dsn + parameter, async_rate=QUOTA)
+    return replace(settings, database_url=f"{dsn}{'&' if '?' in dsn else '?'}pgbouncer=true")
 
 
 async def test_what_one_replica_allows_is_used_up_at_the_others(limited: Settings) -> None:
@@ -60,6 +66,37 @@ async def test_what_one_replica_allows_is_used_up_at_the_others(limited: Setting
 
         await until(has_heard)
         assert await burst(other, 10) == 0
+
+
+@pytest.mark.parametrize("is_first_pooled", [True, False])
+async def test_replicas_that_are_connected_in_different_ways_hear_each_other(
+    settings: Settings, is_first_pooled: bool
+) -> None:
+    direct = replace(settings, async_rate=QUOTA)
+    through = replace(pooled(direct), data_dir=settings.data_dir / "pooled")
+    async with serving(direct) as one, serving(through) as other:
+        first, second = (other, one) if is_first_pooled else (one, other)
+        assert await burst(first, 40) == QUOTA
+
+        async def has_heard() -> bool:
+            return retry_after(second) > 1
+
+        await until(has_heard)
+        assert await burst(second, 10) == 0
+
+
+async def test_what_a_replica_used_before_it_heard_itself_is_known_too(
+    limited: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes its line for deaf at first, and hears and tells all the same."""
+    monkeypatch.setattr(replication, "ECHO_S", 0.0)
+    async with replicas(limited, 3) as services:
+        served = sum(await asyncio.gather(*(burst(service, 20) for service in services)))
+
+        async def know_it() -> bool:
+            return all(retry_after(service) > (served - QUOTA) * 60 / QUOTA - 12 for service in services)
+
+        await until(know_it)
 
 
 async def test_a_burst_at_all_replicas_at_once_is_owed(limited: Settings) -> None:
