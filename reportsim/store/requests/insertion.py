@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from reportsim.core.json import dumps
@@ -96,6 +96,22 @@ async def insert(
     found = await pool.fetch(
         INSERT,
         lease,
+        *columns_of(new),
+        [row.client in counted for row in rows],
+        bound.requests if bound else None,
+        bound.planned_s if bound else None,
+    )
+    waiting = {record["id"]: record["waiting"] for record in found}
+    return Insertion(
+        [row.id in waiting for row in rows],
+        {row.client: Waiting(*waiting[row.id]) for row in rows if row.client and waiting.get(row.id)},
+    )
+
+
+def columns_of(new: Sequence[NewRequest]) -> tuple[list[Any], ...]:
+    """The columns of the rows, $2 to $23 of the statement."""
+    rows = [item.request for item in new]
+    return (
         [row.id for row in rows],
         [row.mode for row in rows],
         [dumps(row.input_payload).decode() for row in rows],
@@ -118,12 +134,4 @@ async def insert(
         [row.created_at for row in rows],
         [row.client for row in rows],
         [row.planned_s for row in rows],
-        [row.client in counted for row in rows],
-        bound.requests if bound else None,
-        bound.planned_s if bound else None,
-    )
-    waiting = {record["id"]: record["waiting"] for record in found}
-    return Insertion(
-        [row.id in waiting for row in rows],
-        {row.client: Waiting(*waiting[row.id]) for row in rows if row.client and waiting.get(row.id)},
     )
