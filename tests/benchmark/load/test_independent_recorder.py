@@ -103,14 +103,17 @@ async def test_a_second_recorder_finds_the_same_percentiles(settings: Settings) 
             indices = schedule.blocks[block.number]
             # The second recorder's only clock is its own: the load began when its first request was due.
             offset = time.perf_counter() - time.monotonic()
-            theirs = [1000 * (done[number] - offset - start - schedule.due[indices.start + number]) for number in done]
+            assert sorted(done) == list(range(len(indices)))
+            theirs = [1000 * (done[i - indices.start] - offset - start - schedule.due[i]) for i in indices]
             samples = generator.samples[block.side.name]
             ours = [1000 * (samples.result[i] - schedule.due[i]) for i in indices]
-            assert len(theirs) == len(ours) == len(indices)
+            # Between the two clocks the process may have been stopped for a moment, now and then.
+            apart = [abs(one - other) for one, other in zip(ours, theirs, strict=True)]
+            assert ordered(apart, 0.9) < 1
             for share in (0.5, 0.99):
                 value = BlockTimes([ours]).quantile(share).value
                 assert value is not None
-                assert value == pytest.approx(ordered(theirs, share), abs=1)
+                assert value == pytest.approx(ordered(theirs, share), abs=max(apart) + 1e-6)
 
 
 async def test_clients_leave_when_their_time_is_over_and_not_before(settings: Settings) -> None:
