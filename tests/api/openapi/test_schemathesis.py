@@ -18,6 +18,7 @@ from reportsim.core import service_time
 from reportsim.engine.delivery.ssrf_guard import HostResolver, RefusedAddress, SsrfGuard
 from reportsim.settings import Settings
 from reportsim.store.benchmarks import AlreadyRunning
+from reportsim.web.limits import concurrency_limit
 from tests.api.calls import TINY, logs_of, read, submit
 from tests.conftest import Service, serving
 
@@ -65,6 +66,9 @@ def contained(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Runner, "start", start_short)
     monkeypatch.setattr(service_time, "LONGEST_MS", 20.0)
+    # On a busy machine exports take longer, and most of those that are asked for at once would be refused.
+    monkeypatch.setattr(concurrency_limit, "MAX_EXPORTS", 64)
+    monkeypatch.setattr(concurrency_limit, "MAX_EXPORTS_PER_CLIENT", 64)
     monkeypatch.setattr(HostResolver, "resolve", unknown)
     monkeypatch.setattr(SsrfGuard, "check", refuse)
 
