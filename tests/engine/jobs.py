@@ -28,7 +28,7 @@ async def submit(engine: Engine, row: requests.NewRequest) -> Request:
 
 
 async def until(condition: Callable[[], Awaitable[T | None]], *, timeout: float = 15) -> T:
-    """Looks again and again until something holds."""
+    """Looks again and again until something holds; the limit ends a test that fails, and is none on speed."""
     async with asyncio.timeout(timeout):
         while True:
             if found := await condition():

@@ -15,6 +15,7 @@ import aiohttp
 from tests.engine.jobs import until
 from tests.ports import free_port
 
+# An end for a test that fails: under load, the first start of a database has taken half a minute.
 READY_S = 120.0
 END_S = 15.0
 LOG_TAIL = 20_000

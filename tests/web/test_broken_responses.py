@@ -1,6 +1,6 @@
 """Answers that break in the middle: the connection is reset, and no second answer stands within the first."""
 
-import contextlib
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from io import BytesIO
@@ -111,22 +111,23 @@ async def test_whatever_fails_after_the_headers_resets_the_connection(
 
 
 async def test_an_export_whose_process_dies_breaks_off(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def pieces() -> AsyncIterator[bytes]:
+    processes: list[asyncio.subprocess.Process] = []
+
+    async def dying(process: asyncio.subprocess.Process, _: asyncio.StreamReader) -> AsyncIterator[bytes]:
+        processes.append(process)
         yield b"mode,index\n" * 100
         raise RuntimeError("the export's process ended badly")
-
-    @contextlib.asynccontextmanager
-    async def dying(*_: Any) -> AsyncIterator[AsyncIterator[bytes]]:
-        yield pieces()
 
     async def found(_: web.Request) -> Any:
         return Run(), (b"", b"")
 
-    monkeypatch.setattr("reportsim.api.benchmarks.render_export", dying)
+    monkeypatch.setattr("reportsim.benchmark.report.render_process.read_pieces", dying)
     monkeypatch.setattr("reportsim.api.benchmarks.get_finished_run", found)
     received = await whatever_comes(service, f"/api/benchmark/{os.urandom(16).hex()[:8]}/samples.csv")
     assert received.count(b"HTTP/1.1") == 1
     assert received.endswith(b"<reset>")
+    [process] = processes
+    assert await process.wait() != 0
 
 
 class Run:

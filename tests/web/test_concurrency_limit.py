@@ -37,6 +37,8 @@ async def test_one_sync_request_too_many_is_503_while_all_else_is_served(setting
         await until(lambda: asyncio.sleep(0.01, service.engine.counts.accepted["sync"] == 2))
         status, headers, problem = await post(service, "/api/sync")
         assert (status, problem["type"]) == (503, "/problems/unavailable")
+        # schemathesis_checks.py knows it by this text.
+        assert problem["detail"] == "There are already 2 sync requests, the maximum."
         assert int(headers["Retry-After"]) >= 1
         assert len((await read(service, "/api/requests"))["items"]) == 2
         assert (await post(service, "/api/sync", Prefer="respond-async"))[0] == 202

@@ -30,6 +30,7 @@ class ConcurrencyLimit:
         self._total = total
         self._per_client = total if per_client is None else per_client
         self._permits: Counter[str] = Counter()
+        self._held = 0
 
     @contextlib.contextmanager
     def permit(self, client: str = "") -> Iterator[None]:
@@ -42,12 +43,14 @@ class ConcurrencyLimit:
             raise quota_exceeded(
                 self._subject, f"You already have {self._per_client:,} {self._subject}, the maximum.", 1
             )
-        if self._permits.total() >= self._total:
+        if self._held >= self._total:
             raise unavailable(f"There are already {self._total:,} {self._subject}, the maximum.")
         self._permits[client] += 1
+        self._held += 1
         try:
             yield
         finally:
+            self._held -= 1
             self._permits[client] -= 1
             if not self._permits[client]:
                 del self._permits[client]

@@ -193,7 +193,7 @@ def is_ours(response: Any, case: Any) -> bool:
 ASKED_FOR: Final = "/problems/report-failed"
 # `unavailable` is also a database that is away, or a stop: those are no excuse here.
 MEASURING: Final = "A race or benchmark is running, and this would disturb its measurements."
-NO_PLACE: Final = re.compile(r"There are [0-9,]+ sync requests already\.", re.ASCII)
+NO_PLACE: Final = re.compile(r"There are already [0-9,]+ sync requests, the maximum\.", re.ASCII)
 BEYOND_SCHEMAS: Final = {
     404: {"/problems/not-found"},
     409: {"/problems/conflict", "/problems/cancelled", "/problems/idempotency-in-progress"},
