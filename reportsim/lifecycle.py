@@ -13,7 +13,7 @@ from reportsim.store.connection import finish_cancels
 from reportsim.store.errors import OUTAGES, DatabaseMisconfigured
 from reportsim.store.migrate import migrate
 from reportsim.store.pool import Pool, connect
-from reportsim.tasks import start
+from reportsim.tasks import start, wait_for_end
 from reportsim.web.keys import DRAINING, ENGINE, FAILED, MEMBER, READY, RUNNER, SETTINGS
 from reportsim.web.limits.rate_limit import RATE_LIMITS
 
@@ -64,8 +64,7 @@ async def engine_context(app: web.Application) -> AsyncIterator[None]:
         stop.set()
         if not app[READY].is_set():
             task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await wait_for_end(task)
 
 
 def report_engine_failure(app: web.Application, task: "asyncio.Task[None]") -> None:

@@ -38,6 +38,16 @@ def start(
     return task
 
 
+async def wait_for_end(task: "asyncio.Task[Any]") -> None:
+    """Waits until a task has ended, be it cancelled, and raises its error.
+
+    A cancellation of the caller ends the task, too, and is raised then: it is not taken for the task's own.
+    """
+    [outcome] = await asyncio.gather(task, return_exceptions=True)
+    if isinstance(outcome, Exception):
+        raise outcome
+
+
 class Background:
     """The tasks of one block, and whether they may end."""
 

@@ -10,7 +10,7 @@ import pytest
 
 import reportsim
 from reportsim.store.batcher import Batcher, Overloaded
-from reportsim.tasks import BackgroundTaskError, in_background, start
+from reportsim.tasks import BackgroundTaskError, in_background, start, wait_for_end
 
 PACKAGE = Path(reportsim.__file__).parent
 
@@ -48,6 +48,12 @@ def test_no_task_is_made_but_by_the_module_that_looks_after_them() -> None:
     }
     assert set(found) == {"tasks.py"}
     assert bare_tasks("asyncio.create_task(x())\nloop.create_task(x())\nasyncio.ensure_future(y)") == [1, 2, 3]
+
+
+def test_no_cancellation_is_suppressed() -> None:
+    """A caller that waits for a cancelled task like that loses its own cancellation."""
+    found = [path for path in PACKAGE.rglob("*.py") if "suppress(asyncio.CancelledError" in path.read_text("utf-8")]
+    assert found == []
 
 
 @pytest.mark.parametrize("task", [fail, end])
@@ -131,3 +137,40 @@ async def test_nobody_waits_for_a_batcher_whose_task_has_ended(monkeypatch: pyte
             await task
     with pytest.raises(Overloaded):
         await batcher.submit(4)
+
+
+async def test_the_end_of_a_cancelled_task_is_no_error_and_another_error_is() -> None:
+    cancelled = start(last(), name="cancelled")
+    cancelled.cancel()
+    await wait_for_end(cancelled)
+    assert cancelled.cancelled()
+    with pytest.raises(ZeroDivisionError):
+        await wait_for_end(start(fail(), name="failing", handled=(ZeroDivisionError,)))
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_cancellation_while_a_cancelled_task_ends_is_not_lost(turns: int) -> None:
+    tasks: list[asyncio.Task[None]] = []
+
+    async def end_slowly() -> None:
+        try:
+            await last()
+        finally:
+            await asyncio.sleep(0)
+
+    async def leave() -> None:
+        tasks.append(task := start(end_slowly(), name="slow"))
+        await asyncio.sleep(0)
+        task.cancel()
+        await wait_for_end(task)
+
+    leaving = asyncio.ensure_future(leave())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    for task in tasks:
+        if turns == 3:
+            assert task.done()
+        task.cancel()

@@ -136,7 +136,9 @@ class Faster(object_with_optional(SIDES, lambda: fields.Integer(validate=validat
     tie = integer()
 
 
-class LevelCompared(object_with_optional(SIDES, lambda: fields.Float(allow_none=True))):  # type: ignore[misc]
+class LevelCompared(  # type: ignore[misc]
+    object_with_optional(SIDES, lambda: fields.Float(allow_none=True, validate=validate.Range(0)))
+):
     """One percentile of both sides, in milliseconds."""
 
     difference = signed_number()
@@ -147,7 +149,9 @@ class LevelsCompared(object_with((*LEVELS, "max"), LevelCompared)):  # type: ign
     """The percentiles of both sides."""
 
 
-class Comparison(object_with_optional((f"only_{side}" for side in SIDES), lambda: fields.Integer())):  # type: ignore[misc]
+class Comparison(  # type: ignore[misc]
+    object_with_optional((f"only_{side}" for side in SIDES), lambda: fields.Integer(validate=validate.Range(0)))
+):
     """Both sides compared request by request, with the same arrival and the same service time."""
 
     pairs = integer("Requests that have a time on both sides.")

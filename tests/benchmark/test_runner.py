@@ -154,8 +154,10 @@ async def test_a_run_measures_both_patterns_and_is_stored_with_everything(settin
         assert ways["long_poll"]["requests"] >= 2 * offered
         checks = {check["id"]: check for check in result["checks"]}
         assert list(checks) == CHECKS
-        # H5 alone does not depend on how busy the machine is.
+        # H5 alone does not depend on how busy the machine is; late loops explain what H3 and H4 warn of.
         assert checks["H5"]["verdict"] == "ok", checks["H5"]
+        for id_, allowed in (("H3", {"ok", "warn"}), ("H4", {"ok", "warn"})):
+            assert checks[id_]["verdict"] in allowed, checks[id_]
 
         # The rows are there, but in no list that does not ask for them; none is left open.
         page = await read(service, f"/api/requests?run={id}&limit=1")

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from array import array
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,11 @@ from reportsim.benchmark.conclusion import conclude_from_samples
 from reportsim.benchmark.results.csv_reader import read_samples
 from reportsim.benchmark.results.export import samples_csv
 from reportsim.benchmark.results.run_comparison import compare_estimates, compare_runs
+from reportsim.benchmark.results.samples import Outcome
 from reportsim.cli.benchmark.self_test import run_self_test
 from reportsim.cli.benchmark.tables import show_analysis, show_comparison, show_list, show_result
 from reportsim.cli.errors import CommandError
+from reportsim.core.model import Mode
 from tests.benchmark.runs import IDLE, example, overload
 from tests.conftest import Service
 
@@ -113,6 +116,13 @@ def test_bounds_and_too_small_numbers_are_said_as_such() -> None:
     assert "3 block pairs are too few for an interval" in text
     (row,) = [line.split() for line in text.splitlines() if line.split()[:2] == ["time_to_result_ms.p95", "≥"]]
     assert row[2] == "8,000"
+
+
+def test_an_objective_of_which_nothing_is_known_is_not_said_to_be_missed() -> None:
+    run = overload(duration_s=10.0)
+    run.samples[Mode.ASYNC].outcomes = array("b", [Outcome.SHED]) * len(run.schedule)
+    lines = printed(lambda console: show_result(console, {"result": {**run.conclude(), "ways": None}}))
+    assert "async cannot be judged by time_to_result_ms.p95 <= 8,000: unknown" in lines
 
 
 def printed(show: Callable[[Console], None], width: int = 200) -> list[str]:

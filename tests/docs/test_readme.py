@@ -290,6 +290,7 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((ROO
 def test_links_lead_somewhere(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'src(?:set)?="([^"]+)"', text)
+    assert links or path.name != "README.md"
     for target in links:
         if "://" not in target:
             assert (path.parent / target.partition("#")[0]).exists(), target

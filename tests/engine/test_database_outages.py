@@ -1,7 +1,6 @@
 """The database goes away and comes back: refused while it is gone, nothing lost, and no restart needed."""
 
 import asyncio
-import itertools
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -83,7 +82,7 @@ async def test_connections_that_break_at_any_moment_lose_nothing(
     service: Service, line: Line, pool: Pool, receiver: Receiver
 ) -> None:
     accepted: list[Request] = []
-    for number in itertools.count():
+    for number in range(100):
         if number >= 8 and accepted:
             break
         rows = [new(callback_url=receiver.url()) for _ in range(5)]
@@ -92,6 +91,7 @@ async def test_connections_that_break_at_any_moment_lose_nothing(
         await line.break_connections()
         outcomes = await asyncio.gather(*submissions, return_exceptions=True)
         accepted += [row.request for row, outcome in zip(rows, outcomes, strict=True) if outcome is True]
+    assert accepted
     for request in accepted:
         done = await finished(pool, request)
         assert (done.status, done.callback_status) == (Status.COMPLETED, CallbackStatus.SUCCESS)

@@ -27,7 +27,7 @@ from reportsim.benchmark.pulled_plug import PulledPlug
 from reportsim.benchmark.server_recorder import complete, load_columns
 from reportsim.benchmark.theory.prediction import predict
 from reportsim.core.json import dumps
-from reportsim.tasks import start
+from reportsim.tasks import start, wait_for_end
 
 Json = dict[str, Any]
 BACKLOG: Final = 4_096
@@ -148,8 +148,7 @@ async def main() -> None:
     if not working.done():
         working.cancel()
     listening.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await working
+    await wait_for_end(working)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from reportsim.benchmark.statistics.percentile_levels import rank
-from reportsim.tasks import start
+from reportsim.tasks import start, wait_for_end
 
 TICK_S: Final = 0.02
 
@@ -91,5 +91,4 @@ async def watch_arrivals(monitor: ProcessMonitor, seconds: float) -> AsyncIterat
         yield
     finally:
         watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
+        await wait_for_end(watching)

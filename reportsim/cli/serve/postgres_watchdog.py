@@ -10,7 +10,7 @@ from typing import Final
 
 from reportsim.store.embedded_postgres.cluster import SOCKET
 from reportsim.store.embedded_postgres.server import EmbeddedPostgres
-from reportsim.tasks import start
+from reportsim.tasks import start, wait_for_end
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +32,7 @@ async def keep_running(embedded: EmbeddedPostgres | None, data_dir: Path) -> Asy
         yield
     finally:
         looking.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await looking
+        await wait_for_end(looking)
 
 
 async def look_after(data_dir: Path, sockets: Path) -> None:
