@@ -43,9 +43,9 @@ async def wait_for_end(task: "asyncio.Task[Any]") -> None:
 
     A cancellation of the caller ends the task, too, and is raised then: it is not taken for the task's own.
     """
-    [outcome] = await asyncio.gather(task, return_exceptions=True)
-    if isinstance(outcome, Exception):
-        raise outcome
+    for outcome in await asyncio.gather(task, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            raise outcome
 
 
 class Background:

@@ -35,6 +35,16 @@ def object_with_optional(names: Any, make: Callable[[], Any]) -> type[ResponseSc
     return result
 
 
+def optional_integer() -> fields.Integer:
+    """A number of things that need not be there."""
+    return fields.Integer(validate=validate.Range(0))
+
+
+def optional_number() -> fields.Float:
+    """A number from 0 on, or null, that need not be there."""
+    return fields.Float(allow_none=True, validate=validate.Range(0))
+
+
 class BlockEstimate(ResponseSchema):
     """An estimate with its 95 % interval, sampled by blocks; a null bound is infinite."""
 
@@ -130,15 +140,13 @@ class Differences(ResponseSchema):
     median = nested(BlockEstimate)
 
 
-class Faster(object_with_optional(SIDES, lambda: fields.Integer(validate=validate.Range(0)))):  # type: ignore[misc]
+class Faster(object_with_optional(SIDES, optional_integer)):  # type: ignore[misc]
     """How often each side had its result first."""
 
     tie = integer()
 
 
-class LevelCompared(  # type: ignore[misc]
-    object_with_optional(SIDES, lambda: fields.Float(allow_none=True, validate=validate.Range(0)))
-):
+class LevelCompared(object_with_optional(SIDES, optional_number)):  # type: ignore[misc]
     """One percentile of both sides, in milliseconds."""
 
     difference = signed_number()
@@ -149,9 +157,7 @@ class LevelsCompared(object_with((*LEVELS, "max"), LevelCompared)):  # type: ign
     """The percentiles of both sides."""
 
 
-class Comparison(  # type: ignore[misc]
-    object_with_optional((f"only_{side}" for side in SIDES), lambda: fields.Integer(validate=validate.Range(0)))
-):
+class Comparison(object_with_optional((f"only_{side}" for side in SIDES), optional_integer)):  # type: ignore[misc]
     """Both sides compared request by request, with the same arrival and the same service time."""
 
     pairs = integer("Requests that have a time on both sides.")
