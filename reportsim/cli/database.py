@@ -63,18 +63,21 @@ def refusals() -> Iterator[None]:
         raise CommandError(database_refusal(error)) from None
 
 
-def with_connection(action: Callable[[Connection], Awaitable[T]], *, existing: bool = False) -> T:
-    """Runs an action on one connection; an embedded database must be there already if so wanted."""
+def with_connections(action: Callable[..., Awaitable[T]], *, count: int = 1, existing: bool = False) -> T:
+    """Runs an action on connections; an embedded database must be there already if so wanted."""
 
     async def run(settings: Settings) -> T:
-        with refusals():
-            connection = await connect(settings.database_url or "")
-        try:
-            return await action(connection)
-        except (MigrationError, DatabaseMisconfigured) as error:
-            raise CommandError(str(error)) from None
-        finally:
-            await connection.close()
+        async with contextlib.AsyncExitStack() as stack:
+            connections = []
+            for _ in range(count):
+                with refusals():
+                    connection = await connect(settings.database_url or "")
+                stack.push_async_callback(connection.close)
+                connections.append(connection)
+            try:
+                return await action(*connections)
+            except (MigrationError, DatabaseMisconfigured) as error:
+                raise CommandError(str(error)) from None
 
     settings = Settings.from_environment()
     name_database(settings, existing=existing)
@@ -82,15 +85,15 @@ def with_connection(action: Callable[[Connection], Awaitable[T]], *, existing: b
         return asyncio.run(run(found))
 
 
-def with_migrated(action: Callable[[Connection], Awaitable[T]], *, existing: bool = False) -> T:
-    """Runs an action on a database that has been brought up to date."""
+def with_migrated(action: Callable[..., Awaitable[T]], *, count: int = 1, existing: bool = False) -> T:
+    """Runs an action on connections to a database that has been brought up to date."""
 
-    async def run(connection: Connection) -> T:
+    async def run(*connections: Connection) -> T:
         with refusals():
-            await migrate(connection)
-        return await action(connection)
+            await migrate(connections[0])
+        return await action(*connections)
 
-    return with_connection(run, existing=existing)
+    return with_connections(run, count=count, existing=existing)
 
 
 def name_database(settings: Settings, *, existing: bool) -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from reportsim.cli.database import refusals, with_connection
+from reportsim.cli.database import refusals, with_connections
 from reportsim.store.migrate import migrate
 from reportsim.store.pool import Connection
 
@@ -19,7 +19,7 @@ def run(options: argparse.Namespace) -> int:
         with refusals():
             return await migrate(connection)
 
-    applied = with_connection(apply)
+    applied = with_connections(apply)
     for name in applied or ["nothing to do"]:
         print(name)
     return 0

@@ -15,6 +15,7 @@ from reportsim.reports.catalog import CATALOG, select_report
 from reportsim.reports.files.folder import ReportFiles
 from reportsim.reports.generate import Report, generate
 from reportsim.store import ledger_totals, ledgers
+from reportsim.store.dates import finite
 from reportsim.store.pool import Connection, Pool
 from tests.reports import oracle
 from tests.reports.oracle import Account, Book, Entry
@@ -99,7 +100,7 @@ async def store_entries(connection: Connection, ledger_id: int, book: Book, *, v
     )
     # The driver has written the first and the last day of the calendar as infinities.
     await connection.execute(
-        f"UPDATE postings SET posted_on = {ledgers.finite('posted_on')}"
+        f"UPDATE postings SET posted_on = {finite('posted_on')}"
         " WHERE ledger_id = $1 AND NOT isfinite(posted_on)",
         ledger_id,
     )

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from reportsim.core.model import Ledger
 from reportsim.store import ledgers
+from reportsim.store.ledger_generator import lines as generated_lines
 from reportsim.store.ledger_generator.layout import lay_out
 from reportsim.store.ledger_generator.templates import CHART
 from reportsim.store.migrate import load, migrate
@@ -95,7 +96,7 @@ async def test_entries_are_written_in_the_order_of_their_key(connection: Connect
 async def test_every_small_size_has_exactly_its_lines(connection: Connection) -> None:
     """Through the bare statement, which is quick enough for all of them."""
     async with undone(connection):
-        statement = await connection.prepare(ledgers.GENERATE)
+        statement = await connection.prepare(generated_lines.INSERT)
         for lines in range(4, 201):
             seed = lines * 7919 % PRIME
             await statement.fetch(-lines, seed, FIRST, *lay_out(lines, seed, FIRST, DAYS).columns())

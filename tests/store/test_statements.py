@@ -44,7 +44,7 @@ STATEMENTS = {
 
 
 def test_the_constants_are_found() -> None:
-    assert {"requests.claims.CLAIM", "callbacks.attempts.RECORD", "ledgers.GENERATE"} < STATEMENTS.keys()
+    assert {"requests.claims.CLAIM", "callbacks.attempts.RECORD", "ledger_generator.lines.INSERT"} < STATEMENTS.keys()
     assert len(STATEMENTS) > 20
 
 

@@ -69,7 +69,7 @@ def run_generate(options: argparse.Namespace) -> int:
     if options.days > (date.max - options.first_on).days + 1:
         raise CommandError(f"the calendar ends before {options.days:,} days from {options.first_on} are over")
 
-    async def generate(connection: Connection) -> None:
+    async def generate(connection: Connection, maker: Connection) -> None:
         try:
             async with steps() as shown:
                 shown.advance("generating")
@@ -80,13 +80,14 @@ def run_generate(options: argparse.Namespace) -> int:
                     seed=options.seed,
                     first_on=options.first_on,
                     days=options.days,
+                    maker=maker,
                 )
         except ledgers.LedgerExists:
             raise CommandError(f"there is a ledger {options.ledger} already") from None
         except TotalsDiffer as error:
             raise CommandError(str(error)) from None
 
-    on_database(generate)
+    on_database(generate, count=2)
     print(f"{options.ledger}: {options.lines:,} lines")
     return 0
 

@@ -12,7 +12,6 @@ from reportsim.cli.console import open_console
 from reportsim.cli.database import with_migrated
 from reportsim.cli.errors import CommandError
 from reportsim.store.errors import OUTAGES, CommitUnknown
-from reportsim.store.pool import Connection
 from reportsim.tasks import in_background
 
 T = TypeVar("T")
@@ -20,10 +19,10 @@ T = TypeVar("T")
 REFRESH_S: Final = 0.1
 
 
-def on_database(action: Callable[[Connection], Awaitable[T]], *, existing: bool = False) -> T:
-    """Runs an action on a database that is up to date; one that it ends with an error changed nothing."""
+def on_database(action: Callable[..., Awaitable[T]], *, count: int = 1, existing: bool = False) -> T:
+    """Runs an action on connections to a database that is up to date; one that ends with an error changed nothing."""
     try:
-        return with_migrated(action, existing=existing)
+        return with_migrated(action, count=count, existing=existing)
     except CommitUnknown as error:
         raise CommandError(f"{error}: see `reportsim ledger list` for whether it was done") from None
     except (*OUTAGES, OSError, asyncpg.PostgresError) as error:
