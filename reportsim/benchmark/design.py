@@ -13,6 +13,8 @@ class SideDesign:
     """The time-out of its clients, or the deadline of its results; infinite: none is known."""
     answer_timeout_s: float | None = None
     """When its clients give up waiting for an answer; None: as `timeout_s`."""
+    drops_work: bool = False
+    """Whether its server drops the work of clients that left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
 from reportsim.benchmark import workload
-from reportsim.benchmark.design import Design
+from reportsim.benchmark.design import Design, SideDesign
 from reportsim.benchmark.workload import Arrivals, Block, PlanError, Side, Workload
 from reportsim.core.model import Mode
 from reportsim.core.service_time import LONGEST_MS, ServiceTime
@@ -97,6 +97,11 @@ class Plan(Workload):
         """What the analysis of its samples needs."""
         order = None if self.together else self.second_side_first
         return replace(super(Plan, self).design, second_side_first=order, rho=self.rho or None)
+
+    def design_side(self, side: Side) -> SideDesign:
+        """What the analysis must know of one side."""
+        drops_work = self.cancel_of(side.mode) is not Cancel.NONE
+        return replace(super(Plan, self).design_side(side), drops_work=drops_work)
 
     @property
     def service(self) -> ServiceTime:

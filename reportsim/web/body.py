@@ -94,7 +94,7 @@ def decode(raw: bytes, encoding: str, max_bytes: int) -> bytes:
 def undecodable_body() -> Problem:
     """The 400 for a body that is not in the encoding of its headers."""
     return Problem(
-        "malformed-request", "The body cannot be decoded with its Content-Encoding.", headers={hdrs.CONNECTION: "close"}
+        "malformed-request", "The body cannot be decoded as its headers say.", headers={hdrs.CONNECTION: "close"}
     )
 
 

@@ -89,3 +89,22 @@ async def test_errors_of_a_plan_are_shown_before_and_after_submitting(
     await expect(page.get_by_role("alert").filter(has_text="no run was started")).to_contain_text("200,000")
     await context.close()
     assert [text for text in complaints.messages if "422" not in text] == []
+
+
+@pytest.mark.parametrize("field", ["Requests per second", "Seconds of load per side", "Seed"])
+async def test_enter_in_a_field_starts_the_run_that_was_typed(
+    service: Any, browser: Browser, complaints: Complaints, field: str
+) -> None:
+    context = await browser.new_context()
+    page = await open_page(context, complaints, f"{service.url}/benchmarks?{QUERY}")
+    await page.route(f"{service.url}/benchmarks", lambda route: route.fulfill(status=204))
+    box = page.get_by_label(field)
+    await box.fill("17")
+    async with page.expect_request(lambda request: request.is_navigation_request()) as asked:
+        await box.press("Enter")
+    request = await asked.value
+    assert request.method == "POST"
+    sent = request.post_data_json or {}
+    assert sent[await box.get_attribute("name") or ""] == "17"
+    assert "preset" not in sent
+    await context.close()

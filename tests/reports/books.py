@@ -100,8 +100,7 @@ async def store_entries(connection: Connection, ledger_id: int, book: Book, *, v
     )
     # The driver has written the first and the last day of the calendar as infinities.
     await connection.execute(
-        f"UPDATE postings SET posted_on = {finite('posted_on')}"
-        " WHERE ledger_id = $1 AND NOT isfinite(posted_on)",
+        f"UPDATE postings SET posted_on = {finite('posted_on')} WHERE ledger_id = $1 AND NOT isfinite(posted_on)",
         ledger_id,
     )
     await ledger_totals.write(connection, ledger_id, version, len(book.entries))

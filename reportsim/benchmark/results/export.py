@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.results.samples import MOMENTS, Outcome, Samples
+from reportsim.benchmark.results.side_samples import ordered_times
 from reportsim.benchmark.schedule import draw_seeds, service_s
 from reportsim.benchmark.statistics.percentile_levels import rank
 
@@ -97,9 +98,10 @@ def cell(value: float) -> str:
 def hgrm(plan: Plan, samples: Samples) -> str:
     """The time to result as HdrHistogram prints its percentile distribution, in milliseconds.
 
-    Requests without a result stand at the end, with the time that their clients waited at least.
+    Requests whose clients waited in vain stand at the end, with the time that they waited at least. Requests that ended
+    with an error have no time, and are only counted.
     """
-    times = sorted(1000 * time for time in samples.times_to_result())
+    times = [1000 * time for time in ordered_times(samples)]
     finite = [time for time in times if time < math.inf]
     timeout_s = plan.timeout_of(plan.mode_of(samples.side))
     timeout_ms = 0.0 if math.isinf(timeout_s) else 1000 * timeout_s
@@ -115,7 +117,7 @@ def hgrm(plan: Plan, samples: Samples) -> str:
     lines += [
         f"#[Mean    = {mean:12.3f}, StdDeviation   = {spread:12.3f}]",
         f"#[Max     = {longest:12.3f}, Total count    = {len(values):12d}]",
-        f"#[No result = {len(values) - len(finite):10d}]",
+        f"#[No result = {len(values) - len(finite):10d}, Without a time = {len(samples) - len(values):12d}]",
     ]
     return "\n".join(lines) + "\n"
 

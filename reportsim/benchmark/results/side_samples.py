@@ -37,9 +37,7 @@ class Side:
     @cached_property
     def times(self) -> "array[float]":
         """Seconds to each result; infinite where none came in time, NaN where there is none to wait for."""
-        samples = self.samples
-        moments = zip(samples.outcomes, samples.due, samples.result, strict=True)
-        return array("d", (time_of(outcome, result - due) for outcome, due, result in moments))
+        return times_of(self.samples)
 
     @cached_property
     def accept_times(self) -> "array[float]":
@@ -109,6 +107,17 @@ def least_cut_off(timeout_s: float, times: Iterable[float]) -> float:
     """A time-out, or where there is none or it was exceeded, the longest time that is known."""
     longest = max((time for time in times if time < math.inf), default=0.0)
     return longest if math.isinf(timeout_s) else max(timeout_s, longest)
+
+
+def times_of(samples: Samples) -> "array[float]":
+    """Seconds to each result; infinite where none came in time, NaN where there is none to wait for."""
+    moments = zip(samples.outcomes, samples.due, samples.result, strict=True)
+    return array("d", (time_of(outcome, result - due) for outcome, due, result in moments))
+
+
+def ordered_times(samples: Samples) -> list[float]:
+    """The seconds of all requests with a time, of which percentiles are; infinite ones come last."""
+    return sorted(time for time in times_of(samples) if not math.isnan(time))
 
 
 def time_of(outcome: int, elapsed: float) -> float:

@@ -97,6 +97,7 @@ def write_verdict(analysis: Analysis) -> str:
     )
     if analysis.comparison is not None:
         sentences.append(describe_difference(analysis.comparison, irrelevant_ms(analysis.sides)))
+        sentences += describe_dropped_work(analysis, analysis.comparison)
     return " ".join(sentences)
 
 
@@ -133,6 +134,15 @@ def describe_difference(comparison: Comparison, irrelevant: float) -> str:
         f"{later.capitalize()} results arrived {milliseconds(abs(mean.value))} later on average (95 % CI "
         f"{milliseconds(low)} to {milliseconds(high)}, {blocks} block pairs)."
     )
+
+
+def describe_dropped_work(analysis: Analysis, comparison: Comparison) -> list[str]:
+    """Why the second side may have been later: the first one's server dropped work, and the second one's did all."""
+    first, second = analysis.design.sides
+    mean, left = comparison.mean_ms, analysis.sides[first.name].outcomes[Outcome.CLIENT_TIMEOUT.label]
+    if first.drops_work and not second.drops_work and left and mean.excludes_zero and (mean.value or 0.0) > 0:
+        return [f"The {first.name} server dropped the work of clients that timed out, which left room for the others."]
+    return []
 
 
 def signed(value_ms: float) -> str:

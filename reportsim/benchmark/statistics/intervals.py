@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from reportsim.benchmark.statistics.distributions import clopper_pearson, student_t
+from reportsim.benchmark.statistics.percentile_levels import rank
 
 FEWEST_BLOCKS: Final = 4
 """Below this many blocks no interval is given."""
@@ -170,12 +171,12 @@ class BlockTimes:
         count, blocks = self.count, len(self._blocks)
         if not count:
             return Quantile(None, n=0)
-        rank = max(math.ceil(round(count * share, 9)), 1)
-        censored = rank > self._finite
-        value = self._cut_off if censored else self._ordered[rank - 1]
+        at = rank(count, share)
+        censored = at > self._finite
+        value = self._cut_off if censored else self._ordered[at - 1]
         if blocks < FEWEST_BLOCKS:
             return Quantile(value, n=count, censored=censored)
-        below = [bisect_right(block, self._ordered[rank - 1]) for block in self._blocks]
+        below = [bisect_right(block, self._ordered[at - 1]) for block in self._blocks]
         counts = [len(block) for block in self._blocks]
         error = ratio_error(below, counts, sum(below) / count)
         reach = student_t(degrees(below, counts)) * max(error, math.sqrt(share * (1 - share) / count))
@@ -183,11 +184,11 @@ class BlockTimes:
         high = self._at_rank(math.ceil(count * (share + reach)), None)
         return Quantile(value, low, high, n=count, censored=censored)
 
-    def _at_rank(self, rank: int, beyond: float | None) -> float | None:
+    def _at_rank(self, at: int, beyond: float | None) -> float | None:
         """The time at a rank, counted from 1; None below it, and `beyond` among those that were cut off."""
-        if rank < 1:
+        if at < 1:
             return None
-        return self._ordered[rank - 1] if rank <= self._finite else beyond
+        return self._ordered[at - 1] if at <= self._finite else beyond
 
     def maximum(self) -> Quantile:
         """The largest time, which has no interval."""

@@ -27,7 +27,7 @@ def predict(plan: Plan, replications: int | None = None) -> Json:
     times = replications or how_many(plan.expected_count)
     expected = bands(plan, times)
     theories = {mode: choose(plan, mode) for mode in Mode}
-    shown = theories[Mode.SYNC]
+    shown = theories[plan.sides[0].mode]
     return {
         "model": SIMULATION if shown is None else shown.model,
         "rho": plan.rho,
@@ -110,13 +110,22 @@ def sentence(plan: Plan, expected: dict[Mode, dict[str, Band]]) -> str:
     """What a run of the plan will show, in one sentence."""
     if not plan.service.mean_s:
         return "No service time is planned: what the reports take themselves is known only after the run."
-    late = expected[Mode.ASYNC]["late_share"]
+    modes = {each.mode for each in plan.sides}
+    parts = []
+    if Mode.SYNC in modes:
+        parts.append(timeouts(plan, expected[Mode.SYNC]["timeout_share"]))
+    if Mode.ASYNC in modes:
+        parts.append(f"async will lose none, and {late_results(plan, expected[Mode.ASYNC]['late_share'])}")
+    said = "; ".join(parts)
+    return f"{said[0].upper()}{said[1:]}."
+
+
+def late_results(plan: Plan, share: Band) -> str:
+    """How many async results will be late."""
     after = f"come later than {duration(plan.slo_s)}"
-    if late.low == 1:
-        punctual = f"all of its results will {after}"
-    else:
-        punctual = f"about {percent(late.value)} of its results will {after}" if late.value else f"none will {after}"
-    return f"{timeouts(plan, expected[Mode.SYNC]['timeout_share'])}; async will lose none, and {punctual}."
+    if share.low == 1:
+        return f"all of its results will {after}"
+    return f"about {percent(share.value)} of its results will {after}" if share.value else f"none will {after}"
 
 
 def timeouts(plan: Plan, share: Band) -> str:

@@ -20,13 +20,13 @@ async def test_a_frozen_server_shows_up_as_computed_by_hand(server: ServerProces
 
 
 def test_a_freeze_that_is_hidden_fails_the_self_test() -> None:
-    by_hand = {"p50": 20.0, "p90": 1_000.0, "max": 2_000.0}
-    measured = {"p50": 24.0, "p90": 1_050.0, "max": 2_040.0}
+    by_hand = {"p50": 20.0, "p90": 1_100.0, "max": 2_000.0}
+    measured = {"p50": 24.0, "p90": 1_150.0, "max": 2_040.0}
     good = SelfTest(
         side="sync",
         by_hand=by_hand,
         measured=measured,
-        from_send_p90=1_040.0,
+        from_send_p90=1_140.0,
         other="async",
         other_p90=30.0,
         all_sent=True,
@@ -36,5 +36,8 @@ def test_a_freeze_that_is_hidden_fails_the_self_test() -> None:
     assert not replace(good, from_send_p90=20.0).ok
     assert not replace(good, measured={"p50": 24.0, "p90": 25.0, "max": 2_040.0}).ok
     assert not replace(good, all_sent=False).ok
+    # A freeze that came too late to show anything.
+    late = {"p50": 20.0, "p90": 20.0, "max": 2_000.0}
+    assert not replace(good, by_hand=late, measured=late, from_send_p90=20.0).ok
     # Time of the frozen side that is counted for the other one.
-    assert not replace(good, other_p90=1_050.0).ok
+    assert not replace(good, other_p90=1_150.0).ok

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.report.charts.percentiles import percentile_plot
 from reportsim.benchmark.report.page import html_report
 from reportsim.benchmark.report.style import POLICY
 from reportsim.benchmark.results.export import HEADER, distribution_shares, hgrm, samples_csv
@@ -75,6 +76,35 @@ def test_the_distribution_is_as_hdrhistogram_prints_it() -> None:
         for value, _, count, *_ in rows:
             time = times[int(count) - 1]
             assert value == pytest.approx(8_000 if time == math.inf else 1000 * time, abs=0.001)
+
+
+def test_requests_that_ended_with_an_error_are_in_no_distribution() -> None:
+    run = overload(rate=1.0)
+    samples = run.samples[Mode.SYNC]
+    failed = range(0, len(samples), 4)
+    for index in failed:
+        samples.outcomes[index] = Outcome.REFUSED
+        samples.result[index] = math.nan
+    levels = run.conclude()["sync"]["time_to_result_ms"]
+    assert levels["p50"]["n"] == len(samples) - len(failed)
+    text = hgrm(run.plan, samples)
+    assert f"#[No result = {0:10d}, Without a time = {len(failed):12d}]" in text
+    rows = [line.split() for line in text.splitlines()[2:] if line[0] != "#"]
+    assert int(rows[-1][2]) == len(samples) - len(failed)
+    assert float(rows[-1][0]) == pytest.approx(levels["max"]["value"], abs=0.001)
+    [median] = [float(row[0]) for row in rows if row[1] == "0.500000000000"]
+    assert median == pytest.approx(levels["p50"]["value"], abs=0.001)
+    picture = percentile_plot(run.plan, samples, run.samples[Mode.ASYNC])
+    assert "never" not in picture
+    assert "no result" not in picture
+
+
+def test_a_side_of_errors_alone_has_no_line() -> None:
+    run = overload(rate=1.0)
+    samples = run.samples[Mode.SYNC]
+    samples.outcomes = array("b", [Outcome.REFUSED]) * len(samples)
+    assert "sync: no request has a time" in percentile_plot(run.plan, samples, run.samples[Mode.ASYNC])
+    assert f"Without a time = {len(samples):12d}" in hgrm(run.plan, samples)
 
 
 def test_the_shares_halve_what_is_left() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reportsim.benchmark.plan import Plan
+from reportsim.benchmark.plan import Cancel, Plan
 from reportsim.benchmark.results.objectives import Objective, judge, objectives
 from reportsim.benchmark.results.samples import Outcome
 from reportsim.benchmark.results.verdict import split_verdict
@@ -105,6 +105,17 @@ def test_ratios_stop_where_values_are_only_bounds() -> None:
     assert table["p50"]["ratio"] == pytest.approx(1, abs=0.01)
     assert table["max"]["sync"] == 8_000
     assert table["max"]["difference"] is table["max"]["ratio"] is None
+
+
+def test_a_sync_server_that_drops_work_is_said_to_have_had_less_of_it() -> None:
+    said = "The sync server dropped the work of clients that timed out, which left room for the others."
+    dropping = overload(cancel=Cancel.RUNNING, rate=8.0, duration_s=120.0)
+    result = dropping.conclude()
+    assert "Async results arrived" in result["verdict"]
+    assert split_verdict(result["verdict"])[-1] == said
+    assert said not in overload(rate=10.0).conclude()["verdict"]
+    # Where async is not later, nothing is to be explained.
+    assert said not in delay_async(dropping, -60.0).conclude()["verdict"]
 
 
 def test_nothing_is_compared_with_a_median_that_is_only_a_bound() -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -136,6 +137,17 @@ def test_long_runs_are_replicated_less_often() -> None:
 def test_the_sentence_says_what_will_happen(changes: dict[str, Any], said: str) -> None:
     plan = Plan(**changes)
     assert re.match(said, predict(plan, 100)["sentence"])
+
+
+def test_the_prediction_of_the_same_pattern_twice_says_nothing_of_the_other_one() -> None:
+    plan = Plan(rate=4.8, workers=8, service_time=EXPONENTIAL, duration_s=120, blocks=2, cancel=Cancel.QUEUED)
+    sync, other = (predict(replace(plan, both=mode), 100) for mode in (Mode.SYNC, Mode.ASYNC))
+    assert re.fullmatch(r"About [\d.]+ % of sync clients will time out, [^;]*\.", sync["sentence"])
+    assert re.fullmatch(r"Async will lose none, and about [\d.]+ % of its results will come.*\.", other["sentence"])
+    for found in (sync, other):
+        theory = found["a"]["theory"]
+        assert found["model"] == (theory["model"] if theory else SIMULATION)
+    assert sync["model"] != other["model"]
 
 
 def queue(**changes: Any) -> Queue:

@@ -9,6 +9,7 @@ from reportsim.benchmark.report.charts import svg
 from reportsim.benchmark.report.charts.svg import Linear, Log
 from reportsim.benchmark.report.charts.timeline import COLOURS
 from reportsim.benchmark.results.samples import Samples
+from reportsim.benchmark.results.side_samples import ordered_times
 from reportsim.benchmark.theory.figures import LEVELS
 from reportsim.benchmark.workload import Workload
 from reportsim.core.number_format import duration
@@ -25,10 +26,11 @@ WIDTHS: Final = {"sync": 4.0, "async": 2.0, "a": 4.0, "b": 2.0}
 def percentile_plot(plan: Workload, *sides: Samples, prediction: Json | None = None) -> str:
     """P3: every percentile of the time to result, the far ones stretched (HDR); what was expected is dashed.
 
-    Above the last request with a result the line stays, dotted, where its client gave up.
+    Above the last request with a result the line stays, dotted, where its client gave up. Requests that ended with an
+    error have no time.
     """
     count, top, bottom, right = len(sides[0]), 40, 330, WIDTH - 70
-    curves = {side.side: sorted(side.times_to_result()) for side in sides}
+    curves = {side.side: ordered_times(side) for side in sides}
     finite = [time for times in curves.values() for time in times if time < math.inf]
     timeout = min(plan.timeout_of(side.mode) for side in plan.sides)
     marked = [limit for limit in (timeout, plan.slo_s) if limit < math.inf]
@@ -55,7 +57,7 @@ def percentile_plot(plan: Workload, *sides: Samples, prediction: Json | None = N
 def describe(times: Sequence[float]) -> str:
     """The median and the 95th percentile in words."""
     if not times:
-        return "no requests"
+        return "no request has a time"
     values = (times[min(math.ceil(share * len(times)), len(times)) - 1] for share in (0.5, 0.95))
     return ", ".join(
         f"{name} {'never' if value == math.inf else duration(value)}"
@@ -72,13 +74,15 @@ def percent_axis(x: Log, y: float, top: float) -> str:
             parts.append(svg.line(x(at), y + 4, x(at), top, stroke_opacity=0.2))
             parts.append(svg.text(x(at), y + 16, name, anchor="middle", font_size=svg.SMALL))
     parts.append(
-        svg.text((x.start + x.end) / 2, y + 32, "share of all requests offered", anchor="middle", font_size=svg.SMALL)
+        svg.text((x.start + x.end) / 2, y + 32, "share of requests with a time", anchor="middle", font_size=svg.SMALL)
     )
     return svg.element("g", *parts)
 
 
 def curve(times: Sequence[float], x: Log, y: Linear, mode: str, timeout: float) -> str:
     """One side's line: solid through the results, dotted through what never came."""
+    if not times:
+        return ""
     count = len(times)
     resolved = bisect_left(times, math.inf)
     picked = sorted({*range(0, resolved, max(resolved // 400, 1)), *range(max(resolved - 200, 0), resolved)})
