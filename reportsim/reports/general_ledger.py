@@ -21,6 +21,8 @@ from reportsim.reports.sql import FROM, LEDGER, TO, money, totals
 MAX_CODES: Final = 1_000
 # More entries than this are streamed by COPY: they would be too much for one row, and for the memory of both sides.
 MAX_ENTRIES: Final = 20_000
+# The same of descriptions, one and all together.
+MAX_DESCRIPTION: Final = 1_000
 MAX_BYTES: Final = 1 << 22
 
 GeneralLedgerParameters = Schema.from_dict(
@@ -71,35 +73,44 @@ ENTRIES: Final = """
     WHERE p.ledger_id = {ledger} AND p.posted_on >= {first} AND p.posted_on < {after} AND p.version <= $2{condition}
     ORDER BY place, posted_on, transaction_id, line_no"""
 
+# Whether the entries fit into one row, and their text, which is not even made of the longest ones.
+IS_SMALL: Final = f"""coalesce(
+            max(octet_length(description)) <= {MAX_DESCRIPTION} AND sum(octet_length(description)) <= {MAX_BYTES},
+            true) AS is_small"""
+TEXT: Final = f"""string_agg(
+            concat_ws(',', cells, posted_on, transaction_id, {money("greatest(amount, 0)")},
+                {money("greatest(-amount, 0)")}, {money("running")}, {cell("description")}) || E'\\n', ''
+        ) FILTER (WHERE octet_length(description) <= {MAX_DESCRIPTION}) AS text"""
+
+
+def few_entries(condition: str = "") -> str:
+    """The entries, or none where there are too many of them.
+
+    The subselects hide the ledger and the days from the planner, which else would plan for each interval anew.
+    """
+    return ENTRIES.format(
+        names="cells",
+        ledger="(SELECT $1::integer)",
+        first=f"(SELECT {FROM})",
+        after=f"(SELECT {TO}::date)",
+        condition=f" AND (SELECT entries <= {MAX_ENTRIES} FROM kept){condition}",
+    )
+
+
 # kept: the totals of the accounts, and the closing balance of the last one.
-# entry: the entries, unless there are too many of them; size: whether they fit into one row.
-# The subselects hide the ledger and the days from the planner, which else would plan for each interval anew.
+# listed: what the entries themselves come to, and their text.
 STATEMENT: Final = f"""
 WITH {LEDGER}, {ACCOUNT.format(names=f"{cell('code')} || ',' || {cell('name')} AS cells")},
 kept AS MATERIALIZED (
     SELECT coalesce(sum(entries), 0) AS entries, sum(debit) AS debit, sum(credit) AS credit,
         (array_agg(closing ORDER BY place DESC))[1] AS last_closing
-    FROM account),
-entry AS MATERIALIZED ({
-    ENTRIES.format(
-        names="cells",
-        ledger="(SELECT $1::integer)",
-        first=f"(SELECT {FROM})",
-        after=f"(SELECT {TO}::date)",
-        condition=f" AND (SELECT entries <= {MAX_ENTRIES} FROM kept)",
-    )
-}),
-size AS MATERIALIZED (
-    SELECT entries <= {MAX_ENTRIES} AND (
-        SELECT coalesce(sum(octet_length(description)), 0) <= {MAX_BYTES} FROM entry) AS is_small
-    FROM kept)
-SELECT currency, exponent, CASE WHEN is_small THEN coalesce(text, '') END AS text, kept.*, listed.listed_debit,
-    listed.listed_credit, ($6::text[] IS NULL)::integer AS whole
-FROM ledger CROSS JOIN kept CROSS JOIN size CROSS JOIN LATERAL (
-    SELECT string_agg(concat_ws(',', cells, posted_on, transaction_id, {money("greatest(amount, 0)")},
-            {money("greatest(-amount, 0)")}, {money("running")}, {cell("description")}) || E'\\n', '') AS text,
+    FROM account)
+SELECT currency, exponent, CASE WHEN is_small AND entries <= {MAX_ENTRIES} THEN coalesce(text, '') END AS text, kept.*,
+    listed_debit, listed_credit, ($6::text[] IS NULL)::integer AS whole
+FROM ledger CROSS JOIN kept CROSS JOIN LATERAL (
+    SELECT {TEXT}, {IS_SMALL},
         sum(greatest(amount, 0)) AS listed_debit, sum(greatest(-amount, 0)) AS listed_credit
-    FROM entry WHERE is_small) AS listed
+    FROM ({few_entries()}) AS entry) AS listed
 """
 
 NAMES: Final = f"{guarded('code')} AS code_cell, {guarded('name')} AS name_cell"
@@ -140,27 +151,12 @@ CASH_FIGURES: Final = """count(*) AS listed, sum(greatest(amount, 0)) AS debit,
 CASH_STATEMENT: Final = f"""
 WITH {LEDGER}, {CASH_ACCOUNT.format(names=f"{cell('code')} || ',' || {cell('name')} AS cells")},
 kept AS MATERIALIZED (
-    SELECT coalesce(sum(entries), 0) AS entries, sum(closing) - sum(opening) AS net FROM account),
-entry AS MATERIALIZED ({
-    ENTRIES.format(
-        names="cells",
-        ledger="(SELECT $1::integer)",
-        first=f"(SELECT {FROM})",
-        after=f"(SELECT {TO}::date)",
-        condition=f" AND (SELECT entries <= {MAX_ENTRIES} FROM kept){WITH_CASH}",
-    )
-}),
-size AS MATERIALIZED (
-    SELECT entries <= {MAX_ENTRIES} AND (
-        SELECT coalesce(sum(octet_length(description)), 0) <= {MAX_BYTES} FROM entry) AS is_small
-    FROM kept)
-SELECT currency, exponent, CASE WHEN is_small THEN coalesce(text, '') END AS text, net, listed, debit, credit,
-    ($6::text[] IS NULL)::integer AS whole
-FROM ledger CROSS JOIN kept CROSS JOIN size CROSS JOIN LATERAL (
-    SELECT string_agg(concat_ws(',', cells, posted_on, transaction_id, {money("greatest(amount, 0)")},
-            {money("greatest(-amount, 0)")}, {money("running")}, {cell("description")}) || E'\\n', '') AS text,
-        {CASH_FIGURES}
-    FROM entry WHERE is_small) AS listed
+    SELECT coalesce(sum(entries), 0) AS entries, sum(closing) - sum(opening) AS net FROM account)
+SELECT currency, exponent, CASE WHEN is_small AND entries <= {MAX_ENTRIES} THEN coalesce(text, '') END AS text, net,
+    listed, debit, credit, ($6::text[] IS NULL)::integer AS whole
+FROM ledger CROSS JOIN kept CROSS JOIN LATERAL (
+    SELECT {TEXT}, {IS_SMALL}, {CASH_FIGURES}
+    FROM ({few_entries(WITH_CASH)}) AS entry) AS listed
 """
 CASH_LISTING: Final = LISTING_FORM.format(
     account=CASH_ACCOUNT.format(names=NAMES),

@@ -13,7 +13,7 @@ from reportsim.core.problems import Problem
 from reportsim.reports import generate as generation
 from reportsim.reports.catalog import CATALOG
 from reportsim.reports.files.folder import ReportFiles
-from reportsim.reports.general_ledger import MAX_ENTRIES
+from reportsim.reports.general_ledger import MAX_BYTES, MAX_DESCRIPTION, MAX_ENTRIES
 from reportsim.reports.generate import conclude, generate
 from reportsim.settings import Settings
 from reportsim.store import ledgers
@@ -337,3 +337,48 @@ async def test_damage_to_entries_with_cash_is_noticed(
     with pytest.raises(Problem) as raised:
         await make(pool, request)
     assert check in raised.value.detail
+
+
+@pytest.mark.parametrize("options", [{}, {"cash_only": True}])
+@pytest.mark.parametrize(
+    ("lengths", "streams"),
+    [
+        ([MAX_DESCRIPTION], False),
+        ([MAX_DESCRIPTION + 1], True),
+        ([1, MAX_DESCRIPTION + 1, 1], True),
+        ([MAX_DESCRIPTION] * (MAX_BYTES // MAX_DESCRIPTION // 2 - 1), False),
+        ([MAX_DESCRIPTION] * (MAX_BYTES // MAX_DESCRIPTION // 2 + 1), True),
+    ],
+    ids=["longest", "too long", "one too long", "as much as fits", "too much"],
+)
+async def test_long_descriptions_are_streamed_and_in_the_file(
+    connection: Connection,
+    pool: Pool,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    lengths: list[int],
+    streams: bool,
+) -> None:
+    # Bytes count, not characters, and what a cell needs around them does not.
+    entries = [
+        entry
+        for number, length in enumerate(lengths, start=1)
+        for entry in transaction(
+            number, date(2025, 3, 3), ("1000", 5), ("4000", -5), description='"é' * (length // 3) + "x" * (length % 3)
+        )
+    ]
+    book = Book(accounts=CHART, entries=entries)
+    ledger_id = await store(connection, book)
+    streamed = 0
+    stream = generation.stream
+
+    async def count(*args: Any) -> Any:
+        nonlocal streamed
+        streamed += 1
+        return await stream(*args)
+
+    monkeypatch.setattr(generation, "stream", count)
+    parameters = {**YEAR, **options}
+    made, _ = await make(pool, request_for(ledger_id, "general_ledger", parameters))
+    assert made == expected(book, "general_ledger", parameters)
+    assert bool(streamed) is streams
