@@ -1,10 +1,15 @@
-"""The installed package: migrations and templates are found wherever it is, and its SQL fits its schema."""
+"""The installed package: all of it is there, migrations and templates are found wherever it is, and its SQL fits its schema."""
 
 import importlib
 import pkgutil
 import re
+import shutil
+import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator
 from importlib import resources
+from pathlib import Path
 from types import ModuleType
 
 import jinja2
@@ -15,6 +20,7 @@ import reportsim.store
 from reportsim.store.migrate import load
 from reportsim.store.pool import Connection
 
+ROOT = Path(__file__).parents[1]
 PREPARABLE = re.compile(r"\s*(?:SELECT|INSERT|UPDATE|DELETE|WITH)\b")
 # Templates, and what works on the temporary tables of an import, cannot be prepared alone: their own tests run them.
 INCOMPLETE = re.compile(r"\{\w+\}|\bimport_\w+")
@@ -35,6 +41,27 @@ def statements() -> dict[str, str]:
         for name, value in vars(module).items()
         if name.isupper() and isinstance(value, str) and PREPARABLE.match(value) and not INCOMPLETE.search(value)
     }
+
+
+def test_the_wheel_has_every_file(tmp_path: Path) -> None:
+    """The other tests import from the checkout, where a package is found whether setup.cfg lists it or not."""
+    source, folders = tmp_path / "source", {"reportsim": "", "migrations": "reportsim/", "templates": "reportsim/"}
+    for folder in folders:
+        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    expected = {
+        f"{prefix}{path.relative_to(source)}"
+        for folder, prefix in folders.items()
+        for path in (source / folder).rglob("*")
+        if path.is_file()
+    }
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, source]
+    subprocess.run(build, check=True, capture_output=True)
+    [wheel] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as opened:
+        packed = {name for name in opened.namelist() if ".dist-info/" not in name}
+    assert packed == expected
 
 
 def test_the_migrations_are_part_of_the_package() -> None:

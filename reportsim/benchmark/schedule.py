@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
+from typing import Final
 
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.workload import Arrivals, Workload
 from reportsim.core.service_time import draw
+
+# In blocks: an arrival at the very start of a block, but for a binary fraction, belongs to it.
+ROUNDING: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,8 +62,8 @@ def draw_arrivals(workload: Workload) -> tuple["array[float]", tuple[int, ...]]:
     """
     due, bounds = array("d"), [0]
     source = Random(f"{workload.seed}/arrivals")
-    for _ in range(workload.pairs):
-        due.extend(arrival_times(workload.arrivals, workload.rate, workload.block_s, source))
+    for block in draw_blocks(workload, source):
+        due.extend(block)
         bounds.append(len(due))
     return due, tuple(bounds)
 
@@ -70,30 +74,42 @@ def service_s(plan: Plan, seed: int) -> float:
     return draw(simulate).service_s if simulate else 0.0
 
 
-def arrival_times(arrivals: Arrivals, rate: float, block_s: float, source: Random) -> "array[float]":
-    """Ascending seconds in 0…block_s, on average `rate` a second; how many there are is a matter of chance, too."""
-    match arrivals:
+def draw_blocks(workload: Workload, source: Random) -> "Iterator[array[float]]":
+    """The arrivals of each block, in ascending seconds from its start: in all, on average `rate` a second."""
+    rate, block_s = workload.rate, workload.block_s
+    match workload.arrivals:
         case Arrivals.POISSON:
-            return array("d", poisson_process(rate, block_s, source))
+            yield from (poisson_process(rate, block_s, source) for _ in range(workload.pairs))
         case Arrivals.RAMP:
             # Until t there are rate · t² / block_s arrivals on average: on that scale the process is steady.
-            steady = poisson_process(1.0, rate * block_s, source)
-            return array("d", (math.sqrt(moment * block_s / rate) for moment in steady))
+            for _ in range(workload.pairs):
+                steady = poisson_process(1.0, rate * block_s, source)
+                yield array("d", (math.sqrt(moment * block_s / rate) for moment in steady))
         case Arrivals.CONSTANT:
-            return array("d", (index / rate for index in range(steady_count(rate, block_s))))
+            yield from even_blocks(workload, 1)
         case Arrivals.BURST:
-            size = max(round(rate), 2)
-            return array("d", (index // size * size / rate for index in range(steady_count(rate, block_s))))
+            yield from even_blocks(workload, max(round(rate), 2))
 
 
-def poisson_process(rate: float, until_s: float, source: Random) -> Iterator[float]:
-    """The moments of a Poisson process: exponential gaps."""
+def poisson_process(rate: float, until_s: float, source: Random) -> "array[float]":
+    """The moments of a Poisson process: exponential gaps, and a random number of them."""
+    moments = array("d")
     moment = source.expovariate(rate)
     while moment < until_s:
-        yield moment
+        moments.append(moment)
         moment += source.expovariate(rate)
+    return moments
 
 
-def steady_count(rate: float, block_s: float) -> int:
-    """Arrivals of a block without chance; at least one."""
-    return max(round(rate * block_s), 1)
+def even_blocks(workload: Workload, together: int) -> "list[array[float]]":
+    """Arrivals without chance, so many at once, at one pace through all blocks; bursts are not divided by them.
+
+    The number of the whole run is that of its rate, which need not be one of requests per block.
+    """
+    rate, per_block = workload.rate, workload.rate * workload.block_s
+    blocks = [array("d") for _ in range(workload.pairs)]
+    for index in range(workload.expected_count):
+        first = index - index % together
+        number = min(int(first / per_block + ROUNDING), len(blocks) - 1)
+        blocks[number].append(max((first - number * per_block) / rate, 0.0))
+    return blocks

@@ -105,7 +105,7 @@ class Workload(ABC):
 
     @property
     def expected_count(self) -> int:
-        """Requests per side on average; how many there are is drawn."""
+        """Requests per side; on average where their number is a matter of chance."""
         return max(round(self.rate * self.duration_s), 1)
 
     @property

@@ -7,10 +7,9 @@ from random import Random
 from typing import Any, Final
 
 from reportsim.benchmark.plan import Cancel
-from reportsim.benchmark.schedule import arrival_times
+from reportsim.benchmark.schedule import poisson_process
 from reportsim.benchmark.theory.load_sweep import Setting, Sweep, point, sweep
 from reportsim.benchmark.theory.simulation import simulate
-from reportsim.benchmark.workload import Arrivals
 from reportsim.core.observed_service_time import Distribution
 from reportsim.core.service_time import STANDARD, ServiceTime
 
@@ -215,7 +214,7 @@ def result_percentile(setting: Setting, share: float) -> float:
     stays = array("d")
     for number in range(RUNS):
         source = Random(f"{setting.seed}/results/{number}")
-        arrivals = arrival_times(Arrivals.POISSON, setting.rate, setting.duration_s, source)
+        arrivals = poisson_process(setting.rate, setting.duration_s, source)
         flow = simulate(arrivals, setting.service.draws_s(len(arrivals), source), workers=setting.workers)
         stays.extend(result - arrival for result, arrival in zip(flow.results(), arrivals, strict=True))
     ordered = sorted(stays) or [0.0]

@@ -8,11 +8,10 @@ from random import Random
 from typing import Any, Final
 
 from reportsim.benchmark.plan import Cancel
-from reportsim.benchmark.schedule import arrival_times
+from reportsim.benchmark.schedule import poisson_process
 from reportsim.benchmark.theory.erlang import mmc
 from reportsim.benchmark.theory.replications import Band, band
 from reportsim.benchmark.theory.simulation import simulate
-from reportsim.benchmark.workload import Arrivals
 from reportsim.core.observed_service_time import Distribution
 
 CUSTOMERS: Final = 150_000
@@ -88,7 +87,7 @@ def point(setting: Setting, variable: str, value: float) -> Point:
 
 def timeout_share(setting: Setting, source: Random) -> float:
     """The share of clients that leave without a result, in one run."""
-    arrivals = arrival_times(Arrivals.POISSON, setting.rate, setting.duration_s, source)
+    arrivals = poisson_process(setting.rate, setting.duration_s, source)
     services = setting.service.draws_s(len(arrivals), source)
     deadlines = [arrival + setting.timeout for arrival in arrivals]
     flow = simulate(arrivals, services, workers=setting.workers, deadlines=deadlines, cancel=setting.cancel)

@@ -9,7 +9,7 @@ from random import Random
 from typing import Final
 
 from reportsim.benchmark.plan import Plan
-from reportsim.benchmark.schedule import arrival_times
+from reportsim.benchmark.schedule import draw_blocks
 from reportsim.benchmark.theory.figures import Figures, figures
 from reportsim.benchmark.theory.simulation import Flow, simulate
 from reportsim.core.model import Mode
@@ -49,8 +49,7 @@ def replicate(plan: Plan, number: int) -> dict[Mode, Figures]:
     """One run of the plan on an ideal server, with arrivals and service times of its own."""
     source = Random(f"{plan.seed}/replication/{number}")
     blocks = []
-    for _ in range(plan.pairs):
-        due = arrival_times(plan.arrivals, plan.rate, plan.block_s, source)
+    for due in draw_blocks(plan, source):
         blocks.append((due, plan.service.draws_s(len(due), source)))
     found = {Mode.ASYNC: figures(plan, Mode.ASYNC, [(flow(plan, Mode.ASYNC, *block), block[0]) for block in blocks])}
     if plan.client_timeout_s is None:
