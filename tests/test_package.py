@@ -1,4 +1,4 @@
-"""The installed package: all of it is there, migrations and templates are found wherever it is, and its SQL fits its schema."""
+"""The installed package: every file is in it, migrations and templates are found, and its SQL fits its schema."""
 
 import importlib
 import pkgutil
@@ -56,8 +56,8 @@ def test_the_wheel_has_every_file(tmp_path: Path) -> None:
         for path in (source / folder).rglob("*")
         if path.is_file()
     }
-    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, source]
-    subprocess.run(build, check=True, capture_output=True)
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
+    subprocess.run([*build, str(source)], check=True, capture_output=True)
     [wheel] = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as opened:
         packed = {name for name in opened.namelist() if ".dist-info/" not in name}

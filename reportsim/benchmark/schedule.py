@@ -37,6 +37,11 @@ class Schedule:
         """The indices of each block."""
         return tuple(range(start, stop) for start, stop in pairwise(self.bounds))
 
+    @property
+    def first_busy_block(self) -> int:
+        """The number of the first block that has requests; 0 where none has, which a low rate may bring about."""
+        return next((number for number, block in enumerate(self.blocks) if block), 0)
+
 
 def make_schedule(plan: Plan) -> Schedule:
     """Draws the schedule of a plan; the same plan always has the same one.

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reportsim.benchmark.checks.load_checks import gaps_of, kolmogorov
@@ -193,6 +193,33 @@ def test_arrivals_without_chance_have_their_rate_in_every_block(arrivals: Arriva
     schedule = make_schedule(Plan(rate=20, duration_s=400, arrivals=arrivals))
     assert len(schedule) == 8_000
     assert [(len(block), schedule.due[block[-1]]) for block in schedule.blocks] == [(800, last)] * 10
+
+
+@given(
+    arrivals=st.sampled_from([Arrivals.CONSTANT, Arrivals.BURST]),
+    rate=st.floats(0.1, 60),
+    block_s=st.floats(1, 10),
+    blocks=st.integers(1, 12),
+)
+@example(Arrivals.CONSTANT, 2.5, 1.0, 10)
+@example(Arrivals.BURST, 0.3, 1.0, 10)
+@example(Arrivals.CONSTANT, 7.5, 1.0, 10)
+@example(Arrivals.BURST, 3.0, 1.5, 10)
+def test_arrivals_without_chance_have_the_rate_of_the_whole_run(
+    arrivals: Arrivals, rate: float, block_s: float, blocks: int
+) -> None:
+    plan = Plan(rate=rate, duration_s=block_s * blocks, blocks=blocks, arrivals=arrivals)
+    schedule = make_schedule(plan)
+    assert len(schedule) == max(round(rate * plan.duration_s), 1)
+    together = 1 if arrivals is Arrivals.CONSTANT else max(round(rate), 2)
+    moments = [
+        plan.block_s * number + schedule.due[index] for number, block in enumerate(schedule.blocks) for index in block
+    ]
+    assert moments == pytest.approx([index // together * together / rate for index in range(len(moments))], abs=1e-6)
+    for block in schedule.blocks:
+        assert all(0 <= schedule.due[index] <= plan.block_s + 1e-6 for index in block)
+        # No burst begins in one block and goes on in the next.
+        assert block.start % together == 0 or not block
 
 
 def test_poisson_arrivals_are_a_poisson_process_in_their_gaps_and_in_their_number() -> None:

@@ -71,14 +71,14 @@ class Asking:
     """One block of the load whose clients ask for their results."""
 
     def __init__(self, way: Way, client: Client, plan: Plan, schedule: Schedule, run_line: str) -> None:
-        """Takes the first block's schedule."""
+        """Takes a schedule, of which the first block that has requests is run."""
         self._way = way
         self._client = client
         self._plan = plan
         self._schedule = schedule
         self._run_line = run_line
         self._tally = Tally()
-        self._indices = schedule.blocks[0]
+        self._indices = schedule.blocks[schedule.first_busy_block]
         self._start = 0.0
         self._times = array("d", [math.inf]) * len(self._indices)
 
@@ -91,9 +91,10 @@ class Asking:
             if (left := due - time.monotonic()) > 0:
                 await asyncio.sleep(left)
             clients.add(start(self._learn(index), name=f"learn-{index}"))
-        _, late = await asyncio.wait(clients, timeout=PATIENCE_S)
-        for client in late:
-            client.cancel()
+        if clients:
+            _, late = await asyncio.wait(clients, timeout=PATIENCE_S)
+            for client in late:
+                client.cancel()
         for outcome in await asyncio.gather(*clients, return_exceptions=True):
             if isinstance(outcome, Exception):
                 raise outcome
@@ -170,6 +171,8 @@ def figures(times_s: Iterable[float], tally: Tally, elapsed_s: float) -> Json:
     times = [1000 * each for each in times_s]
     found = BlockTimes([times])
     results = sum(each < math.inf for each in times)
+    # Without a request it ends before it begins.
+    mean = tally.held.total / elapsed_s if elapsed_s > 0 else 0.0
     return {
         "offered": len(times),
         "results": results,
@@ -179,5 +182,5 @@ def figures(times_s: Iterable[float], tally: Tally, elapsed_s: float) -> Json:
         },
         "requests": tally.requests,
         "requests_per_result": round(tally.requests / results, 3) if results else None,
-        "connections": {"mean": round(tally.held.total / elapsed_s, 6), "max": tally.held.most},
+        "connections": {"mean": round(mean, 6), "max": tally.held.most},
     }

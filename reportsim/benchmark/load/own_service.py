@@ -95,14 +95,15 @@ class OwnService:
         await self.connect(blocks)
         self._tally = Tally()
         began = await self.generator.run(blocks)
-        if blocks[0].number == 0:
+        if blocks[0].number == self.schedule.first_busy_block:
             self._note_first_async([self.sides[block.side.name] for block in blocks], began)
         return began
 
     def _note_first_async(self, loads: Sequence[SideLoad], began: float) -> None:
         for load in loads:
             if load.side.mode is Mode.ASYNC and self.first_async is None:
-                times = load.samples.times_to_result()[: self.schedule.bounds[1]]
+                block = self.schedule.blocks[self.schedule.first_busy_block]
+                times = load.samples.times_to_result()[block.start : block.stop]
                 self.first_async = figures(times, self._tally, time.monotonic() - began)
 
     async def ask_for_results(self, way: Way) -> Json:

@@ -75,6 +75,31 @@ async def test_a_look_that_failed_and_a_stream_that_ended_lose_no_result(
     assert (found["offered"], found["results"]) == (len(make_schedule(PLAN).blocks[0]),) * 2
 
 
+# Seeds with which the first block has no request, and no block has one.
+@pytest.mark.parametrize(
+    ("plan", "number"),
+    [
+        (Plan(rate=1, duration_s=10, ways=True, seed=1), 3),
+        (Plan(rate=0.1, duration_s=2, blocks=2, ways=True, seed=1), 0),
+    ],
+    ids=["an empty first block", "no request"],
+)
+@pytest.mark.parametrize("way", ASKING)
+async def test_the_first_block_that_has_requests_is_the_one_that_is_asked_for(
+    port: int, monkeypatch: pytest.MonkeyPatch, way: Way, plan: Plan, number: int
+) -> None:
+    monkeypatch.setattr(completion, "POLL_S", 0.02)
+    schedule = make_schedule(plan)
+    assert not schedule.blocks[0]
+    assert schedule.first_busy_block == number
+    count = len(schedule.blocks[number])
+    assert bool(count) is (number > 0)
+    async with asyncio.timeout(20):
+        found = await Asking(way, Client("127.0.0.1", port, "h"), plan, schedule, "").run()
+    assert (found["offered"], found["results"]) == (count, count)
+    assert found["connections"]["mean"] >= 0
+
+
 async def test_a_client_whose_service_is_gone_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(completion, "POLL_S", 0.01)
     client = Client("127.0.0.1", 9, "h")
