@@ -59,7 +59,10 @@ class Percentile(ResponseSchema):
     value = number("Milliseconds; null where there is no time.", allow_none=True)
     low = signed_number("Null without a lower bound, or with fewer than four blocks.")
     high = number("Null without an upper bound.", allow_none=True)
-    n = integer("Number of requests: those with a result, and those that waited for one in vain.")
+    n = integer(
+        "Number of requests with a time: those with a result, in `accept_ms` with any answer, and those that waited for"
+        " it in vain."
+    )
     censored = boolean("It falls on requests without a result, so the true value is at least this.")
 
 

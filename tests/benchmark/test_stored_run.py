@@ -20,8 +20,9 @@ from reportsim.benchmark.results.stored_run import OLDER_METHOD, upgrade_plan, u
 from reportsim.benchmark.results.verdict import split_verdict
 from reportsim.benchmark.schedule import make_schedule
 from reportsim.core.json import dumps
+from reportsim.core.model import Mode
 from reportsim.store import benchmarks as store
-from tests.benchmark.runs import example
+from tests.benchmark.runs import example, overload
 from tests.conftest import Service
 
 STORED = json.loads((Path(__file__).parent / "data" / "run_with_two_blocks.json").read_text(encoding="utf-8"))
@@ -97,6 +98,16 @@ def test_they_are_drawn_exported_and_compared(run: dict[str, Any]) -> None:
     new, result = example()
     compared = compare_runs(run, {"id": "x", "plan": new.plan.as_json(), "result": result})
     assert all(row["apart"] is None for row in compared["sync"])
+
+
+def test_the_samples_of_their_races_have_one_block() -> None:
+    samples = overload(blocks=1, together=True, duration_s=10.0).samples[Mode.SYNC]
+    line, _, body = samples.pack().partition(b"\n")
+    count = json.loads(line)["count"]
+    older = json.dumps({"mode": "sync", "first_block": count, "count": count, "duplicates": 0})
+    assert Samples.unpack(older.encode() + b"\n" + body).bounds == (0, count)
+    halves = json.dumps({"mode": "sync", "first_block": 7, "count": count, "duplicates": 0})
+    assert Samples.unpack(halves.encode() + b"\n" + body).bounds == (0, 7, count)
 
 
 def test_their_samples_have_the_service_times_that_were_planned(run: dict[str, Any]) -> None:

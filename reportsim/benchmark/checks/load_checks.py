@@ -25,6 +25,8 @@ def check_schedule_lag(evidence: Evidence) -> Check:
     for level in LAG_LIMITS:
         lags = [lag for result in sides if (lag := result.sched_lag_ms[level]) is not None]
         worst[level] = max(lags, default=None)
+    if not any(sum(result.outcomes.values()) for result in sides):
+        return Check("H1", name, worst, limits, Verdict.NOT_RUN, "No request was offered.")
     if worst["max"] is None:
         server = evidence.server is not None
         verdict = Verdict.FAIL if server else Verdict.NOT_RUN

@@ -182,8 +182,8 @@ class Samples:
             columns[name] = little(column)
         outcomes = array("b")
         outcomes.frombytes(body[len(COLUMNS) * size :])
-        # Runs of versions before blocks were replications have two blocks.
-        bounds = head.get("bounds") or (0, head["first_block"], head["count"])
+        # Runs of versions before blocks were replications have two blocks, and races one.
+        bounds = head.get("bounds") or sorted({0, head["first_block"], head["count"]})
         return cls(
             side=head.get("side") or head["mode"],
             bounds=tuple(bounds),

@@ -1,7 +1,6 @@
 """Break-even: how much load it takes until too many sync clients time out, by the event simulation."""
 
 import math
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -73,25 +72,28 @@ def point(setting: Setting, variable: str, value: float) -> Point:
     """Simulates one setting. The same seeds at every value make neighbours comparable."""
     there = setting.vary(variable, value)
     count = max(round(there.rate * there.duration_s), 1)
-    shares = [
-        timeout_share(there, Random(f"{there.seed}/sweep/{number}"))
+    runs = [
+        count_timeouts(there, Random(f"{there.seed}/sweep/{number}"))
         for number in range(min(max(there.customers // count, FEWEST_RUNS), MOST_RUNS))
     ]
+    timeouts, clients = map(sum, zip(*runs, strict=True))
     rho = there.rate * there.service.mean_s / there.workers
     steady = None
     if there.service.exponential and there.cancel is Cancel.NONE and rho < 1:
         steady = mmc(there.rate, there.service.mean_s, there.workers).p_timeout(there.timeout)
-    spread = band(shares)
-    return Point(value, rho, statistics.fmean(shares), Band(spread.value, spread.low, min(spread.high, 1.0)), steady)
+    # A run that nobody came to says nothing of those who do.
+    spread = band([left / came for left, came in runs if came] or [0.0])
+    share = timeouts / clients if clients else 0.0
+    return Point(value, rho, share, Band(spread.value, spread.low, min(spread.high, 1.0)), steady)
 
 
-def timeout_share(setting: Setting, source: Random) -> float:
-    """The share of clients that leave without a result, in one run."""
+def count_timeouts(setting: Setting, source: Random) -> tuple[int, int]:
+    """How many clients leave without a result in one run, and how many there are."""
     arrivals = poisson_process(setting.rate, setting.duration_s, source)
     services = setting.service.draws_s(len(arrivals), source)
     deadlines = [arrival + setting.timeout for arrival in arrivals]
     flow = simulate(arrivals, services, workers=setting.workers, deadlines=deadlines, cancel=setting.cancel)
-    return flow.results().count(math.inf) / max(len(arrivals), 1)
+    return flow.results().count(math.inf), len(arrivals)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,8 +72,9 @@ def flow(plan: Plan, mode: Mode, intended: "array[float]", services: Sequence[fl
 
 
 def bands(plan: Plan, replications: int | None = None) -> dict[Mode, dict[str, Band]]:
-    """The 95 % bands of each side's figures, by the names of `Figures.flat`."""
-    runs = [replicate(plan, number) for number in range(replications or how_many(plan.expected_count))]
+    """The 95 % bands of each side's figures, by the names of `Figures.flat`, over the runs that have any request."""
+    drawn = [replicate(plan, number) for number in range(replications or how_many(plan.expected_count))]
+    runs = [run for run in drawn if run[Mode.ASYNC].busy_workers] or drawn
     return {
         mode: {name: band([run[mode].flat()[name] for run in runs]) for name in runs[0][mode].flat()} for mode in Mode
     }

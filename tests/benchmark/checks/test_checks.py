@@ -15,7 +15,7 @@ from reportsim.benchmark.checks.model import Conditions
 from reportsim.benchmark.plan import Plan
 from reportsim.benchmark.results.samples import Outcome, Samples
 from reportsim.benchmark.workload import Arrivals
-from tests.benchmark.runs import IDLE, Run, example, rehearsed
+from tests.benchmark.runs import EXPONENTIAL, IDLE, Run, example, rehearsed
 
 IDS = ["H1", "H2", "H3", "H4", "H5", "H6", "H8", "H9", "H10", "H11", "H12", "H14", "H15"]
 
@@ -171,6 +171,14 @@ def test_what_late_event_loops_explain_violates_no_law(
 
 def test_nothing_measured_is_no_good_sign() -> None:
     assert verdicts(calm().conclude(Conditions()))["H6"] == "warn"
+
+
+def test_without_a_request_nothing_was_late() -> None:
+    plan = Plan(rate=0.1, duration_s=2, blocks=2, service_time=EXPONENTIAL)
+    result = rehearsed(plan).conclude()
+    assert result["sync"]["offered"] == 0
+    assert verdicts(result)["H1"] == "not_run"
+    assert result["trusted"]
 
 
 def test_arrivals_that_are_not_poisson_are_found_in_what_was_sent() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from reportsim.benchmark.plan import Cancel, Plan
 from reportsim.benchmark.theory.erlang import mmc
-from reportsim.benchmark.theory.load_sweep import Setting, spread_values, sweep
+from reportsim.benchmark.theory.load_sweep import Setting, count_timeouts, point, spread_values, sweep
 from reportsim.benchmark.theory.prediction import SIMULATION, choose, predict
 from reportsim.benchmark.theory.queue_models import Patience, Queue, answer, simulated
 from reportsim.benchmark.theory.replications import CUSTOMERS, band, bands, how_many, replicate
@@ -198,6 +198,27 @@ def test_simulated_runs_from_empty_are_the_chain() -> None:
 
 def setting(**changes: Any) -> Setting:
     return Setting(**{"rate": 8.0, "service": ServiceTime(SECOND), "workers": 10, "timeout": 8.0, **changes})
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_runs_that_nobody_comes_to_say_nothing_of_time_outs(rate: float) -> None:
+    """Every client must time out: its own service takes longer than it waits."""
+    fixed = {"distribution": "fixed", "mean_ms": 10_000}
+    found = point(setting(rate=rate, service=ServiceTime(fixed), duration_s=5.0), "timeout", 8.0)
+    assert (found.timeout_share, found.spread.low, found.spread.high) == (1, 1, 1)
+    predicted = predict(Plan(rate=rate, duration_s=5, service_time=fixed, client_timeout_s=8, slo_s=8), 100)
+    assert predicted["sentence"].startswith("Every sync client will time out")
+    assert predicted["sync"]["time_to_result_ms"]["p50"] == {"value": 8_000, "low": 8_000, "high": 8_000}
+
+
+def test_a_share_of_time_outs_is_of_all_clients_and_not_of_runs() -> None:
+    second = ServiceTime({"distribution": "fixed", "mean_ms": 1000})
+    there = setting(rate=2.0, service=second, workers=1, duration_s=5.0, timeout=2.0)
+    runs = [count_timeouts(there, Random(f"{there.seed}/sweep/{number}")) for number in range(500)]
+    of_clients = sum(left for left, _ in runs) / sum(came for _, came in runs)
+    of_runs = sum(left / came for left, came in runs if came) / len(runs)
+    assert of_clients > of_runs + 0.05
+    assert point(there, "timeout", 2.0).timeout_share == pytest.approx(of_clients, abs=0.02)
 
 
 @pytest.mark.slow

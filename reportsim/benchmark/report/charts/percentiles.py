@@ -27,7 +27,7 @@ def percentile_plot(plan: Workload, *sides: Samples, prediction: Json | None = N
     """P3: every percentile of the time to result, the far ones stretched (HDR); what was expected is dashed.
 
     Above the last request with a result the line stays, dotted, where its client gave up. Requests that ended with an
-    error have no time.
+    error have none.
     """
     count, top, bottom, right = len(sides[0]), 40, 330, WIDTH - 70
     curves = {side.side: ordered_times(side) for side in sides}
