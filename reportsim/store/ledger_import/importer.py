@@ -37,9 +37,12 @@ from reportsim.store.pool import Connection
 
 DEFAULT_CURRENCY: Final = "EUR"
 
+# The temporary tables of a million lines are read several times. Their buffers cannot be changed once there are any, as
+# in the session of a pooler.
 SETUP: Final = """
 SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL datestyle = 'ISO, YMD';
-SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL work_mem = '128MB'
+SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL work_mem = '128MB';
+SELECT set_config('temp_buffers', '256MB', true) WHERE pg_my_temp_schema() = 0
 """
 LEDGER: Final = "ledger_id, name, currency, exponent, version, first_on, last_on, lines"
 SELECT_LEDGER: Final = f"SELECT {LEDGER} FROM ledgers WHERE name = $1"

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from reportsim.core.model import Ledger
 from reportsim.store import ledgers
 from reportsim.store.ledger_import import formats as import_formats
+from reportsim.store.ledger_import import importer
 from reportsim.store.ledger_import.csv_reader import CsvFile, Faulty, Irregular
 from reportsim.store.ledger_import.currencies import exponent
 from reportsim.store.ledger_import.importer import Import, ImportRefused, import_ledger
@@ -399,8 +400,31 @@ class TestTogether:
         with contextlib.suppress(Faulty):
             await load(connection, file(tmp_path, BOOKS.replace("0.50", "0.51")), "bad")
         assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE relname LIKE 'import%'") == 0
-        changed = "SELECT name FROM pg_settings WHERE name IN ('work_mem', 'jit') AND setting <> reset_val"
+        names = "('work_mem', 'jit', 'temp_buffers')"
+        changed = f"SELECT name FROM pg_settings WHERE name IN {names} AND setting <> reset_val"
         assert await connection.fetch(changed) == []
+
+    @pytest.mark.parametrize("had_temporary_tables", [False, True])
+    async def test_temporary_tables_have_memory_where_the_session_has_none_yet(
+        self, dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, had_temporary_tables: bool
+    ) -> None:
+        session = await connect(dsn)
+        buffers = []
+        write = importer.write
+
+        async def noting(connection: Connection, *args: Any) -> Ledger:
+            buffers.append(await connection.fetchval("SHOW temp_buffers"))
+            return await write(connection, *args)
+
+        monkeypatch.setattr(importer, "write", noting)
+        if had_temporary_tables:
+            await session.execute("CREATE TEMPORARY TABLE kept AS SELECT 1 AS one")
+        await load(session, file(tmp_path, BOOKS))
+        assert buffers == ["8MB" if had_temporary_tables else "256MB"]
+        await ledgers.delete(session, "books")
+        await load(session, file(tmp_path, BOOKS))
+        await ledgers.delete(session, "books")
+        await session.close()
 
 
 class TestHostileFiles:
