@@ -21,7 +21,7 @@ from reportsim.reports.report_type import (
     with_comparison,
 )
 from reportsim.reports.sql import COMPARED_FROM, LEDGER, money, totals
-from reportsim.store.dates import finite
+from reportsim.store.ledgers import finite
 
 PRIOR: Final = "Earnings of prior years"
 CURRENT: Final = "Earnings of the current year"

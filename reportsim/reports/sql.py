@@ -6,7 +6,7 @@ follows are the report's own parameters.
 
 from typing import Final
 
-from reportsim.store.dates import finite
+from reportsim.store.ledgers import finite
 
 # The ledger's currency, and the minor unit as a number whose scale is the currency's number of decimals: computed once,
 # since the planner would write its expression into each place where an amount is formatted.

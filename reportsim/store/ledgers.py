@@ -7,9 +7,8 @@ import asyncpg
 
 from reportsim.core.model import Ledger
 from reportsim.store import ledger_totals
-from reportsim.store.dates import finite
 from reportsim.store.ledger_generator.layout import lay_out
-from reportsim.store.ledger_generator.lines import copy_lines, insert_lines
+from reportsim.store.ledger_generator.lines import write_lines
 from reportsim.store.ledger_generator.templates import CHART
 from reportsim.store.pool import Connection, Pool
 
@@ -23,6 +22,11 @@ SELECT_ONE: Final = "SELECT 1 FROM ledgers WHERE ledger_id = $1"
 DELETE_LEDGER: Final = "DELETE FROM ledgers WHERE name = $1 RETURNING ledger_id"
 DELETE_POSTINGS: Final = "DELETE FROM postings WHERE ledger_id = $1"
 DELETE_BALANCES: Final = "DELETE FROM balances WHERE ledger_id = $1"
+
+
+def finite(parameter: str) -> str:
+    """A date parameter: asyncpg sends the first and the last day of the calendar as infinities."""
+    return f"least(greatest({parameter}::date, DATE '0001-01-01'), DATE '9999-12-31')"
 
 
 INSERT_LEDGER: Final = f"""
@@ -100,11 +104,8 @@ async def generate(
             raise LedgerExists(name) from None
         codes, titles, types, cash, sections = zip(*CHART, strict=True)
         await connection.execute(INSERT_CHART, ledger_id, codes, titles, types, cash, sections)
-        arguments = (ledger_id, seed, first_on, *lay_out(lines, seed, first_on, days).columns())
-        if maker is None:
-            await insert_lines(connection, arguments)
-        else:
-            await copy_lines(connection, maker, arguments)
+        columns = lay_out(lines, seed, first_on, days).columns()
+        await write_lines(connection, maker, (ledger_id, seed, first_on.toordinal() - 1, *columns))
         await ledger_totals.write(connection, ledger_id, 1, lines)
     return Ledger(
         ledger_id=ledger_id,

@@ -15,7 +15,7 @@ from reportsim.reports.catalog import CATALOG, select_report
 from reportsim.reports.files.folder import ReportFiles
 from reportsim.reports.generate import Report, generate
 from reportsim.store import ledger_totals, ledgers
-from reportsim.store.dates import finite
+from reportsim.store.ledgers import finite
 from reportsim.store.pool import Connection, Pool
 from tests.reports import oracle
 from tests.reports.oracle import Account, Book, Entry

@@ -99,7 +99,7 @@ async def test_every_small_size_has_exactly_its_lines(connection: Connection) ->
         statement = await connection.prepare(generated_lines.INSERT)
         for lines in range(4, 201):
             seed = lines * 7919 % PRIME
-            await statement.fetch(-lines, seed, FIRST, *lay_out(lines, seed, FIRST, DAYS).columns())
+            await statement.fetch(-lines, seed, FIRST.toordinal() - 1, *lay_out(lines, seed, FIRST, DAYS).columns())
         rows = await connection.fetch(
             "SELECT -ledger_id AS asked, count(*) AS lines, sum(amount) AS sum FROM postings"
             " WHERE ledger_id < 0 GROUP BY ledger_id ORDER BY ledger_id DESC"

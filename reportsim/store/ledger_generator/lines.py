@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
-from reportsim.store.dates import finite
 from reportsim.store.ledger_generator.templates import CHART, SPLIT_LIKE, TEMPLATES
 from reportsim.store.pool import Connection
 from reportsim.tasks import start, wait_for_end
@@ -64,7 +63,7 @@ amount AS (
             * (whole / rounds * (ledger_mix(origin + round / 2, $2::bigint, salt) % 1501 - 750) / 1000)
         ELSE 0 END AS amount
     FROM piece JOIN template USING (template) OFFSET 0)
-SELECT $1::integer, i, line_no::integer, account, 1, {finite("$3")} + day, factor * amount, name
+SELECT $1::integer, i, line_no::integer, account, 1, DATE '0001-01-01' + $3::integer + day, factor * amount, name
 FROM amount JOIN line USING (template)
 """
 INSERT: Final = f"INSERT INTO postings ({', '.join(COLUMNS)}) {LINES}"
@@ -73,10 +72,16 @@ INSERT: Final = f"INSERT INTO postings ({', '.join(COLUMNS)}) {LINES}"
 PREPARE: Final = "SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL work_mem = '64MB'"
 
 
-async def insert_lines(connection: Connection, arguments: Sequence[Any]) -> None:
-    """Makes the lines and writes them by one statement, in a transaction."""
+async def write_lines(connection: Connection, maker: Connection | None, arguments: Sequence[Any]) -> None:
+    """Writes the lines of a ledger in a transaction; a maker, where there is one, makes them meanwhile.
+
+    The arguments are the ledger, the seed, the days from the first of the calendar to the ledger's, and its layout.
+    """
     await connection.execute(PREPARE)
-    await connection.execute(INSERT, *arguments, timeout=TIMEOUT_S)
+    if maker is None:
+        await connection.execute(INSERT, *arguments, timeout=TIMEOUT_S)
+    else:
+        await copy_lines(connection, maker, arguments)
 
 
 async def copy_lines(connection: Connection, maker: Connection, arguments: Sequence[Any]) -> None:
@@ -99,7 +104,6 @@ async def copy_lines(connection: Connection, maker: Connection, arguments: Seque
 
     making = start(make(), name="ledger-lines", handled=(Exception,))
     try:
-        await connection.execute(PREPARE)
         await connection.copy_to_table("postings", source=made(), columns=COLUMNS, format="binary", timeout=TIMEOUT_S)
     except BaseException:
         making.cancel()

@@ -13,7 +13,6 @@ import asyncpg
 
 from reportsim.core.model import Ledger
 from reportsim.store import ledger_totals
-from reportsim.store.dates import finite
 from reportsim.store.ledger_import.balance import refuse_unbalanced
 from reportsim.store.ledger_import.checks import ACCOUNTS, Summary, check
 from reportsim.store.ledger_import.columns import LARGEST
@@ -32,7 +31,7 @@ from reportsim.store.ledger_import.formats import (
     require_header,
 )
 from reportsim.store.ledger_import.refusal import LONG_S
-from reportsim.store.ledgers import LedgerExists
+from reportsim.store.ledgers import LedgerExists, finite
 from reportsim.store.pool import Connection
 
 DEFAULT_CURRENCY: Final = "EUR"
