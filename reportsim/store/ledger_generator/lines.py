@@ -70,6 +70,7 @@ INSERT: Final = f"INSERT INTO postings ({', '.join(COLUMNS)}) {LINES}"
 
 # The lines come in the order that they are written in, and no compiler is worth its time.
 PREPARE: Final = "SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL work_mem = '64MB'"
+BEGIN: Final = f"BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; {PREPARE}"
 
 
 async def write_lines(connection: Connection, maker: Connection | None, arguments: Sequence[Any]) -> None:
@@ -85,15 +86,22 @@ async def write_lines(connection: Connection, maker: Connection | None, argument
 
 
 async def copy_lines(connection: Connection, maker: Connection, arguments: Sequence[Any]) -> None:
-    """Writes lines, in a transaction, while another connection makes them: sooner where there is a second core."""
+    """Writes lines, in a transaction, while another connection makes them: sooner where there is a second core.
+
+    The maker is closed when it is disturbed: asyncpg does not end a COPY whose reader is cancelled.
+    """
     pieces: asyncio.Queue[bytes | None] = asyncio.Queue(PIECES)
 
     async def make() -> None:
         try:
-            async with maker.transaction(readonly=True):
-                await maker.execute(PREPARE)
-                await maker.copy_from_query(LINES, *arguments, output=pieces.put, format="binary", timeout=TIMEOUT_S)
+            await maker.execute(BEGIN)
+            await maker.copy_from_query(LINES, *arguments, output=pieces.put, format="binary", timeout=TIMEOUT_S)
+            await maker.execute("ROLLBACK")
+        except asyncio.CancelledError:
+            maker.terminate()
+            raise
         except Exception:
+            maker.terminate()
             await pieces.put(None)
             raise
         await pieces.put(None)

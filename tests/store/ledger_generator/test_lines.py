@@ -43,6 +43,13 @@ async def nothing_is_left(connection: Connection) -> None:
     assert await connection.fetchval(f"SELECT count(*) FROM postings WHERE ledger_id NOT IN ({known})") == 0
 
 
+async def it_goes_on(connection: Connection) -> None:
+    """Nothing is left, and the same connection writes the next ledger."""
+    await nothing_is_left(connection)
+    await generate(connection, None)
+    assert await ledgers.delete(connection, "made")
+
+
 async def halfway(maker: Connection, action: Callable[[], Awaitable[object]]) -> None:
     """Does something when the maker is at work."""
     await until(lambda: asyncio.sleep(0, maker.is_in_transaction()))
@@ -72,14 +79,11 @@ async def test_the_ends_of_the_calendar_are_days_for_both(
         assert await ledgers.delete(connection, "made")
 
 
-async def test_lines_that_cannot_be_made_leave_nothing_and_both_go_on(
-    connection: Connection, maker: Connection
-) -> None:
+async def test_lines_that_cannot_be_made_leave_nothing(connection: Connection, maker: Connection) -> None:
     with pytest.raises(asyncpg.PostgresError):
         await generate(connection, maker, seed=2**62)
-    await nothing_is_left(connection)
-    await generate(connection, maker)
-    assert await ledgers.delete(connection, "made")
+    assert maker.is_closed()
+    await it_goes_on(connection)
 
 
 async def test_a_maker_that_is_lost_leaves_nothing(connection: Connection, maker: Connection, dsn: str) -> None:
@@ -96,31 +100,25 @@ async def test_a_maker_that_is_lost_leaves_nothing(connection: Connection, maker
     await nothing_is_left(connection)
 
 
-async def test_lines_that_cannot_be_written_leave_nothing_and_both_go_on(
-    connection: Connection, maker: Connection
-) -> None:
+async def test_lines_that_cannot_be_written_leave_nothing(connection: Connection, maker: Connection) -> None:
     await connection.execute(REFUSE)
     try:
         with pytest.raises(asyncpg.PostgresError, match="refused"):
             await generate(connection, maker, lines=MANY)
     finally:
         await connection.execute("DROP FUNCTION refuse CASCADE")
-    await nothing_is_left(connection)
-    await generate(connection, maker)
-    assert await ledgers.delete(connection, "made")
+    await it_goes_on(connection)
 
 
-async def test_a_generation_that_is_cancelled_leaves_nothing_and_both_go_on(
-    connection: Connection, maker: Connection
+@pytest.mark.parametrize("after_s", [0.0, 0.002, 0.01, 0.05, 0.1, 0.3])
+async def test_a_generation_that_is_cancelled_leaves_nothing(
+    connection: Connection, maker: Connection, after_s: float
 ) -> None:
     generating = asyncio.ensure_future(generate(connection, maker, lines=MANY))
-
-    async def cancel() -> None:
-        generating.cancel()
-
-    await halfway(maker, cancel)
+    await until(lambda: asyncio.sleep(0, maker.is_in_transaction()))
+    await asyncio.sleep(after_s)
+    generating.cancel()
     with pytest.raises(asyncio.CancelledError):
         await generating
-    await nothing_is_left(connection)
-    await generate(connection, maker)
-    assert await ledgers.delete(connection, "made")
+    assert maker.is_closed()
+    await it_goes_on(connection)
