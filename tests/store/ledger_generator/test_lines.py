@@ -12,6 +12,7 @@ from reportsim.store import ledgers
 from reportsim.store.errors import LOST
 from reportsim.store.pool import Connection, connect
 from tests.engine.jobs import until
+from tests.pooler import pooled
 
 MANY = 300_000
 ENTRIES = """
@@ -68,6 +69,19 @@ async def test_two_connections_write_the_entries_that_one_writes(
         assert await ledgers.delete(connection, "made")
     assert sorted(found[0]) == sorted(found[1])
     assert len(found[0]) == lines
+
+
+async def test_both_may_be_behind_a_pooler(connection: Connection, dsn: str) -> None:
+    with pooled(dsn) as address:
+        first, second = await connect(address), await connect(address)
+        for _ in range(2):
+            ledger = await generate(first, second, lines=30_000, seed=7)
+            count = "SELECT count(*) FROM postings WHERE ledger_id = $1"
+            assert await connection.fetchval(count, ledger.ledger_id) == 30_000
+            assert await ledgers.delete(first, "made")
+        assert await second.fetchval("SHOW work_mem") == await connection.fetchval("SHOW work_mem")
+        await first.close()
+        await second.close()
 
 
 @pytest.mark.parametrize("first_on", [date(1, 1, 1), date(9999, 12, 1)])
