@@ -32,7 +32,7 @@ hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("suite")
 
 DEMO_LINES = 2_000
-TABLES = "requests, callback_logs, webhook_secrets, benchmarks"
+TABLES = "requests, callback_logs, webhook_secrets, benchmarks, consumption_notices"
 
 # With REPORTSIM_TEST_POOLER=1 everything goes through a PgBouncer, which is to be found out.
 THROUGH_POOLER = os.environ.get("REPORTSIM_TEST_POOLER") == "1"

@@ -185,23 +185,26 @@ class Replication:
     async def _exchange_consumption(self, connection: Connection) -> None:
         """Tells what clients have used, at most every 250 ms; without notifications, looks for what others tell.
 
-        It is told by a notification and by the table, since the others may be connected another way.
+        It is told by a notification and by the table, since the others may be connected another way, or not yet.
         """
         ours = self._consumption
         moment = await store.database_now(self._pool)
         known: set[int] = set()
+        is_new = True
         while True:
-            if not self.polling:
+            if not self.polling and not is_new:
                 # Whether notifications arrive may be found out meanwhile.
                 await within(ours.wait(), CHECK_S)
             for notice in ours.take_notices():
                 async with self._speaking:
                     await consumption_store.tell(connection, ours.service, notice)
-            if self.polling and ours.on_heard is not None:
+            # What was told just before this line was up is in the table alone.
+            if (self.polling or is_new) and ours.on_heard is not None:
                 told, moment = await consumption_store.told_since(self._pool, moment, ours.service)
                 for id in told.keys() - known:
                     ours.hear(told[id])
                 known = set(told)
+            is_new = False
             await asyncio.sleep(EXCHANGE_S)
 
     def _hear_consumption(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:

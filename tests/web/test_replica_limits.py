@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from itertools import cycle
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 
 from reportsim.engine import replication
 from reportsim.settings import Settings
+from reportsim.store import consumption
+from reportsim.store.pool import Pool
 from reportsim.web.limits.rate_limit import RATE_LIMITS
 from tests.conftest import Service, serving
 from tests.engine.jobs import until
@@ -97,6 +100,26 @@ async def test_what_a_replica_used_before_it_heard_itself_is_known_too(
             return all(retry_after(service) > (served - QUOTA) * 60 / QUOTA - 12 for service in services)
 
         await until(know_it)
+
+
+async def test_a_replica_knows_what_was_used_just_before_it_came(
+    limited: Settings, monkeypatch: pytest.MonkeyPatch, pool: Pool
+) -> None:
+    # Just before is longer here than any start takes.
+    monkeypatch.setattr(consumption, "OVERLAP", timedelta(minutes=1))
+    async with serving(limited) as first:
+        assert await burst(first, 40) == QUOTA
+
+        async def is_told() -> bool:
+            return bool(await pool.fetchval("SELECT count(*) FROM consumption_notices"))
+
+        await until(is_told)
+        async with serving(replace(limited, data_dir=limited.data_dir / "second")) as second:
+
+            async def has_heard() -> bool:
+                return retry_after(second) > 1
+
+            await until(has_heard)
 
 
 async def test_a_burst_at_all_replicas_at_once_is_owed(limited: Settings) -> None:
